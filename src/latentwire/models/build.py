@@ -1,0 +1,55 @@
+"""Models and wires as `params.yaml` describes them, on the frozen models that `prepare` recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from latentwire.errors import ConfigurationError
+from latentwire.models.loading import FrozenModel, Role, load_model
+from latentwire.models.receiver import Receiver
+from latentwire.models.wire import Adapter, Resampler, Wire
+from latentwire.params import Method, Params
+from unbroken.randomness import seed_all
+
+RECORD = Path("results/prepare/models.json")
+
+
+def settle_runtime(threads: int) -> None:
+    """Fix what changes the bits of torch's results: thread count and the choice of kernels."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> FrozenModel:
+    """Load a frozen model and compare it with the one that `prepare` recorded.
+
+    Raises:
+        ConfigurationError: It is missing, or its weights are not those that `prepare` recorded.
+    """
+    model = load_model(name, values.models[name], role=role, dtype=dtype or values.runtime.dtype)
+    recorded = json.loads(RECORD.read_text(encoding="utf-8"))[name]["digest"]
+    if model.digest != recorded:
+        raise ConfigurationError(
+            f"Model {name} has digest {model.digest[:12]}, but {RECORD} records {recorded[:12]}. "
+            "Next: `dvc repro --force prepare` if the model was meant to change."
+        )
+    return model
+
+
+def receivers(values: Params, names: Sequence[str], task: str) -> list[Receiver]:
+    """Frozen receivers with the layout of a task."""
+    words = values.tasks[task]
+    answers = list(words.labels.values())
+    return [Receiver(frozen(values, name, "causal"), words.primer, words.anchor, answers) for name in names]
+
+
+def new_wire(method: Method, sender_width: int, readers: Sequence[Receiver], seed: int) -> Wire:
+    """A wire with the initial weights of a seed."""
+    seed_all(seed, purpose="initial weights")
+    resampler = Resampler(sender_width, method.slots, method.width, method.depth, method.heads, method.dropout)
+    adapters = {r.name: Adapter(method.width, method.hidden, r.width, r.embedding_rms()) for r in readers}
+    return Wire(resampler, adapters)

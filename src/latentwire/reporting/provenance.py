@@ -1,0 +1,36 @@
+"""`reports/provenance.json`: what the report was made from and what is in it; no clock, no host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from latentwire.reporting.facts import Facts
+
+SCHEMA = "latentwire-provenance/1"
+
+
+def provenance(
+    facts: Facts, inputs: Iterable[Path], outputs: dict[Path, tuple[str, ...]], root: Path
+) -> dict[str, Any]:
+    """Digests of `inputs` and `outputs` (paths under `root`), the ids in each, and the sources."""
+    return {
+        "schema": SCHEMA,
+        "inputs": {path.relative_to(root).as_posix(): sha256(path) for path in inputs},
+        "outputs": {
+            path.relative_to(root).as_posix(): {"sha256": sha256(path), "ids": list(ids)}
+            for path, ids in outputs.items()
+        },
+        "sources": facts.stats["sources"],
+        "tasks": {
+            task: {name: about[name] for name in ("data_digest", "ids", "golds")}
+            for task, about in facts.stats["tasks"].items()
+        },
+    }
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

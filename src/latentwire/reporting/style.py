@@ -1,0 +1,93 @@
+"""One look for all figures: colours for colour-blind readers, a marker per series, no clock in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+NARROW, WIDE = 3.25, 6.75
+"""Widths of one and of two columns, in inches."""
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+GREY = "#6e6e6e"
+Dashes = Literal["-", "--", "-.", ":"]
+DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":")
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.labelsize": 7,
+    "axes.titlesize": 7.5,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 4.0,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "latentwire",
+    "figure.dpi": 100,
+    "savefig.dpi": 250,
+    "axes.unicode_minus": True,
+}
+CLOCKLESS: Mapping[str, Mapping[str, None]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and marker of a series; a control has the hue of its method and an empty marker."""
+
+    color: str
+    marker: str
+    filled: bool = True
+
+    @property
+    def face(self) -> str:
+        return self.color if self.filled else "white"
+
+
+def looks(keys: list[str], controls: Mapping[str, str | None]) -> dict[str, Look]:
+    """A look for every key, in order; `controls` maps a control to its method."""
+    found: dict[str, Look] = {}
+    for number, key in enumerate(key for key in keys if not controls.get(key)):
+        found[key] = Look(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)])
+    for key in keys:
+        owner = controls.get(key)
+        if owner:
+            found[key] = Look(found[owner].color, found[owner].marker, filled=False)
+    return found
+
+
+@contextmanager
+def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[list[Axes]]]]:
+    """A wide figure of rows × columns axes, `height` inches in all, in the common style."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=(WIDE, height), layout=ConstrainedLayoutEngine(h_pad=0.06))
+        yield figure, [list(line) for line in figure.subplots(rows, columns, squeeze=False)]
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `name`.pdf and `name`.png, the same bytes for the same content; call it inside `panels`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in CLOCKLESS]
+    for path, metadata in zip(paths, CLOCKLESS.values(), strict=True):
+        figure.savefig(path, metadata=dict(metadata))
+    return paths

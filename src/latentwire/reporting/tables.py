@@ -1,0 +1,187 @@
+"""The LaTeX tables, one function each: statistics → the rows that a template prints.
+
+A table is text plus the ids of the numbers in it, so that each can be traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latentwire.reporting.facts import Facts, Record
+from latentwire.reporting.numbers import (
+    MISSING,
+    Tex,
+    bold,
+    decimals_for,
+    escape,
+    interval,
+    p_value,
+    points,
+    whole_digits,
+)
+from latentwire.reporting.templates import render
+
+SEES = {"text": "T", "labels": "L", "features": "F"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of `reports/tables/` and the ids of the numbers in it."""
+
+    name: str
+    text: str
+    ids: tuple[str, ...]
+
+
+def all_tables(facts: Facts) -> list[Table]:
+    """Every table of the report."""
+    return [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
+
+
+def task_table(facts: Facts, task: str) -> Table:
+    """Accuracy of every method on one task, with the difference from the reference, a block per receiver."""
+    blocks = [facts.block(task, receiver) for receiver in facts.receivers]
+    cells = [facts.cell(row["cell"]) for block in blocks for row in block["rows"]]
+    decimals = decimals_for([cell["high"] - cell["low"] for cell in cells])
+    differences = [row["versus_reference"] for block in blocks for row in block["rows"] if row["versus_reference"]]
+    text = render(
+        "task.tex.j2",
+        label=Tex(f"tab:{task}"),
+        task=facts.name(task),
+        **_common(facts, "versus_reference", differences),
+        about=facts.stats["tasks"][task],
+        decimals=decimals,
+        whole=whole_digits([cell["value"] for cell in cells]),
+        blocks=[
+            (facts.name(block["receiver"]), [_task_row(facts, block, row, decimals) for row in block["rows"]])
+            for block in blocks
+        ],
+        unestimated=any(cell["seed_variance"] == "not estimated" for cell in cells),
+        wilson=any("ci:wilson" in cell["signature"] for cell in cells),
+    )
+    return Table(f"{task}.tex", text, _unique([*(row["cell"] for b in blocks for row in b["rows"]), *differences]))
+
+
+def _task_row(facts: Facts, block: Record, row: Record, decimals: int) -> Record:
+    cell = facts.cell(row["cell"])
+    strong = row["method"] == block["best"] or row["method"] in block["tied"]
+    accuracy = points(cell["value"], decimals)
+    return {
+        "method": facts.name(row["method"]),
+        "sees": " ".join(short for key, short in SEES.items() if cell["sees"][key]) or "--",
+        "seeds": cell["S"],
+        "bytes": f"{cell['bytes_per_example']:,.0f}",
+        "accuracy": bold(accuracy) if strong else accuracy,
+        "interval": interval(cell["low"], cell["high"], decimals),
+        "ids": ", ".join(key for key in (row["cell"], row["versus_reference"]) if key),
+        **_difference(facts, row["versus_reference"], "versus_reference", decimals),
+    }
+
+
+def chance_table(facts: Facts) -> Table:
+    """Every method against the majority class."""
+    places = [
+        *facts.receivers,
+        *sorted({r["receiver"] for r in facts.family("versus_chance")} - set(facts.receivers)),
+    ]
+    records = sorted(facts.family("versus_chance"), key=lambda record: places.index(record["receiver"]))
+    return _family_table(facts, "versus_chance", "chance.tex.j2", records, [_cell_of(facts, r) for r in records])
+
+
+def baselines_table(facts: Facts) -> Table:
+    """Trained methods against every baseline."""
+    return _family_table(facts, "versus_baselines", "baselines.tex.j2", facts.family("versus_baselines"), [])
+
+
+def _family_table(facts: Facts, family: str, template: str, records: Sequence[Record], cells: Sequence[str]) -> Table:
+    """A row per difference of a family; `cells` are the accuracies that the template prints beside them."""
+    decimals = decimals_for([r["high"] - r["low"] for r in records if r["low"] is not None])
+    rows = {
+        task: [_family_row(facts, record, family, decimals) for record in records if record["task"] == task]
+        for task in facts.tasks
+    }
+    keys = [record["id"] for record in records]
+    text = render(
+        template,
+        decimals=decimals,
+        whole=whole_digits([record["value"] for record in records]),
+        **_common(facts, family, keys),
+        groups=[(facts.name(task), _without_repeats(group)) for task, group in rows.items()],
+    )
+    return Table(f"{family}.tex", text, _unique([*cells, *keys]))
+
+
+def _family_row(facts: Facts, record: Record, family: str, decimals: int) -> Record:
+    cell = facts.cell(_cell_of(facts, record))
+    return {
+        "receiver": facts.name(record["receiver"]),
+        "a": facts.name(record["a"]),
+        "b": facts.name(record["b"]),
+        "seeds": cell["S"],
+        "accuracy": points(cell["value"], decimals),
+        "ids": record["id"],
+        "verdict": _verdict(record["verdict"]),
+        **_difference(facts, record["id"], family, decimals),
+    }
+
+
+def _cell_of(facts: Facts, record: Record) -> str:
+    """Id of the accuracy of the first method of a difference."""
+    method = facts.stats["methods"][record["a"]]
+    model = record["receiver"] if method["reads_receiver"] else method["models"][0]
+    return f"{record['task']}/{model}/{record['a']}/{facts.setting('metric')}"
+
+
+def _without_repeats(rows: Sequence[Record]) -> list[Record]:
+    """The rows with a receiver shown only in the first of its own."""
+    before = [None, *(row["receiver"] for row in rows)]
+    return [
+        {**row, "receiver": Tex("") if row["receiver"] == above else row["receiver"]}
+        for row, above in zip(rows, before, strict=False)
+    ]
+
+
+def _difference(facts: Facts, key: str | None, family: str, decimals: int) -> Record:
+    """Printed parts of a difference: the smallest detectable one stands wherever none was found."""
+    if key is None:
+        return {
+            "delta": MISSING,
+            "delta_interval": Tex("--"),
+            "p": Tex("--"),
+            "mde": MISSING,
+            "dagger": False,
+        }
+    record = facts.comparison(key)
+    adjusted = facts.adjusted(key, family)
+    return {
+        "delta": points(record["value"], decimals),
+        "delta_interval": interval(record["low"], record["high"], decimals, sign=True),
+        "p": p_value(adjusted["p_adjusted"]),
+        "mde": points(record["mde"], decimals) if adjusted["verdict"] == "not different" else MISSING,
+        "dagger": record["retention"]["outcome"] == "non-inferior",
+    }
+
+
+def _verdict(verdict: str) -> Tex:
+    return {"better": Tex(r"\textbf{better}"), "worse": Tex("worse")}.get(verdict, escape(verdict))
+
+
+def _common(facts: Facts, family: str, keys: Sequence[str]) -> Record:
+    """What the notes under every table say."""
+    declared = facts.stats["families"][family]
+    return {
+        "m": declared["m"],
+        "adjust": {"holm": "Holm", "bh": "BH"}[declared["adjust"]],
+        "alpha": f"{declared['alpha']:g}",
+        "confidence": f"{100 * facts.setting('confidence'):g}",
+        "retained": f"{100 * facts.setting('retained'):g}",
+        "reference": facts.name(facts.setting("reference")),
+        "chance": facts.name(facts.setting("chance")),
+        "constant": any(facts.comparison(key)["low"] is None for key in keys),
+        "signatures": sorted({facts.adjusted(key, family)["signature"] for key in keys}),
+    }
+
+
+def _unique(keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(keys))

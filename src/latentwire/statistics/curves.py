@@ -1,0 +1,67 @@
+"""Learning curves from the journals of the runs, as one long table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from latentwire.errors import EvidenceError
+from latentwire.statistics.grid import Grid
+from unbroken import journal
+
+COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
+LOSS = "train/loss"
+ACCURACY = "validation/accuracy/"
+
+
+def curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
+    """Training loss at every step, and validation accuracy by receiver where it was taken, of all runs.
+
+    Raises:
+        EvidenceError: A journal is missing, ends early or late, lacks a series, or has a value that is no
+        number. unbroken.errors.CheckpointError: A line of a journal is damaged.
+    """
+    rows = [
+        (task, method.name, seed, series, entry["step"], entry[series], f"{method.name}-{task}-{seed}")
+        for task in grid.tasks
+        for method in grid.trained()
+        for seed in method.seeds or ()
+        for entry in _read(results / "train" / f"{method.name}-{task}-{seed}" / journal.NAME, steps, method.models)
+        for series in _series(entry)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _series(entry: dict[str, Any]) -> list[str]:
+    return [name for name in sorted(entry) if name == LOSS or name.startswith(ACCURACY)]
+
+
+def _read(path: Path, steps: int, models: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise EvidenceError(f"{path} is missing, expected the journal of a finished run. {_AGAIN}")
+    entries = journal.read(path)
+    if len(entries) != steps:
+        raise EvidenceError(f"{path} has {len(entries)} steps, expected {steps}: the run is not finished. {_AGAIN}")
+    found = {name for entry in entries for name in _series(entry)}
+    wanted = {LOSS, *(ACCURACY + model for model in models)}
+    if found != wanted or any(LOSS not in entry for entry in entries):
+        raise EvidenceError(
+            f"{path} has the series {', '.join(sorted(found))}, expected {', '.join(sorted(wanted))}, the "
+            "loss at "
+            f"every step. {_AGAIN}"
+        )
+    for entry in entries:
+        for name in _series(entry):
+            if not math.isfinite(entry[name]):
+                raise EvidenceError(
+                    f"{path} has {name} = {entry[name]} at step {entry['step']}, expected a number: the "
+                    "training "
+                    "diverged. Next: lower train.lr in params.yaml, then `dvc repro`."
+                )
+    return entries
+
+
+_AGAIN = "Next: `dvc repro train`."

@@ -1,0 +1,101 @@
+"""Exact tests and intervals on counts, and the sign-flip permutation test over examples."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from latentwire.errors import EvidenceError
+from latentwire.statistics.scores import Matrix
+from latentwire.statistics.twoway import Estimate
+
+SMALLEST_SIGN_TEST = 6
+"""With fewer values no two-sided sign test can reach p < 0.05: its smallest p is 2 / 2**n."""
+
+
+def discordant(a: Matrix, b: Matrix) -> tuple[int, int]:
+    """Examples that only A got right and that only B got right, of two [1, N] rows of zeros and ones.
+
+    Raises:
+        EvidenceError: There is more than one seed: McNemar's test takes examples as the only source of
+        variation.
+    """
+    if a.shape != b.shape or a.shape[0] != 1:
+        raise EvidenceError(
+            f"McNemar's test was given scores of shapes {a.shape} and {b.shape}, expected one seed each over "
+            "the same "
+            "examples; pooled seeds reject a true null in 20 % of the cases. Next: use the two-way test."
+        )
+    return int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+
+
+def mcnemar(only_a: int, only_b: int, mid: bool = False) -> float:
+    """Exact two-sided p of McNemar's test, or its mid-p; 1 where no example is discordant."""
+    total = only_a + only_b
+    if total == 0:
+        return 1.0
+    p = float(stats.binomtest(only_a, total).pvalue)
+    return p - float(stats.binom.pmf(only_a, total, 0.5)) if mid else p
+
+
+def sign_flip(differences: Matrix, resamples: int, seed: int) -> float:
+    """Two-sided p of the sign-flip test over examples of an [S, N] difference, for the checkpoints at hand.
+
+    The seeds are averaged first: a flip exchanges A and B on an example in all seeds. With at most
+    `resamples` patterns of signs all are enumerated, otherwise p = (count + 1) / (resamples + 1).
+
+    Raises:
+        EvidenceError: There are fewer than six examples.
+    """
+    means = differences.mean(axis=0)
+    refuse_few(len(means), "examples")
+    observed = abs(means.sum()) * (1 - 1e-12)
+    if 2 ** len(means) <= resamples:
+        return float((abs(_all_signs(len(means)) @ means) >= observed).mean())
+    rng = np.random.default_rng(seed)
+    count = 0
+    for start in range(0, resamples, 500):
+        signs = rng.integers(0, 2, size=(min(500, resamples - start), len(means)), dtype=np.int8) * 2 - 1
+        count += int((abs(signs @ means) >= observed).sum())
+    return (count + 1) / (resamples + 1)
+
+
+def refuse_few(count: int, what: str) -> None:
+    """Refuse a sign or rank test that cannot reach p < 0.05 whatever the data are.
+
+    Raises:
+        EvidenceError: `count` is below six.
+    """
+    if count < SMALLEST_SIGN_TEST:
+        raise EvidenceError(
+            f"A sign or rank test was asked for over {count} {what}, expected at least {SMALLEST_SIGN_TEST}: "
+            "its smallest "
+            f"two-sided p would be {2 / 2**count:.4g}. Next: use the two-way test, which takes every example."
+        )
+
+
+def wilson(successes: float, trials: float, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; the counts may be effective ones, so not whole."""
+    z2 = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2
+    rate = successes / trials
+    centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = (z2 * (rate * (1 - rate) / trials + z2 / (4 * trials**2))) ** 0.5 / (1 + z2 / trials)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def proportion_interval(rate: Estimate, confidence: float) -> tuple[float, float, str]:
+    """Interval of an accuracy and the name of its kind: two-way, or Wilson's where that would leave [0, 1].
+
+    Wilson's interval takes the effective number of examples, rate (1 − rate) / variance; where all answers
+    are right or all are wrong, the number of examples.
+    """
+    found = rate.interval(confidence)
+    if found is not None and found[0] >= 0.0 and found[1] <= 1.0:
+        return found[0], found[1], "twoway"
+    trials = rate.examples if found is None else rate.mean * (1 - rate.mean) / rate.variance
+    return *wilson(rate.mean * trials, trials, confidence), "wilson"
+
+
+def _all_signs(count: int) -> Matrix:
+    patterns = np.arange(2**count)[:, None] >> np.arange(count)
+    return np.where(patterns & 1, 1.0, -1.0)

@@ -1,0 +1,76 @@
+"""Which differences are taken, how they are named, and the families in which their p-values are corrected.
+
+A family is declared here, before results exist: all the differences that one table shows, over all tasks and
+receivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from latentwire.statistics.comparisons import Record, Settings, verdict
+from latentwire.statistics.grid import CHANCE, Grid, Method
+from latentwire.statistics.multiplicity import adjust
+
+METRIC = "accuracy"
+Pair = tuple[str, str, str, str, str]
+"""(task, place, receiver, a, b); place is the receiver, or a's model where neither reads a receiver."""
+
+
+def cell_id(task: str, model: str, method: str) -> str:
+    """Id of an accuracy, stable under every change of the grid that leaves this cell in it."""
+    return f"{task}/{model}/{method}/{METRIC}"
+
+
+def comparison_id(task: str, place: str, a: str, b: str) -> str:
+    """Id of a difference."""
+    return f"{task}/{place}/{a}-vs-{b}/{METRIC}"
+
+
+def place_of(a: Method, b: Method, receiver: str) -> str:
+    """Where a difference belongs: one between methods that read no receiver is the same under all of them."""
+    return receiver if a.reads_receiver or b.reads_receiver else a.models[0]
+
+
+def serving(grid: Grid, receiver: str) -> list[Method]:
+    """Methods that have a row in the block of `receiver`, in the order of the tables."""
+    return [method for method in grid.methods.values() if method.model_for(receiver) is not None]
+
+
+def declared(grid: Grid, reference: str) -> dict[str, list[Pair]]:
+    """The declared families: each is what one table shows, and is corrected as a whole."""
+    everything = list(grid.methods)
+    trained, baselines = [m.name for m in grid.trained()], [m.name for m in grid.baselines()]
+    return {
+        "versus_reference": _pairs(grid, everything, [reference]),
+        "versus_chance": _pairs(grid, everything, [CHANCE]),
+        "versus_baselines": _pairs(grid, trained, baselines),
+    }
+
+
+def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pair]:
+    found: dict[str, Pair] = {}
+    for task in grid.tasks:
+        for receiver in grid.receivers:
+            names = {method.name for method in serving(grid, receiver)}
+            for a in firsts:
+                for b in seconds:
+                    if a != b and {a, b} <= names:
+                        place = place_of(grid.methods[a], grid.methods[b], receiver)
+                        found.setdefault(comparison_id(task, place, a, b), (task, place, receiver, a, b))
+    return list(found.values())
+
+
+def correct(name: str, pairs: Sequence[Pair], comparisons: dict[str, Record], settings: Settings) -> Record:
+    """Correct the p-values of a family, writing them into its comparisons."""
+    ids = [comparison_id(task, place, a, b) for task, place, _, a, b in pairs]
+    corrected = adjust({key: comparisons[key]["p"] for key in ids}, settings.adjust)
+    extra = f"|adj:{settings.adjust}|m:{len(ids)}"
+    for key in ids:
+        record = comparisons[key]
+        record["adjusted"][name] = {
+            "p": corrected[key],
+            "verdict": verdict(record, corrected[key], settings.alpha),
+            "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),
+        }
+    return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": ids}

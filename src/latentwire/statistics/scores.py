@@ -1,0 +1,109 @@
+"""Scores of one method as a (seed × example) matrix, and the pairing of two of them.
+
+Seeds and examples are crossed: every seed is scored on the same examples. Nothing here takes a flat vector
+and an n, so that seeds cannot be pooled with examples as if they were independent.
+
+Shapes: S seeds, N examples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentwire.errors import EvidenceError
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores `values` [S, N] of one method on one task; a deterministic method has one row and no seeds."""
+
+    name: str
+    values: Matrix
+    examples: tuple[str, ...]
+    seeds: tuple[int, ...] | None
+
+    def __post_init__(self) -> None:
+        rows = 1 if self.seeds is None else len(self.seeds)
+        if self.values.shape != (rows, len(self.examples)):
+            raise EvidenceError(
+                f"{self.name} has scores of shape {self.values.shape}, expected {rows} seeds × "
+                f"{len(self.examples)} examples. Next: compute its predictions again."
+            )
+        _refuse_repeats(self.name, "example", self.examples)
+        _refuse_repeats(self.name, "seed", self.seeds or ())
+        if not np.isfinite(self.values).all():
+            raise EvidenceError(
+                f"{self.name} has {int((~np.isfinite(self.values)).sum())} scores that are not numbers, "
+                "expected none. "
+                "Next: compute its predictions again; a failed generation is a wrong answer, not a gap."
+            )
+
+    @property
+    def ids(self) -> str:
+        """Digest of the examples in their order."""
+        return digest_of(self.examples)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences A − weight·B on the same examples.
+
+    `values` is [S, N]. Where A and B have seeds that do not correspond, B enters as its mean over seeds and
+    its own matrix is kept in `subtrahend`, because its seed variance has to be added.
+    """
+
+    values: Matrix
+    subtrahend: Matrix | None = None
+
+
+def pair(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
+    """Pair A − weight·B by example, and by seed where both have the same seeds.
+
+    Raises:
+        EvidenceError: The examples of the two differ.
+    """
+    _refuse_other_examples(a, b)
+    scaled = weight * b.values
+    if a.seeds == b.seeds or len(scaled) == 1:
+        return Paired(a.values - scaled)
+    if len(a.values) == 1:
+        return Paired(a.values - scaled)
+    return Paired(a.values - scaled.mean(axis=0), scaled)
+
+
+def digest_of(items: Sequence[str]) -> str:
+    """SHA-256 over the items, one a line."""
+    return hashlib.sha256("\n".join(items).encode()).hexdigest()
+
+
+def _refuse_repeats(name: str, what: str, items: Sequence[object]) -> None:
+    repeated = [str(item) for item, count in Counter(items).items() if count > 1]
+    if repeated:
+        raise EvidenceError(
+            f"{name} has {what} {repeated[0]} more than once, expected each {what} once; a run counted twice "
+            "would look "
+            "like a replication. Next: remove the second file, then `dvc repro aggregate`."
+        )
+
+
+def _refuse_other_examples(a: Scores, b: Scores) -> None:
+    if a.examples == b.examples:
+        return
+    only_a, only_b = set(a.examples) - set(b.examples), set(b.examples) - set(a.examples)
+    detail = (
+        f"{len(only_a)} only in {a.name}, {len(only_b)} only in {b.name}" if only_a | only_b else "in another order"
+    )
+    raise EvidenceError(
+        f"{a.name} and {b.name} were scored on different examples ({detail}; ids {a.ids[:8]} and "
+        f"{b.ids[:8]}), "
+        "expected the same ones. Next: `dvc repro evaluate baseline`, so that both are scored on one test "
+        "split."
+    )

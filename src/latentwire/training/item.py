@@ -1,0 +1,81 @@
+"""One item of the training matrix: its name, where its files are, and the identity of its run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentwire.params import Params
+from latentwire.tasks.stored import StoredTask
+from unbroken.identity import Identity
+from unbroken.jsontext import JSON
+from unbroken.source import code_digest
+
+PACKAGES = ("latentwire", "unbroken")
+
+
+@dataclass(frozen=True)
+class TrainItem:
+    """A method, a task and a seed."""
+
+    method: str
+    task: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folders and of its MLflow run."""
+        return f"{self.method}-{self.task}-{self.seed}"
+
+    @property
+    def results(self) -> Path:
+        """Folder of the final checkpoint and the journal."""
+        return Path("results/train") / self.name
+
+    @property
+    def features(self) -> Path:
+        """Folder of the sender's features."""
+        return Path("results/encode") / self.task
+
+
+def defining_params(values: Params, item: TrainItem) -> dict[str, Any]:
+    """The parameters that the weights of an item depend on."""
+    train = values.train.model_dump(mode="json", by_alias=True, exclude={"methods", "seeds", "checkpoint"})
+    return {
+        "method": values.methods[item.method].model_dump(mode="json"),
+        "task": values.tasks[item.task].model_dump(mode="json", include={"labels", "primer", "anchor"}),
+        "encode": values.encode.model_dump(mode="json"),
+        "runtime": values.runtime.model_dump(mode="json"),
+        "train": train,
+    }
+
+
+def identity(values: Params, item: TrainItem, record: Path, module: str) -> Identity:
+    """What defines an item's run: parameters, data, frozen models, code and seed (invariant I1).
+
+    Args:
+        values: All parameters.
+        item: The item.
+        record: The file in which `prepare` recorded the frozen models.
+        module: The entry module whose imports are the code.
+    """
+    task = StoredTask.open(item.task)
+    models = json.loads(record.read_text(encoding="utf-8"))
+    used = (values.encode.sender, *values.methods[item.method].receivers)
+    parts: dict[str, JSON] = {
+        "item": {"method": item.method, "task": item.task},
+        "params": defining_params(values, item),
+        "data": {"examples": task.digest, "features": _sha256(item.features / "features.safetensors")},
+        "models": {name: models[name]["digest"] for name in sorted(set(used))},
+        "code": code_digest([module], PACKAGES),
+        "seed": item.seed,
+    }
+    return Identity(parts)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,67 @@
+"""The one exception tree. Messages are sentences: found, expected, where, what is intact, what to do next."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UnbrokenError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    exit_code = 1
+
+
+class LockedError(UnbrokenError):
+    """Another live process works on the same run folder."""
+
+
+class CheckpointError(UnbrokenError):
+    """A stored file is damaged, of an unknown schema, or does not fit the objects it is restored into.
+
+    `why` is a short tag (letters and dashes) for the name that a bad checkpoint is set aside under.
+    """
+
+    def __init__(self, sentence: str, why: str = "damaged") -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
+class StorageError(UnbrokenError):
+    """The disk refused: full, read-only, over quota, broken."""
+
+
+class IdentityError(UnbrokenError):
+    """The stored state belongs to other parameters, data or code."""
+
+    exit_code = 2
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space (`df -h`)",
+    errno.EDQUOT: "free some of your quota (`quota -s`)",
+    errno.EROFS: "make the file system writable or choose another folder",
+    errno.EACCES: "give yourself write permission (`ls -ld`)",
+    errno.EIO: "check the disk (`dmesg | tail`)",
+}
+
+
+def errno_name(error: OSError) -> str:
+    """`ENOSPC (No space left on device)`."""
+    number = error.errno or 0
+    return f"{errno.errorcode.get(number, 'unknown error')} ({os.strerror(number) if number else error})"
+
+
+@contextmanager
+def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says where, why, what is intact and what to do."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, f"check the folder (`ls -ld {os.fspath(path)}`)")
+        raise StorageError(
+            f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
+            f"{intact} To go on: {advice}, then run the same command again."
+        ) from error

@@ -1,0 +1,192 @@
+"""The seam through which every byte reaches the disk: tests and `prove` put their faults in here.
+
+A `FileSystem` method is one system call. Whoever wants a full disk, a short write or a kill between two calls
+overrides `FileSystem.call`, through which all of them pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+FILE_MODE = 0o644  # explicit: mkstemp's 0600 would lock the group out of a checkpoint
+FOLDER_MODE = 0o755
+_CHUNK = 1 << 24  # bytes a write call is offered at once
+_NO_RESERVATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # file systems that cannot reserve
+
+Buffer = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+
+class FileSystem:
+    """The real file system, one thin method per system call. Raises OSError as the system does."""
+
+    def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        """Run one system call. The only place that an injected fault needs to override."""
+        return action()
+
+    def create(self, path: Path) -> int:
+        """A descriptor for writing and reading a file that must not exist yet."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return self.call("create", path, lambda: os.open(path, flags, FILE_MODE))
+
+    def open(self, path: Path) -> int:
+        """A descriptor for reading a file or syncing a folder."""
+        return self.call("open", path, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def update(self, path: Path) -> int:
+        """A descriptor for reading and writing in place, created when missing."""
+        return self.call("update", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+    def reserve(self, descriptor: int, path: Path, size: int) -> None:
+        """Take the disk space now, so that a full disk is found before anything is written."""
+        self.call("reserve", path, lambda: os.posix_fallocate(descriptor, 0, size))
+
+    def write(self, descriptor: int, path: Path, data: Buffer) -> int:
+        """Bytes written, which may be fewer than offered."""
+        return self.call("write", path, lambda: os.write(descriptor, data))
+
+    def write_at(self, descriptor: int, path: Path, data: Buffer, offset: int) -> int:
+        """Bytes written at `offset`, which may be fewer than offered."""
+        return self.call("write", path, lambda: os.pwrite(descriptor, data, offset))
+
+    def read_into(self, descriptor: int, path: Path, target: memoryview) -> int:
+        """Bytes read into `target`; 0 at the end of the file."""
+        return self.call("read", path, lambda: os.readv(descriptor, [target]))
+
+    def size(self, descriptor: int, path: Path) -> int:
+        """Size of the open file in bytes."""
+        return self.call("stat", path, lambda: os.fstat(descriptor).st_size)
+
+    def truncate(self, descriptor: int, path: Path, size: int) -> None:
+        """Cut the open file to `size` bytes."""
+        self.call("truncate", path, lambda: os.ftruncate(descriptor, size))
+
+    def sync(self, descriptor: int, path: Path) -> None:
+        """fsync: return when the bytes are durable."""
+        self.call("fsync", path, lambda: os.fsync(descriptor))
+
+    def forget(self, descriptor: int, path: Path) -> None:
+        """Drop clean pages from the page cache, so that the next read asks the disk."""
+        self.call("fadvise", path, lambda: os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED))
+
+    def close(self, descriptor: int, path: Path) -> None:
+        """Close the descriptor."""
+        self.call("close", path, lambda: os.close(descriptor))
+
+    def make_folder(self, path: Path) -> None:
+        """One new folder."""
+        self.call("mkdir", path, lambda: os.mkdir(path, FOLDER_MODE))
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Atomic within a file system."""
+        self.call("rename", target, lambda: os.rename(source, target))
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        self.call("unlink", path, lambda: os.unlink(path))
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder."""
+        self.call("rmdir", path, lambda: os.rmdir(path))
+
+    def names(self, path: Path) -> list[str]:
+        """Sorted names in a folder."""
+        return self.call("list", path, lambda: sorted(os.listdir(path)))
+
+
+def write_all(files: FileSystem, descriptor: int, path: Path, data: Buffer) -> None:
+    """Write every byte, however short the single writes are."""
+    view = memoryview(data)
+    while view:
+        written = files.write(descriptor, path, view[:_CHUNK])
+        if written <= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        view = view[written:]
+
+
+def write_all_at(files: FileSystem, descriptor: int, path: Path, data: Buffer, offset: int) -> None:
+    """Write every byte from `offset` on."""
+    view = memoryview(data)
+    while view:
+        written = files.write_at(descriptor, path, view[:_CHUNK], offset)
+        if written <= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        view, offset = view[written:], offset + written
+
+
+def write_durably(files: FileSystem, path: Path, size: int, chunks: Iterable[Buffer]) -> None:
+    """A new file of exactly `size` bytes, on the disk (not only in the cache) when this returns."""
+    descriptor = files.create(path)
+    try:
+        os.fchmod(descriptor, FILE_MODE)
+        _reserve(files, descriptor, path, size)
+        for chunk in chunks:
+            write_all(files, descriptor, path, chunk)
+        files.sync(descriptor, path)
+        files.forget(descriptor, path)
+    finally:
+        files.close(descriptor, path)
+
+
+def _reserve(files: FileSystem, descriptor: int, path: Path, size: int) -> None:
+    if not size:
+        return
+    try:
+        files.reserve(descriptor, path, size)
+    except OSError as error:
+        if error.errno not in _NO_RESERVATION:
+            raise
+
+
+def read_exactly(files: FileSystem, descriptor: int, path: Path, target: memoryview) -> int:
+    """Fill `target`; returns the bytes that were there, fewer only at the end of the file."""
+    done = 0
+    while done < len(target):
+        count = files.read_into(descriptor, path, target[done : done + _CHUNK])
+        if count <= 0:
+            break
+        done += count
+    return done
+
+
+def read_file(files: FileSystem, path: Path) -> bytes:
+    """The whole file."""
+    descriptor = files.open(path)
+    try:
+        data = bytearray(files.size(descriptor, path))
+        done = read_exactly(files, descriptor, path, memoryview(data))
+        return bytes(data[:done])
+    finally:
+        files.close(descriptor, path)
+
+
+def sync_folder(files: FileSystem, path: Path) -> None:
+    """Make names in the folder durable: without this a rename may be undone by a power cut."""
+    descriptor = files.open(path)
+    try:
+        files.sync(descriptor, path)
+    finally:
+        files.close(descriptor, path)
+
+
+def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
+    """The file has its old content or the new one, never a part of it."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    remove(files, temporary)
+    write_durably(files, temporary, len(data), [data])
+    files.rename(temporary, path)
+    sync_folder(files, path.parent)
+
+
+def remove(files: FileSystem, path: Path) -> None:
+    """Remove a file, a link or a whole folder; fine when it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        for name in files.names(path):
+            remove(files, path / name)
+        files.remove_folder(path)
+    elif path.is_symlink() or path.exists():
+        files.unlink(path)

@@ -1,0 +1,19 @@
+"""One canonical JSON text per value, so that equal values have equal bytes and equal digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+
+
+def canonical(value: JSON) -> bytes:
+    """ASCII, sorted keys, no spaces. Raises ValueError on NaN and infinity: they are not JSON."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def digest(value: JSON) -> str:
+    """64 hex characters: SHA-256 of the canonical text."""
+    return hashlib.sha256(canonical(value)).hexdigest()

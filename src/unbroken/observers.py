@@ -1,0 +1,52 @@
+"""Who follows a run: trackers, progress bars. They are told, they cannot stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from unbroken.run import Run
+
+
+class Observer(Protocol):
+    """Must be idempotent: after a resume it is given every record up to the resumed step again."""
+
+    def started(self, run: Run) -> None:
+        """State is restored; `run.step` is the step that the run goes on from."""
+
+    def committed(self, step: int, records: list[dict[str, Any]]) -> None:
+        """These records, all up to `step`, are durable now."""
+
+    def ended(self, verdict: str) -> None:
+        """`finished`, `preempted` or `failed`."""
+
+
+class Audience:
+    """All observers of a run; what one of them raises is reported and goes no further."""
+
+    def __init__(self, observers: Sequence[Observer], report: Callable[[str], None]) -> None:
+        self._observers = tuple(observers)
+        self._report = report
+
+    def started(self, run: Run) -> None:
+        """Tell everyone."""
+        self._tell(lambda observer: observer.started(run))
+
+    def committed(self, step: int, records: list[dict[str, Any]]) -> None:
+        """Tell everyone; each gets a list of its own."""
+        self._tell(lambda observer: observer.committed(step, [dict(record) for record in records]))
+
+    def ended(self, verdict: str) -> None:
+        """Tell everyone."""
+        self._tell(lambda observer: observer.ended(verdict))
+
+    def _tell(self, message: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                message(observer)
+            except Exception as error:  # an observer's failure must not cost the training
+                self._report(
+                    f"The observer {type(observer).__name__} failed ({type(error).__name__}: {error}); "
+                    f"the training goes on without it knowing."
+                )

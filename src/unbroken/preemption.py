@@ -1,0 +1,153 @@
+"""Signals become a flag, the loop decides, a watchdog keeps the deadline. Imports nothing heavy.
+
+`StopFlag.install()` belongs on the first line of `main`, before torch is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from unbroken import environment, verdict
+
+EXIT_PREEMPTED = 75
+"""EX_TEMPFAIL: checkpointed, run me again."""
+
+_LAST_WORDS_S = 2.0
+
+Signals = signal.Signals  # inside the class, `signal` is the property
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Preempted(SystemExit):
+    """Leave with exit code 75. A SystemExit, so that `except Exception` of the caller does not swallow it."""
+
+    def __init__(self, sentence: str = "stopped by a signal") -> None:
+        super().__init__(EXIT_PREEMPTED)
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class StopFlag:
+    """Set by the first of TERM, INT, USR1, USR2; read by the loop between two steps.
+
+    A flag that was made without `install` listens to nothing; tests set it by hand with `set`.
+    """
+
+    _installed: StopFlag | None = None
+
+    def __init__(self, deadline: float | None = None) -> None:
+        """`deadline` in seconds from the first signal to a forced exit; None reads UNBROKEN_DEADLINE_S."""
+        self.deadline = environment.deadline_s() if deadline is None else deadline
+        self._signal: str | None = None
+        self._since: float | None = None
+        self._signals: tuple[Signals, ...] = ()
+        self._last_words: list[Callable[[], None]] = []
+
+    @classmethod
+    def install(cls, signals: Sequence[Signals] = SIGNALS, deadline: float | None = None) -> StopFlag:
+        """Catch the signals from now on. A second call returns the flag that is already installed."""
+        if StopFlag._installed is None:
+            flag = cls(deadline)
+            flag._listen(tuple(signals))
+            StopFlag._installed = flag
+        return StopFlag._installed
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the first signal, such as `SIGTERM`."""
+        return self._signal
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left before the forced exit; the whole deadline as long as no signal came."""
+        since = self._since
+        return self.deadline if since is None else max(0.0, self.deadline - (time.monotonic() - since))
+
+    def is_set(self) -> bool:
+        """Has anyone asked us to stop?"""
+        return self._signal is not None
+
+    def set(self, name: str) -> None:
+        """Ask to stop, as a signal of this name would; only the first counts."""
+        if self._signal is None:
+            self._since = time.monotonic()
+            self._signal = name
+
+    def check(self) -> None:
+        """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation."""
+        if self.is_set():
+            verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
+            self.leave(f"stopped by {self._signal}; what was durable before is intact")
+
+    def leave(self, sentence: str) -> NoReturn:
+        """Everything is saved: ignore further signals and raise `Preempted`."""
+        self.ignore()
+        raise Preempted(sentence)
+
+    def ignore(self) -> None:
+        """Ignore the signals from now on.
+
+        Python resets its handlers to the default while it shuts down, so that a repeated TERM would turn
+        exit code 75 into -15; an ignored signal stays ignored.
+        """
+        for number in self._signals:
+            signal.signal(number, signal.SIG_IGN)
+
+    def before_forced_exit(self, action: Callable[[], None]) -> Callable[[], None]:
+        """Run `action` in the watchdog thread before a forced exit. Returns a function that takes it back."""
+        self._last_words.append(action)
+        return lambda: self._last_words.remove(action)
+
+    def _listen(self, signals: tuple[Signals, ...]) -> None:
+        # The C-level handler writes the signal's number to the pipe at once, also while the main thread is
+        # stuck in a long C call (compiling, a collective) and no Python handler can run.
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(writer, False)
+        self._signals = signals
+        watchdog = threading.Thread(target=self._watch, args=(reader,), name="unbroken-watchdog", daemon=True)
+        watchdog.start()
+        for number in signals:
+            signal.signal(number, self._handle)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=self._disarm_child)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.set(Signals(number).name)
+
+    def _disarm_child(self) -> None:
+        # A forked worker shares the pipe: a TERM sent to it must not stop its parent.
+        signal.set_wakeup_fd(-1)
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _watch(self, reader: int) -> None:
+        while not self.is_set():
+            for number in os.read(reader, 64):
+                if number in self._signals:
+                    self.set(Signals(number).name)
+        time.sleep(self.remaining)
+        self._force_exit()
+
+    def _force_exit(self) -> None:
+        # In a thread of their own: the disk that made the save hang may make the last words hang too.
+        for action in tuple(self._last_words):
+            speaker = threading.Thread(target=action, daemon=True)
+            speaker.start()
+            speaker.join(_LAST_WORDS_S)
+        os._exit(EXIT_PREEMPTED)
+
+
+def shield_worker(worker_id: int) -> None:
+    """A `worker_init_fn` for DataLoader: a TERM to the whole process group must not kill the workers first.
+
+    The worker still ends with its parent: the DataLoader tells it to, and it watches its parent.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

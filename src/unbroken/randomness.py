@@ -1,0 +1,89 @@
+"""Random numbers that are functions of (seed, step, shard, purpose), and the global generators as a state."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+def stream(seed: int, step: int, shard: int, purpose: str) -> int:
+    """A 64-bit seed, independent for every distinct combination of the arguments."""
+    text = f"unbroken/{seed}/{step}/{shard}/{purpose}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def generator(seed: int, step: int, shard: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator at the start of its stream."""
+    return torch.Generator(device=device).manual_seed(stream(seed, step, shard, purpose))
+
+
+def numpy_generator(seed: int, step: int, shard: int, purpose: str) -> np.random.Generator:
+    """A numpy generator at the start of its stream."""
+    return np.random.Generator(np.random.PCG64(stream(seed, step, shard, purpose)))
+
+
+def seed_all(seed: int, step: int = 0, shard: int = 0, purpose: str = "global") -> None:
+    """Seed the global generators of python, numpy and torch (every device of it)."""
+    value = stream(seed, step, shard, purpose)
+    random.seed(value)
+    np.random.seed([value & 0xFFFFFFFF, value >> 32])
+    torch.manual_seed(value)
+
+
+def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+    """The order of n samples in an epoch (from 0), without any state. The array is read-only."""
+    return _permutation(seed, epoch, n)
+
+
+@lru_cache(maxsize=4)  # a batch needs one epoch's order, or two where it straddles
+def _permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+    # numpy promises the raw stream of a bit generator for all versions, but not Generator.permutation.
+    raw = np.random.PCG64(stream(seed, epoch, 0, "permutation")).random_raw(n)
+    order = np.argsort(raw, kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def sample_ids(seed: int, step: int, batch: int, n: int) -> npt.NDArray[np.int64]:
+    """Indices (batch,) of the global batch of `step` (from 1).
+
+    Samples are taken epoch by epoch, each exactly once per epoch; a batch may straddle two or more epochs.
+    """
+    if n < 1 or batch < 1 or step < 1:
+        raise ValueError(f"sample_ids needs n, batch and step of at least 1, got {n}, {batch} and {step}")
+    positions = np.arange((step - 1) * batch, step * batch, dtype=np.int64)
+    epochs, offsets = positions // n, positions % n
+    parts = [permutation(seed, int(epoch), n)[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+    return np.concatenate(parts)
+
+
+def global_state() -> dict[str, Any]:
+    """The global generators of python, numpy, torch and, where it is in use, of the current CUDA device."""
+    version, words, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "python": {"version": version, "words": np.array(words, dtype=np.uint32), "gauss": gauss},
+        "numpy": np.random.get_state(legacy=False),
+        "torch": torch.get_rng_state(),
+    }
+    in_use: Callable[[], bool] = torch.cuda.is_initialized  # asking for the state would start CUDA
+    if torch.cuda.is_available() and in_use():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_global_state(state: dict[str, Any]) -> None:
+    """Put the global generators back. A CUDA state without a CUDA device is a RuntimeError of torch."""
+    python = state["python"]
+    words = tuple(int(word) for word in python["words"])
+    random.setstate((python["version"], words, python["gauss"]))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

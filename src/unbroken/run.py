@@ -1,0 +1,271 @@
+"""The loop's one object: resume, step, log, stop.
+
+stop = StopFlag.install()
+with Run(folder, identity=identity, state={"model": model, "optimizer": optimizer}, stop=stop) as run:
+    for step in run.steps(1000):
+        run.log(**{"train/loss": train(step)})
+    run.export(target)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from unbroken import identity as identities
+from unbroken import journal as journals
+from unbroken import verdict as verdicts
+from unbroken.checkpoint import Checkpoint, CheckpointStore
+from unbroken.errors import StorageError, UnbrokenError, errno_name, storage_errors
+from unbroken.events import Events
+from unbroken.export import export
+from unbroken.files import FileSystem
+from unbroken.identity import Identity
+from unbroken.journal import Journal
+from unbroken.lock import FolderLock
+from unbroken.observers import Audience, Observer
+from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
+from unbroken.reports import log
+from unbroken.state import Holder, capture, restore
+from unbroken.verdict import Verdict
+
+__all__ = ["Observer", "Run"]
+
+CHECKPOINTS = "checkpoints"
+
+
+class Run:
+    """A training run that lives in a folder and goes on from where it was, in the same bytes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        identity: Identity,
+        state: Mapping[str, Holder],
+        stop: StopFlag,
+        every: int = 100,
+        keep: int = 3,
+        observers: Sequence[Observer] = (),
+        report: Callable[[str], None] = log,
+        patience: float = 5.0,
+        files: FileSystem | None = None,
+    ) -> None:
+        """Nothing is touched before `with`.
+
+        Args:
+            state: All that changes from step to step; the global random generators are added by themselves.
+            every: Steps between two checkpoints.
+            keep: Periodic checkpoints that are kept; the final one is kept besides.
+            report: Receives one sentence for each thing that the user should know.
+            patience: Seconds to wait for a predecessor that still holds the folder.
+            files: The file system; another one only to inject faults.
+        """
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        self.folder = Path(folder)
+        self.identity = identity
+        self.stop = stop
+        self.step = 0
+        self._state = dict(state)
+        self._every, self._keep = every, keep
+        self._report, self._patience = report, patience
+        self._files = files or FileSystem()
+        self._audience = Audience(observers, report)
+        self._record: dict[str, object] | None = None
+        self._pending: list[journals.Record] = []
+        self._durable = 0
+        self._total: int | None = None
+        self._final: Path | None = None
+        self._ended = False
+        self._retract: Callable[[], None] = lambda: None
+
+    @property
+    def durable(self) -> int:
+        """The last step that is safe on disk; 0 before the first checkpoint."""
+        return self._durable
+
+    @property
+    def restart(self) -> int:
+        """How often this run was started before."""
+        return self._events.restart
+
+    @property
+    def final(self) -> Path:
+        """The folder of the final checkpoint. Raises UnbrokenError while the run is not finished."""
+        if self._final is None:
+            raise UnbrokenError(
+                f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
+                f"To go on: let `for step in run.steps(total)` reach its end."
+            )
+        return self._final
+
+    def __enter__(self) -> Run:
+        """Lock the folder and go back to the newest good checkpoint.
+
+        Raises LockedError, IdentityError, CheckpointError (the state does not fit), StorageError.
+        """
+        with storage_errors("make the run folder", self.folder, "Nothing was changed."):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.folder, self._patience)
+        try:
+            self._resume()
+        except BaseException:
+            self._retract()
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._ended:
+                return
+            if isinstance(error, Preempted):
+                self._end("preempted", EXIT_PREEMPTED)
+            elif isinstance(error, Exception) and not isinstance(error, UnbrokenError) and self.stop.is_set():
+                self._fail_while_stopping(error)
+            elif error is not None or self._final is None:
+                if error is None and self._total is not None:
+                    self._report(f"The loop was left at step {self.step} of {self._total}, before its end.")
+                self._end("failed", 1)
+            else:
+                self._end("finished", 0)
+        finally:
+            self._retract()
+            self._lock.release()
+
+    def steps(self, total: int) -> Iterator[int]:
+        """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
+
+        Raises Preempted (exit code 75) after a stop, StorageError if a stopping or the final save fails.
+        """
+        if self.step > total:
+            raise UnbrokenError(
+                f"The run in {self.folder} is at step {self.step} already, past the {total} steps asked for. "
+                f"To go on: ask for {self.step} or more, or use another folder."
+            )
+        self._total = total
+        while self.step < total:
+            if self.stop.is_set():
+                self._leave()
+            self._record = {}
+            yield self.step + 1
+            self._complete_step(total)
+        if self._final is None:
+            self._save(pinned=True)
+
+    def log(self, **values: object) -> None:
+        """Add numbers to the record of the current step; a name given twice keeps the later value.
+
+        Raises ValueError for anything but numbers (also scalar tensors), booleans and None.
+        """
+        if self._record is None:
+            raise UnbrokenError("run.log was called outside a step. To go on: log inside `for step in run.steps(…)`.")
+        self._record.update(journals.numbers(values))
+
+    def export(self, target: Path) -> None:
+        """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
+
+        The bytes do not depend on interruptions. Raises UnbrokenError before the end, CheckpointError,
+        StorageError.
+        """
+        step = int(self.final.name.removeprefix("step-"))
+        export(self._store.load(step, self.identity.digest, keep=False), Path(target), self._files)
+
+    def _resume(self) -> None:
+        identities.settle(self.folder, self.identity, self._files, self._report)
+        with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
+            verdicts.withdraw(self.folder, self._files)
+        self._events: Events = Events(self.folder, self._report)
+        self._store = CheckpointStore(self.folder / CHECKPOINTS, self._keep, self._files, self._report)
+        self._journal = Journal(self.folder / journals.NAME, self._files, self._report)
+        self._retract = self.stop.before_forced_exit(self._last_words)
+        begun = time.monotonic()
+        checkpoint = self._store.latest_good(self.identity.digest)
+        if checkpoint is None:
+            capture(self._state, copy=False)  # what cannot be stored is refused now, not after the first hour
+            self._journal.truncate(b"")
+        else:
+            self._go_back_to(checkpoint)
+        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3))
+        self._audience.started(self)
+        self._publish()
+
+    def _go_back_to(self, checkpoint: Checkpoint) -> None:
+        restore(checkpoint.snapshot, self._state)
+        self._journal.truncate(checkpoint.journal)
+        self._pending = journals.parse(checkpoint.journal, str(checkpoint.path / journals.NAME))
+        self.step = self._durable = checkpoint.step
+        self._final = checkpoint.path if checkpoint.manifest.pinned else None
+        self._report(f"Going on from step {self.step} ({checkpoint.path}).")
+
+    def _complete_step(self, total: int) -> None:
+        record, self._record = self._record or {}, None
+        self._pending.append(self._journal.append(self.step + 1, record))
+        self.step += 1
+        if self.step == total:
+            self._save(pinned=True)
+        elif self.stop.is_set():
+            self._leave()
+        elif self.step % self._every == 0:
+            self._save_if_possible()
+
+    def _save(self, pinned: bool = False) -> None:
+        begun = time.monotonic()
+        path = self._store.save(
+            self.step, capture(self._state, copy=False), self.identity.digest, self._journal.content, pinned
+        )
+        self._durable = self.step
+        self._final = path if pinned else None
+        self._events.add("checkpoint", step=self.step, seconds=round(time.monotonic() - begun, 4))
+        self._publish()
+
+    def _save_if_possible(self) -> None:
+        try:
+            self._save()
+        except StorageError as error:
+            self._report(f"{error} The training goes on without this checkpoint.")
+            self._events.add("checkpoint-failed", step=self.step)
+
+    def _publish(self) -> None:
+        records, self._pending = self._pending, []
+        if records or self._durable:
+            self._audience.committed(self._durable, records)
+
+    def _leave(self) -> NoReturn:
+        if self.step > self._durable:
+            self._save()
+        self._end("preempted", EXIT_PREEMPTED)
+        self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
+
+    def _fail_while_stopping(self, error: Exception) -> NoReturn:
+        # A stop that reaches the whole process group also kills data workers, which fails the step under way.
+        self._report(
+            f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
+            f"({type(error).__name__}: {error}); the checkpoint of step {self._durable} is intact."
+        )
+        self._end("preempted", EXIT_PREEMPTED)
+        raise Preempted(f"stopped by {self.stop.signal}; step {self._durable} is durable") from error
+
+    def _end(self, verdict: str, code: int) -> None:
+        self._ended = True
+        if code and self.stop.is_set():
+            self.stop.ignore()
+        self._announce(code)
+        self._events.add("end", verdict=verdict, step=self._durable, signal=self.stop.signal)
+        self._audience.ended(verdict)
+
+    def _announce(self, code: int) -> None:
+        try:
+            verdicts.announce(Verdict(code, self._durable, self.stop.signal), self.folder, self._files)
+        except OSError as error:
+            self._report(f"The verdict in {self.folder} could not be written: {errno_name(error)}.")
+
+    def _last_words(self) -> None:
+        self._events.add("forced-exit", step=self._durable, deadline=self.stop.deadline)
+        self._announce(EXIT_PREEMPTED)

@@ -1,0 +1,160 @@
+"""A safetensors file, written and read in one pass, tensor by tensor, each with its own digest.
+
+The layout is that of the safetensors library (any reader opens the file), but the bytes go from the tensor's
+memory to the disk without a copy, and reading refuses everything but exactly what the manifest announced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unbroken.errors import CheckpointError
+from unbroken.files import Buffer, FileSystem, read_exactly, write_durably
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_HASH_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Type and shape of one stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+def spec_of(tensor: torch.Tensor, name: str) -> Spec:
+    """Raises CheckpointError for a dtype that the format does not have."""
+    if tensor.dtype not in _NAMES:
+        raise CheckpointError(
+            f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds "
+            f"{', '.join(DTYPES)}. To go on: convert it in `state_dict`."
+        )
+    return Spec(_NAMES[tensor.dtype], tuple(tensor.shape))
+
+
+def raw(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor, without a copy when it is contiguous in CPU memory."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return plain.reshape(-1).view(torch.uint8).numpy().data
+
+
+def tensor_digest(spec: Spec, data: memoryview) -> str:
+    """64 hex: SHA-256 of dtype, shape and bytes."""
+    hasher = hashlib.sha256(f"{spec.dtype}|{','.join(map(str, spec.shape))}|".encode())
+    for start in range(0, len(data), _HASH_CHUNK):
+        hasher.update(data[start : start + _HASH_CHUNK])
+    return hasher.hexdigest()
+
+
+def file_order(specs: Mapping[str, Spec]) -> list[str]:
+    """Wide types first, then by name: so every tensor is aligned, and the file depends on nothing else."""
+    return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
+
+
+def header(specs: Mapping[str, Spec]) -> bytes:
+    """Length and JSON header of the file, padded to 8 bytes."""
+    entries: dict[str, object] = {}
+    offset = 0
+    for name in file_order(specs):
+        spec = specs[name]
+        entries[name] = {
+            "dtype": spec.dtype,
+            "shape": list(spec.shape),
+            "data_offsets": [offset, offset + spec.nbytes],
+        }
+        offset += spec.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def file_size(specs: Mapping[str, Spec]) -> int:
+    """Bytes of the whole file."""
+    return len(header(specs)) + sum(spec.nbytes for spec in specs.values())
+
+
+def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Write the file durably; returns the digest of every tensor, taken on the way. Raises OSError."""
+    specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
+    digests: dict[str, str] = {}
+
+    def chunks() -> Iterator[Buffer]:
+        yield header(specs)
+        for name in file_order(specs):
+            data = raw(tensors[name])
+            digests[name] = tensor_digest(specs[name], data)
+            yield data
+
+    write_durably(files, path, file_size(specs), chunks())
+    return digests
+
+
+def read(
+    files: FileSystem, path: Path, specs: Mapping[str, Spec], digests: Mapping[str, str], keep: bool = True
+) -> dict[str, torch.Tensor]:
+    """The tensors, each checked against its digest; `keep=False` only checks.
+
+    Raises CheckpointError for anything but exactly the announced file, OSError as the system does.
+    """
+    descriptor = files.open(path)
+    try:
+        expected, found = file_size(specs), files.size(descriptor, path)
+        if found != expected:
+            raise CheckpointError(f"{path} has {found} bytes, expected {expected}.", "size")
+        _check_header(files, descriptor, path, header(specs))
+        kept = {}
+        for name in file_order(specs):
+            tensor = _read_tensor(files, descriptor, path, name, specs[name], digests[name])
+            if keep:
+                kept[name] = tensor
+        return kept
+    finally:
+        files.close(descriptor, path)
+
+
+def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:
+    found = bytearray(len(expected))
+    read_exactly(files, descriptor, path, memoryview(found))
+    if found != expected:
+        raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
+
+
+def _read_tensor(files: FileSystem, descriptor: int, path: Path, name: str, spec: Spec, digest: str) -> torch.Tensor:
+    tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+    data = raw(tensor)
+    read_exactly(files, descriptor, path, data)
+    found = tensor_digest(spec, data)
+    if found != digest:
+        raise CheckpointError(f"Tensor {name} in {path} has SHA-256 {found[:12]}, expected {digest[:12]}.", "digest")
+    return tensor

@@ -1,0 +1,42 @@
+"""What became of the run, in a file: exit codes do not survive every program between us and the scheduler."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from unbroken import environment
+from unbroken.files import FileSystem, remove, replace_file
+from unbroken.jsontext import canonical
+
+NAME = "verdict.json"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`exit`: 0 finished, 1 failed, 75 run me again. `step`: last durable. `signal`: what asked to stop."""
+
+    exit: int
+    step: int | None
+    signal: str | None
+
+    def text(self) -> bytes:
+        """One JSON line."""
+        return canonical(asdict(self)) + b"\n"
+
+
+def announce(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
+    """Write the verdict to the run folder and to UNBROKEN_VERDICT, where given. Raises OSError."""
+    for path in _places(folder):
+        replace_file(files or FileSystem(), path, verdict.text())
+
+
+def withdraw(folder: Path, files: FileSystem) -> None:
+    """Remove old verdicts: a process that is killed must not leave its predecessor's. Raises OSError."""
+    for path in _places(folder):
+        remove(files, path)
+
+
+def _places(folder: Path | None) -> list[Path]:
+    asked = environment.verdict_path()
+    return [path for path in (folder / NAME if folder else None, asked) if path]

@@ -1,0 +1,18 @@
+"""A finished repository with made-up predictions, built once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.statistics.made_up import aggregate, build
+
+
+@pytest.fixture(scope="session")
+def aggregated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository after the stage `aggregate`; nobody writes into it."""
+    root = tmp_path_factory.mktemp("aggregated")
+    build(root)
+    aggregate(root)
+    return root

@@ -1,0 +1,111 @@
+"""`paper.tex` → `paper.pdf`, and the log that latexmk does not read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from latentwire.errors import LatentWireError
+from latentwire.reporting.build import build
+from latentwire.reporting.latex import compile_paper, complaints, first_error, refuse
+from latentwire.stages import exit_code, report
+from tests.unit.statistics import made_up
+
+needs_tex = pytest.mark.skipif(
+    shutil.which("latexmk") is None, reason="latexmk is not installed: the paper is checked as text only"
+)
+
+
+def _root(aggregated: Path, folder: Path) -> Path:
+    shutil.copytree(aggregated / "results/aggregate", folder / "results/aggregate")
+    shutil.copy(aggregated / "params.yaml", folder)
+    return folder
+
+
+@needs_tex
+def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "another/deeper"):
+        root = _root(aggregated, tmp_path / name)
+        build(root, "A title with 100% & more", made_up.NAMES)
+        made.append(compile_paper(root / "reports/paper.tex"))
+    assert made[0] is not None
+    assert made[1] is not None
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert sorted(path.name for path in made[0].parent.iterdir()) == [
+        *("figures", "paper.pdf", "paper.tex", "provenance.json", "tables")
+    ]
+
+
+@needs_tex
+@pytest.mark.skipif(shutil.which("pdffonts") is None, reason="pdffonts is not installed: fonts are not looked at")
+def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Path) -> None:
+    root = _root(aggregated, tmp_path)
+    build(root, "Title", made_up.NAMES)
+    # A page with one table only: siunitx drops bold without a word, and the paper has other bold text.
+    lines = (root / "reports/paper.tex").read_text().splitlines()
+    preamble = lines[: next(i for i, line in enumerate(lines) if r"\begin{document}" in line)]
+    body = [r"\begin{document}", r"\captionsetup{labelfont=rm}", r"\input{tables/r8.tex}", r"\end{document}"]
+    (root / "reports/paper.tex").write_text("\n".join([*preamble, *body]))
+    paper = compile_paper(root / "reports/paper.tex")
+    fonts = subprocess.run(["pdffonts", str(paper)], capture_output=True, text=True, check=True).stdout
+    assert "Type 3" not in fonts
+    assert "Bold" in fonts
+
+
+@needs_tex
+def test_what_latexmk_takes_for_success_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "paper.tex"
+    body = r"\documentclass{article}\begin{document}As \ref{nowhere} shows.\end{document}"
+    source.write_text(body)
+    with pytest.raises(LatentWireError, match=r"Reference `nowhere'.*undefined"):
+        compile_paper(source)
+    source.write_text(body.replace(r"\ref{nowhere}", r"\mbox{" + "x" * 200 + "}"))
+    with pytest.raises(LatentWireError, match="Overfull"):
+        compile_paper(source)
+    assert not (tmp_path / "paper.pdf").exists()
+
+
+@needs_tex
+def test_an_error_of_latex_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "paper.tex").write_text("\\documentclass{article}\n\\begin{document}\n\\wire\n\\end{document}\n")
+    with pytest.raises(LatentWireError, match=r"Undefined control sequence at l\.3 \\wire\. Expected a paper\. Next:"):
+        compile_paper(tmp_path / "paper.tex")
+
+
+def test_without_an_engine_all_else_is_made(
+    aggregated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _root(aggregated, tmp_path)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert exit_code(report.main, []) == 0
+    out = capsys.readouterr().out
+    assert "note: latexmk is not installed" in out
+    assert "--pdf-only" in out
+    assert (root / "reports/paper.tex").is_file()
+    assert not (root / "reports/paper.pdf").exists()
+
+
+def test_warnings_of_a_real_log() -> None:
+    log = (
+        "LaTeX Warning: Reference `tab:r8' on page 1 undefined on input line 40.\n"
+        "LaTeX Warning: Label `tab:r8' multiply defined.\n"
+        "Overfull \\hbox (4.9pt too wide) in paragraph at lines 3--4\n"
+        "Overfull \\hbox (12.08pt too wide) in alignment at lines 9--30\n"
+        "Package hyperref Info: Option `undefined' set.\n"
+    )
+    found = complaints(log)
+    assert len(found) == 3
+    assert "12.08pt" in found[2]
+    with pytest.raises(LatentWireError, match="3 complaints, first `LaTeX Warning: Reference"):
+        refuse(found, Path("reports/paper.tex"))
+
+
+def test_the_first_error_of_a_log() -> None:
+    log = "(./paper.tex\n! Missing $ inserted.\n<inserted text>\n          $\nl.31 a_\n      b\n! Emergency stop.\n"
+    assert first_error(log) == "Missing $ inserted at l.31 a_"
+    assert first_error("latexmk: nothing to do\n\n") == "latexmk: nothing to do"

@@ -1,0 +1,178 @@
+"""From statistics to `reports/`: what is printed, what is said, and that it is the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentwire.errors import EvidenceError
+from latentwire.reporting.build import build
+from latentwire.reporting.facts import Facts, read
+from latentwire.reporting.numbers import interval, points
+from latentwire.reporting.paper import paper
+from latentwire.reporting.provenance import sha256
+from latentwire.reporting.tables import all_tables
+from tests.unit.statistics import made_up
+
+TITLE = "A wire & 100% of its readers"
+ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
+
+
+@pytest.fixture(scope="module")
+def facts(aggregated: Path) -> Facts:
+    return read(aggregated / "results/aggregate", made_up.NAMES)
+
+
+@pytest.fixture(scope="module")
+def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("reports")
+    shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
+    build(root, TITLE, made_up.NAMES)
+    return root / "reports"
+
+
+def _changed(facts: Facts, change: Callable[[dict[str, Any]], None]) -> Facts:
+    stats = json.loads(json.dumps(facts.stats))
+    change(stats)
+    return Facts(stats, facts.curves, facts.names)
+
+
+def test_every_file_is_there(reports: Path) -> None:
+    found = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
+    figures = {f"figures/{n}.{k}" for n in ("accuracy", "differences", "learning_curves") for k in ("pdf", "png")}
+    tables = {f"tables/{n}.tex" for n in ("rotten_tomatoes", "r8", "versus_chance", "versus_baselines")}
+    assert found == figures | tables | {"paper.tex", "provenance.json"}
+
+
+def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
+    """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
+    rows = [row for table in all_tables(facts) for row in ROW.finditer(table.text)]
+    assert len(rows) == 24 + 18 + 16
+    for row in rows:
+        for key in row["ids"].split(", "):
+            record = facts.stats["cells"].get(key) or facts.stats["comparisons"][key]
+            assert re.search(rf"(?<![\d.]){points(record['value'])} ", row["cells"] + " "), (key, row["cells"])
+            signs = "-vs-" in key
+            assert interval(record["low"], record["high"], sign=signs) in row["cells"]
+
+
+def test_the_ids_of_a_table_are_those_of_its_rows(facts: Facts) -> None:
+    for table in all_tables(facts)[:2]:
+        printed = {key for row in ROW.finditer(table.text) for key in row["ids"].split(", ")}
+        assert printed == set(table.ids)
+
+
+def test_tables_are_plain_ascii_without_rules_between_columns(facts: Facts) -> None:
+    for table in all_tables(facts):
+        assert table.text.isascii()
+        assert "|" not in table.text
+        assert "--}" in table.text
+
+
+def test_the_best_is_bold_and_the_family_is_named(facts: Facts) -> None:
+    text = all_tables(facts)[0].text
+    best = facts.block("rotten_tomatoes", "smollm2")["best"]
+    bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
+    assert f"/{best}/" in bold[0]["ids"]
+    assert "corrected over the 20 differences" in text
+    assert r"adj:holm\textbar{}m:20\textbar{}S:3\textbar{}N:600" in text
+
+
+def test_the_paper_says_where_a_baseline_wins(facts: Facts) -> None:
+    text = paper(facts, TITLE)
+    verdicts = [r["verdict"] for r in facts.family("versus_baselines") if r["b"] != "majority"]
+    assert f"Where Wire wins ({verdicts.count('better')} of 12)" in text
+    assert f"Where a baseline wins ({verdicts.count('worse')} of 12)" in text
+    assert text.count(r"\emph{Linear probe} is better") == verdicts.count("worse") > 0
+    assert f"Where no difference was shown ({verdicts.count('not different')} of 12)" in text
+    assert "better than chance in 4 of 4 cases" in text
+    assert r"A wire \& 100\% of its readers" in text
+
+
+def test_the_paper_follows_the_statistics(facts: Facts) -> None:
+    def lose(stats: dict[str, Any]) -> None:
+        for key in stats["families"]["versus_chance"]["members"]:
+            verdict = "better" if "wire-shuffled" in key else "not different"
+            stats["comparisons"][key]["adjusted"]["versus_chance"]["verdict"] = verdict
+
+    text = paper(_changed(facts, lose), TITLE)
+    assert "better than chance in 0 of 4 cases" in text
+    assert text.count("not shown to differ from chance (smallest detectable difference") == 4
+    assert text.count(r"\textbf{above chance; the control fails}") == 4
+
+
+def test_a_difference_without_interval_prints_a_dash_and_says_why(facts: Facts) -> None:
+    def collapse(stats: dict[str, Any]) -> None:
+        record = stats["comparisons"]["rotten_tomatoes/smollm2/truncated-vs-text/accuracy"]
+        record |= {"value": 0.0, "low": None, "high": None, "mde": None}
+        record["adjusted"]["versus_reference"] |= {"p": 1.0, "verdict": "not different"}
+
+    changed = _changed(facts, collapse)
+    text = all_tables(changed)[0].text
+    assert r"& 0.0 & {\scriptsize --} & 1.000 & {--} \\ % rotten_tomatoes/smollm2/truncated/" in text
+    assert "without an interval is the same on every example" in text
+    assert "without an interval" not in all_tables(facts)[0].text
+
+
+def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
+    made_up.build(tmp_path, seeds=[5], examples=80)
+    made_up.aggregate(tmp_path)
+    facts = read(tmp_path / "results/aggregate", {})
+    assert facts.cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"
+    assert "seed variance not estimated" in all_tables(facts)[0].text
+    assert "holds for this checkpoint only" in paper(facts, TITLE)
+
+
+def test_two_builds_are_the_same_bytes(reports: Path, aggregated: Path, tmp_path: Path) -> None:
+    shutil.copytree(aggregated / "results/aggregate", tmp_path / "results/aggregate")
+    (tmp_path / "reports/tables").mkdir(parents=True)
+    (tmp_path / "reports/tables/of_a_former_grid.tex").write_text("old")
+    build(tmp_path, TITLE, made_up.NAMES)
+    first = {path.relative_to(reports): path.read_bytes() for path in reports.rglob("*") if path.suffix}
+    second = {
+        p.relative_to(tmp_path / "reports"): p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.suffix
+    }
+    assert first.keys() == second.keys()
+    assert [path for path, content in first.items() if second[path] != content] == []
+
+
+def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) -> None:
+    text = (reports / "provenance.json").read_text()
+    found = json.loads(text)
+    for path, output in found["outputs"].items():
+        assert output["sha256"] == sha256(reports.parent / path)
+    for path, digest in found["inputs"].items():
+        assert digest == sha256(reports.parent / path)
+    stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
+    known = set(stats["cells"]) | set(stats["comparisons"])
+    assert {key for output in found["outputs"].values() for key in output["ids"]} <= known
+    assert str(reports) not in text
+    assert found["sources"] == stats["sources"]
+
+
+def test_figures_embed_scalable_fonts_only(reports: Path) -> None:
+    for path in (reports / "figures").glob("*.pdf"):
+        content = path.read_bytes()
+        assert b"/Type3" not in content
+        assert b"CreationDate" not in content
+
+
+@pytest.mark.parametrize("name", ["stats.json", "curves.csv"])
+def test_missing_statistics(aggregated: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(aggregated / "results/aggregate", tmp_path / "aggregate")
+    (tmp_path / "aggregate" / name).unlink()
+    with pytest.raises(EvidenceError, match=f"{name} is missing, expected the statistics. Next: `dvc repro aggregate`"):
+        read(tmp_path / "aggregate", {})
+
+
+def test_statistics_of_another_version(tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_text("task\n")
+    (tmp_path / "stats.json").write_text('{"schema": "latentwire-stats/0"}')
+    with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/1'"):
+        read(tmp_path, {})

@@ -1,0 +1,198 @@
+"""A small repository with made-up predictions, shaped as those of a real run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from latentwire import params
+from latentwire.statistics.comparisons import Record, Settings
+from latentwire.statistics.curves import curves
+from latentwire.statistics.evidence import gather
+from latentwire.statistics.grid import expected
+from latentwire.statistics.summary import summarise
+from latentwire.statistics.write import write_all
+from unbroken import journal
+
+REPOSITORY = Path(__file__).parents[3]
+NAMES = {
+    "wire": "Wire",
+    "rotten_tomatoes": "Rotten Tomatoes",
+    "r8": "Reuters R8",
+    "smollm2": "SmolLM2-135M",
+    "gemma3": "Gemma-3-270M",
+    "minilm": "MiniLM",
+}
+STEPS = 60
+
+EASE = {"wire": 0.9, "text": 0.35, "truncated": -0.1, "probe": 1.1}
+"""Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
+
+
+def build(root: Path, seeds: Iterable[int] = (0, 1, 2), examples: int = 600) -> dict[str, Any]:
+    """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
+    values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
+    values["report"]["names"] = NAMES
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    models = {
+        name: {"family": name.rstrip("0123456789"), "license": None, "digest": digest(name)}
+        for name in values["models"]
+    }
+    (root / "results" / "prepare").mkdir(parents=True)
+    (root / "results" / "prepare" / "models.json").write_text(json.dumps(models), encoding="utf-8")
+    for number, task in enumerate(values["prepare"]["tasks"]):
+        _write_task(root / "results", values, task, np.random.default_rng([7, number]), examples)
+    return values
+
+
+def aggregate(root: Path) -> Record:
+    """What the stage `aggregate` does, in another folder than the current one."""
+    values = params.load(root / "params.yaml")
+    grid, chosen = expected(values), values.aggregate
+    evidence = gather(root / "results", grid)
+    settings = Settings(chosen.confidence, chosen.reference, chosen.adjust, chosen.retained)
+    summary = summarise(evidence, grid, settings)
+    write_all(root / "results/aggregate", summary, curves(root / "results", grid, STEPS))
+    return summary
+
+
+def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random.Generator, count: int) -> None:
+    labels = list(values["tasks"][task]["labels"])
+    golds = _write_examples(results / "prepare" / task, task, labels, rng, count)
+    difficulty = rng.normal(size=count)
+    receivers = values["methods"]["wire"]["receivers"]
+    for name in ("text", "truncated"):
+        rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
+        _write_item(results / "baseline" / task / name, rows, trained=False)
+    probe = _answers("probe", "minilm", task, None, golds, labels, difficulty, rng, EASE["probe"])
+    _write_item(results / "baseline" / task / "probe", [probe], trained=False)
+    common = str(golds.value_counts().index[0])
+    _write_item(results / "baseline" / task / "majority", [_constant(task, golds, labels, common)], trained=False)
+    for seed in values["train"]["seeds"]:
+        ease = EASE["wire"] + 0.08 * rng.normal()
+        rows = [_answers("wire", model, task, seed, golds, labels, difficulty, rng, ease) for model in receivers]
+        rows += [_shuffled(row, rng) for row in rows]
+        _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
+        _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
+
+
+def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.Generator, count: int) -> pd.Series:
+    folder.mkdir(parents=True)
+    weights = np.arange(len(labels), 0, -1) + 2.0
+    texts = [f"{task} text {i}" for i in range(2 * count)]
+    frame = pd.DataFrame(
+        {
+            "example_id": [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts],
+            "split": ["train"] * count + ["test"] * count,
+            "text": texts,
+            "label": rng.choice(labels, size=2 * count, p=weights / weights.sum()),
+        }
+    )
+    frame.to_parquet(folder / "examples.parquet")
+    facts = {"digest": digest(task), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
+    (folder / "task.json").write_text(json.dumps(facts), encoding="utf-8")
+    return frame[frame["split"] == "test"].set_index("example_id")["label"]
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _answers(
+    method: str,
+    model: str,
+    task: str,
+    seed: int | None,
+    golds: pd.Series,
+    labels: list[str],
+    difficulty: np.ndarray,
+    rng: np.random.Generator,
+    ease: float,
+) -> pd.DataFrame:
+    right = difficulty + 0.8 * rng.normal(size=len(golds)) < ease
+    wrong = np.array([rng.choice([label for label in labels if label != gold]) for gold in golds])
+    return _frame(method, model, task, seed, golds, labels, np.where(right, golds.to_numpy(), wrong), rng)
+
+
+def _frame(
+    method: str,
+    model: str,
+    task: str,
+    seed: int | None,
+    golds: pd.Series,
+    labels: list[str],
+    predictions: np.ndarray,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    scores = -2 - rng.random((len(golds), len(labels)))
+    scores[np.arange(len(golds)), [labels.index(label) for label in predictions]] = -0.5
+    return pd.DataFrame(
+        {
+            "method": method,
+            "model": model,
+            "task": task,
+            "seed": pd.array([seed] * len(golds), dtype="Int64"),
+            "example_id": golds.index,
+            "prediction": predictions,
+            "scores": list(scores),
+        }
+    )
+
+
+def _constant(task: str, golds: pd.Series, labels: list[str], label: str) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return _frame("majority", "none", task, None, golds, labels, np.full(len(golds), label), rng)
+
+
+def _shuffled(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    order = rng.permutation(len(rows))
+    moved = rows.iloc[order][["prediction", "scores"]].reset_index(drop=True)
+    return rows.reset_index(drop=True).assign(method="wire-shuffled", **moved)
+
+
+def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
+    folder.mkdir(parents=True)
+    frame = pd.concat(rows, ignore_index=True)
+    frame.to_parquet(folder / "predictions.parquet")
+    method, seed = str(frame["method"].iloc[0]), frame["seed"].iloc[0]
+    reads = method in ("text", "truncated")
+    meta = {
+        "method": method,
+        "task": str(frame["task"].iloc[0]),
+        "seed": None if pd.isna(seed) else int(seed),
+        "sees": {"text": reads, "labels": method != "wire", "features": method in ("wire", "probe")},
+        "bytes_per_example": {
+            "wire": 3072.0,
+            "text": 131.4,
+            "truncated": 38.2,
+            "probe": 1536.0,
+            "majority": 0.0,
+        }[method],
+        "slots": 8 if trained else None,
+        "trained": trained,
+        "checkpoint": digest(folder.name) if trained else None,
+        "layout": {},
+        "data_digest": digest(str(frame["task"].iloc[0])),
+    }
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    lines = []
+    for step in range(1, steps + 1):
+        entry = {"train/loss": float(4 * np.exp(-step / 15) + 0.6 + 0.15 * rng.normal()), "lr": 1e-3}
+        if step % 20 == 0:
+            rise = 0.55 + 0.25 * (1 - np.exp(-step / 20))
+            entry |= {f"validation/accuracy/{model}": float(rise + 0.02 * rng.normal()) for model in receivers}
+        lines.append(journal.line(step, entry))
+    (folder / journal.NAME).write_bytes(b"".join(lines))

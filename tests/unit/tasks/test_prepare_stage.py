@@ -1,0 +1,74 @@
+"""Stage `prepare` from parameters to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from latentwire import params
+from latentwire.assets import Assets, sha256_of
+from latentwire.errors import ConfigurationError
+from latentwire.models.weights import tensors_digest
+from latentwire.stages.prepare import prepare
+from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    """The default parameters over the tiny task and models."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    default: dict[str, Any] = yaml.safe_load(text)
+    default["models"] = {
+        "minilm": tiny_encoder_model(tmp_path / "minilm"),
+        "smollm2": tiny_causal_model(tmp_path / "smollm2"),
+        "gemma3": tiny_causal_model(tmp_path / "gemma3", "gemma3_text"),
+    }
+    default["tasks"] = {"tiny": tiny_task(tmp_path / "data")}
+    default["prepare"]["tasks"] = ["tiny"]
+    return default
+
+
+def run(values: dict[str, Any], folder: Path) -> Path:
+    prepare(params.parse(values, "test"), Assets(), folder / "results", folder / "cache")
+    return folder / "results"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], tmp_path: Path) -> None:
+    results = run(values, tmp_path)
+    assert sorted(files(results)) == ["models.json", "tiny/examples.parquet", "tiny/task.json"]
+    models = json.loads((results / "models.json").read_text())
+    assert {name: model["family"] for name, model in models.items()} == {
+        "minilm": "bert",
+        "smollm2": "llama",
+        "gemma3": "gemma3_text",
+    }
+    assert models["gemma3"] == {
+        "digest": tensors_digest(tmp_path / "gemma3"),
+        "family": "gemma3_text",
+        "license": None,
+        "sha256": sha256_of(tmp_path / "gemma3/model.safetensors"),
+    }
+
+
+def test_two_runs_write_the_same_bytes_without_a_path_in_them(values: dict[str, Any], tmp_path: Path) -> None:
+    first, second = files(run(values, tmp_path / "one")), files(run(values, tmp_path / "two"))
+    assert first == second
+    assert not any(str(tmp_path).encode() in data for data in first.values())
+
+
+def test_a_model_that_is_not_used_is_not_looked_for(values: dict[str, Any], tmp_path: Path) -> None:
+    values["models"]["unused"] = {"local": str(tmp_path / "nowhere")}
+    assert "unused" not in json.loads((run(values, tmp_path) / "models.json").read_text())
+    values["models"]["gemma3"] = {"local": str(tmp_path / "nowhere")}
+    with pytest.raises(ConfigurationError, match=r"No model at models.gemma3.local = .*nowhere"):
+        run(values, tmp_path)

@@ -1,0 +1,47 @@
+"""Logging is configured once and says when, how bad, who, and in which restart."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from latentwire.tracking.logging import configure
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """The root logger is left as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(restart=3)
+    logging.getLogger("some.where").info("it is %s", "done")
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"\[restart 3\] \d{4}-\d\d-\d\d [\d:,]{12} INFO some\.where: it is done\n", captured.err)
+    assert captured.out == ""
+
+
+def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(restart=1)
+    configure(level=logging.WARNING)
+    logging.getLogger("x").warning("once")
+    logging.getLogger("x").info("not at all")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("WARNING x: once")
+    assert "restart" not in line
+
+
+def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    assert "ValueError: why" in capsys.readouterr().err

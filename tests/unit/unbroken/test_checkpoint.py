@@ -1,0 +1,254 @@
+"""The store: commit, verify, fall back, rotate, refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from unbroken import manifest as manifests
+from unbroken.checkpoint import CheckpointStore
+from unbroken.errors import CheckpointError, IdentityError, UnbrokenError
+from unbroken.state import Snapshot, capture
+
+IDENTITY = "a" * 64
+
+
+def snapshot(value: float) -> Snapshot:
+    tensors = {"w": torch.full((3, 5), value), "b": torch.full((2,), value, dtype=torch.bfloat16)}
+    return capture({"weights": tensors, "cursor": {"epoch": int(value)}})
+
+
+@pytest.fixture
+def reports() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, reports: list[str]) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints", report=reports.append)
+
+
+def names(store: CheckpointStore) -> list[str]:
+    return sorted(path.name for path in store.folder.iterdir())
+
+
+def test_round_trip_and_format(store: CheckpointStore) -> None:
+    saved = snapshot(1)
+    path = store.save(10, saved, IDENTITY, b"line\n")
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 10
+    assert loaded.journal == b"line\n"
+    assert loaded.snapshot.tree == saved.tree
+    assert loaded.snapshot.digests() == saved.digests()
+    assert loaded.manifest.state == saved.total()
+    with_library = safetensors.torch.load_file(path / "tensors.safetensors")
+    assert with_library.keys() == saved.tensors.keys()
+    assert all(torch.equal(with_library[name], saved.tensors[name]) for name in with_library)
+    assert {oct(p.stat().st_mode & 0o777) for p in path.iterdir()} == {"0o644"}
+    assert json.loads((path / "manifest.json").read_text())["schema"] == "unbroken/1"
+
+
+def test_the_library_writes_the_same_tensor_order(store: CheckpointStore) -> None:
+    saved = snapshot(1)
+    ours = (store.save(1, saved, IDENTITY) / "tensors.safetensors").read_bytes()
+    theirs = safetensors.torch.save(saved.tensors)
+    assert ours[8 + int.from_bytes(ours[:8], "little") :] == theirs[8 + int.from_bytes(theirs[:8], "little") :]
+
+
+def test_rotation_keeps_the_last_and_the_pinned(store: CheckpointStore) -> None:
+    for step in range(1, 8):
+        store.save(step, snapshot(step), IDENTITY, pinned=step == 2)
+    assert store.steps() == [2, 5, 6, 7]
+    assert names(store) == [f"step-{step:08d}" for step in (2, 5, 6, 7)]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(500))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES: list[tuple[Callable[[Path], None], str]] = [
+    (damage, name)
+    for damage in (flip, truncate, garbage, empty, Path.unlink)
+    for name in ("manifest.json", "tensors.safetensors", "journal.jsonl")
+]
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_damaged_newest_falls_back(
+    damage: Callable[[Path], None], name: str, store: CheckpointStore, reports: list[str]
+) -> None:
+    for step in (10, 20, 30):
+        store.save(step, snapshot(step), IDENTITY, b"journal\n")
+    damage(store.path(30) / name)
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 20
+    (sentence,) = reports
+    assert "The next older checkpoint is tried. It is kept as" in sentence
+    assert name in sentence
+    (aside,) = [n for n in names(store) if n.startswith("bad-step-00000030-")]
+    assert aside in sentence
+    assert store.steps() == [10, 20]
+
+
+def test_all_damaged_starts_afresh(store: CheckpointStore, reports: list[str]) -> None:
+    for step in (1, 2):
+        store.save(step, snapshot(step), IDENTITY)
+        flip(store.path(step) / "tensors.safetensors")
+    assert store.latest_good(IDENTITY) is None
+    assert len(reports) == 2
+
+
+def test_swapped_and_replayed_files_are_found(store: CheckpointStore, reports: list[str]) -> None:
+    for step in (1, 2, 3):
+        store.save(step, snapshot(step), IDENTITY)
+    (store.path(3) / "tensors.safetensors").write_bytes((store.path(1) / "tensors.safetensors").read_bytes())
+    store.path(1).rename(store.path(9))
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 2
+    assert "holds step 1, expected 9" in reports[0]
+    assert "SHA-256" in reports[1]
+
+
+def test_garbage_in_the_folder_is_left_alone(store: CheckpointStore, reports: list[str]) -> None:
+    store.save(5, snapshot(5), IDENTITY)
+    (store.folder / "notes.txt").write_text("mine")
+    (store.folder / "step-abc").mkdir()
+    (store.folder / "step-00000099").write_text("a file, not a folder")
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 5
+    assert (store.folder / "notes.txt").read_text() == "mine"
+    assert (store.folder / "step-abc").is_dir()
+
+
+def test_leftovers_of_a_killed_save_are_removed_at_open(store: CheckpointStore) -> None:
+    leftover = store.folder / ".tmp-step-00000007"
+    leftover.mkdir()
+    (leftover / "tensors.safetensors").write_bytes(b"half")
+    CheckpointStore(store.folder)
+    assert names(store) == []
+
+
+def test_another_identity_is_refused(store: CheckpointStore) -> None:
+    store.save(5, snapshot(5), IDENTITY)
+    with pytest.raises(IdentityError, match=r"belongs to identity aaaaaaaaaaaa, but this run is bbbbbbbbbbbb") as error:
+        store.latest_good("b" * 64)
+    assert error.value.exit_code == 2
+    assert store.steps() == [5]
+
+
+def resealed(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """A forged manifest whose seal is right."""
+    fields = json.loads(path.read_bytes())
+    del fields["seal"]
+    change(fields)
+    body = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()[:-1]
+    path.write_bytes(body + b',"seal":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n')
+
+
+FORGERIES: dict[str, Callable[[dict[str, object]], None]] = {
+    "schema": lambda fields: fields.update(schema="unbroken/2"),
+    "unknown": lambda fields: fields.update(extra=1),
+    "missing": lambda fields: fields.pop("tree"),
+    "state": lambda fields: fields.update(state="0" * 64),
+    "tensors": lambda fields: fields.update(tensors=[1]),
+    "negative": lambda fields: fields["tensors"]["weights/w"].update(shape=[-3, 5]),  # type: ignore[index]
+    "huge": lambda fields: fields["tensors"]["weights/w"].update(shape=[10**18, 5]),  # type: ignore[index]
+    "dtype": lambda fields: fields["tensors"]["weights/w"].update(dtype="OBJECT"),  # type: ignore[index]
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forged_manifests_are_refused(forgery: str, store: CheckpointStore) -> None:
+    path = store.save(5, snapshot(5), IDENTITY) / "manifest.json"
+    resealed(path, FORGERIES[forgery])
+    with pytest.raises(CheckpointError):
+        store.load(5, IDENTITY)
+
+
+def test_random_mutations_are_never_accepted(store: CheckpointStore) -> None:
+    path = store.save(5, snapshot(5), IDENTITY, b"journal\n")
+    chance = random.Random(7)
+    for _ in range(600):
+        target = path / chance.choice(["manifest.json", "tensors.safetensors", "journal.jsonl"])
+        original = target.read_bytes()
+        mutated = bytearray(original)
+        for _ in range(chance.randint(1, 3)):
+            position = chance.randrange(len(mutated) or 1)
+            kind = chance.randrange(3)
+            if kind == 0 and mutated:
+                mutated[position] ^= 1 << chance.randrange(8)
+            elif kind == 1:
+                del mutated[position : position + chance.randint(1, 9)]
+            else:
+                mutated[position:position] = chance.randbytes(chance.randint(1, 9))
+        if mutated == original:
+            continue
+        target.write_bytes(mutated)
+        with pytest.raises(UnbrokenError):
+            store.load(5, IDENTITY)
+        target.write_bytes(original)
+    assert store.load(5, IDENTITY).step == 5
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {Malicious.trace}",)
+
+    trace = ""
+
+
+def test_a_malicious_pickle_is_never_executed(store: CheckpointStore, tmp_path: Path) -> None:
+    Malicious.trace = str(tmp_path / "executed")
+    bomb = pickle.dumps(Malicious())
+    path = store.save(5, snapshot(5), IDENTITY)
+    for name in ("data.pkl", "checkpoint.pt", "training_args.bin"):
+        (path / name).write_bytes(bomb)
+    assert store.latest_good(IDENTITY) is not None
+    for name in ("manifest.json", "tensors.safetensors", "journal.jsonl"):
+        path = store.save(5, snapshot(5), IDENTITY)
+        (path / name).write_bytes(bomb)
+        assert store.latest_good(IDENTITY) is None
+    assert not Path(Malicious.trace).exists()
+
+
+def test_saving_a_step_again_keeps_the_old_one_aside(store: CheckpointStore, reports: list[str]) -> None:
+    store.save(5, snapshot(5), IDENTITY)
+    store.save(5, snapshot(6), IDENTITY)
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.snapshot.digests() == snapshot(6).digests()
+    assert names(store) == ["bad-step-00000005-superseded", "step-00000005"]
+
+
+def test_manifest_text_is_canonical(store: CheckpointStore) -> None:
+    data = (store.save(5, snapshot(5), IDENTITY) / "manifest.json").read_bytes()
+    assert manifests.parse(data, "here").text() == data
+    with pytest.raises(CheckpointError, match="does not match its own seal"):
+        manifests.parse(data + b" ", "here")

@@ -1,0 +1,151 @@
+"""Signals in every phase, in real processes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unbroken.preemption import Preempted, StopFlag
+
+PRELUDE = "from unbroken.preemption import StopFlag, shield_worker\nstop = StopFlag.install()\n"
+
+
+def start(program: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + program],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], word: str = "ready") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == word
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    with process:
+        return process.wait(20)
+
+
+def test_importing_it_does_not_import_torch() -> None:
+    process = start(
+        "import sys, unbroken, unbroken.errors; print('torch' in sys.modules, unbroken.StopFlag is StopFlag)"
+    )
+    wait_for(process, "False True")
+    assert end(process) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_in_the_import_phase(number: signal.Signals, tmp_path: Path) -> None:
+    verdict = tmp_path / "verdict.json"
+    program = "print('ready', flush=True)\nimport time\ntime.sleep(0.3)  # an import\nstop.check()\n"
+    process = start(program, UNBROKEN_VERDICT=str(verdict))
+    wait_for(process)
+    process.send_signal(number)
+    assert end(process) == 75
+    assert verdict.read_text() == f'{{"exit":75,"signal":"{number.name}","step":null}}\n'
+
+
+def test_signals_that_were_ignored_by_the_parent_are_caught_again() -> None:
+    program = "print('ready', flush=True)\nimport time\nwhile True:\n    time.sleep(0.01)\n    stop.check()\n"
+    command = f"trap '' TERM; exec {sys.executable} -c {shlex.quote(PRELUDE + program)}"
+    process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
+    wait_for(process)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == 75
+
+
+def test_a_burst_during_shutdown_keeps_the_exit_code() -> None:
+    program = (
+        "import atexit, time\natexit.register(lambda: time.sleep(0.5))\nprint('ready', flush=True)\n"
+        "while not stop.is_set(): time.sleep(0.01)\nprint(stop.signal, flush=True)\nstop.check()\n"
+    )
+    process = start(program)
+    wait_for(process)
+    process.send_signal(signal.SIGUSR2)
+    wait_for(process, "SIGUSR2")
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    assert end(process) == 75
+
+
+def test_the_deadline_ends_a_process_that_hangs() -> None:
+    program = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(60)\n"
+    process = start(program, UNBROKEN_DEADLINE_S="0.2")
+    wait_for(process)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == 75
+    assert time.monotonic() - begun < 10
+
+
+def test_last_words_that_hang_do_not_stop_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import time\nfrom unbroken import preemption\npreemption._LAST_WORDS_S = 0.2\n"
+        "stop.before_forced_exit(lambda: time.sleep(600))\nprint('ready', flush=True)\ntime.sleep(600)\n"
+    )
+    process = start(program, UNBROKEN_DEADLINE_S="0.1")
+    wait_for(process)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == 75
+
+
+def test_a_signal_to_a_forked_worker_does_not_stop_its_parent() -> None:
+    program = (
+        "import os, signal, time\npid = os.fork()\nif pid == 0: time.sleep(60)\ntime.sleep(0.2)\n"
+        "os.kill(pid, signal.SIGTERM)\nstatus = os.waitpid(pid, 0)[1]\ntime.sleep(0.2)\n"
+        "print(os.waitstatus_to_exitcode(status), stop.is_set())\n"
+    )
+    process = start(program)
+    wait_for(process, "-15 False")
+    assert end(process) == 0
+
+
+def test_a_shielded_worker_outlives_a_signal_to_the_group() -> None:
+    program = (
+        "import os, time\npid = os.fork()\nif pid == 0:\n    shield_worker(0)\n"
+        "    time.sleep(1)\n    os._exit(7)\n"
+        "time.sleep(0.3)\nprint('ready', flush=True)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), stop.signal)\n"
+    )
+    process = start(program)
+    wait_for(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_for(process, "7 SIGTERM")
+    end(process)
+
+
+def test_install_twice_is_one_flag() -> None:
+    process = start("print(StopFlag.install() is stop, stop.deadline)\n", UNBROKEN_DEADLINE_S="12")
+    wait_for(process, "True 12.0")
+    assert end(process) == 0
+
+
+def test_a_senseless_deadline_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNBROKEN_DEADLINE_S", "soon")
+    with pytest.raises(Exception, match="UNBROKEN_DEADLINE_S is 'soon', expected a number of seconds"):
+        StopFlag()
+
+
+def test_the_first_signal_counts() -> None:
+    stop = StopFlag(50.0)
+    stop.check()
+    stop.set("SIGTERM")
+    stop.set("SIGINT")
+    assert stop.signal == "SIGTERM"
+    assert 40 < stop.remaining <= 50
+    with pytest.raises(Preempted) as left:
+        stop.leave("stopped")
+    assert left.value.code == 75
+    assert str(left.value) == "stopped"

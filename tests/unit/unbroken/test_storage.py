@@ -1,0 +1,153 @@
+"""Full, read-only and broken disks cost a checkpoint, never the older ones, and are reported."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import toy
+
+from unbroken.errors import StorageError
+from unbroken.files import FileSystem, write_durably
+from unbroken.preemption import StopFlag
+
+T = TypeVar("T")
+
+
+class Faulty(FileSystem):
+    """Fails every call that `when` picks."""
+
+    def __init__(self, number: int, when: Callable[[str, Path], bool]) -> None:
+        self.number, self.when, self.active = number, when, True
+
+    def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        if self.active and self.when(name, path):
+            raise OSError(self.number, os.strerror(self.number), str(path))
+        return action()
+
+
+def in_checkpoint(step: int) -> Callable[[str, Path], bool]:
+    return lambda name, path: name in ("reserve", "write") and f"step-{step:08d}" in str(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_failed_periodic_save_costs_only_itself(number: int, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Faulty(number, in_checkpoint(14)))
+    assert toy.contents(tmp_path / "export") == uninterrupted
+    (sentence,) = [report for report in reports if "goes on without this checkpoint" in report]
+    assert errno.errorcode[number] in sentence
+    assert "The checkpoint of step 7 is intact." in sentence
+    assert not list((tmp_path / "run" / "checkpoints").glob(".tmp*"))
+
+
+@pytest.mark.parametrize("name", ["create", "reserve", "write", "fsync", "mkdir", "rename", "read", "close", "open"])
+def test_any_failing_call_of_a_save_leaves_the_older_one(
+    name: str, tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    files = Faulty(errno.EIO, lambda call, path: call == name and "checkpoints" in str(path))
+    files.active = False
+
+    def hook(run: object, step: int) -> None:
+        files.active = step == 14
+
+    toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+    assert toy.contents(tmp_path / "export") == uninterrupted
+
+
+def test_a_failed_final_save_fails_the_run_and_loses_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    with pytest.raises(StorageError, match=r"ENOSPC .* The checkpoint of step 35 is intact\. To go on: free some") as e:
+        toy.train(tmp_path / "run", tmp_path / "export", files=Faulty(errno.ENOSPC, in_checkpoint(40)))
+    assert e.value.exit_code == 1
+    reports = toy.train(tmp_path / "run", tmp_path / "export")
+    assert "Going on from step 35" in reports[0]
+    assert toy.contents(tmp_path / "export") == uninterrupted
+
+
+def test_a_failed_stop_save_is_a_failure_not_a_preemption(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        toy.train(
+            tmp_path / "run",
+            tmp_path / "export",
+            hook=toy.stop_at(10),
+            files=Faulty(errno.ENOSPC, in_checkpoint(10)),
+        )
+    assert '"exit":1' in (tmp_path / "run" / "verdict.json").read_text()
+
+
+def test_a_journal_on_a_full_disk_costs_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
+    files = Faulty(errno.ENOSPC, lambda name, path: name == "write" and path == tmp_path / "run" / "journal.jsonl")
+
+    def hook(run: object, step: int) -> None:
+        files.active = 5 <= step < 20
+
+    files.active = False
+    reports = toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+    assert len([report for report in reports if "journal" in report]) == 1
+    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == uninterrupted["journal.jsonl"]
+
+
+def test_read_only_folder(tmp_path: Path) -> None:
+    files = Faulty(errno.EROFS, lambda name, path: name in ("create", "mkdir", "update", "rename", "unlink"))
+    with pytest.raises(StorageError, match=r"EROFS .*Checkpoints in this folder are intact.*writable"):
+        toy.train(tmp_path / "run", tmp_path / "export", files=files)
+
+
+def test_a_checkpoint_that_reads_back_differently_is_not_trusted(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    class Lying(FileSystem):
+        def write(self, descriptor: int, path: Path, data: bytes | bytearray | memoryview) -> int:
+            if "step-00000014" in str(path) and path.name == "tensors.safetensors" and len(data) > 100:
+                data = b"\0" * len(data)
+            return super().write(descriptor, path, data)
+
+    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Lying())
+    assert any("does not read back as written" in report for report in reports)
+    assert toy.contents(tmp_path / "export") == uninterrupted
+
+
+def test_short_writes_are_completed(tmp_path: Path) -> None:
+    class Short(FileSystem):
+        def write(self, descriptor: int, path: Path, data: bytes | bytearray | memoryview) -> int:
+            return super().write(descriptor, path, memoryview(data)[:7])
+
+    write_durably(Short(), tmp_path / "file", 100, [b"x" * 100])
+    assert (tmp_path / "file").read_bytes() == b"x" * 100
+
+
+def test_space_is_reserved_before_anything_is_written(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Watching(FileSystem):
+        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+            order.append(name)
+            return action()
+
+    write_durably(Watching(), tmp_path / "file", 3, [b"abc"])
+    assert order == ["create", "reserve", "write", "fsync", "fadvise", "close"]
+
+
+def test_commit_syncs_files_then_folder_then_renames_then_syncs_the_parent(tmp_path: Path) -> None:
+    order: list[tuple[str, str]] = []
+
+    class Watching(FileSystem):
+        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+            if name in ("fsync", "rename") and "checkpoints" in str(path):
+                order.append((name, path.name))
+            return action()
+
+    with pytest.raises(SystemExit):
+        toy.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy.stop_at(1), files=Watching())
+    assert order == [
+        ("fsync", "tensors.safetensors"),
+        ("fsync", "journal.jsonl"),
+        ("fsync", "manifest.json"),
+        ("fsync", ".tmp-step-00000001"),
+        ("rename", "step-00000001"),
+        ("fsync", "checkpoints"),
+    ]
