@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
+
+T = TypeVar("T", str, int)
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -408,6 +410,22 @@ def parse(values: Any, where: str) -> Params:
     except ValidationError as error:
         sentences = "; ".join(dict.fromkeys(_sentence(dict(e)) for e in error.errors(include_url=False)))
         raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
+
+
+def chosen(option: str, value: T, valid: Iterable[T]) -> T:
+    """The value of a command-line option, which must be among those that params.yaml has.
+
+    Raises:
+        ConfigurationError: It is not; the message lists the valid ones.
+    """
+    valid = list(valid)
+    if value not in valid:
+        listed = ", ".join(str(one) for one in valid)
+        raise ConfigurationError(
+            f"{option} {value!r} is not in params.yaml; expected one of {listed}. "
+            "Next: `dvc stage list` shows every item."
+        )
+    return value
 
 
 def _known(where: str, names: Sequence[str], valid: Any) -> None:

@@ -19,6 +19,8 @@ EXIT_PREEMPTED = 75
 """EX_TEMPFAIL: checkpointed, run me again."""
 
 _LAST_WORDS_S = 2.0
+_BEFORE_JOB_END_S = 5.0  # our own exit comes so long before SLURM's kill
+_TIME_LIMIT_S = 600.0  # a signal so long before the end of the job announces the end, it is no preemption
 
 Signals = signal.Signals  # inside the class, `signal` is the property
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -44,8 +46,14 @@ class StopFlag:
     _installed: StopFlag | None = None
 
     def __init__(self, deadline: float | None = None) -> None:
-        """`deadline` in seconds from the first signal to a forced exit; None reads UNBROKEN_DEADLINE_S."""
-        self.deadline = environment.deadline_s() if deadline is None else deadline
+        """`deadline` in seconds from the first signal to a forced exit.
+
+        None reads UNBROKEN_DEADLINE_S; without that it is 90 s or, when SLURM ends the job within ten minutes of
+        the signal, all the time until then. It is never later than 5 s before the end of the job.
+        """
+        self._given = environment.given_deadline_s() if deadline is None else deadline
+        self._job_end = environment.job_end()
+        self.deadline = environment.DEFAULT_DEADLINE_S if self._given is None else self._given
         self._signal: str | None = None
         self._since: float | None = None
         self._signals: tuple[Signals, ...] = ()
@@ -79,7 +87,16 @@ class StopFlag:
         """Ask to stop, as a signal of this name would; only the first counts."""
         if self._signal is None:
             self._since = time.monotonic()
+            self.deadline = self._deadline_now(time.time())
             self._signal = name
+
+    def _deadline_now(self, now: float) -> float:
+        left = (self._job_end or 0.0) - now - _BEFORE_JOB_END_S
+        if left <= 0:  # not in a job, or the clock is wrong: then it says nothing
+            return self.deadline
+        if self._given is None and left <= _TIME_LIMIT_S:
+            return left
+        return min(self.deadline, left)
 
     def check(self) -> None:
         """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation."""

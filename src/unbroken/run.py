@@ -15,11 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from unbroken import events as event_log
 from unbroken import identity as identities
 from unbroken import journal as journals
 from unbroken import verdict as verdicts
+from unbroken.cadence import Auto, Cadence, Every, Fixed, interruptions_per_hour
 from unbroken.checkpoint import Checkpoint, CheckpointStore
-from unbroken.errors import StorageError, UnbrokenError, errno_name, storage_errors
+from unbroken.drill import Drill
+from unbroken.errors import UnbrokenError, errno_name, storage_errors
 from unbroken.events import Events
 from unbroken.export import export
 from unbroken.files import FileSystem
@@ -29,6 +32,7 @@ from unbroken.lock import FolderLock
 from unbroken.observers import Audience, Observer
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.reports import log
+from unbroken.saving import Saver
 from unbroken.state import Holder, capture, restore
 from unbroken.verdict import Verdict
 
@@ -47,8 +51,10 @@ class Run:
         identity: Identity,
         state: Mapping[str, Holder],
         stop: StopFlag,
-        every: int = 100,
+        every: Every = 100,
         keep: int = 3,
+        preemptions_per_hour: float | None = None,
+        background: bool = True,
         observers: Sequence[Observer] = (),
         report: Callable[[str], None] = log,
         patience: float = 5.0,
@@ -58,35 +64,36 @@ class Run:
 
         Args:
             state: All that changes from step to step; the global random generators are added by themselves.
-            every: Steps between two checkpoints.
+            every: Steps between two checkpoints, or "auto": as often as pays (Young/Daly), from the measured cost of
+                a save and `preemptions_per_hour`.
             keep: Periodic checkpoints that are kept; the final one is kept besides.
+            preemptions_per_hour: For "auto"; None reads it from the run's own events.
+            background: Block the loop only for a copy of the state, for twice its size in memory. Without, the
+                loop waits until each checkpoint is durable.
             report: Receives one sentence for each thing that the user should know.
             patience: Seconds to wait for a predecessor that still holds the folder.
             files: The file system; another one only to inject faults.
         """
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
+        self._cadence: Cadence | None = None if every == "auto" else Fixed(every)
         self.folder = Path(folder)
         self.identity = identity
         self.stop = stop
         self.step = 0
         self._state = dict(state)
-        self._every, self._keep = every, keep
+        self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
         self._report, self._patience = report, patience
         self._files = files or FileSystem()
         self._audience = Audience(observers, report)
         self._record: dict[str, object] | None = None
-        self._pending: list[journals.Record] = []
-        self._durable = 0
         self._total: int | None = None
-        self._final: Path | None = None
         self._ended = False
+        self._saver: Saver | None = None
         self._retract: Callable[[], None] = lambda: None
 
     @property
     def durable(self) -> int:
         """The last step that is safe on disk; 0 before the first checkpoint."""
-        return self._durable
+        return self._saver.durable if self._saver else 0
 
     @property
     def restart(self) -> int:
@@ -96,12 +103,13 @@ class Run:
     @property
     def final(self) -> Path:
         """The folder of the final checkpoint. Raises UnbrokenError while the run is not finished."""
-        if self._final is None:
+        final = self._saver.final if self._saver else None
+        if final is None:
             raise UnbrokenError(
                 f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
                 f"To go on: let `for step in run.steps(total)` reach its end."
             )
-        return self._final
+        return final
 
     def __enter__(self) -> Run:
         """Lock the folder and go back to the newest good checkpoint.
@@ -111,11 +119,13 @@ class Run:
         with storage_errors("make the run folder", self.folder, "Nothing was changed."):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(self.folder, self._patience)
+        self._drill = Drill(self.folder)
         try:
+            self._drill.strike("start")
             self._resume()
+            self._drill.strike("resume", None if self.step else 0)
         except BaseException:
-            self._retract()
-            self._lock.release()
+            self._close()
             raise
         return self
 
@@ -129,15 +139,14 @@ class Run:
                 self._end("preempted", EXIT_PREEMPTED)
             elif isinstance(error, Exception) and not isinstance(error, UnbrokenError) and self.stop.is_set():
                 self._fail_while_stopping(error)
-            elif error is not None or self._final is None:
+            elif error is not None or self._saving.final is None:
                 if error is None and self._total is not None:
                     self._report(f"The loop was left at step {self.step} of {self._total}, before its end.")
                 self._end("failed", 1)
             else:
                 self._end("finished", 0)
         finally:
-            self._retract()
-            self._lock.release()
+            self._close()
 
     def steps(self, total: int) -> Iterator[int]:
         """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
@@ -154,10 +163,12 @@ class Run:
             if self.stop.is_set():
                 self._leave()
             self._record = {}
+            self._drill.strike("step", self.step + 1)
             yield self.step + 1
+            self._drill.strike("end", self.step + 1)
             self._complete_step(total)
-        if self._final is None:
-            self._save(pinned=True)
+        if self._saving.final is None:
+            self._saving.save(self.step, pinned=True)
 
     def log(self, **values: object) -> None:
         """Add numbers to the record of the current step; a name given twice keeps the later value.
@@ -177,6 +188,12 @@ class Run:
         step = int(self.final.name.removeprefix("step-"))
         export(self._store.load(step, self.identity.digest, keep=False), Path(target), self._files)
 
+    @property
+    def _saving(self) -> Saver:
+        if self._saver is None:
+            raise UnbrokenError("This Run was not entered. To go on: use it in `with Run(…) as run:`.")
+        return self._saver
+
     def _resume(self) -> None:
         identities.settle(self.folder, self.identity, self._files, self._report)
         with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
@@ -184,6 +201,7 @@ class Run:
         self._events: Events = Events(self.folder, self._report)
         self._store = CheckpointStore(self.folder / CHECKPOINTS, self._keep, self._files, self._report)
         self._journal = Journal(self.folder / journals.NAME, self._files, self._report)
+        self._saver = self._new_saver()
         self._retract = self.stop.before_forced_exit(self._last_words)
         begun = time.monotonic()
         checkpoint = self._store.latest_good(self.identity.digest)
@@ -194,78 +212,83 @@ class Run:
             self._go_back_to(checkpoint)
         self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3))
         self._audience.started(self)
-        self._publish()
+        self._saver.publish()
+
+    def _new_saver(self) -> Saver:
+        return Saver(
+            self._store,
+            self.identity.digest,
+            self._state,
+            self._journal,
+            cadence=Fixed(self._drill.every) if self._drill.every else self._cadence or Auto(self._rate()),
+            events=self._events,
+            audience=self._audience,
+            report=self._report,
+            background=self._background,
+        )
+
+    def _rate(self) -> float:
+        return self._per_hour or interruptions_per_hour(event_log.read(self._events.path))
 
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
-        restore(checkpoint.snapshot, self._state)
+        restore(checkpoint.snapshot, self._state, self._drill.dropped(self._state))
         self._journal.truncate(checkpoint.journal)
-        self._pending = journals.parse(checkpoint.journal, str(checkpoint.path / journals.NAME))
-        self.step = self._durable = checkpoint.step
-        self._final = checkpoint.path if checkpoint.manifest.pinned else None
+        records = journals.parse(checkpoint.journal, str(checkpoint.path / journals.NAME))
+        self.step = checkpoint.step
+        self._saving.resumed(checkpoint, records)
         self._report(f"Going on from step {self.step} ({checkpoint.path}).")
 
     def _complete_step(self, total: int) -> None:
         record, self._record = self._record or {}, None
-        self._pending.append(self._journal.append(self.step + 1, record))
+        written = self._journal.append(self.step + 1, record)
         self.step += 1
+        self._drill.record(self.step, self._state, written)
+        self._saving.completed(self.step, written)
         if self.step == total:
-            self._save(pinned=True)
+            self._saving.save(self.step, pinned=True)
         elif self.stop.is_set():
             self._leave()
-        elif self.step % self._every == 0:
-            self._save_if_possible()
-
-    def _save(self, pinned: bool = False) -> None:
-        begun = time.monotonic()
-        path = self._store.save(
-            self.step, capture(self._state, copy=False), self.identity.digest, self._journal.content, pinned
-        )
-        self._durable = self.step
-        self._final = path if pinned else None
-        self._events.add("checkpoint", step=self.step, seconds=round(time.monotonic() - begun, 4))
-        self._publish()
-
-    def _save_if_possible(self) -> None:
-        try:
-            self._save()
-        except StorageError as error:
-            self._report(f"{error} The training goes on without this checkpoint.")
-            self._events.add("checkpoint-failed", step=self.step)
-
-    def _publish(self) -> None:
-        records, self._pending = self._pending, []
-        if records or self._durable:
-            self._audience.committed(self._durable, records)
+        else:
+            self._saving.periodic(self.step, forced=self._drill.due("save", self.step))
+            self._drill.strike("save", self.step)
 
     def _leave(self) -> NoReturn:
-        if self.step > self._durable:
-            self._save()
+        self._saving.stop(self.step)
         self._end("preempted", EXIT_PREEMPTED)
         self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
 
     def _fail_while_stopping(self, error: Exception) -> NoReturn:
         # A stop that reaches the whole process group also kills data workers, which fails the step under way.
+        self._saving.settle()
         self._report(
             f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
-            f"({type(error).__name__}: {error}); the checkpoint of step {self._durable} is intact."
+            f"({type(error).__name__}: {error}); the checkpoint of step {self.durable} is intact."
         )
         self._end("preempted", EXIT_PREEMPTED)
-        raise Preempted(f"stopped by {self.stop.signal}; step {self._durable} is durable") from error
+        raise Preempted(f"stopped by {self.stop.signal}; step {self.durable} is durable") from error
 
     def _end(self, verdict: str, code: int) -> None:
         self._ended = True
+        self._saving.settle()
         if code and self.stop.is_set():
             self.stop.ignore()
         self._announce(code)
-        self._events.add("end", verdict=verdict, step=self._durable, signal=self.stop.signal)
+        self._events.add("end", verdict=verdict, step=self.durable, signal=self.stop.signal)
         self._audience.ended(verdict)
 
     def _announce(self, code: int) -> None:
         try:
-            verdicts.announce(Verdict(code, self._durable, self.stop.signal), self.folder, self._files)
+            verdicts.announce(Verdict(code, self.durable, self.stop.signal), self.folder, self._files)
         except OSError as error:
             self._report(f"The verdict in {self.folder} could not be written: {errno_name(error)}.")
 
     def _last_words(self) -> None:
-        self._events.add("forced-exit", step=self._durable, deadline=self.stop.deadline)
+        self._events.add("forced-exit", step=self.durable, deadline=self.stop.deadline)
         self._announce(EXIT_PREEMPTED)
+
+    def _close(self) -> None:
+        # In this order: whoever gets the lock may rely on nobody else writing in the folder.
+        if self._saver:
+            self._saver.close()
+        self._retract()
+        self._lock.release()

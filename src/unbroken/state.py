@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,8 +73,10 @@ def capture(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
     return Snapshot(tensors, tree)
 
 
-def restore(snapshot: Snapshot, objects: Mapping[str, Holder]) -> None:
+def restore(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
     """Put the state back, the random generators last, and check it: captured again, it must be the same.
+
+    `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, never of use else.
 
     Raises CheckpointError that names what is unknown, missing, refused, or came back changed. The tensors of
     the snapshot may end up inside the objects: do not use it afterwards.
@@ -83,10 +85,11 @@ def restore(snapshot: Snapshot, objects: Mapping[str, Holder]) -> None:
     decoder = Decoder(snapshot.tensors)
     states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in _branches(snapshot.tree).items()]})
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
-    for name in sorted(objects):
+    for name in sorted(set(objects) - set(drop)):
         _load(objects[name], name, states[name])
     try:
-        set_global_state(states[RNG])
+        if RNG not in drop:
+            set_global_state(states[RNG])
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"The random generators could not be restored ({error}). To go on: run on the kind of device "
@@ -94,7 +97,11 @@ def restore(snapshot: Snapshot, objects: Mapping[str, Holder]) -> None:
             "rng",
         ) from error
     again = capture(objects, copy=False)
-    changed = difference(snapshot.tree, expected, again.tree, again.digests())
+    changed = [
+        place
+        for place in difference(snapshot.tree, expected, again.tree, again.digests())
+        if part_of(place) not in drop
+    ]
     if changed:
         raise CheckpointError(
             f"The state did not come back as it was stored: {changed[0]}"
@@ -111,6 +118,11 @@ def difference(
     names = sorted(first_digests.keys() | second_digests.keys())
     found = [f"tensor {name}" for name in names if first_digests.get(name) != second_digests.get(name)]
     return found + [f"value {path}" for path in _different(first, second, "")]
+
+
+def part_of(place: str) -> str:
+    """The object that a place of `difference` belongs to."""
+    return place.split(" ", 1)[1].split("/", 1)[0].split(" ", 1)[0]
 
 
 def _different(first: JSON, second: JSON, path: str) -> list[str]:

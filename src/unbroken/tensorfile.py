@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,19 +106,20 @@ def file_size(specs: Mapping[str, Spec]) -> int:
 
 
 def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Write the file durably; returns the digest of every tensor, taken on the way. Raises OSError."""
+    """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
     specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
-    digests: dict[str, str] = {}
+    digests: dict[str, Future[str]] = {}
 
-    def chunks() -> Iterator[Buffer]:
+    def chunks(hasher: ThreadPoolExecutor) -> Iterator[Buffer]:
         yield header(specs)
         for name in file_order(specs):
             data = raw(tensors[name])
-            digests[name] = tensor_digest(specs[name], data)
+            digests[name] = hasher.submit(tensor_digest, specs[name], data)  # neither hashing nor writing holds the GIL
             yield data
 
-    write_durably(files, path, file_size(specs), chunks())
-    return digests
+    with ThreadPoolExecutor(1, "unbroken-hasher") as hasher:
+        write_durably(files, path, file_size(specs), chunks(hasher))
+    return {name: digest.result() for name, digest in digests.items()}
 
 
 def read(

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `results/baseline/TASK/METHOD/`."""
     parser = argparse.ArgumentParser(prog="python -m latentwire.stages.baseline", description=__doc__)
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
-    baseline(params.load(), parser.parse_args(argv).task)
+    values, task = params.load(), parser.parse_args(argv).task
+    baseline(values, params.chosen("--task", task, values.prepare.tasks))
 
 
 def baseline(values: params.Params, name: str) -> None:

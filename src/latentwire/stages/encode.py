@@ -14,7 +14,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write `results/encode/TASK/`."""
     parser = argparse.ArgumentParser(prog="python -m latentwire.stages.encode", description=__doc__)
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
-    encode(params.load(), parser.parse_args(argv).task)
+    values, task = params.load(), parser.parse_args(argv).task
+    encode(values, params.chosen("--task", task, values.prepare.tasks))
 
 
 def encode(values: params.Params, name: str) -> None:

@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from latentwire.training.item import TrainItem
 
-    evaluate(params.load(), TrainItem(options.method, options.task, options.seed))
+    values = params.load()
+    evaluate(values, TrainItem.of(values, options.method, options.task, options.seed))
 
 
 def evaluate(values: params.Params, item: TrainItem) -> None:

@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from latentwire.training.item import TrainItem
 
-    train_item(params.load(), TrainItem(options.method, options.task, options.seed))
+    values = params.load()
+    train_item(values, TrainItem.of(values, options.method, options.task, options.seed))
 
 
 def train_item(values: params.Params, item: TrainItem) -> None:

@@ -43,11 +43,12 @@ class MlflowMirror:
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         self._item = item
-        self._where = locate(root).uri
+        store = locate(root)
+        self._where = store.uri
         self._patience = patience
         self._report = report
         self._reported: set[str] = set()
-        self._sender = _Sender(lambda: item.open(root, experiment, report), system_metrics, self._failed)
+        self._sender = _Sender(lambda: item.open(store, experiment, report), system_metrics, self._failed)
 
     def started(self, run: Any) -> None:
         """Begin: the run appears in MLflow as running."""
@@ -157,10 +158,8 @@ class _Sender(threading.Thread):
         if self._run is None:
             self._run = self._open()
         with explained(self._run.experiment.store):
-            end, batch = (
-                self._end,
-                list(self._pending),
-            )  # the end first: then everything before it is in the batch
+            end = self._end  # read before the records: then all that came before the end are among them
+            batch = list(self._pending)
             self._run.resume()
             self._run.send(batch)
             with self._news:

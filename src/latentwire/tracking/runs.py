@@ -11,11 +11,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from latentwire.tracking.names import flatten_params, metric_name
-from latentwire.tracking.store import Experiment, TrackingError, explained, open_experiment
+from latentwire.tracking.store import Experiment, Store, TrackingError, explained, open_experiment
 
 T = TypeVar("T")
 Record = Mapping[str, Any]  # a line of a journal: {"step": 1-based int, metric name: number}
@@ -163,10 +162,10 @@ class Item:
     params: Mapping[str, object] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def open(self, root: Path, experiment: str, report: Callable[[str], None]) -> TrackedRun:
+    def open(self, store: Store, experiment: str, report: Callable[[str], None]) -> TrackedRun:
         """The one MLflow run of this item, with its parameters and tags. Raises TrackingError."""
-        where = open_experiment(root, experiment)
-        with explained(where.store):
+        where = open_experiment(store, experiment)
+        with explained(store):
             run = open_run(where, self.identity, self.name, {**self.tags, "item": self.name})
             differing = run.log_params(self.params)
         if differing:

@@ -11,7 +11,7 @@ from typing import Any
 
 from latentwire.tracking.names import flatten_numbers, safe_name
 from latentwire.tracking.runs import IDENTITY_TAG, Item, TrackedRun
-from latentwire.tracking.store import Experiment, explained
+from latentwire.tracking.store import Experiment, explained, locate
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def log_statistics(
     item = Item(RUN_NAME, identity, tags={"stage": "aggregate"})
     chosen = stats if sections is None else {key: stats[key] for key in sections}
     numbers = flatten_numbers(chosen)
-    run = item.open(root, experiment, report)
+    run = item.open(locate(root), experiment, report)
     with explained(run.experiment.store):
         linked = _linked(run.experiment, sources)
         for name, target in linked.items():

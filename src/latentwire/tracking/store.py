@@ -14,7 +14,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -85,11 +84,10 @@ def locate(root: Path) -> Store:
     return Store(f"sqlite:///{database}", database, (database.parent / "mlartifacts").as_uri())
 
 
-@cache
 def mlflow() -> ModuleType:
-    """MLflow, imported on first use (it takes seconds) with our settings in force."""
+    """MLflow, imported on first use (it takes seconds) with our settings in force; cheap to call again."""
     environment.set_mlflow_defaults()
-    # MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates.
+    # MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates; they are imported later still.
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
     module = importlib.import_module("mlflow")
     for name, level in QUIET.items():
@@ -97,12 +95,11 @@ def mlflow() -> ModuleType:
     return module
 
 
-def open_experiment(root: Path, name: str) -> Experiment:
-    """Open the experiment `name` of the store for `root`; database and experiment are made if needed.
+def open_experiment(store: Store, name: str) -> Experiment:
+    """Open the experiment `name` of `store`; database and experiment are made if needed.
 
     Raises TrackingError if the store cannot be opened or the experiment is in the trash.
     """
-    store = locate(root)
     with explained(store):
         if store.database is not None:
             create_database(store.database)
@@ -160,7 +157,7 @@ def create_database(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock", timeout=LOCK_S):
-        for leftover in path.parent.glob(f".{path.name}.*.creating*"):
+        for leftover in path.parent.glob(f"{path.name}.*.creating*"):
             leftover.unlink()  # of a creator that was killed: a living one would hold the lock
         if not _present(path):
             _create_under_lock(path)
@@ -174,7 +171,7 @@ def _create_under_lock(path: Path) -> None:
     """Create and migrate a database under a temporary name in the same folder, then rename it."""
     mlflow()
     module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.creating")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.creating")
     made = module.SqlAlchemyStore(f"sqlite:///{temporary}", (path.parent / "mlartifacts").as_uri())
     made.engine.dispose()  # closes the connections: the file is complete and synced
     os.replace(temporary, path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentwire.tracking.runs import Item
-from latentwire.tracking.store import explained
+from latentwire.tracking.store import explained, locate
 from unbroken.journal import read
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def sync_journal(
     Doing it again sends nothing and leaves the end time as it was. Raises TrackingError.
     """
     records = read(journal_path)
-    run = item.open(root, experiment, report)
+    run = item.open(locate(root), experiment, report)
     with explained(run.experiment.store):
         sent = run.send(records)
         run.close("FINISHED")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.params import Params
+from latentwire.params import Params, chosen
 from latentwire.tasks.stored import StoredTask
 from unbroken.identity import Identity
 from unbroken.jsontext import JSON
@@ -24,6 +24,19 @@ class TrainItem:
     method: str
     task: str
     seed: int
+
+    @classmethod
+    def of(cls, values: Params, method: str, task: str, seed: int) -> TrainItem:
+        """An item of the matrix of `params.yaml`.
+
+        Raises:
+            ConfigurationError: One of the three is not in there.
+        """
+        return cls(
+            chosen("--method", method, values.train.methods),
+            chosen("--task", task, values.prepare.tasks),
+            chosen("--seed", seed, values.train.seeds),
+        )
 
     @property
     def name(self) -> str:

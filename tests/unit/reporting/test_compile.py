@@ -59,11 +59,12 @@ def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Pat
 @needs_tex
 def test_what_latexmk_takes_for_success_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "paper.tex"
-    body = r"\documentclass{article}\begin{document}As \ref{nowhere} shows.\end{document}"
+    name = "nowhere" * 15  # so long that TeX would wrap its line of the log
+    body = rf"\documentclass{{article}}\begin{{document}}As \ref{{{name}}} shows.\end{{document}}"
     source.write_text(body)
-    with pytest.raises(LatentWireError, match=r"Reference `nowhere'.*undefined"):
+    with pytest.raises(LatentWireError, match=rf"Reference `{name}'.*undefined"):
         compile_paper(source)
-    source.write_text(body.replace(r"\ref{nowhere}", r"\mbox{" + "x" * 200 + "}"))
+    source.write_text(body.replace(rf"\ref{{{name}}}", r"\mbox{" + "x" * 200 + "}"))
     with pytest.raises(LatentWireError, match="Overfull"):
         compile_paper(source)
     assert not (tmp_path / "paper.pdf").exists()

@@ -68,6 +68,17 @@ def test_the_ids_of_a_table_are_those_of_its_rows(facts: Facts) -> None:
         assert printed == set(table.ids)
 
 
+def test_a_dagger_stands_where_the_reference_is_kept_up_with(facts: Facts) -> None:
+    rows = [row for table in all_tables(facts)[:2] for row in ROW.finditer(table.text)]
+    kept = 0
+    for row in rows:
+        difference = facts.stats["comparisons"].get(row["ids"].split(", ")[-1])
+        wanted = difference is not None and difference["retention"]["outcome"] == "non-inferior"
+        assert (r"\dag" in row["cells"]) == wanted
+        kept += wanted
+    assert 0 < kept < len(rows)
+
+
 def test_tables_are_plain_ascii_without_rules_between_columns(facts: Facts) -> None:
     for table in all_tables(facts):
         assert table.text.isascii()

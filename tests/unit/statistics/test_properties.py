@@ -152,3 +152,17 @@ def test_equivalence_has_three_outcomes(shift: float, outcome: str) -> None:
 
 def test_cohens_h_of_three_quarters_against_one_is_sixty_degrees() -> None:
     assert cohen_h(0.75, 0.25) == pytest.approx(np.pi / 3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "adjusted", "expected"),
+    [
+        (0.01, 0.05, 0.049, "better"),
+        (0.01, 0.05, 0.05, "not different"),
+        (-0.01, 0.05, 0.001, "not different"),
+        (0.01, 0.05, None, "not different"),
+        (None, None, 0.001, "better"),
+    ],
+)
+def test_a_verdict_needs_both(low: float | None, high: float | None, adjusted: float | None, expected: str) -> None:
+    assert verdict({"value": 0.03, "low": low, "high": high}, adjusted, 0.05) == expected

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from latentwire.stages import aggregate, exit_code
-from tests.unit.statistics.made_up import digest
+from tests.unit.statistics.made_up import EASE, build, digest
 
 
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,6 +33,56 @@ def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert cell["signature"].endswith("|v:1")
     assert list(pd.read_csv(folder / "accuracy.csv").columns[:4]) == ["cell", "task", "model", "method"]
     assert set(pd.read_csv(folder / "curves.csv")["seed"]) == {0, 1, 2}
+
+
+def test_families_are_corrected_as_a_whole_and_verdicts_follow(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    stats = json.loads(Path("results/aggregate/stats.json").read_text())
+    assert {name: family["m"] for name, family in stats["families"].items()} == {
+        "versus_reference": 20,
+        "versus_chance": 18,
+        "versus_baselines": 16,
+    }
+    for name, family in stats["families"].items():
+        records = [stats["comparisons"][key] for key in family["members"]]
+        oracle = multipletests([record["p"] for record in records], method="holm")[1]
+        assert [record["adjusted"][name]["p"] for record in records] == pytest.approx(oracle, rel=1e-8)
+        for record in records:
+            found = record["adjusted"][name]
+            assert f"adj:holm|m:{family['m']}|" in found["signature"]
+            assert (found["verdict"] == "not different") == (found["p"] >= 0.05 or record["low"] <= 0 <= record["high"])
+            if found["verdict"] != "not different":
+                assert (found["verdict"] == "better") == (record["value"] > 0)
+
+
+def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe is the best by far; where the text is answered as it answers, the two tie."""
+    monkeypatch.setitem(EASE, "probe", 2.0)
+    build(tmp_path, examples=120)
+    monkeypatch.chdir(tmp_path)
+    probe = pd.read_parquet("results/baseline/rotten_tomatoes/probe/predictions.parquet")
+    text = pd.read_parquet("results/baseline/rotten_tomatoes/text/predictions.parquet")
+    text.loc[text["model"] == "gemma3", ["prediction", "scores"]] = probe[["prediction", "scores"]].to_numpy()
+    text.to_parquet("results/baseline/rotten_tomatoes/text/predictions.parquet", index=False)
+    aggregate.main([])
+    stats = json.loads(Path("results/aggregate/stats.json").read_text())
+    for block in stats["blocks"]:
+        values = {row["method"]: stats["cells"][row["cell"]]["value"] for row in block["rows"]}
+        assert values[block["best"]] == max(v for name, v in values.items() if name != "wire-shuffled")
+        same = (block["task"], block["receiver"]) == ("rotten_tomatoes", "gemma3")
+        assert {block["best"], *block["tied"]} == ({"text", "probe"} if same else {"probe"})
+
+
+def test_ten_significant_digits_and_sorted_keys(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    text = Path("results/aggregate/stats.json").read_text()
+    digits = [re.sub(r"e.*|[.-]", "", n).lstrip("0") for n in re.findall(r": (-?\d[\d.e-]*)", text)]
+    assert max(map(len, digits)) == 10
+    assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def test_a_refusal_is_exit_1_with_one_sentence(

@@ -10,6 +10,7 @@ import pytest
 from mlflow_toy import ITEM, Database, records
 
 from latentwire.tracking.statistics import log_statistics
+from latentwire.tracking.store import locate
 
 STATS: dict[str, Any] = {
     "cells": [
@@ -52,7 +53,7 @@ def artifacts(database: Database) -> dict[str, str]:
 
 
 def test_everything_is_there(database: Database, files: dict[str, list[Path]]) -> None:
-    source = ITEM.open(database.root, "toy", print)
+    source = ITEM.open(locate(database.root), "toy", print)
     source.send(records(1, 2))
     source.close("FINISHED")
     run_id = log(database, files)

@@ -24,8 +24,8 @@ from latentwire.tracking.store import (
 )
 
 OPEN = (
-    "import sys; from pathlib import Path; from mlflow_toy import ITEM; "
-    "run = ITEM.open(Path(sys.argv[1]), 'toy', print); run.log_points([('x', 1, 0.5)])"
+    "import sys; from pathlib import Path; from latentwire.tracking.store import locate; from mlflow_toy import ITEM; "
+    "run = ITEM.open(locate(Path(sys.argv[1])), 'toy', print); run.log_points([('x', 1, 0.5)])"
 )
 
 
@@ -49,21 +49,21 @@ def test_four_processes_at_once_on_an_empty_folder(tmp_path: Path) -> None:
     assert database.rows("select name from experiments order by name") == [("Default",), ("toy",)]
     assert database.runs() == [(ITEM.name, "RUNNING")]
     assert database.points() == [("x", 1, 0.5)]
-    assert [path.name for path in tmp_path.glob(".*")] == []
+    assert not list(tmp_path.glob("*.creating*"))
 
 
 def test_a_kill_while_it_is_made_leaves_nothing_broken(tmp_path: Path) -> None:
     with python(OPEN, tmp_path) as killed:
-        while not any(path.stat().st_size > 0 for path in tmp_path.glob(".mlflow.db.*.creating")):
+        while not any(path.stat().st_size > 0 for path in tmp_path.glob("mlflow.db.*.creating")):
             assert killed.poll() is None
             time.sleep(0.002)
         killed.kill()
     assert not (tmp_path / "mlflow.db").exists()
-    assert list(tmp_path.glob(".mlflow.db.*"))
+    assert list(tmp_path.glob("*.creating*"))
     (tmp_path / "mlflow.db").touch()  # what `sqlite3 mlflow.db .tables` leaves; it is no database either
     create_database(tmp_path / "mlflow.db")
     assert Database(tmp_path).rows("select count(*) from runs") == [(0,)]
-    assert not list(tmp_path.glob(".mlflow.db.*"))
+    assert not list(tmp_path.glob("*.creating*"))
 
 
 def test_an_existing_database_is_not_touched(database: Database) -> None:
@@ -95,7 +95,7 @@ def test_where_the_store_is(
 
 
 def test_artifacts_of_the_experiment_lie_beside_the_database(database: Database) -> None:
-    open_experiment(database.root, "toy")
+    open_experiment(locate(database.root), "toy")
     [(location,)] = database.rows("select artifact_location from experiments where name = 'toy'")
     assert location == (database.root / "mlartifacts").as_uri()
 
@@ -107,7 +107,7 @@ def test_a_database_that_mlflow_left_half_made(database: Database) -> None:
         connection.execute("update alembic_version set version_num = 'bf29a5ff90ea'")  # the next adds "secrets"
         connection.commit()
     with pytest.raises(TrackingError) as raised:
-        open_experiment(database.root, "toy")
+        open_experiment(locate(database.root), "toy")
     assert f"mv {database.path} {database.path}.broken" in str(raised.value)
     assert "python -m latentwire.stages.aggregate" in str(raised.value)
 
@@ -117,7 +117,7 @@ def test_a_database_of_an_older_mlflow(database: Database) -> None:
         connection.execute("update alembic_version set version_num = '451aebb31d03'")
         connection.commit()
     with pytest.raises(TrackingError, match=rf"run `mlflow db upgrade sqlite:///{database.path}`"):
-        open_experiment(database.root, "toy")
+        open_experiment(locate(database.root), "toy")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,14 +126,14 @@ def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     (tmp_path / "mlflow.db").write_text("this is not SQLite" * 100)
     with pytest.raises(TrackingError, match=r"not a whole MLflow database.*mv .*mlflow\.db"):
-        open_experiment(tmp_path, "toy")
+        open_experiment(locate(tmp_path), "toy")
 
 
 def test_an_experiment_in_the_trash(database: Database) -> None:
-    experiment = open_experiment(database.root, "toy")
+    experiment = open_experiment(locate(database.root), "toy")
     experiment.client.delete_experiment(experiment.id)
     with pytest.raises(TrackingError, match=rf"trash.*experiments restore -x {experiment.id}`"):
-        open_experiment(database.root, "toy")
+        open_experiment(locate(database.root), "toy")
 
 
 def test_a_failure_of_mlflow_is_a_sentence_and_no_failure(database: Database) -> None:

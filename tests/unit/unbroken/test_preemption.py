@@ -149,3 +149,28 @@ def test_the_first_signal_counts() -> None:
         stop.leave("stopped")
     assert left.value.code == 75
     assert str(left.value) == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds_to_end", "expected"),
+    [
+        (None, None, 90),
+        (None, 7200, 90),  # a preemption in the middle of a job
+        (None, 300, 295),  # `--signal=B:USR1@300` announces the time limit
+        (None, 30, 25),
+        (20.0, 300, 20),
+        (200.0, 30, 25),  # never later than the end of the job
+        (20.0, -3600, 20),  # a clock that is wrong says nothing
+    ],
+)
+def test_the_deadline_knows_the_end_of_the_job(
+    given: float | None, seconds_to_end: int | None, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNBROKEN_DEADLINE_S", raising=False)
+    if seconds_to_end is None:
+        monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    else:
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + seconds_to_end))
+    stop = StopFlag(given)
+    stop.set("SIGTERM")
+    assert stop.deadline == pytest.approx(expected, abs=1.5)

@@ -36,7 +36,9 @@ def in_checkpoint(step: int) -> Callable[[str, Path], bool]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_a_failed_periodic_save_costs_only_itself(number: int, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
-    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Faulty(number, in_checkpoint(14)))
+    reports = toy.train(
+        tmp_path / "run", tmp_path / "export", files=Faulty(number, in_checkpoint(14)), background=False
+    )
     assert toy.contents(tmp_path / "export") == uninterrupted
     (sentence,) = [report for report in reports if "goes on without this checkpoint" in report]
     assert errno.errorcode[number] in sentence
@@ -54,13 +56,15 @@ def test_any_failing_call_of_a_save_leaves_the_older_one(
     def hook(run: object, step: int) -> None:
         files.active = step == 14
 
-    toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+    toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook, background=False)
     assert toy.contents(tmp_path / "export") == uninterrupted
 
 
 def test_a_failed_final_save_fails_the_run_and_loses_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     with pytest.raises(StorageError, match=r"ENOSPC .* The checkpoint of step 35 is intact\. To go on: free some") as e:
-        toy.train(tmp_path / "run", tmp_path / "export", files=Faulty(errno.ENOSPC, in_checkpoint(40)))
+        toy.train(
+            tmp_path / "run", tmp_path / "export", files=Faulty(errno.ENOSPC, in_checkpoint(40)), background=False
+        )
     assert e.value.exit_code == 1
     reports = toy.train(tmp_path / "run", tmp_path / "export")
     assert "Going on from step 35" in reports[0]
@@ -106,7 +110,7 @@ def test_a_checkpoint_that_reads_back_differently_is_not_trusted(
                 data = b"\0" * len(data)
             return super().write(descriptor, path, data)
 
-    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Lying())
+    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Lying(), background=False)
     assert any("does not read back as written" in report for report in reports)
     assert toy.contents(tmp_path / "export") == uninterrupted
 

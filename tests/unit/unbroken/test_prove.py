@@ -1,0 +1,192 @@
+"""`prove` certifies what is sound, finds what is not, and says when it cannot tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faulty
+import pytest
+import toy
+
+from unbroken.drill import Drill, Interruption
+from unbroken.errors import UnbrokenError
+from unbroken.files import FileSystem
+from unbroken.jsontext import digest
+from unbroken.preemption import StopFlag
+from unbroken.prove import Plan, chosen, prove
+from unbroken.prove_certificate import Certificate
+from unbroken.prove_command import main
+from unbroken.prove_runs import launch
+
+FAULTY = [sys.executable, faulty.__file__]
+FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
+
+
+def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+    """A launch without the import of torch: a fork of this process."""
+
+    def action() -> None:
+        os.environ.clear()
+        os.environ.update(variables)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        if command[1] == toy.__file__:
+            folder = Path(command[2])
+            toy.train(folder, folder / "export", StopFlag.install(), files=FileSystem())
+        else:
+            faulty.main(command[2])
+
+    return toy.in_child(action)
+
+
+def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certificate:
+    sentences: list[str] = []
+    return prove(Plan(**{"command": command, "work": tmp_path / "work", "launch": forked, **options}), sentences.append)
+
+
+@pytest.mark.parametrize("name", faulty.EXPECTED)
+def test_a_planted_fault_is_found_and_its_step_is_named(name: str, tmp_path: Path) -> None:
+    certificate = certify(
+        tmp_path,
+        [*FAULTY, name],
+        interruptions=[Interruption("TERM", faulty.STOP)],
+        launch=launch if name in FRESH else forked,
+    )
+    assert certificate.exit_code == 3, certificate.sentence
+    first = certificate.fields["first_difference"]
+    assert first["step"] == faulty.EXPECTED[name], certificate.sentence
+    assert first["places"]
+
+
+def test_the_corpus_is_large_enough() -> None:
+    assert len(faulty.EXPECTED) >= 25
+
+
+TOY = [sys.executable, toy.__file__, "{folder}"]
+
+
+def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, TOY)
+    assert certificate.exit_code == 0, certificate.sentence
+    fields = json.loads(certificate.json())
+    assert [text.split(" ")[1] for text in fields["interruptions"]] == ["(exit", "(SIGKILL)", "(SIGKILL)", "(exit"]
+    assert [control["part"] for control in fields["controls"]] == ["data", "model", "optimizer", "rng", "schedule"]
+    assert fields["runs"]["reference"] == fields["runs"]["interrupted run"]
+    assert len(fields["runs"]["reference"]["state"]) == 64
+    assert {"python", "torch", "system", "processor", "GPU"} <= fields["environment"].keys()
+    seal = fields.pop("seal")
+    assert seal == digest(fields)
+    assert "verdict                   identical" in certificate.text()
+
+
+def test_interruptions_in_every_phase(tmp_path: Path) -> None:
+    texts = ["TERM@:start", "KILL@3:save", "KILL@:resume", "INT@9", "USR1@12:end", "KILL@15:end", "USR2@20:save"]
+    certificate = certify(tmp_path, TOY, interruptions=[Interruption.parse(text) for text in texts], controls=["rng"])
+    assert certificate.exit_code == 0, certificate.sentence
+
+
+@pytest.mark.parametrize("part", ["rng", "optimizer", "schedule", "cursor", "model"])
+def test_sabotage_differs_and_names_tensor_and_step(part: str, tmp_path: Path) -> None:
+    certificate = certify(tmp_path, TOY, interruptions=[Interruption("TERM", 13)], sabotage=part)
+    assert certificate.exit_code == 3
+    assert certificate.fields["first_difference"]["step"] == 14
+    assert certificate.sentence.startswith("first at step 14: ")
+
+
+class TestWhatCannotBeVerified:
+    def test_a_control_without_effect(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"interruptions": [Interruption("KILL", 6)], "controls": ["cursor", "rng"]}
+        command = [*FAULTY, "Stateless"]
+        certificate = certify(tmp_path, command, **options)
+        assert certificate.exit_code == 4
+        assert certificate.sentence == "the negative control did not make a difference: rng"
+        options["work"] = tmp_path / "again"
+        declared = certify(tmp_path, command, **options, stateless=["rng"])
+        assert declared.exit_code == 0
+        assert "without rng" in declared.text()
+        assert "no effect, as declared" in declared.text()
+
+    def test_sabotage_without_effect(self, tmp_path: Path) -> None:
+        command = [*FAULTY, "Stateless"]
+        certificate = certify(tmp_path, command, interruptions=[Interruption("TERM", 6)], sabotage="rng")
+        assert certificate.exit_code == 4
+        assert "rng was dropped at every resume" in certificate.sentence
+
+    def test_a_program_that_fails(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-c", "raise SystemExit('no data')"]
+        certificate = certify(tmp_path, command, launch=launch)
+        assert certificate.exit_code == 4
+        assert certificate.sentence == (
+            "the undisturbed run ended with exit 1, expected exit 0; its last line was: no data"
+        )
+
+    def test_a_program_without_a_run(self, tmp_path: Path) -> None:
+        certificate = certify(tmp_path, [sys.executable, "-c", "pass"], launch=launch)
+        assert certificate.exit_code == 4
+        assert "holds 0 runs with checkpoints, expected one" in certificate.sentence
+
+    def test_an_interruption_that_comes_too_late(self, tmp_path: Path) -> None:
+        certificate = certify(tmp_path, TOY, interruptions=[Interruption("TERM", 99)])
+        assert certificate.exit_code == 4
+        assert certificate.sentence == "the program ended before TERM@99 could reach it"
+
+
+class Stateless(faulty.Training):
+    """Seeds every step: the saved generators have no effect."""
+
+    def train(self, step: int) -> dict[str, float]:
+        faulty.seed_all(7, step)
+        return super().train(step)
+
+
+faulty.PROGRAMS["Stateless"] = Stateless
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate = tmp_path / "certificate.json"
+    options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
+    assert main(["prove", *options, "--", *TOY]) == 0
+    assert json.loads(certificate.read_bytes())["verdict"] == "identical"
+    assert certificate.with_suffix(".txt").read_text() in capsys.readouterr().out
+    assert main(["prove"]) == 2
+    assert main(["prove", "--at", "HUP@1", "--", "true"]) == 2
+    assert "'HUP@1' is no interruption, expected SIGNAL@STEP" in capsys.readouterr().err
+
+
+def test_random_interruptions_are_ascending_and_repeatable() -> None:
+    first = chosen(40, 10, seed=3)
+    assert first == chosen(40, 10, seed=3)
+    steps = [interruption.step for interruption in first]
+    assert steps == sorted(set(steps), key=int)  # type: ignore[arg-type]
+    assert {interruption.signal for interruption in first} == {"TERM", "KILL"}
+    assert len(chosen(3, 10, seed=0)) == 2
+
+
+@pytest.mark.parametrize("text", ["TERM", "TERM@", "TERM@5:resume", "KILL@x", "KILL@:save", "STOP@3"])
+def test_what_is_no_interruption_is_refused(text: str) -> None:
+    with pytest.raises(UnbrokenError, match="is no interruption, expected SIGNAL@STEP"):
+        Interruption.parse(text)
+
+
+def test_unknown_sabotage_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNBROKEN_SABOTAGE", "teacher")
+    with pytest.raises(UnbrokenError, match="Nothing in the state is 'teacher'; it has cursor and rng"):
+        Drill(tmp_path).dropped({"cursor": {}})
+
+
+def test_tracing_changes_no_byte(
+    tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBROKEN_TRACE", "1")
+    toy.train(tmp_path / "run", tmp_path / "export")
+    assert toy.contents(tmp_path / "export") == uninterrupted
+    lines = (tmp_path / "run" / "trace.jsonl").read_bytes().splitlines()
+    assert len(lines) == toy.STEPS
+    exported = json.loads(uninterrupted["manifest.json"])["tensors"]
+    assert json.loads(lines[-1])["tensors"] == {name: entry["sha256"] for name, entry in exported.items()}

@@ -1,0 +1,158 @@
+"""A repository of its own with the real pipeline and code, on tiny models and a tiny task."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("src", "dvc.yaml", "assets.lock", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "reports")
+TRAIN = ("train", "--method", "wire", "--task", "tiny", "--seed", "0")
+ITEM = "wire-tiny-0"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A clone in a temporary folder."""
+
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of its processes: its own code, its own MLflow store, no network."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "UNBROKEN_", "PYTHON", "SLURM_"))}
+        path = f"{Path(sys.executable).parent}:{kept['PATH']}"
+        own = {"PYTHONPATH": "src", "PATH": path, "DVC_SITE_CACHE_DIR": str(self.root / ".cache/dvc")}
+        return {**kept, **own, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+
+    def set(self, **changes: Any) -> None:
+        """Change params.yaml: `set(train__steps=3)` sets train.steps."""
+        path = self.root / "params.yaml"
+        values = yaml.safe_load(path.read_text())
+        for key, value in changes.items():
+            section = values
+            *parents, last = key.split("__")
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def start(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command here, in a process group of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env={**self.environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, code: int = 0, **variables: str) -> str:
+        """Run a command to its end, check its exit code and return what it printed."""
+        process = self.start(*command, **variables)
+        try:
+            output, _ = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        assert process.returncode == code, output
+        return output
+
+    def stage(self, name: str, *arguments: str, code: int = 0, **variables: str) -> str:
+        """Run one stage to its end."""
+        return self.run(sys.executable, "-m", f"latentwire.stages.{name}", *arguments, code=code, **variables)
+
+    def start_stage(self, name: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start one stage."""
+        return self.start(sys.executable, "-m", f"latentwire.stages.{name}", *arguments, **variables)
+
+    def dvc(self, *arguments: str, code: int = 0) -> str:
+        """Run DVC."""
+        return self.run(str(Path(sys.executable).parent / "dvc"), *arguments, code=code)
+
+    def state(self, item: str = ITEM) -> list[Path]:
+        """The run folders of a train item, oldest name first."""
+        return sorted((self.root / "state").glob(f"{item}-*"))
+
+    def steps_done(self, item: str = ITEM) -> int:
+        """Lines of the newest journal of an item; 0 before the first."""
+        journals = sorted(self.root.glob(f"state/{item}-*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+        return journals[-1].read_bytes().count(b"\n") if journals else 0
+
+    def wait_for_step(self, process: subprocess.Popen[str], step: int, item: str = ITEM, seconds: float = 120) -> None:
+        """Wait until a step is in the journal."""
+        deadline = time.monotonic() + seconds
+        while self.steps_done(item) < step:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline, f"step {step} was not reached in {seconds:.0f} s"
+            time.sleep(0.005)
+
+    def results(self, folders: Iterable[str] = ("results/train",)) -> dict[str, bytes]:
+        """Relative name → content of every result file."""
+        files = (path for folder in folders for path in (self.root / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(files)}
+
+
+def make(root: Path, **changes: Any) -> Workspace:
+    """Build a workspace; see `Workspace.set` for the changes of its parameters."""
+    root.mkdir(parents=True)
+    for name in COPIED:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(
+                source, target, ignore=shutil.ignore_patterns("__pycache__", "figures", "tables", "*.egg-info")
+            )
+        elif source.exists():
+            shutil.copy(source, target)
+    (root / "params.yaml").write_text(yaml.safe_dump(_params(root / "inputs"), sort_keys=False))
+    workspace = Workspace(root)
+    workspace.set(**changes)
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *identity, *command], cwd=root, check=True)
+    return workspace
+
+
+def copy(source: Workspace, root: Path, **changes: Any) -> Workspace:
+    """A second workspace with everything that the first one has; its inputs stay shared."""
+    shutil.copytree(source.root, root, symlinks=True)
+    workspace = Workspace(root)
+    workspace.set(**changes)
+    return workspace
+
+
+def _params(inputs: Path) -> Mapping[str, Any]:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    models = {
+        "sender": tiny_encoder_model(inputs / "sender"),
+        "llama": tiny_causal_model(inputs / "llama", "llama"),
+        "gemma": tiny_causal_model(inputs / "gemma", "gemma3_text"),
+    }
+    method = {**values["methods"]["wire"], "slots": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16}
+    values.update(
+        models=models,
+        tasks={"tiny": tiny_task(inputs / "task", texts=240)},
+        methods={"wire": {**method, "receivers": ["llama", "gemma"]}},
+        runtime={"threads": 1, "dtype": "float32"},
+    )
+    values["prepare"] |= {"tasks": ["tiny"], "limits": {"train": 120, "validation": 20, "test": 60}}
+    values["prepare"]["fractions"] = {"validation": 0.1, "test": 0.3}
+    values["encode"] |= {"sender": "sender", "max_tokens": 16}
+    values["train"] |= {"seeds": [0], "steps": 30, "batch": 8, "warmup": 3, "lr": 0.01}
+    values["train"] |= {"validate": {"every": 7, "examples": 20}, "checkpoint": {"every": 5, "keep": 3}}
+    return values
