@@ -48,7 +48,7 @@ def learning_curves(facts: Facts, folder: Path) -> Drawn:
             for ax in (left, right):
                 ax.set_xlim(0, None)
         axes[0][0].legend(handles=_loss_handles(facts), loc="upper right")
-        axes[0][1].legend(handles=_validation_handles(facts), loc="lower right")
+        axes[0][1].legend(handles=_validation_handles(facts), loc="upper left")
         for ax in axes[-1]:
             ax.set_xlabel("step")
         paths = save(figure, folder, "learning_curves")

@@ -159,7 +159,7 @@ def _difference(facts: Facts, key: str | None, family: str, decimals: int) -> Re
         "delta_interval": interval(record["low"], record["high"], decimals, sign=True),
         "p": p_value(adjusted["p_adjusted"]),
         "mde": points(record["mde"], decimals) if adjusted["verdict"] == "not different" else MISSING,
-        "dagger": record["retention"]["outcome"] == "non-inferior",
+        "dagger": adjusted["verdict"] != "better" and record["retention"]["outcome"] == "non-inferior",
     }
 
 

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from latentwire.statistics.grid import expected
     from latentwire.statistics.summary import summarise
     from latentwire.statistics.write import write_all
+    from latentwire.tracking.publish import publish_journals, publish_statistics
 
     values = params.load()
     results = Path("results")
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
     )
+    publish_journals(values, Path())
+    publish_statistics(values, Path(), {})
 
 
 if __name__ == "__main__":

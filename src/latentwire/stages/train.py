@@ -72,7 +72,7 @@ def run_to_the_end(values: params.Params, item: TrainItem, defined: Identity, fo
         "schedule": schedule,
         "layout": LayoutState({reader.name: reader.layout for reader in trainer.receivers}),
     }
-    mirror = MlflowMirror(tracked(values, item, defined), experiment=values.tracking.experiment, root=Path())
+    mirror = MlflowMirror(tracked(values, item, defined.digest), experiment=values.tracking.experiment, root=Path())
     kept = values.train.checkpoint
     with (
         Run(

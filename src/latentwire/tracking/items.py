@@ -5,10 +5,9 @@ from __future__ import annotations
 from latentwire.params import Params
 from latentwire.tracking.runs import Item
 from latentwire.training.item import TrainItem, defining_params
-from unbroken.identity import Identity
 
 
-def tracked(values: Params, item: TrainItem, identity: Identity) -> Item:
+def tracked(values: Params, item: TrainItem, identity: str) -> Item:
     """Name, identity, parameters and tags of an item's one MLflow run."""
     tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
-    return Item(item.name, identity.digest, {**defining_params(values, item), "seed": item.seed}, tags)
+    return Item(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)

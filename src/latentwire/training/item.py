@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ class TrainItem:
             chosen("--task", task, values.prepare.tasks),
             chosen("--seed", seed, values.train.seeds),
         )
+
+    @classmethod
+    def all(cls, values: Params) -> list[TrainItem]:
+        """The whole matrix, in DVC's order."""
+        combinations = product(values.train.methods, values.prepare.tasks, values.train.seeds)
+        return [cls(*combination) for combination in combinations]
 
     @property
     def name(self) -> str:

@@ -27,6 +27,9 @@ FAULTY = [sys.executable, faulty.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
 
 
+pytestmark = pytest.mark.usefixtures("uninterrupted")  # it has imported all that a fork would import again
+
+
 def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
     """A launch without the import of torch: a fork of this process."""
 
@@ -151,7 +154,7 @@ faulty.PROGRAMS["Stateless"] = Stateless
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     certificate = tmp_path / "certificate.json"
     options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
-    assert main(["prove", *options, "--", *TOY]) == 0
+    assert main(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
     assert json.loads(certificate.read_bytes())["verdict"] == "identical"
     assert certificate.with_suffix(".txt").read_text() in capsys.readouterr().out
     assert main(["prove"]) == 2
