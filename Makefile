@@ -33,6 +33,7 @@ setup: environment assets ## Everything that `make repro` needs
 
 repro: setup ## Run the whole pipeline; only what changed runs again
 	dvc repro
+	python -m latentwire.stages.report --pdf-only
 
 test: environment ## Run the tests
 	$(BIN)/python -m pytest

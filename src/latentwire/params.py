@@ -286,7 +286,7 @@ class Train(Section):
 class Baseline(Section):
     """Stage `baseline`: what has no seed is computed once."""
 
-    methods: tuple[Literal["majority", "probe", "text", "truncated"], ...]
+    methods: tuple[Literal["majority", "probe", "text", "calibrated", "truncated"], ...]
     budget_of: Name
     """Method whose number of slots is the token budget of `truncated`."""
     max_tokens: Positive
@@ -319,10 +319,10 @@ class Aggregate(Section):
 
     confidence: float = Field(gt=0.5, lt=1)
     """Coverage of every interval."""
-    reference: Literal["majority", "probe", "text", "truncated"]
+    reference: Literal["majority", "probe", "text", "calibrated", "truncated"]
     """Baseline that differences are taken from."""
     adjust: Literal["holm", "bh"]
-    """Correction within the declared family: all methods against the reference within one task and receiver."""
+    """Correction within a declared family: all differences of one table, over all tasks and receivers."""
     retained: float = Field(gt=0, le=1)
     """Share of the reference's accuracy that a method must keep to be called non-inferior."""
 

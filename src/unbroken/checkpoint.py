@@ -132,9 +132,11 @@ class CheckpointStore:
     def latest_good(self, identity: str) -> Checkpoint | None:
         """The newest checkpoint that is whole; damaged ones are set aside and reported. None: start afresh.
 
-        Raises IdentityError when a whole checkpoint belongs to another run.
+        Raises IdentityError when a whole checkpoint belongs to another run, StorageError.
         """
-        for step in reversed(self.steps()):
+        with storage_errors("list the checkpoints", self.folder, "Checkpoints in it are intact."):
+            steps = self.steps()
+        for step in reversed(steps):
             try:
                 return self.load(step, identity)
             except CheckpointError as error:
@@ -196,7 +198,11 @@ class CheckpointStore:
             ) from error
 
     def _rotate(self) -> None:
-        unpinned = [step for step in self.steps() if not self._is_pinned(step)]
+        try:
+            unpinned = [step for step in self.steps() if not self._is_pinned(step)]
+        except OSError as error:
+            self._report(f"Old checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
+            return
         for step in unpinned[: -self._keep]:
             # Renamed first: a kill half-way through leaves a temporary folder, not a damaged checkpoint.
             doomed = self.folder / f"{_TEMPORARY}{step:08d}-old"

@@ -31,8 +31,8 @@ class Identity:
         return self.digest[:12]
 
     def text(self) -> bytes:
-        """The identity as one JSON line."""
-        return self._text + b"\n"
+        """The identity as one JSON line, with the digest that a damaged line does not have."""
+        return b'{"digest":"' + self.digest.encode() + b'","parts":' + self._text + b"}\n"
 
     def difference(self, other: Identity) -> list[str]:
         """What changed from `self` to `other`: `train.lr: 0.001 -> 0.002`, one string per changed leaf."""
@@ -51,12 +51,13 @@ class Identity:
 
     @staticmethod
     def read(path: Path, files: FileSystem | None = None) -> Identity | None:
-        """The identity in a file; None when there is none or it is not one."""
+        """The identity in a file; None when there is none, or a damaged one."""
         try:
-            parts = json.loads(read_file(files or FileSystem(), path))
-            return Identity(parts) if isinstance(parts, dict) else None
-        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            data = read_file(files or FileSystem(), path)
+            found = Identity(json.loads(data)["parts"])
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError):
             return None
+        return found if found.text() == data else None
 
 
 def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:

@@ -186,7 +186,9 @@ class Run:
         StorageError.
         """
         step = int(self.final.name.removeprefix("step-"))
-        export(self._store.load(step, self.identity.digest, keep=False), Path(target), self._files)
+        with storage_errors("read the final state", self.final, "Nothing was changed."):
+            final = self._store.load(step, self.identity.digest, keep=False)
+        export(final, Path(target), self._files)
 
     @property
     def _saving(self) -> Saver:

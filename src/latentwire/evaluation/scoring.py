@@ -48,6 +48,12 @@ def score_texts(receiver: Receiver, texts: Sequence[str], max_tokens: int, batch
 
 
 @torch.no_grad()
+def label_prior(receiver: Receiver) -> Tensor:
+    """Log-likelihood [C] of every label after a text without content (Zhao et al. 2021, "N/A")."""
+    return receiver.label_log_likelihoods(receiver.embed_texts(["N/A"], 8))[0]
+
+
+@torch.no_grad()
 def say(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -> list[str]:
     """What a receiver says freely, by greedy decoding of `tokens` tokens, after each sent wire [N, M, d]."""
     wire.eval()

@@ -11,6 +11,8 @@ from latentwire import params
 from latentwire.stages import entry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from latentwire.evaluation.predictions import Scored
     from latentwire.models.receiver import Receiver
     from latentwire.tasks.stored import StoredTask
@@ -22,6 +24,7 @@ SEES: Mapping[str, Mapping[str, bool]] = {
     "majority": {"text": False, "labels": False, "features": False},
     "probe": {"text": False, "labels": False, "features": True},
     "text": {"text": True, "labels": True, "features": False},
+    "calibrated": {"text": True, "labels": True, "features": False},
     "truncated": {"text": True, "labels": True, "features": False},
 }
 """What each baseline is given about an example and about the label names."""
@@ -48,6 +51,7 @@ def baseline(values: params.Params, name: str) -> None:
         "majority": lambda: _majority(values, task),
         "probe": lambda: _probe(values, task),
         "text": lambda: text.made("text", values.baseline.max_tokens),
+        "calibrated": lambda: text.made("calibrated", values.baseline.max_tokens),
         "truncated": lambda: text.made("truncated", values.methods[values.baseline.budget_of].slots),
     }
     ids, labels = [example.example_id for example in task.split("test")], list(values.tasks[name].labels)
@@ -63,29 +67,44 @@ class _TextBaselines:
         self._values, self._task = values, task.name
         self._texts = [example.text for example in task.split("test")]
         self._receivers: list[Receiver] = []
+        self._done: dict[int, Mapping[str, Tensor]] = {}
 
     def made(self, method: str, max_tokens: int) -> Made:
         """Scores of every receiver for the first `max_tokens` tokens, and the mean UTF-8 bytes of those."""
         from latentwire.evaluation.predictions import Scored
+        from latentwire.evaluation.scoring import label_prior
+
+        calibrated = method == "calibrated"
+        scores = self._scores(max_tokens)
+        scored = [
+            Scored(method, r.name, scores[r.name] - label_prior(r) if calibrated else scores[r.name])
+            for r in self._receivers
+        ]
+        given = [r.decode(r.tokenise(text)[:max_tokens]) for r in self._receivers for text in self._texts]
+        return scored, sum(len(text.encode()) for text in given) / len(given)
+
+    def _scores(self, max_tokens: int) -> Mapping[str, Tensor]:
+        """Receiver name → label scores [N, C]; computed once for each number of tokens."""
         from latentwire.evaluation.scoring import score_texts
         from latentwire.models.build import receivers
         from latentwire.tracking.progress import progress
         from unbroken.preemption import StopFlag
 
+        if max_tokens in self._done:
+            return self._done[max_tokens]
         stop, values, texts = StopFlag.install(), self._values, self._texts
         self._receivers = self._receivers or receivers(values, values.receivers, self._task)
-        scored = []
-        with progress(len(texts) * len(self._receivers), f"{method} {self._task}") as bar:
+        with progress(len(texts) * len(self._receivers), f"{self._task}, texts of {max_tokens} tokens") as bar:
 
             def advance(examples: int) -> None:
                 stop.check()
                 bar.advance(examples)
 
-            for receiver in self._receivers:
-                scores = score_texts(receiver, texts, max_tokens, values.evaluate.batch, advance)
-                scored.append(Scored(method, receiver.name, scores))
-        given = [r.decode(r.tokenise(text)[:max_tokens]) for r in self._receivers for text in texts]
-        return scored, sum(len(text.encode()) for text in given) / len(given)
+            self._done[max_tokens] = {
+                receiver.name: score_texts(receiver, texts, max_tokens, values.evaluate.batch, advance)
+                for receiver in self._receivers
+            }
+        return self._done[max_tokens]
 
 
 def _majority(values: params.Params, task: StoredTask) -> Made:

@@ -99,3 +99,12 @@ def test_code_digest_is_the_static_closure(package: Path) -> None:
 def test_code_digest_of_a_missing_module(package: Path) -> None:
     with pytest.raises(UnbrokenError, match=r"Module alpha\.nothing was not found"):
         code_digest(["alpha.nothing"], ["alpha"])
+
+
+def test_an_identity_whose_bit_has_flipped_is_not_one(tmp_path: Path) -> None:
+    data = ONE.text()
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        (tmp_path / "identity.json").write_bytes(damaged)
+        assert Identity.read(tmp_path / "identity.json") is None

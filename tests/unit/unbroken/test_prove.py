@@ -53,7 +53,9 @@ def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certifica
     return prove(Plan(**{"command": command, "work": tmp_path / "work", "launch": forked, **options}), sentences.append)
 
 
-@pytest.mark.parametrize("name", faulty.EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "HashOfText" else ()) for name in faulty.EXPECTED]
+)
 def test_a_planted_fault_is_found_and_its_step_is_named(name: str, tmp_path: Path) -> None:
     certificate = certify(
         tmp_path,
@@ -89,7 +91,16 @@ def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
 
 
 def test_interruptions_in_every_phase(tmp_path: Path) -> None:
-    texts = ["TERM@:start", "KILL@3:save", "KILL@:resume", "INT@9", "USR1@12:end", "KILL@15:end", "USR2@20:save"]
+    texts = [
+        "TERM@:start",
+        "TERM@2",
+        "KILL@3:save",
+        "KILL@:resume",
+        "INT@9",
+        "USR1@12:end",
+        "KILL@15:end",
+        "USR2@20:save",
+    ]
     certificate = certify(tmp_path, TOY, interruptions=[Interruption.parse(text) for text in texts], controls=["rng"])
     assert certificate.exit_code == 0, certificate.sentence
 
@@ -153,13 +164,23 @@ faulty.PROGRAMS["Stateless"] = Stateless
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     certificate = tmp_path / "certificate.json"
-    options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
-    assert main(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
-    assert json.loads(certificate.read_bytes())["verdict"] == "identical"
+    options = ["--certificate", str(certificate), "--work", str(tmp_path / "work")]
+    assert main(["prove", *options, "--", "sh", "-c", "echo no data; exit 1"]) == 4
+    assert json.loads(certificate.read_bytes())["verdict"] == "could not be verified"
     assert certificate.with_suffix(".txt").read_text() in capsys.readouterr().out
+    assert main(["prove", *options, "--", "true"]) == 2
+    assert "is not empty. To go on: name a new folder." in capsys.readouterr().err
     assert main(["prove"]) == 2
     assert main(["prove", "--at", "HUP@1", "--", "true"]) == 2
     assert "'HUP@1' is no interruption, expected SIGNAL@STEP" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_line_in_real_processes(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.json"
+    options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
+    assert main(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
+    assert json.loads(certificate.read_bytes())["verdict"] == "identical"
 
 
 def test_random_interruptions_are_ascending_and_repeatable() -> None:

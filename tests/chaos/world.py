@@ -1,0 +1,156 @@
+"""One run folder that is maltreated: starts of the reference training in forked processes, and what they left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import toy
+
+from unbroken import events
+from unbroken.files import Buffer, FileSystem
+from unbroken.preemption import StopFlag
+
+T = TypeVar("T")
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
+PATIENCE = 5  # clean starts that a run may need to reach its end
+
+
+class Disk(FileSystem):
+    """Counts every operation and lets a fault take the place of one of them. It does not wait for the real disk."""
+
+    def __init__(self, operation: str = "", occurrence: int = 0, fault: str = "", lasting: bool = False) -> None:
+        self.counts: Counter[str] = Counter()
+        self.target, self.fault, self.lasting = (operation, occurrence), fault, lasting
+        self._struck = False
+
+    def sync(self, descriptor: int, path: Path) -> None:
+        self.call("fsync", path, lambda: None)
+
+    def forget(self, descriptor: int, path: Path) -> None:
+        """Nothing."""
+
+    def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        if not self._due(name):
+            return action()
+        if self.fault == "kill-before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault in ERRORS:
+            number = getattr(errno, self.fault)
+            raise OSError(number, os.strerror(number), str(path))
+        result = action()
+        if self.fault == "kill-after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    def write(self, descriptor: int, path: Path, data: Buffer) -> int:
+        return super().write(descriptor, path, self._shaped(data))
+
+    def write_at(self, descriptor: int, path: Path, data: Buffer, offset: int) -> int:
+        return super().write_at(descriptor, path, self._shaped(data), offset)
+
+    def read_into(self, descriptor: int, path: Path, target: memoryview) -> int:
+        count = super().read_into(descriptor, path, target)
+        if self.fault == "flip-on-read" and count and self._due("read", count_it=False):
+            target[count // 2] ^= 4
+        return count
+
+    def _shaped(self, data: Buffer) -> Buffer:
+        upcoming = self.counts["write"] + 1 == self.target[1] and self.target[0] == "write"
+        if upcoming and self.fault in ("short-write", "torn-then-kill"):
+            return memoryview(data)[: max(1, len(data) // 2)]
+        if upcoming and self.fault == "flip-on-write" and len(data):
+            damaged = bytearray(data)
+            damaged[len(damaged) // 2] ^= 4
+            return damaged
+        return data
+
+    def _due(self, name: str, count_it: bool = True) -> bool:
+        if count_it:
+            self.counts[name] += 1
+        if self.lasting and self._struck and name in ("create", "write", "reserve", "mkdir", "rename", "update"):
+            return True
+        hit = (name, self.counts[name]) == self.target
+        self._struck |= hit
+        return hit
+
+
+class TornDisk(Disk):
+    """Half of a write reaches the disk, then the process is gone."""
+
+    def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        result = super().call(name, path, action)
+        if self.fault == "torn-then-kill" and (name, self.counts[name]) == self.target:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
+class World:
+    """A run folder, its starts, and whether it came to the right end."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.root, self.chance = folder, chance
+        self.run, self.target, self.log = folder / "run", folder / "export", folder / "log"
+        folder.mkdir(parents=True)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint folders, oldest first."""
+        return sorted((self.run / "checkpoints").glob("step-*"))
+
+    def child(self, **options: Any) -> int:
+        """Begin a start; returns its process id."""
+        every = options.pop("every", None) or self.chance.choice([1, 3, 7, "auto"])
+        background = self.chance.random() < 0.7
+        pid = os.fork()
+        if pid == 0:
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(descriptor, 2)
+            os._exit(_train(self, {"every": every, "background": background, "patience": 2.0, **options}))
+        return pid
+
+    def start(self, **options: Any) -> int:
+        """One start, from begin to end; its exit status, negative for a signal."""
+        return self.wait(self.child(**options))
+
+    def wait(self, pid: int) -> int:
+        """Exit status of a start."""
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def stopped(self, at: int | None = None) -> None:
+        """Bring the run to a stop after a random step, with several checkpoints."""
+        step = at or self.chance.randint(8, toy.STEPS - 2)
+        status = self.start(every=self.chance.choice([1, 3]), hook=toy.stop_at(step), files=Disk())
+        assert status == 75, f"a stop at step {step} ended with {status}"
+
+    def begun_from(self) -> int:
+        """The step that the newest start went on from."""
+        starts = [event for event in events.read(self.run / "events.jsonl") if event["event"] == "start"]
+        return int(starts[-1]["step"]) if starts else 0
+
+
+def _train(world: World, options: dict[str, Any]) -> int:
+    try:
+        prepare = options.pop("prepare", None)
+        if prepare:
+            prepare()
+        reports = toy.train(world.run, world.target, StopFlag.install(deadline=30), **options)
+    except SystemExit as left:
+        return int(left.code or 0)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        return getattr(error, "exit_code", 70)
+    os.write(2, ("\n".join(reports) + "\n").encode())
+    return 0
+
+
+def waited(seconds: float) -> None:
+    """Let a start run for a moment."""
+    time.sleep(seconds)

@@ -1,0 +1,96 @@
+"""params.yaml: frozen, typed, and unknown keys refused with the valid ones (their sentences are the interface)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from latentwire import params
+from latentwire.describe import describe
+from latentwire.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[2]
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return loaded
+
+
+def test_the_committed_file_is_valid_and_frozen() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    assert loaded.receivers == ("smollm2", "gemma3")
+    assert loaded.frozen_models() == ("minilm", "smollm2", "gemma3")
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.train.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda v: v.update(trian={}),
+            "unknown key `trian` (did you mean `train`?); expected one of aggregate, baseline",
+        ),
+        (lambda v: v["train"].update(stepps=3), "unknown key `train.stepps` (did you mean `steps`?); expected one of"),
+        (
+            lambda v: v["methods"]["wire"].update(slts=1),
+            "unknown key `methods.wire.slts` (did you mean `slots`?); expected one of depth, dropout",
+        ),
+        (
+            lambda v: v["models"]["minilm"].update(url=1),
+            "unknown key `models.minilm.url`; expected one of package, path",
+        ),
+        (
+            lambda v: v["tasks"]["r8"]["source"].update(tset=1),
+            "unknown key `tasks.r8.source.tset` (did you mean `test`?)",
+        ),
+        (lambda v: v["train"].pop("steps"), "`train.steps` is missing"),
+        (lambda v: v["train"].update(steps=-1), "`train.steps`: Input should be greater than 0, found -1"),
+        (lambda v: v["train"].update(steps=10), "warmup must be below steps, found 15 and 10"),
+        (lambda v: v["train"].update(seeds=[1, 1]), "seeds must differ, found [1, 1]"),
+        (lambda v: v["train"]["losses"].update(token_ce=0), "token_ce or label_ce must be above 0"),
+        (lambda v: v["methods"]["wire"].update(heads=7), "width must be a multiple of heads, found 192 and 7"),
+        (
+            lambda v: v["methods"]["wire"].update(receivers=["x"]),
+            "methods.wire.receivers names 'x', which is not among",
+        ),
+        (lambda v: v["tasks"]["r8"].update(labels={"acq": " a"}), "labels must be at least two and said differently"),
+        (lambda v: v["models"].update(x={}), "a model needs one of package, local, hub"),
+        (lambda v: v["models"].update(x={"hub": "a/b"}), "`models.x.revision` is missing"),
+        (lambda v: v["aggregate"].update(reference="nothing"), "`aggregate.reference`: Input should be"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(change: Change, sentence: str, values: dict[str, Any]) -> None:
+    change(values)
+    with pytest.raises(ConfigurationError) as caught:
+        params.parse(values, "params.yaml")
+    assert str(caught.value).startswith("params.yaml: ")
+    assert sentence in str(caught.value)
+    assert str(caught.value).endswith("Next: mend it, then `latentwire params`.")
+
+
+def test_a_missing_or_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"No params\.yaml in .*Next: run the command from the root"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("train: [")
+    with pytest.raises(ConfigurationError, match="is not YAML"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_every_parameter_is_described() -> None:
+    lines = list(describe(params.load(ROOT / "params.yaml")))
+    assert any(line.startswith("train.validate.every = 40  # Steps between two validations") for line in lines)
+    assert any(line.startswith("# methods.wire: A trained method") for line in lines)
+
+
+def test_an_option_outside_the_file_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"--seed 7 is not in params\.yaml; expected one of 0, 1\."):
+        params.chosen("--seed", 7, (0, 1))
