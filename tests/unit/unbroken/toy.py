@@ -157,4 +157,5 @@ def in_child(action: Callable[[], object]) -> int:
 
 if __name__ == "__main__":
     killing = kill_at(int(sys.argv[3])) if len(sys.argv) > 3 else None
-    train(Path(sys.argv[1]), Path(sys.argv[2]), STOP, killing, files=FileSystem())
+    for _sentence in train(Path(sys.argv[1]), Path(sys.argv[2]), STOP, killing, files=FileSystem(), keep=99):
+        print(_sentence)

@@ -1,0 +1,81 @@
+"""Exit codes and sentences of a stage as a process (invariant I7)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from latentwire.errors import ConfigurationError, EvidenceError, LatentWireError
+from latentwire.stages import exit_code
+from unbroken.errors import IdentityError, StorageError
+from unbroken.preemption import Preempted
+
+
+def raising(error: BaseException | None) -> int:
+    def main(argv: Sequence[str] | None) -> None:
+        if error is not None:
+            raise error
+
+    return exit_code(main)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (LatentWireError("it failed"), 1),
+        (EvidenceError("a cell is missing"), 1),
+        (StorageError("the disk is full"), 1),
+        (ConfigurationError("no such key"), 2),
+        (IdentityError("another run"), 2),
+        (Preempted("stopped"), 75),
+        (SystemExit(2), 2),
+        (SystemExit("text"), 1),
+        (SystemExit(None), 0),
+    ],
+)
+def test_exit_codes(error: BaseException | None, code: int) -> None:
+    assert raising(error) == code
+
+
+def test_a_known_error_is_one_sentence_and_a_bug_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    raising(ConfigurationError("found this, expected that"))
+    assert capsys.readouterr().err == "error: found this, expected that\n"
+    assert raising(ZeroDivisionError("bug")) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+STUBBORN = """
+import sys, time
+from latentwire.stages import entry
+from unbroken.preemption import StopFlag
+assert "torch" not in sys.modules, "signals must be caught before torch is imported"
+def main(argv):
+    print("ready", flush=True)
+    while True:
+        StopFlag.install().check()
+        time.sleep(0.01)
+entry(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_every_stop_signal_means_75_also_when_repeated(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "src"}
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "ready\n"
+        while process.poll() is None:
+            process.send_signal(number)
+            try:
+                process.wait(0.02)
+            except subprocess.TimeoutExpired:
+                continue
+    assert process.returncode == 75
