@@ -325,6 +325,12 @@ class Aggregate(Section):
     """Correction within a declared family: all differences of one table, over all tasks and receivers."""
     retained: float = Field(gt=0, le=1)
     """Share of the reference's accuracy that a method must keep to be called non-inferior."""
+    margin: float = Field(gt=0, lt=1)
+    """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
+    resamples: int = Field(ge=100)
+    """Draws of every bootstrap and permutation test."""
+    seed: int = Field(ge=0)
+    """Of the generator of those draws."""
 
 
 class Report(Section):
@@ -333,6 +339,13 @@ class Report(Section):
     title: str
     names: dict[str, str]
     """Method, receiver or task → how tables and figures call it."""
+
+
+class Verify(Section):
+    """Command `latentwire verify`; changes no result."""
+
+    tolerances: dict[str, Annotated[float, Field(ge=0)]]
+    """Metric → how far a value and the ends of its interval may lie from the published ones; others must be equal."""
 
 
 class Tracking(Section):
@@ -358,6 +371,7 @@ class Params(Section):
     evaluate: Evaluate
     aggregate: Aggregate
     report: Report
+    verify: Verify
     tracking: Tracking
 
     @model_validator(mode="after")

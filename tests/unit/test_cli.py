@@ -52,7 +52,7 @@ def test_commands_print_and_exit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "wire-r8-2" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["params", "--path", str(tmp_path / "params.yaml")])
-    assert "train.steps = 80" in capsys.readouterr().out
+    assert "train.steps = 64" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"^2$"):
         run(["status", "--root", str(tmp_path / "nowhere")])
     assert "error: No params.yaml in" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
         ),
         (lambda v: v["train"].pop("steps"), "`train.steps` is missing"),
         (lambda v: v["train"].update(steps=-1), "`train.steps`: Input should be greater than 0, found -1"),
-        (lambda v: v["train"].update(steps=10), "warmup must be below steps, found 15 and 10"),
+        (lambda v: v["train"].update(steps=10), "warmup must be below steps, found 12 and 10"),
         (lambda v: v["train"].update(seeds=[1, 1]), "seeds must differ, found [1, 1]"),
         (lambda v: v["train"]["losses"].update(token_ce=0), "token_ce or label_ce must be above 0"),
         (lambda v: v["methods"]["wire"].update(heads=7), "width must be a multiple of heads, found 192 and 7"),
@@ -87,7 +87,7 @@ def test_a_missing_or_broken_file(tmp_path: Path) -> None:
 
 def test_every_parameter_is_described() -> None:
     lines = list(describe(params.load(ROOT / "params.yaml")))
-    assert any(line.startswith("train.validate.every = 40  # Steps between two validations") for line in lines)
+    assert any(line.startswith("train.validate.every = 16  # Steps between two validations") for line in lines)
     assert any(line.startswith("# methods.wire: A trained method") for line in lines)
 
 

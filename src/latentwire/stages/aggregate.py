@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Aggregate the results of the repository in the current folder."""
     argparse.ArgumentParser(prog="python -m latentwire.stages.aggregate", description=__doc__).parse_args(argv)
 
-    from latentwire.statistics.comparisons import Settings
+    from latentwire.statistics.comparisons import settings_of
     from latentwire.statistics.curves import curves
     from latentwire.statistics.evidence import gather
     from latentwire.statistics.grid import expected
@@ -25,9 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = params.load()
     results = Path("results")
     grid = expected(values)
-    chosen = values.aggregate
-    settings = Settings(chosen.confidence, chosen.reference, chosen.adjust, chosen.retained)
-    summary = summarise(gather(results, grid), grid, settings)
+    summary = summarise(gather(results, grid), grid, settings_of(values.aggregate))
     write_all(results / "aggregate", summary, curves(results, grid, values.train.steps))
     print(
         f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"

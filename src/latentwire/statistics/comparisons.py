@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from latentwire.params import Aggregate
 from latentwire.statistics.claims import NO_VARIANCE, cohen_h, d_z, minimum_detectable, odds_ratio, retention
 from latentwire.statistics.exact import discordant, mcnemar, proportion_interval
+from latentwire.statistics.ratios import fieller
 from latentwire.statistics.scores import Paired, Scores, pair
 from latentwire.statistics.signature import signature
 from latentwire.statistics.twoway import Estimate, estimate
@@ -27,10 +29,21 @@ class Settings:
     """Correction within a family: holm or bh."""
     retained: float
     """Share of a mean that has to be kept for `non-inferior`."""
+    margin: float = 0.02
+    """Differences within ± this share count as none, for equivalence and the posterior."""
+    resamples: int = 10_000
+    """Draws of every bootstrap and sign-flip test."""
+    seed: int = 12345
+    """Of the generator of those draws."""
 
     @property
     def alpha(self) -> float:
         return round(1 - self.confidence, 12)
+
+
+def settings_of(section: Aggregate) -> Settings:
+    """The settings that the section `aggregate` of params.yaml declares."""
+    return Settings(**section.model_dump())
 
 
 def estimand(seeds: int) -> str:
@@ -61,6 +74,7 @@ def compare(a: Scores, b: Scores, settings: Settings) -> Record:
     p, test = _p_value(a, b, paired, found)
     low, high = interval or (None, None)
     kept = retention(a, b, settings.retained, settings.alpha)
+    ratio_low, ratio_high = fieller(a, b, settings.confidence) or (None, None)
     return {
         "value": found.mean,
         "low": low,
@@ -70,7 +84,7 @@ def compare(a: Scores, b: Scores, settings: Settings) -> Record:
         "reason": None if interval else NO_VARIANCE,
         **_design(found),
         "effects": _effects(a, b),
-        "retention": {"retained": kept.retained, "ratio": kept.ratio, "p": kept.p, "outcome": kept.outcome},
+        "retention": {**vars(kept), "low": ratio_low, "high": ratio_high},
         "signature": signature(
             ci="twoway", conf=settings.confidence, p=test, S=found.seeds, N=found.examples, ids=a.ids[:8]
         ),

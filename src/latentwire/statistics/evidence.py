@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from latentwire.errors import EvidenceError
+from latentwire.statistics.calibration import confidences
 from latentwire.statistics.grid import NO_MODEL, Grid, Item, Method
-from latentwire.statistics.scores import Scores, digest_of
+from latentwire.statistics.scores import Matrix, Scores, digest_of
 
 COLUMNS = ("method", "model", "task", "seed", "example_id", "prediction", "scores")
 META = frozenset({"method", "task", "seed", "data_digest", "sees", "bytes_per_example", "checkpoint", "slots"})
@@ -58,6 +59,9 @@ class Evidence:
 
     golds: Mapping[str, Golds]
     scores: Mapping[Key, Scores]
+    """Right (1) or wrong (0)."""
+    confidence: Mapping[Key, Scores]
+    """Confidence of each answer, in the same cells."""
     sources: Mapping[str, Source]
     models: Mapping[str, Mapping[str, str | None]]
 
@@ -76,7 +80,8 @@ def gather(results: Path, grid: Grid) -> Evidence:
         frame, source = _read_item(results, item, grid, golds[item.task])
         frames.append(frame)
         sources[f"{results.name}/{item.folder}/predictions.parquet"] = source
-    return Evidence(golds, _score(pd.concat(frames), grid, golds), sources, read_models(results, grid))
+    right, confidence = _score(pd.concat(frames), grid, golds)
+    return Evidence(golds, right, confidence, sources, read_models(results, grid))
 
 
 def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
@@ -264,18 +269,22 @@ def _check_meta(meta: Mapping[str, Any], item: Item, golds: Golds, where: str) -
             )
 
 
-def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> dict[Key, Scores]:
-    scores: dict[Key, Scores] = {}
+def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple[dict[Key, Scores], dict[Key, Scores]]:
+    right: dict[Key, Scores] = {}
+    confidence: dict[Key, Scores] = {}
     for (task, model, name), rows in frame.groupby(["task", "model", "method"]):
         key = (str(task), str(model), str(name))
-        scores[key] = _matrix(rows, key, grid.methods[key[2]], golds[key[0]])
-    return scores
+        method, known = grid.methods[key[2]], golds[key[0]]
+        hits = rows["prediction"].to_numpy() == known.labels.loc[rows["example_id"]].to_numpy()
+        right[key] = _matrix(rows, hits.astype(float), key, method, known)
+        certain = confidences(np.stack(rows["scores"].tolist()))
+        confidence[key] = _matrix(rows, certain, key, method, known)
+    return right, confidence
 
 
-def _matrix(rows: pd.DataFrame, key: Key, method: Method, golds: Golds) -> Scores:
-    right = rows["prediction"].to_numpy() == golds.labels.loc[rows["example_id"]].to_numpy()
-    table = rows.assign(right=right.astype(float), row=rows["seed"].fillna(-1).astype(int))
-    wide = table.pivot(index="row", columns="example_id", values="right")[list(golds.examples)]
+def _matrix(rows: pd.DataFrame, values: Matrix, key: Key, method: Method, golds: Golds) -> Scores:
+    table = rows.assign(value=values, row=rows["seed"].fillna(-1).astype(int))
+    wide = table.pivot(index="row", columns="example_id", values="value")[list(golds.examples)]
     wide = wide.loc[list(method.seeds) if method.seeds is not None else [-1]]
     return Scores("/".join(key), wide.to_numpy(dtype=float), golds.examples, method.seeds)
 

@@ -17,9 +17,9 @@ Pair = tuple[str, str, str, str, str]
 """(task, place, receiver, a, b); place is the receiver, or a's model where neither reads a receiver."""
 
 
-def cell_id(task: str, model: str, method: str) -> str:
+def cell_id(task: str, model: str, method: str, metric: str = METRIC) -> str:
     """Id of an accuracy, stable under every change of the grid that leaves this cell in it."""
-    return f"{task}/{model}/{method}/{METRIC}"
+    return f"{task}/{model}/{method}/{metric}"
 
 
 def comparison_id(task: str, place: str, a: str, b: str) -> str:

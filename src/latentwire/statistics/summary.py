@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from latentwire.errors import EvidenceError
+from latentwire.statistics.bootstrap import Plan
+from latentwire.statistics.calibration import calibration
 from latentwire.statistics.comparisons import Record, Settings, cell, compare, verdict
+from latentwire.statistics.details import details
 from latentwire.statistics.evidence import Evidence, Source, ids_of
 from latentwire.statistics.families import (
     METRIC,
@@ -21,6 +24,7 @@ from latentwire.statistics.families import (
 )
 from latentwire.statistics.grid import CHANCE, Grid, Method
 from latentwire.statistics.multiplicity import adjust
+from latentwire.statistics.overall import block_ranks, rank_records
 from latentwire.statistics.scores import Scores
 
 SCHEMA = "latentwire-stats/1"
@@ -46,6 +50,8 @@ def summarise(evidence: Evidence, grid: Grid, settings: Settings) -> Record:
         "cells": cells,
         "comparisons": comparisons,
         "families": families,
+        "calibration": _calibrations(evidence, cells, settings),
+        "ranks": rank_records(cells, grid, settings),
         "blocks": _blocks(evidence, grid, settings, cells),
         "sources": {path: _source(source) for path, source in evidence.sources.items()},
     }
@@ -88,6 +94,18 @@ def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple
         )
 
 
+def _calibrations(evidence: Evidence, cells: Mapping[str, Record], settings: Settings) -> dict[str, Record]:
+    """Calibration of every cell, under its id with `ece` for the metric."""
+    plan = Plan(settings.resamples, settings.seed)
+    return {
+        cell_id(*key, metric="ece"): {
+            **{name: cells[cell_id(*key)][name] for name in ("task", "model", "method", "sources")},
+            **calibration(right, evidence.confidence[key], settings.confidence, plan),
+        }
+        for key, right in evidence.scores.items()
+    }
+
+
 def _one(values: set[float], what: str) -> float:
     if len(values) != 1:
         raise EvidenceError(
@@ -104,7 +122,8 @@ def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) 
     for task, place, receiver, a, b in dict.fromkeys(pairs):
         first, second = (_answers(by_cell[task, name], receiver) for name in (a, b))
         head = {"task": task, "receiver": place, "a": a, "b": b, "adjusted": {}}
-        records[comparison_id(task, place, a, b)] = {**head, **compare(first, second, settings)}
+        beside = details(first, second, settings)
+        records[comparison_id(task, place, a, b)] = {**head, **compare(first, second, settings), **beside}
     return records
 
 
@@ -144,6 +163,7 @@ def _block(
         "rows": [_row(grid, m, task, receiver, cell_id(*keys[m.name]), settings) for m in methods],
         "best": best,
         "tied": tied,
+        "ranks": block_ranks([evidence.scores[keys[name]] for name in contenders], contenders, settings),
     }
 
 

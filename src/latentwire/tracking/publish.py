@@ -16,7 +16,7 @@ from latentwire.tracking.sync import sync_journal
 from latentwire.training.item import TrainItem
 
 STATS = Path("results/aggregate/stats.json")
-NUMBERS = ("cells", "comparisons")
+NUMBERS = ("cells", "comparisons", "calibration")
 
 
 def publish_journals(values: Params, root: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from latentwire import params
-from latentwire.statistics.comparisons import Record, Settings
+from latentwire.statistics.comparisons import Record, settings_of
 from latentwire.statistics.curves import curves
 from latentwire.statistics.evidence import gather
 from latentwire.statistics.grid import expected
@@ -32,8 +32,12 @@ NAMES = {
 }
 STEPS = 60
 
-EASE = {"wire": 0.9, "text": 0.35, "truncated": -0.1, "probe": 1.1}
+EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1}
 """Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
+
+
+READERS = ("text", "truncated", "calibrated")
+"""Methods whose receivers read the text."""
 
 
 def build(root: Path, seeds: Iterable[int] = (0, 1, 2), examples: int = 600) -> dict[str, Any]:
@@ -57,10 +61,8 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), examples: int = 600) -> 
 def aggregate(root: Path) -> Record:
     """What the stage `aggregate` does, in another folder than the current one."""
     values = params.load(root / "params.yaml")
-    grid, chosen = expected(values), values.aggregate
-    evidence = gather(root / "results", grid)
-    settings = Settings(chosen.confidence, chosen.reference, chosen.adjust, chosen.retained)
-    summary = summarise(evidence, grid, settings)
+    grid = expected(values)
+    summary = summarise(gather(root / "results", grid), grid, settings_of(values.aggregate))
     write_all(root / "results/aggregate", summary, curves(root / "results", grid, STEPS))
     return summary
 
@@ -70,7 +72,7 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
     golds = _write_examples(results / "prepare" / task, task, labels, rng, count)
     difficulty = rng.normal(size=count)
     receivers = values["methods"]["wire"]["receivers"]
-    for name in ("text", "truncated"):
+    for name in READERS:
         rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
         _write_item(results / "baseline" / task / name, rows, trained=False)
     probe = _answers("probe", "minilm", task, None, golds, labels, difficulty, rng, EASE["probe"])
@@ -164,7 +166,7 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
     frame = pd.concat(rows, ignore_index=True)
     frame.to_parquet(folder / "predictions.parquet")
     method, seed = str(frame["method"].iloc[0]), frame["seed"].iloc[0]
-    reads = method in ("text", "truncated")
+    reads = method in READERS
     meta = {
         "method": method,
         "task": str(frame["task"].iloc[0]),
@@ -173,6 +175,7 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "bytes_per_example": {
             "wire": 3072.0,
             "text": 131.4,
+            "calibrated": 131.4,
             "truncated": 38.2,
             "probe": 1536.0,
             "majority": 0.0,

@@ -93,7 +93,7 @@ def test_a_refusal_is_exit_1_with_one_sentence(
     assert exit_code(aggregate.main, []) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "2 of 28 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
+    assert "2 of 32 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
 
 
 def test_damage_in_a_journal_is_named(

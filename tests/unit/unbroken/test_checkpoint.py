@@ -16,7 +16,7 @@ import torch
 
 from unbroken import manifest as manifests
 from unbroken.checkpoint import CheckpointStore
-from unbroken.errors import CheckpointError, IdentityError, UnbrokenError
+from unbroken.errors import CheckpointError, IdentityError
 from unbroken.state import Snapshot, capture
 
 IDENTITY = "a" * 64
@@ -190,31 +190,6 @@ def test_forged_manifests_are_refused(forgery: str, store: CheckpointStore) -> N
     resealed(path, FORGERIES[forgery])
     with pytest.raises(CheckpointError):
         store.load(5, IDENTITY)
-
-
-def test_random_mutations_are_never_accepted(store: CheckpointStore) -> None:
-    path = store.save(5, snapshot(5), IDENTITY, b"journal\n")
-    chance = random.Random(7)
-    for _ in range(600):
-        target = path / chance.choice(["manifest.json", "tensors.safetensors", "journal.jsonl"])
-        original = target.read_bytes()
-        mutated = bytearray(original)
-        for _ in range(chance.randint(1, 3)):
-            position = chance.randrange(len(mutated) or 1)
-            kind = chance.randrange(3)
-            if kind == 0 and mutated:
-                mutated[position] ^= 1 << chance.randrange(8)
-            elif kind == 1:
-                del mutated[position : position + chance.randint(1, 9)]
-            else:
-                mutated[position:position] = chance.randbytes(chance.randint(1, 9))
-        if mutated == original:
-            continue
-        target.write_bytes(mutated)
-        with pytest.raises(UnbrokenError):
-            store.load(5, IDENTITY)
-        target.write_bytes(original)
-    assert store.load(5, IDENTITY).step == 5
 
 
 class Malicious:

@@ -29,14 +29,17 @@ def test_the_uninterrupted_run_has_every_step_once(uninterrupted: dict[str, byte
 
 
 @pytest.mark.parametrize("step", range(1, toy.STEPS))
-def test_stopped_in_any_step(step: int, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
-    with pytest.raises(Preempted) as left:
-        toy.train(tmp_path / "run", tmp_path / "export", hook=toy.stop_at(step))
-    assert left.value.code == 75
-    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
+def test_stopped_in_any_step(
+    step: int, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, target = tmp_path / "run", tmp_path / "export"
+    monkeypatch.setenv("UNBROKEN_INTERRUPT", f"TERM@{step}")
+    assert toy.in_child(lambda: toy.train(run, target, StopFlag.install())) == 75
+    verdict = json.loads((run / "verdict.json").read_text())
     assert verdict == {"exit": 75, "signal": "SIGTERM", "step": step}
-    toy.train(tmp_path / "run", tmp_path / "export")
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    monkeypatch.delenv("UNBROKEN_INTERRUPT")
+    toy.train(run, target)
+    assert toy.contents(target) == uninterrupted
 
 
 @pytest.mark.parametrize("step", range(1, toy.STEPS + 1))

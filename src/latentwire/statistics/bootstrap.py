@@ -1,0 +1,104 @@
+"""The crossed ("pigeonhole") bootstrap: seeds and examples are both resampled, by weights.
+
+One set of weights serves all methods, so that differences, ratios and ranks of them stay paired. Where the rows of
+the (example × run) matrix repeat, as right and wrong answers do, one multinomial over the patterns gives the same
+distribution at a cost that does not grow with the examples.
+
+Shapes: R resamples, N examples, S seeds, K columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentwire.errors import EvidenceError
+from latentwire.statistics.scores import Matrix, Scores
+
+FEWEST_REPEATS = 4
+"""Examples per pattern from which on patterns are drawn instead of examples."""
+WEIGHTS_AT_ONCE = 1_500_000
+"""Weights held in memory at a time; with their indices about 40 bytes each."""
+EXAMPLES, SEEDS = 0, 1
+"""Streams of the generator: what is drawn for examples does not depend on how many seeds there are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often and from which seed of the generator; both are settings, so that a number can be had again."""
+
+    resamples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise EvidenceError(
+                f"A bootstrap of {self.resamples} resamples was asked for, expected at least 100: its ends would be "
+                "those of a few draws. Next: raise aggregate.resamples in params.yaml."
+            )
+
+
+def resample_examples(columns: Matrix, plan: Plan) -> Matrix:
+    """Means [R, K] of `columns` [N, K] over resampled examples; all columns share the weights."""
+    rng = np.random.default_rng([plan.seed, EXAMPLES])
+    patterns, counts = _patterns(columns)
+    if len(counts) * FEWEST_REPEATS <= len(columns):
+        drawn = rng.multinomial(len(columns), counts / len(columns), size=plan.resamples)
+        return np.asarray(drawn @ patterns / len(columns))
+    return _by_weights(columns, plan.resamples, rng)
+
+
+def crossed(methods: Sequence[Scores], plan: Plan) -> list[Matrix]:
+    """Resampled means [R] of every method, over the same draws of examples and, where they correspond, of seeds."""
+    stacked = np.concatenate([method.values for method in methods]).T
+    means = resample_examples(stacked, plan)
+    ends = np.cumsum([len(method.values) for method in methods])
+    return [
+        over_seeds(means[:, end - len(method.values) : end], method.seeds, plan)
+        for method, end in zip(methods, ends, strict=True)
+    ]
+
+
+def over_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: Plan) -> Matrix:
+    """Mean [R] of `means` [R, S] over resampled seeds; the same seeds get the same weights."""
+    count = means.shape[1]
+    if count == 1:
+        return means[:, 0]
+    rng = np.random.default_rng([plan.seed, SEEDS, *(seeds or range(count))])
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=len(means)) / count
+    # The spread of S drawn seeds is too small by (S − 1) / S: the weights are moved away from 1 / S by its root.
+    weights = 1 / count + (drawn - 1 / count) * math.sqrt(count / (count - 1))
+    return np.asarray((means * weights).sum(axis=1))
+
+
+def percentiles(draws: Matrix, confidence: float) -> tuple[float, float]:
+    """The middle `confidence` of the draws."""
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _patterns(columns: Matrix) -> tuple[Matrix, NDArray[np.int_]]:
+    """Distinct rows of [N, K] and how often each occurs; rows of zeros and ones are told apart by their bits."""
+    if columns.shape[1] > 52 or not np.isin(columns, (0.0, 1.0)).all():
+        found, counts = np.unique(columns, axis=0, return_counts=True)
+        return found, counts
+    codes = columns @ 2.0 ** np.arange(columns.shape[1])
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return columns[first], counts
+
+
+def _by_weights(columns: Matrix, resamples: int, rng: np.random.Generator) -> Matrix:
+    examples = len(columns)
+    rows = max(1, WEIGHTS_AT_ONCE // examples)
+    offsets = np.arange(rows, dtype=np.int64)[:, None] * examples
+    means = np.empty((resamples, columns.shape[1]))
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        drawn = rng.integers(0, examples, size=(size, examples), dtype=np.int32) + offsets[:size]
+        weights = np.bincount(drawn.ravel(), minlength=size * examples).reshape(size, examples)
+        means[start : start + size] = weights.astype(np.float64) @ columns / examples
+    return means

@@ -1,0 +1,66 @@
+"""Methods ranked: within a block by the crossed bootstrap, and over data sets where there are enough of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from latentwire.statistics.bootstrap import Plan, crossed, percentiles
+from latentwire.statistics.comparisons import Record, Settings
+from latentwire.statistics.families import cell_id, serving
+from latentwire.statistics.grid import Grid
+from latentwire.statistics.ranks import critical_difference, few_data_sets, friedman, pairwise
+from latentwire.statistics.scores import Scores
+from latentwire.statistics.signature import signature
+
+
+def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settings) -> Record:
+    """Rank of every method of a block with its interval, and how often it is the best; all share the draws."""
+    draws = np.stack(crossed(scores, Plan(settings.resamples, settings.seed)), axis=1)
+    ranks = stats.rankdata(-draws, axis=1)
+    observed = stats.rankdata([-float(method.values.mean()) for method in scores])
+    best = draws == draws.max(axis=1, keepdims=True)
+    shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    found: Record = {}
+    for number, name in enumerate(names):
+        low, high = percentiles(ranks[:, number], settings.confidence)
+        found[name] = {"rank": float(observed[number]), "low": low, "high": high, "best": float(shares[number])}
+    seeds = max(len(method.values) for method in scores)
+    return {
+        "methods": found,
+        "signature": signature(
+            ci="pigeonhole", conf=settings.confidence, S=seeds, N=len(scores[0].examples), R=settings.resamples,
+            seed=settings.seed, ids=scores[0].ids[:8],
+        ),
+    }  # fmt: skip
+
+
+def rank_records(cells: Mapping[str, Record], grid: Grid, settings: Settings) -> dict[str, Record]:
+    """Receiver → ranks of the methods over the tasks; below six tasks the reason why there are none."""
+    reason = few_data_sets(len(grid.tasks))
+    if reason:
+        return {receiver: {"data_sets": len(grid.tasks), "reason": reason} for receiver in grid.receivers}
+    return {receiver: _over_tasks(cells, grid, receiver, settings) for receiver in grid.receivers}
+
+
+def _over_tasks(cells: Mapping[str, Record], grid: Grid, receiver: str, settings: Settings) -> Record:
+    methods = [method for method in serving(grid, receiver) if method.control_of is None]
+    table = np.array(
+        [[cells[cell_id(t, str(m.model_for(receiver)), m.name)]["value"] for m in methods] for t in grid.tasks]
+    )
+    sets, count = table.shape
+    found = friedman(table)
+    return {
+        "data_sets": sets,
+        "reason": None,
+        "methods": {method.name: rank for method, rank in zip(methods, found.ranks, strict=True)},
+        "friedman": {"statistic": found.statistic, "p": found.p},
+        "critical_difference": critical_difference(count, sets, settings.alpha),
+        "pairs": [
+            {"a": methods[i].name, "b": methods[j].name, "p": raw, "p_adjusted": corrected}
+            for (i, j), (raw, corrected) in pairwise(table).items()
+        ],
+        "signature": signature(p="wilcoxon", adj="holm", m=count * (count - 1) // 2, sets=sets),
+    }

@@ -1,0 +1,113 @@
+"""Methods over many data sets: Friedman's test, Holm-adjusted Wilcoxon tests and the critical difference.
+
+Shapes: `table` is [data sets, methods]; rank 1 is the highest score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+
+from latentwire.errors import EvidenceError
+from latentwire.statistics.exact import SMALLEST_SIGN_TEST, _all_signs
+from latentwire.statistics.multiplicity import holm
+from latentwire.statistics.scores import Matrix
+
+ENUMERATED = 15
+"""Differences other than 0 up to which Wilcoxon's test takes every pattern of signs."""
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """`statistic` and `p` are corrected for ties; `plain` is the χ² of Friedman's paper, `f` Iman and Davenport's."""
+
+    ranks: tuple[float, ...]
+    statistic: float
+    p: float
+    plain: float
+    f: float
+
+
+def few_data_sets(count: int) -> str | None:
+    """Why ranks over so few data sets are not compared; None from six on."""
+    if count >= SMALLEST_SIGN_TEST:
+        return None
+    return (
+        f"Ranks over {count} data sets were asked for, expected at least {SMALLEST_SIGN_TEST}: "
+        f"the smallest two-sided p of Wilcoxon's test would be {2 / 2**count:.4g}. "
+        "Next: read the differences by data set, or add tasks to prepare.tasks."
+    )
+
+
+def friedman(table: Matrix) -> Friedman:
+    """Do the methods differ in rank over the data sets?
+
+    Raises:
+        EvidenceError: There are fewer than six data sets or three methods.
+    """
+    _refuse(table)
+    sets, methods = table.shape
+    if methods < 3:
+        raise EvidenceError(
+            f"Friedman's test was given {methods} methods, expected at least 3. Next: use Wilcoxon's test."
+        )
+    found = stats.friedmanchisquare(*table.T)
+    means = _mean_ranks(table)
+    plain = 12 * sets / (methods * (methods + 1)) * (float((means**2).sum()) - methods * (methods + 1) ** 2 / 4)
+    left = sets * (methods - 1) - plain
+    f = (sets - 1) * plain / left if left > 0 else math.inf
+    return Friedman(tuple(map(float, means)), float(found.statistic), float(found.pvalue), plain, f)
+
+
+def wilcoxon(differences: Matrix) -> float:
+    """Two-sided p of the signed-rank test over data sets, zeros left out; exact up to 15 differences.
+
+    Raises:
+        EvidenceError: There are fewer than six data sets.
+    """
+    _refuse(differences[:, None])
+    present = differences[differences != 0]
+    if len(present) == 0:
+        return 1.0
+    ranks = stats.rankdata(abs(present))
+    if len(present) > ENUMERATED:
+        return float(stats.wilcoxon(present, method="approx", correction=True).pvalue)
+    observed = abs(float(np.sign(present) @ ranks)) - 1e-9
+    return float((abs(_all_signs(len(present)) @ ranks) >= observed).mean())
+
+
+def pairwise(table: Matrix) -> dict[tuple[int, int], tuple[float, float]]:
+    """Raw and Holm-adjusted p of every pair of methods."""
+    pairs = list(combinations(range(table.shape[1]), 2))
+    raw = [wilcoxon(table[:, i] - table[:, j]) for i, j in pairs]
+    corrected = [1.0 if p is None else p for p in holm(raw)]
+    return dict(zip(pairs, zip(raw, corrected, strict=True), strict=True))
+
+
+def critical_difference(methods: int, sets: int, alpha: float = 0.05) -> float:
+    """Nemenyi's: mean ranks farther apart than this differ, over all pairs of methods.
+
+    Raises:
+        EvidenceError: There are fewer than six data sets.
+    """
+    _refuse(np.zeros((sets, methods)))
+    return nemenyi(methods, alpha) * math.sqrt(methods * (methods + 1) / (6 * sets))
+
+
+def nemenyi(methods: int, alpha: float = 0.05) -> float:
+    """Quantile of the studentised range over √2."""
+    return float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
+
+
+def _mean_ranks(table: Matrix) -> Matrix:
+    return np.asarray(stats.rankdata(-table, axis=1).mean(axis=0))
+
+
+def _refuse(table: Matrix) -> None:
+    reason = few_data_sets(len(table))
+    if reason:
+        raise EvidenceError(reason)

@@ -1,0 +1,61 @@
+"""Digests of files and folders as DVC records them, and SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+GENERATED = ("__pycache__", ".egg-info")
+"""What Python writes into code folders; .dvcignore leaves it out too."""
+
+
+def sha256(path: Path) -> str:
+    """64 hex of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5_of_bytes(data: bytes) -> str:
+    """32 hex."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def md5(path: Path) -> str | None:
+    """What `dvc.lock` says of a file (32 hex) or a folder (32 hex and `.dir`); None where there is nothing."""
+    if path.is_dir():
+        return folder_digest(files_in(path))
+    if not path.is_file():
+        return None
+    return _md5_of_file(path)
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    """Relative path → MD5 of every file of a folder, without what Python generates."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not _generated(path.relative_to(folder)))
+    return {path.relative_to(folder).as_posix(): _md5_of_file(path) for path in paths}
+
+
+def folder_digest(files: Mapping[str, str]) -> str:
+    """DVC's digest of a folder: the MD5 of its listing, and `.dir`."""
+    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items(), key=_by_parts)]
+    return md5_of_bytes(json.dumps(listing, sort_keys=True).encode()) + ".dir"
+
+
+def listing(data: bytes) -> dict[str, str]:
+    """The listing that DVC stores for a folder, as relative path → MD5."""
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
+
+
+def _by_parts(entry: tuple[str, str]) -> tuple[str, ...]:
+    return tuple(entry[0].split("/"))
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _generated(path: Path) -> bool:
+    return any(part.endswith(GENERATED) for part in path.parts)

@@ -1,0 +1,70 @@
+"""`dvc.lock`: what every stage read and wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from latentwire.errors import LatentWireError
+
+
+class Unverifiable(LatentWireError):
+    """There is nothing to compare with; exits with 4."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of `dvc.lock`; digests by path, parameters by their dotted key."""
+
+    name: str
+    deps: Mapping[str, str]
+    outs: Mapping[str, str]
+    params: Mapping[str, Any]
+
+
+Lock = Mapping[str, Stage]
+
+
+def parse(text: bytes, where: str) -> Lock:
+    """Read a lock file; `where` names it in messages.
+
+    Raises:
+        Unverifiable: It is not a lock file of DVC.
+    """
+    try:
+        values = yaml.safe_load(text)
+        return {name: _stage(name, fields) for name, fields in values["stages"].items()}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise Unverifiable(
+            f"{where} cannot be read ({type(error).__name__}: {error}); expected a dvc.lock with its stages. "
+            "Next: take the one that was published, or `dvc repro`."
+        ) from error
+
+
+def outs(lock: Lock) -> dict[str, str]:
+    """Path → digest of everything that the stages wrote."""
+    return {path: digest for stage in lock.values() for path, digest in stage.outs.items()}
+
+
+def parameter(values: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key of parsed `params.yaml`; None where there is none."""
+    found: Any = values
+    for part in key.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _stage(name: str, fields: Mapping[str, Any]) -> Stage:
+    params = {key: value for file in fields.get("params", {}).values() for key, value in file.items()}
+    return Stage(name, _digests(fields.get("deps", ())), _digests(fields.get("outs", ())), params)
+
+
+def _digests(entries: Any) -> dict[str, str]:
+    return {str(entry["path"]): str(entry["md5"]) for entry in entries}

@@ -1,0 +1,131 @@
+"""What was published: a git revision or a folder with `dvc.lock` and `reports/provenance.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from latentwire.verification import digests, lockfile, revision
+from latentwire.verification.lockfile import Lock, Unverifiable
+
+LOCK = "dvc.lock"
+PROVENANCE = "reports/provenance.json"
+STATS = "results/aggregate/stats.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published results. `label` names them in sentences; `stored` reads a file that was published as such."""
+
+    label: str
+    lock: Lock
+    stored: Callable[[str], bytes | None]
+    objects: Path | None
+    """DVC's cache, which holds what was pulled."""
+    commit: str | None
+    """Revision of the code, where it is known."""
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """The record of the report.
+
+        Raises:
+            Unverifiable: It was neither published nor is it in DVC's cache.
+        """
+        data = self.stored(PROVENANCE) or self.content(PROVENANCE)
+        if data is None:
+            raise Unverifiable(
+                f"{self.label} has no {PROVENANCE}, expected the digests of tables and figures there. "
+                f"Next: `dvc pull {PROVENANCE}`, or publish it: `git add -f {PROVENANCE}` and commit."
+            )
+        return dict(json.loads(data))
+
+    @cached_property
+    def stats(self) -> dict[str, Any] | None:
+        """The published statistics; None where only their digest is known."""
+        data = self.content(STATS)
+        return None if data is None else dict(json.loads(data))
+
+    def content(self, path: str) -> bytes | None:
+        """Bytes of a published result, from what was published or DVC's cache; None where only digests are known."""
+        wanted = self.digest(path)
+        if wanted is None:
+            return None
+        for data in (self.stored(path), self._object(wanted)):
+            if data is not None and digests.md5_of_bytes(data) == wanted:
+                return data
+        return None
+
+    def digest(self, path: str) -> str | None:
+        """MD5 of a file that a stage wrote, also inside a folder; None where it is not known."""
+        known = lockfile.outs(self.lock)
+        if path in known:
+            return known[path]
+        folder = next((out for out in known if path.startswith(f"{out}/")), None)
+        return None if folder is None else (self.listing(folder) or {}).get(path.removeprefix(f"{folder}/"))
+
+    def listing(self, folder: str) -> dict[str, str] | None:
+        """Relative path → MD5 of a folder that a stage wrote; None where only the digest of the whole is known."""
+        data = self._object(lockfile.outs(self.lock)[folder])
+        return None if data is None else digests.listing(data)
+
+    def _object(self, digest: str) -> bytes | None:
+        path = self.objects and self.objects / digest[:2] / digest[2:]
+        return path.read_bytes() if path and path.is_file() else None
+
+
+def find(root: Path, where: str | None) -> Published:
+    """The published results: a folder, a git revision, or, for None, what HEAD has.
+
+    Raises:
+        Unverifiable: There is no such folder or revision, or it has no `dvc.lock`.
+    """
+    if where is not None and Path(where).is_dir():
+        return _folder(root, Path(where))
+    name = where or "HEAD"
+    commit = revision.commit(root, name)
+    if commit is None:
+        raise Unverifiable(
+            f"{name!r} is neither a folder nor a git revision of {root.resolve()}; expected published results with "
+            f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
+        )
+    label = f"the revision {name} ({commit[:12]})"
+    data = revision.file_at(root, commit, LOCK)
+    if data is None:
+        raise Unverifiable(
+            f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it with {PROVENANCE} "
+            "after `dvc repro`, or name a folder or revision that has them: `latentwire verify --published …`."
+        )
+    lock = lockfile.parse(data, f"{LOCK} of {label}")
+    return Published(label, lock, lambda path: revision.file_at(root, commit, path), cache(root), commit)
+
+
+def cache(root: Path) -> Path | None:
+    """Folder of DVC's objects; None outside of a DVC repository."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            return Path(repo.cache.local.path)
+    except DvcException:
+        return None
+
+
+def _folder(root: Path, folder: Path) -> Published:
+    def stored(path: str) -> bytes | None:
+        return (folder / path).read_bytes() if (folder / path).is_file() else None
+
+    data = stored(LOCK)
+    if data is None:
+        raise Unverifiable(
+            f"The folder {folder} has no {LOCK}, expected the digests of the published results. "
+            f"Next: name a folder with {LOCK} and {PROVENANCE}, such as one of `latentwire archive`."
+        )
+    noted = stored("REVISION")
+    commit = noted.decode().strip() if noted else None
+    return Published(f"the folder {folder}", lockfile.parse(data, str(folder / LOCK)), stored, cache(root), commit)

@@ -1,0 +1,62 @@
+"""How far a number may lie from the published one: declared per metric in `verify.tolerances`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Numbers = Mapping[str, float]
+ENDS = ("value", "low", "high")
+
+
+def allowed(metric: str, tolerances: Mapping[str, float]) -> float | None:
+    """The tolerance of a metric or of the id of a number; None where none is declared.
+
+    `accuracy` serves `r8/smollm2/wire/accuracy`, `validation/accuracy` serves `validation/accuracy/smollm2`; the
+    longest declared name wins.
+    """
+    parts = f"/{metric}/"
+    fitting = [name for name in tolerances if parts.startswith(f"/{name}/") or parts.endswith(f"/{name}/")]
+    return tolerances[max(fitting, key=len)] if fitting else None
+
+
+def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float]) -> str | None:
+    """Names the first number that is missing, has no tolerance, or is too far off; None where all are close enough.
+
+    Keys are `metric` or `metric:what`; equal numbers need no tolerance.
+    """
+    for key in sorted({*published, *found}):
+        if key not in published or key not in found:
+            return f"{key} is {'not published' if key in found else 'missing'}"
+        off, limit = abs(published[key] - found[key]), allowed(key.partition(":")[0], tolerances)
+        if off and limit is None:
+            return f"{key} is {found[key]:.6g}, published {published[key]:.6g}, and has no tolerance in params.yaml"
+        if limit is not None and off > limit:
+            return f"{key} is {found[key]:.6g}, published {published[key]:.6g}: {off:.2g} off, tolerance {limit:g}"
+    return None
+
+
+def of_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) -> dict[str, float]:
+    """Value and ends of the interval of the cells and differences with these ids (all for None)."""
+    entries = {**stats["cells"], **stats["comparisons"]}
+    chosen = entries if ids is None else [key for key in ids if key in entries]
+    return {
+        f"{key}:{end}": float(entries[key][end])
+        for key in chosen
+        for end in ENDS
+        if entries[key].get(end) is not None
+    }
+
+
+def other_verdict(published: Mapping[str, Any], found: Mapping[str, Any], ids: Iterable[str] | None = None) -> str | None:
+    """Names the first difference whose verdict is another than the published one; None where there is none."""
+    for key in found["comparisons"] if ids is None else ids:
+        was, now = (_verdicts(stats["comparisons"].get(key, {})) for stats in (published, found))
+        for family, verdict in now.items():
+            if was.get(family) != verdict:
+                return f"{key} is {verdict!r} ({family}), published {was.get(family)!r}"
+    return None
+
+
+def _verdicts(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {family: facts["verdict"] for family, facts in entry.get("adjusted", {}).items()}

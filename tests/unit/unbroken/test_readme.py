@@ -1,0 +1,53 @@
+"""The example of the README is a program: it runs, resumes in the same bytes, and costs ten lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import toy
+
+import unbroken
+from unbroken import prove_command
+
+README = Path(unbroken.__file__).with_name("README.md")
+PROGRAM = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]  # type: ignore[index]
+
+pytestmark = pytest.mark.usefixtures("uninterrupted")  # torch's lazy imports, once for all forks
+
+
+def started(folder: Path, interrupt: str = "") -> int:
+    def action() -> None:
+        os.environ.update(UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
+        exec(compile(PROGRAM, str(README), "exec"), {"__name__": "__main__"})
+
+    return toy.in_child(action)
+
+
+def final(folder: Path) -> dict[str, bytes]:
+    return toy.contents(folder / "checkpoints" / "step-00000060")
+
+
+def test_the_example_resumes_in_the_same_bytes(tmp_path: Path) -> None:
+    assert started(tmp_path / "one") == 0
+    for interrupt, status in [("TERM@7", 75), ("KILL@33", -signal.SIGKILL), ("INT@34", 75), ("", 0)]:
+        assert started(tmp_path / "two", interrupt) == status
+    assert final(tmp_path / "two") == final(tmp_path / "one")
+
+
+def test_it_costs_ten_lines_at_most() -> None:
+    assert 5 < sum("# +" in line for line in PROGRAM.splitlines()) <= 10
+
+
+@pytest.mark.slow
+def test_prove_certifies_the_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(PROGRAM)
+    common = ["--certificate", str(tmp_path / "certificate.json")]
+    assert prove_command.main(["prove", *common, "--", "python", str(program)]) == 0
+    assert "identical" in capsys.readouterr().out
+    assert prove_command.main(["prove", *common, "--sabotage", "rng", "--", "python", str(program)]) == 3
+    assert re.search(r"first at step \d+: tensor ", capsys.readouterr().out)
