@@ -32,3 +32,8 @@ def calm_threads() -> None:
     scheduled then makes all others burn their time: steps of a second took ten. Bits do not depend on it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def use_tracking_uri(uri: str) -> None:
+    """Set MLFLOW_TRACKING_URI for this process and those that it starts: a proof is no result and has its own store."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri

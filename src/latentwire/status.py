@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from latentwire.params import Params
-from latentwire.training.item import TrainItem
+from latentwire.training.item import TrainItem, identity
 from unbroken import events, journal
 
 
@@ -29,31 +29,34 @@ class Standing:
     """From the pace since the last start; None where nothing is under way."""
 
 
-def standing(root: Path, item: TrainItem, steps: int) -> Standing:
-    """Read one item's newest run folder."""
-    folders = sorted((root / "state").glob(f"{item.name}-*/"), key=lambda path: (path / events.NAME).stat().st_mtime)
-    if not folders:
-        return Standing(item.name, 0, 0, 0, "not started", None)
-    recorded = events.read(folders[-1] / events.NAME)
-    records = journal.read(folders[-1] / journal.NAME)
+def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
+    """Read the run folder of an item; `identity` is the short digest in its name."""
+    folder = state / f"{item}-{identity}"
+    recorded = events.read(folder / events.NAME)
+    if not recorded:
+        return Standing(item, 0, 0, 0, "not started", None)
+    records = journal.read(folder / journal.NAME)
     step = records[-1]["step"] if records else 0
     durable = max((event["step"] for event in recorded if event["event"] == "checkpoint"), default=0)
     starts = [event for event in recorded if event["event"] == "start"]
     ended = recorded[-1]["event"] == "end"
-    left = None if ended else _seconds_left(starts[-1], folders[-1], step, steps)
-    return Standing(
-        item.name, step, durable, len(starts), recorded[-1]["verdict"] if ended else "running or killed", left
-    )
+    left = None if ended else _seconds_left(starts[-1], folder, step, steps)
+    return Standing(item, step, durable, len(starts), recorded[-1]["verdict"] if ended else "running or killed", left)
 
 
 def table(values: Params, root: Path) -> Table:
-    """All items as a table for a terminal."""
-    shown = Table("item", "step", "durable", "starts", "standing", "left")
+    """All items as a table for a terminal.
+
+    Raises:
+        ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
+    """
+    shown = Table("item", "identity", "step", "durable", "starts", "standing", "left")
     steps = values.train.steps
     for item in TrainItem.all(values):
-        now = standing(root, item, steps)
+        short = identity(values, item, root).short
+        now = standing(root / "state", item.name, short, steps)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
-        shown.add_row(now.item, f"{now.step}/{steps}", str(now.durable), str(now.starts), now.verdict, left)
+        shown.add_row(now.item, short, f"{now.step}/{steps}", str(now.durable), str(now.starts), now.verdict, left)
     return shown
 
 

@@ -17,6 +17,7 @@ import torch
 
 from unbroken import environment
 from unbroken.errors import UnbrokenError
+from unbroken.randomness import lose_streams
 from unbroken.state import RNG, Holder, capture, difference
 
 TRACE = "trace.jsonl"
@@ -84,6 +85,7 @@ class Drill:
         found = {name for name, holder in state.items() if _is(self._sabotage, name, holder)}
         if self._sabotage == RNG:
             found = {RNG}
+            lose_streams()
         if not found:
             raise UnbrokenError(
                 f"Nothing in the state is {self._sabotage!r}; it has {', '.join(sorted(state))} and rng."

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -107,6 +108,8 @@ class StopFlag:
     def leave(self, sentence: str) -> NoReturn:
         """Everything is saved: ignore further signals and raise `Preempted`."""
         self.ignore()
+        if self._signals:
+            gc.freeze()  # the interpreter's last collection takes most of a second once torch is imported
         raise Preempted(sentence)
 
     def ignore(self) -> None:

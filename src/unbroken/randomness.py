@@ -12,10 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+_lost = False
+
+
+def lose_streams() -> None:
+    """Make every stream of this process another one: the negative control of numbers that no checkpoint holds."""
+    global _lost
+    _lost = True
+    _permutation.cache_clear()
+
 
 def stream(seed: int, step: int, shard: int, purpose: str) -> int:
     """A 64-bit seed, independent for every distinct combination of the arguments."""
-    text = f"unbroken/{seed}/{step}/{shard}/{purpose}"
+    text = f"unbroken/{'lost/' if _lost else ''}{seed}/{step}/{shard}/{purpose}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

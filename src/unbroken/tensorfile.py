@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,8 @@ DTYPES: dict[str, torch.dtype] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _HASH_CHUNK = 1 << 24
+_HASH_THREADS = min(4, os.cpu_count() or 1)
+_SMALL = 1 << 16  # bytes that are hashed sooner than a thread is woken
 
 
 @dataclass(frozen=True)
@@ -105,21 +109,41 @@ def file_size(specs: Mapping[str, Spec]) -> int:
     return len(header(specs)) + sum(spec.nbytes for spec in specs.values())
 
 
+class Hasher:
+    """Digests in threads beside the reading or writing: all of them leave the interpreter free while they work."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_HASH_THREADS, "unbroken-hasher")
+
+    def __enter__(self) -> Hasher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def digest(self, spec: Spec, data: memoryview) -> Callable[[], str]:
+        """Begin; the returned function waits for the digest."""
+        if len(data) < _SMALL:
+            done = tensor_digest(spec, data)
+            return lambda: done
+        return self._threads.submit(tensor_digest, spec, data).result
+
+
 def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
     specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
-    digests: dict[str, Future[str]] = {}
+    digests: dict[str, Callable[[], str]] = {}
 
-    def chunks(hasher: ThreadPoolExecutor) -> Iterator[Buffer]:
+    def chunks(hasher: Hasher) -> Iterator[Buffer]:
         yield header(specs)
         for name in file_order(specs):
             data = raw(tensors[name])
-            digests[name] = hasher.submit(tensor_digest, specs[name], data)  # neither hashing nor writing holds the GIL
+            digests[name] = hasher.digest(specs[name], data)
             yield data
 
-    with ThreadPoolExecutor(1, "unbroken-hasher") as hasher:
+    with Hasher() as hasher:
         write_durably(files, path, file_size(specs), chunks(hasher))
-    return {name: digest.result() for name, digest in digests.items()}
+        return {name: digest() for name, digest in digests.items()}
 
 
 def read(
@@ -135,11 +159,18 @@ def read(
         if found != expected:
             raise CheckpointError(f"{path} has {found} bytes, expected {expected}.", "size")
         _check_header(files, descriptor, path, header(specs))
-        kept = {}
-        for name in file_order(specs):
-            tensor = _read_tensor(files, descriptor, path, name, specs[name], digests[name])
-            if keep:
-                kept[name] = tensor
+        kept: dict[str, torch.Tensor] = {}
+        unchecked: deque[tuple[str, Callable[[], str]]] = deque()
+        with Hasher() as hasher:
+            for name in file_order(specs):
+                tensor = _read_tensor(files, descriptor, path, specs[name])
+                unchecked.append((name, hasher.digest(specs[name], raw(tensor))))
+                if keep:
+                    kept[name] = tensor
+                if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
+                    _check(path, *unchecked.popleft(), digests)
+            for name, digest in unchecked:
+                _check(path, name, digest, digests)
         return kept
     finally:
         files.close(descriptor, path)
@@ -152,11 +183,14 @@ def _check_header(files: FileSystem, descriptor: int, path: Path, expected: byte
         raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
 
 
-def _read_tensor(files: FileSystem, descriptor: int, path: Path, name: str, spec: Spec, digest: str) -> torch.Tensor:
+def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: Spec) -> torch.Tensor:
     tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
-    data = raw(tensor)
-    read_exactly(files, descriptor, path, data)
-    found = tensor_digest(spec, data)
-    if found != digest:
-        raise CheckpointError(f"Tensor {name} in {path} has SHA-256 {found[:12]}, expected {digest[:12]}.", "digest")
+    read_exactly(files, descriptor, path, raw(tensor))
     return tensor
+
+
+def _check(path: Path, name: str, digest: Callable[[], str], digests: Mapping[str, str]) -> None:
+    if (found := digest()) != digests[name]:
+        raise CheckpointError(
+            f"Tensor {name} in {path} has SHA-256 {found[:12]}, expected {digests[name][:12]}.", "digest"
+        )

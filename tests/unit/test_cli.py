@@ -12,7 +12,7 @@ from latentwire.status import standing
 from latentwire.training.item import TrainItem
 
 ROOT = Path(__file__).parents[2]
-ITEM = TrainItem("wire", "r8", 0)
+ITEM = ("wire-r8-0", "0123456789ab")
 
 
 def write(folder: Path, events: list[dict[str, object]], steps: int) -> None:
@@ -24,22 +24,22 @@ def write(folder: Path, events: list[dict[str, object]], steps: int) -> None:
 
 
 def test_an_item_that_never_started(tmp_path: Path) -> None:
-    assert standing(tmp_path, ITEM, 80).verdict == "not started"
+    assert standing(tmp_path, *ITEM, 80).verdict == "not started"
 
 
 def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
     stop = {"event": "end", "verdict": "preempted", "step": 20}
     saved = [{"event": "checkpoint", "step": step} for step in (20, 40)]
-    write(tmp_path / "state/wire-r8-0-abc", [start, saved[0], stop, {**start, "step": 20}, saved[1], stop], 40)
-    now = standing(tmp_path, ITEM, 80)
+    write(tmp_path / "wire-r8-0-0123456789ab", [start, saved[0], stop, {**start, "step": 20}, saved[1], stop], 40)
+    now = standing(tmp_path, *ITEM, 80)
     assert (now.step, now.durable, now.starts, now.verdict, now.seconds_left) == (40, 40, 2, "preempted", None)
 
 
 def test_an_item_under_way_has_time_left(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
-    write(tmp_path / "state/wire-r8-0-abc", [start], 20)
-    now = standing(tmp_path, ITEM, 80)
+    write(tmp_path / "wire-r8-0-0123456789ab", [start], 20)
+    now = standing(tmp_path, *ITEM, 80)
     assert now.verdict == "running or killed"
     assert now.seconds_left is not None
     assert now.seconds_left > 0
@@ -47,9 +47,9 @@ def test_an_item_under_way_has_time_left(tmp_path: Path) -> None:
 
 def test_commands_print_and_exit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    with pytest.raises(SystemExit, match=r"^0$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         run(["status", "--root", str(tmp_path)])
-    assert "wire-r8-2" in capsys.readouterr().out
+    assert "Next: `dvc repro prepare`" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["params", "--path", str(tmp_path / "params.yaml")])
     assert "train.steps = 64" in capsys.readouterr().out

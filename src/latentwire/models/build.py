@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -13,9 +12,8 @@ from latentwire.models.loading import FrozenModel, Role, load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params import Method, Params
+from latentwire.tasks.stored import MODELS
 from unbroken.randomness import seed_all
-
-RECORD = Path("results/prepare/models.json")
 
 
 def settle_runtime(threads: int) -> None:
@@ -31,10 +29,10 @@ def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> F
         ConfigurationError: It is missing, or its weights are not those that `prepare` recorded.
     """
     model = load_model(name, values.models[name], role=role, dtype=dtype or values.runtime.dtype)
-    recorded = json.loads(RECORD.read_text(encoding="utf-8"))[name]["digest"]
+    recorded = json.loads(MODELS.read_text(encoding="utf-8"))[name]["digest"]
     if model.digest != recorded:
         raise ConfigurationError(
-            f"Model {name} has digest {model.digest[:12]}, but {RECORD} records {recorded[:12]}. "
+            f"Model {name} has digest {model.digest[:12]}, but {MODELS} records {recorded[:12]}. "
             "Next: `dvc repro --force prepare` if the model was meant to change."
         )
     return model

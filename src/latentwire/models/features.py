@@ -87,11 +87,7 @@ class Features:
         Raises:
             ConfigurationError: The folder holds no features or not this split.
         """
-        path = folder / FILE
-        if not path.is_file():
-            raise ConfigurationError(
-                f"No {FILE} in {folder}; expected the sender's features. Next: `dvc repro encode`."
-            )
+        path = cls.file(folder)
         ids = json.loads((folder / INDEX).read_text(encoding="utf-8"))["example_ids"]
         if split not in ids:
             raise ConfigurationError(f"{path} has splits {', '.join(ids)}, not {split}. Next: `dvc repro encode`.")
@@ -99,6 +95,19 @@ class Features:
             offsets = tuple(file.get_tensor(f"{split}.offsets").tolist())
             width = file.get_slice(f"{split}.states").get_shape()[1]
         return cls(path, split, tuple(ids[split]), offsets, width)
+
+    @staticmethod
+    def file(folder: Path) -> Path:
+        """The feature file of a folder.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        if not (folder / FILE).is_file():
+            raise ConfigurationError(
+                f"No {FILE} in {folder}; expected the sender's features. Next: `dvc repro encode`."
+            )
+        return folder / FILE
 
     def __len__(self) -> int:
         return len(self.example_ids)

@@ -15,8 +15,19 @@ from latentwire.errors import EvidenceError
 SCHEMA = "latentwire-stats/1"
 Record = dict[str, Any]
 
+
+@dataclass(frozen=True)
+class Revision:
+    """The code that the report was made with, as its caller knows it."""
+
+    commit: str
+    dirty: bool
+    """Files differ from that commit."""
+
+
 DEFAULT_NAMES = {
     "text": "Text (zero-shot)",
+    "calibrated": "Text (calibrated)",
     "truncated": "Text (truncated)",
     "probe": "Linear probe",
     "majority": "Majority class",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,24 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from latentwire.reporting.facts import Facts, Record
-from latentwire.reporting.style import DASHES, GREY, Dashes, Look, looks, panels, save
+from latentwire.reporting.figures_quality import calibration, critical_difference, pareto, variance_shares
+from latentwire.reporting.style import DASHES, GREY, Dashes, Drawn, Look, looks, panels, save
 
 LOSS = "train/loss"
 ACCURACY = "validation/accuracy/"
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Files of one figure and the ids of the numbers in it."""
-
-    name: str
-    paths: tuple[Path, ...]
-    ids: tuple[str, ...]
-
-
 def all_figures(facts: Facts, folder: Path) -> list[Drawn]:
     """Draw every figure of the report into `folder`."""
-    return [learning_curves(facts, folder), accuracy(facts, folder), differences(facts, folder)]
+    always = (learning_curves, accuracy, differences, pareto, calibration)
+    sometimes = (variance_shares(facts, folder), critical_difference(facts, folder))
+    return [*(draw(facts, folder) for draw in always), *(drawn for drawn in sometimes if drawn)]
 
 
 def learning_curves(facts: Facts, folder: Path) -> Drawn:

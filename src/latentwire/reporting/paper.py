@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from latentwire.reporting.facts import Facts, Record
+from latentwire.reporting.checklist import DIGEST, drafts
+from latentwire.reporting.facts import Facts, Record, Revision
 from latentwire.reporting.numbers import (
     Tex,
     decimals_for,
@@ -17,12 +19,12 @@ from latentwire.reporting.numbers import (
 )
 from latentwire.reporting.templates import render
 
-DIGEST = 12
-"""Letters of a digest that are printed."""
 
+def paper(facts: Facts, title: str, revision: Revision | None = None, origin: Mapping[str, str] | None = None) -> str:
+    """`paper.tex`, every number in it taken from the statistics.
 
-def paper(facts: Facts, title: str) -> str:
-    """`paper.tex`, every number in it taken from the statistics."""
+    `origin` maps what the footer names, such as a file, to its digest.
+    """
     return render(
         "paper.tex.j2",
         title=title,
@@ -35,7 +37,28 @@ def paper(facts: Facts, title: str) -> str:
         controls=[_control(facts, record) for record in _of_controls(facts)],
         settings=_settings(facts),
         checkpoints=_checkpoints(facts),
+        draft=drafts(facts, revision),
+        footer=footer(facts, revision, origin or {}),
+        shares=any(r["shares"] for r in facts.family("versus_reference")),
+        ranked=any(record["reason"] is None for record in facts.stats["ranks"].values()),
+        unranked=[record["reason"].split(". Next")[0] for record in facts.stats["ranks"].values() if record["reason"]][
+            :1
+        ],
     )
+
+
+def footer(facts: Facts, revision: Revision | None, origin: Mapping[str, str]) -> list[Tex]:
+    """Where the numbers come from: code, files and seeds, in a few words each."""
+    code = "unknown" if revision is None else revision.commit[:DIGEST] + ("+changes" if revision.dirty else "")
+    seeds = {
+        facts.name(m): f"{len(facts.stats['methods'][m]['seeds'])} of {len(facts.stats['methods'][m]['seeds'])}"
+        for m in facts.trained()
+    }
+    parts = {"code": code, **{name: digest[:DIGEST] for name, digest in origin.items()}}
+    parts |= {f"data of {facts.name(t)}": facts.stats["tasks"][t]["data_digest"][:DIGEST] for t in facts.tasks}
+    parts |= {f"seeds of {name}": found for name, found in seeds.items()}
+    parts["schema"] = facts.stats["schema"]
+    return [Tex(rf"{escape(name)} \texttt{{{escape(value)}}}") for name, value in parts.items()]
 
 
 def _task(facts: Facts, task: str) -> Record:

@@ -46,7 +46,30 @@ STYLE: dict[Any, Any] = {
 CLOCKLESS: Mapping[str, Mapping[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
 }
+
+
+SEES = {"text": "T", "labels": "L", "features": "F"}
+"""How tables say what a method sees."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of `reports/tables/` and the ids of the numbers in it."""
+
+    name: str
+    text: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Files of one figure and the ids of the numbers in it."""
+
+    name: str
+    paths: tuple[Path, ...]
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, lis
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `name`.pdf and `name`.png, the same bytes for the same content; call it inside `panels`."""
+    """Write `name`.pdf, `name`.png and `name`.svg, the same bytes for the same content; call it inside `panels`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in CLOCKLESS]
     for path, metadata in zip(paths, CLOCKLESS.values(), strict=True):

@@ -6,9 +6,9 @@ A table is text plus the ids of the numbers in it, so that each can be traced.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from latentwire.reporting.facts import Facts, Record
+from latentwire.reporting.appendix import appendix_tables
+from latentwire.reporting.facts import Facts, Record, Revision
 from latentwire.reporting.numbers import (
     MISSING,
     Tex,
@@ -20,23 +20,14 @@ from latentwire.reporting.numbers import (
     points,
     whole_digits,
 )
+from latentwire.reporting.style import SEES, Table
 from latentwire.reporting.templates import render
 
-SEES = {"text": "T", "labels": "L", "features": "F"}
 
-
-@dataclass(frozen=True)
-class Table:
-    """A file of `reports/tables/` and the ids of the numbers in it."""
-
-    name: str
-    text: str
-    ids: tuple[str, ...]
-
-
-def all_tables(facts: Facts) -> list[Table]:
-    """Every table of the report."""
-    return [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
+def all_tables(facts: Facts, revision: Revision | None = None) -> list[Table]:
+    """Every table of the report; without a `revision` the checklist says that it is not known."""
+    main = [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
+    return [*main, *appendix_tables(facts, revision)]
 
 
 def task_table(facts: Facts, task: str) -> Table:

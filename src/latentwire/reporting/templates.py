@@ -78,6 +78,7 @@ def _environment() -> Environment:
     environment.filters["tex"] = escape
     environment.filters["listed"] = listed
     environment.filters["raw"] = Tex
+    environment.filters["columns"] = lambda cells: Tex(" & ".join(map(escape, cells)))
     return environment
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unbroken.identity import Identity
 
 STATE = Path("state")
+RESULTS = Path("results/train")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,21 +26,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", required=True, help="a key of methods in params.yaml")
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
     parser.add_argument("--seed", required=True, type=int, help="one of train.seeds in params.yaml")
+    parser.add_argument("--state", type=Path, default=STATE, help="folder of the run folders")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the final checkpoints")
     options = parser.parse_args(argv)
 
     from latentwire.training.item import TrainItem
 
     values = params.load()
-    train_item(values, TrainItem.of(values, options.method, options.task, options.seed))
+    item = TrainItem.of(values, options.method, options.task, options.seed)
+    train_item(values, item, options.state, options.results / item.name)
 
 
-def train_item(values: params.Params, item: TrainItem) -> None:
+def train_item(values: params.Params, item: TrainItem, state: Path, results: Path) -> None:
     """Train an item to its end, from where it was.
 
     Raises:
         unbroken.preemption.Preempted: A signal came; the next start goes on.
     """
-    from latentwire.models.build import RECORD, settle_runtime
+    from latentwire.models.build import settle_runtime
     from latentwire.training.assemble import assemble
     from latentwire.training.item import identity
     from unbroken import reports
@@ -47,14 +51,17 @@ def train_item(values: params.Params, item: TrainItem) -> None:
     from unbroken.preemption import StopFlag
 
     settle_runtime(values.runtime.threads)
-    defined = identity(values, item, RECORD, "latentwire.stages.train")
-    folder = open_folder(STATE, item.name, defined, reports.log)
+    defined = identity(values, item)
+    folder = open_folder(state, item.name, defined, reports.log)
     StopFlag.install().check()
-    run_to_the_end(values, item, defined, folder, assemble(values, item))
+    run_to_the_end(values, item, defined, folder, results, assemble(values, item))
+    write_metrics(results)
 
 
-def run_to_the_end(values: params.Params, item: TrainItem, defined: Identity, folder: Path, trainer: Trainer) -> None:
-    """All remaining steps of a run, then its results."""
+def run_to_the_end(
+    values: params.Params, item: TrainItem, defined: Identity, folder: Path, results: Path, trainer: Trainer
+) -> None:
+    """All remaining steps of a run, and the export of its final state."""
     from latentwire.models.layout import LayoutState
     from latentwire.tracking.items import tracked
     from latentwire.tracking.mirror import MlflowMirror
@@ -87,8 +94,7 @@ def run_to_the_end(values: params.Params, item: TrainItem, defined: Identity, fo
         progress(values.train.steps, item.name, run.step) as bar,
     ):
         train(trainer, run, optimizer, schedule, bar.advance)
-        run.export(item.results)
-    write_metrics(item.results)
+        run.export(results)
 
 
 def write_metrics(results: Path) -> None:

@@ -20,6 +20,7 @@ from latentwire.errors import EvidenceError
 from latentwire.statistics.calibration import confidences
 from latentwire.statistics.grid import NO_MODEL, Grid, Item, Method
 from latentwire.statistics.scores import Matrix, Scores, digest_of
+from latentwire.tasks.examples import digest, read
 
 COLUMNS = ("method", "model", "task", "seed", "example_id", "prediction", "scores")
 META = frozenset({"method", "task", "seed", "data_digest", "sees", "bytes_per_example", "checkpoint", "slots"})
@@ -105,7 +106,8 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
     """Gold labels of the test split of `task`, which must hold more than one class.
 
     Raises:
-        EvidenceError: The split is missing, has one class only, an unknown label or an example twice.
+        EvidenceError: The split is missing, has one class only, an unknown label or an example twice, or is not
+        what `prepare` wrote.
     """
     path = results / "prepare" / task / "examples.parquet"
     facts = path.with_name("task.json")
@@ -129,7 +131,18 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
             f"{path}, "
             "expected once. Next: `dvc repro prepare`."
         )
-    return Golds(test, str(json.loads(facts.read_text(encoding="utf-8"))["digest"]))
+    stored = str(json.loads(facts.read_text(encoding="utf-8"))["digest"])
+    _refuse_edited(path, stored)
+    return Golds(test, stored)
+
+
+def _refuse_edited(path: Path, stored: str) -> None:
+    found = digest(read(path))
+    if found != stored:
+        raise EvidenceError(
+            f"{path} has the digest {found[:12]}, expected {stored[:12]} as in the task.json beside it: texts or "
+            "labels were changed after `prepare` wrote them. Next: `dvc repro prepare`."
+        )
 
 
 def _refuse_missing(results: Path, grid: Grid) -> None:

@@ -11,6 +11,8 @@ from latentwire.errors import ConfigurationError
 from latentwire.tasks.examples import Example, Split, read
 
 FOLDER = Path("results/prepare")
+MODELS = FOLDER / "models.json"
+"""The record of the frozen models."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class StoredTask:
     """SHA-256 over the examples."""
 
     @classmethod
-    def open(cls, name: str) -> StoredTask:
-        """Read a task.
+    def open(cls, name: str, root: Path = Path()) -> StoredTask:
+        """Read a task from the results in `root`.
 
         Raises:
             ConfigurationError: `prepare` has not stored it.
         """
-        folder = FOLDER / name
+        folder = root / FOLDER / name
         if not (folder / "examples.parquet").is_file():
             raise ConfigurationError(
                 f"No examples.parquet in {folder}; expected the examples of task {name}. Next: `dvc repro prepare`."

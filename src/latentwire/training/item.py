@@ -9,12 +9,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from latentwire.models.features import Features
 from latentwire.params import Params, chosen
-from latentwire.tasks.stored import StoredTask
+from latentwire.tasks.stored import MODELS, StoredTask
 from unbroken.identity import Identity
 from unbroken.jsontext import JSON
 from unbroken.source import code_digest
 
+ENTRY = "latentwire.stages.train"
+"""The module whose imports are the code of a run."""
 PACKAGES = ("latentwire", "unbroken")
 
 
@@ -73,24 +76,27 @@ def defining_params(values: Params, item: TrainItem) -> dict[str, Any]:
     }
 
 
-def identity(values: Params, item: TrainItem, record: Path, module: str) -> Identity:
+def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
     """What defines an item's run: parameters, data, frozen models, code and seed (invariant I1).
 
     Args:
         values: All parameters.
         item: The item.
-        record: The file in which `prepare` recorded the frozen models.
-        module: The entry module whose imports are the code.
+        root: The repository, which holds the results of `prepare` and `encode`.
+
+    Raises:
+        ConfigurationError: Those results are not there.
     """
-    task = StoredTask.open(item.task)
-    models = json.loads(record.read_text(encoding="utf-8"))
+    task = StoredTask.open(item.task, root)
+    models = json.loads((root / MODELS).read_text(encoding="utf-8"))
+    features = Features.file(root / item.features)
     used = (values.encode.sender, *values.methods[item.method].receivers)
     parts: dict[str, JSON] = {
         "item": {"method": item.method, "task": item.task},
         "params": defining_params(values, item),
-        "data": {"examples": task.digest, "features": _sha256(item.features / "features.safetensors")},
+        "data": {"examples": task.digest, "features": _sha256(features)},
         "models": {name: models[name]["digest"] for name in sorted(set(used))},
-        "code": code_digest([module], PACKAGES),
+        "code": code_digest([ENTRY], PACKAGES),
         "seed": item.seed,
     }
     return Identity(parts)

@@ -32,7 +32,9 @@ def json_differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[
     """(path, before, after) of every leaf that is not the same; ABSENT stands for nothing."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted({*before, *after}):
-            yield from json_differences(before.get(key, ABSENT), after.get(key, ABSENT), f"{path} › {key}" if path else key)
+            yield from json_differences(
+                before.get(key, ABSENT), after.get(key, ABSENT), f"{path} › {key}" if path else key
+            )
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from json_differences(old, new, f"{path}[{index}]")
@@ -45,7 +47,7 @@ def close(before: Any, after: Any) -> bool:
     numbers = isinstance(before, int | float) and isinstance(after, int | float)
     if not numbers or isinstance(before, bool) or isinstance(after, bool):
         return False
-    return abs(before - after) <= CLOSE * max(1.0, abs(before), abs(after))
+    return bool(abs(before - after) <= CLOSE * max(1.0, abs(before), abs(after)))
 
 
 def shown(value: Any) -> str:

@@ -39,17 +39,13 @@ def files_in(folder: Path) -> dict[str, str]:
 
 def folder_digest(files: Mapping[str, str]) -> str:
     """DVC's digest of a folder: the MD5 of its listing, and `.dir`."""
-    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items(), key=_by_parts)]
+    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items())]
     return md5_of_bytes(json.dumps(listing, sort_keys=True).encode()) + ".dir"
 
 
-def listing(data: bytes) -> dict[str, str]:
+def read_listing(data: bytes) -> dict[str, str]:
     """The listing that DVC stores for a folder, as relative path → MD5."""
     return {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
-
-
-def _by_parts(entry: tuple[str, str]) -> tuple[str, ...]:
-    return tuple(entry[0].split("/"))
 
 
 def _md5_of_file(path: Path) -> str:

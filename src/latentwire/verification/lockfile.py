@@ -11,7 +11,7 @@ import yaml
 from latentwire.errors import LatentWireError
 
 
-class Unverifiable(LatentWireError):
+class UnverifiableError(LatentWireError):
     """There is nothing to compare with; exits with 4."""
 
     exit_code = 4
@@ -34,13 +34,13 @@ def parse(text: bytes, where: str) -> Lock:
     """Read a lock file; `where` names it in messages.
 
     Raises:
-        Unverifiable: It is not a lock file of DVC.
+        UnverifiableError: It is not a lock file of DVC.
     """
     try:
         values = yaml.safe_load(text)
         return {name: _stage(name, fields) for name, fields in values["stages"].items()}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"{where} cannot be read ({type(error).__name__}: {error}); expected a dvc.lock with its stages. "
             "Next: take the one that was published, or `dvc repro`."
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.verification import digests, lockfile, revision
-from latentwire.verification.lockfile import Lock, Unverifiable
+from latentwire.verification.lockfile import Lock, UnverifiableError
 
 LOCK = "dvc.lock"
 PROVENANCE = "reports/provenance.json"
@@ -34,11 +34,11 @@ class Published:
         """The record of the report.
 
         Raises:
-            Unverifiable: It was neither published nor is it in DVC's cache.
+            UnverifiableError: It was neither published nor is it in DVC's cache.
         """
         data = self.stored(PROVENANCE) or self.content(PROVENANCE)
         if data is None:
-            raise Unverifiable(
+            raise UnverifiableError(
                 f"{self.label} has no {PROVENANCE}, expected the digests of tables and figures there. "
                 f"Next: `dvc pull {PROVENANCE}`, or publish it: `git add -f {PROVENANCE}` and commit."
             )
@@ -71,7 +71,7 @@ class Published:
     def listing(self, folder: str) -> dict[str, str] | None:
         """Relative path → MD5 of a folder that a stage wrote; None where only the digest of the whole is known."""
         data = self._object(lockfile.outs(self.lock)[folder])
-        return None if data is None else digests.listing(data)
+        return None if data is None else digests.read_listing(data)
 
     def _object(self, digest: str) -> bytes | None:
         path = self.objects and self.objects / digest[:2] / digest[2:]
@@ -82,21 +82,21 @@ def find(root: Path, where: str | None) -> Published:
     """The published results: a folder, a git revision, or, for None, what HEAD has.
 
     Raises:
-        Unverifiable: There is no such folder or revision, or it has no `dvc.lock`.
+        UnverifiableError: There is no such folder or revision, or it has no `dvc.lock`.
     """
     if where is not None and Path(where).is_dir():
         return _folder(root, Path(where))
     name = where or "HEAD"
     commit = revision.commit(root, name)
     if commit is None:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"{name!r} is neither a folder nor a git revision of {root.resolve()}; expected published results with "
             f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
         )
     label = f"the revision {name} ({commit[:12]})"
     data = revision.file_at(root, commit, LOCK)
     if data is None:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it with {PROVENANCE} "
             "after `dvc repro`, or name a folder or revision that has them: `latentwire verify --published …`."
         )
@@ -122,7 +122,7 @@ def _folder(root: Path, folder: Path) -> Published:
 
     data = stored(LOCK)
     if data is None:
-        raise Unverifiable(
+        raise UnverifiableError(
             f"The folder {folder} has no {LOCK}, expected the digests of the published results. "
             f"Next: name a folder with {LOCK} and {PROVENANCE}, such as one of `latentwire archive`."
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from latentwire.verification.entries import entries
+
 Numbers = Mapping[str, float]
 ENDS = ("value", "low", "high")
 
@@ -37,18 +39,15 @@ def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float
 
 
 def of_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) -> dict[str, float]:
-    """Value and ends of the interval of the cells and differences with these ids (all for None)."""
-    entries = {**stats["cells"], **stats["comparisons"]}
-    chosen = entries if ids is None else [key for key in ids if key in entries]
-    return {
-        f"{key}:{end}": float(entries[key][end])
-        for key in chosen
-        for end in ENDS
-        if entries[key].get(end) is not None
-    }
+    """Value and ends of the interval of the numbers with these ids (all for None)."""
+    known = entries(stats)
+    chosen = known if ids is None else [key for key in ids if key in known]
+    return {f"{key}:{end}": float(known[key][end]) for key in chosen for end in ENDS if known[key].get(end) is not None}
 
 
-def other_verdict(published: Mapping[str, Any], found: Mapping[str, Any], ids: Iterable[str] | None = None) -> str | None:
+def other_verdict(
+    published: Mapping[str, Any], found: Mapping[str, Any], ids: Iterable[str] | None = None
+) -> str | None:
     """Names the first difference whose verdict is another than the published one; None where there is none."""
     for key in found["comparisons"] if ids is None else ids:
         was, now = (_verdicts(stats["comparisons"].get(key, {})) for stats in (published, found))

@@ -107,16 +107,6 @@ def test_one_token_labels_score_as_any_others(receiver: Receiver, middle: list[T
     torch.testing.assert_close(fast, torch.stack(slow, dim=1), **TOLERANCE)
 
 
-def test_text_is_less_surprising_than_uniform(receiver: Receiver) -> None:
-    """A tiny untrained model says nothing for certain: its mean NLL over answers is near ln V, and bounded."""
-    size = receiver._model.config.vocab_size
-    slots = receiver.embed_texts(["the storm at night."], 100)
-    with torch.no_grad():
-        nll = -receiver.next_token(slots, [()])[0]
-    entropy = float((nll * (-nll).exp()).sum())
-    assert entropy < math.log(size)
-
-
 def test_an_overfitted_wire_makes_the_receiver_say_its_string(receiver: Receiver) -> None:
     """Fails when labels are shifted twice, and when training and generation compose differently."""
     answer = (3, 9, 5, 12)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from latentwire.tracking import publish
 from tests.unit.statistics.made_up import aggregate, build
 
 
@@ -16,3 +17,10 @@ def aggregated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(root)
     aggregate(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages publish nothing: MLflow has tests of its own, and opening its store takes seconds."""
+    monkeypatch.setattr(publish, "publish_journals", lambda *_: None)
+    monkeypatch.setattr(publish, "publish_statistics", lambda *_: None)

@@ -53,7 +53,7 @@ def test_every_file_is_there(reports: Path) -> None:
 def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
     rows = [row for table in all_tables(facts) for row in ROW.finditer(table.text)]
-    assert len(rows) == 24 + 18 + 16
+    assert len(rows) == 28 + 22 + 20
     for row in rows:
         for key in row["ids"].split(", "):
             record = facts.stats["cells"].get(key) or facts.stats["comparisons"][key]
@@ -97,17 +97,17 @@ def test_the_best_is_bold_and_the_family_is_named(facts: Facts) -> None:
     best = facts.block("rotten_tomatoes", "smollm2")["best"]
     bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
     assert f"/{best}/" in bold[0]["ids"]
-    assert "corrected over the 20 differences" in text
-    assert r"adj:holm\textbar{}m:20\textbar{}S:3\textbar{}N:600" in text
+    assert "corrected over the 24 differences" in text
+    assert r"adj:holm\textbar{}m:24\textbar{}S:3\textbar{}N:600" in text
 
 
 def test_the_paper_says_where_a_baseline_wins(facts: Facts) -> None:
     text = paper(facts, TITLE)
     verdicts = [r["verdict"] for r in facts.family("versus_baselines") if r["b"] != "majority"]
-    assert f"Where Wire wins ({verdicts.count('better')} of 12)" in text
-    assert f"Where a baseline wins ({verdicts.count('worse')} of 12)" in text
+    assert f"Where Wire wins ({verdicts.count('better')} of 16)" in text
+    assert f"Where a baseline wins ({verdicts.count('worse')} of 16)" in text
     assert text.count(r"\emph{Linear probe} is better") == verdicts.count("worse") > 0
-    assert f"Where no difference was shown ({verdicts.count('not different')} of 12)" in text
+    assert f"Where no difference was shown ({verdicts.count('not different')} of 16)" in text
     assert "better than chance in 4 of 4 cases" in text
     assert r"A wire \& 100\% of its readers" in text
 
@@ -138,7 +138,7 @@ def test_a_difference_without_interval_prints_a_dash_and_says_why(facts: Facts) 
 
 
 def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
-    made_up.build(tmp_path, seeds=[5], examples=80)
+    made_up.build(tmp_path, seeds=[5], count=80)
     made_up.aggregate(tmp_path)
     facts = read(tmp_path / "results/aggregate", {})
     assert facts.cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"

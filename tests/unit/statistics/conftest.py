@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from latentwire.tracking import publish
 from tests.unit.statistics.made_up import build
 
 
@@ -14,7 +15,7 @@ from tests.unit.statistics.made_up import build
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nobody writes into it."""
     root = tmp_path_factory.mktemp("pristine")
-    build(root, examples=120)
+    build(root, count=120)
     return root
 
 
@@ -24,3 +25,10 @@ def repository(pristine: Path, tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     shutil.copytree(pristine, root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages publish nothing: MLflow has tests of its own, and opening its store takes seconds."""
+    monkeypatch.setattr(publish, "publish_journals", lambda *_: None)
+    monkeypatch.setattr(publish, "publish_statistics", lambda *_: None)

@@ -19,6 +19,7 @@ from latentwire.statistics.evidence import gather
 from latentwire.statistics.grid import expected
 from latentwire.statistics.summary import summarise
 from latentwire.statistics.write import write_all
+from latentwire.tasks import examples
 from unbroken import journal
 
 REPOSITORY = Path(__file__).parents[3]
@@ -40,10 +41,11 @@ READERS = ("text", "truncated", "calibrated")
 """Methods whose receivers read the text."""
 
 
-def build(root: Path, seeds: Iterable[int] = (0, 1, 2), examples: int = 600) -> dict[str, Any]:
+def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dict[str, Any]:
     """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
+    values["aggregate"]["resamples"] = 500
     values["report"]["names"] = NAMES
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -54,7 +56,7 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), examples: int = 600) -> 
     (root / "results" / "prepare").mkdir(parents=True)
     (root / "results" / "prepare" / "models.json").write_text(json.dumps(models), encoding="utf-8")
     for number, task in enumerate(values["prepare"]["tasks"]):
-        _write_task(root / "results", values, task, np.random.default_rng([7, number]), examples)
+        _write_task(root / "results", values, task, np.random.default_rng([7, number]), count)
     return values
 
 
@@ -72,7 +74,7 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
     golds = _write_examples(results / "prepare" / task, task, labels, rng, count)
     difficulty = rng.normal(size=count)
     receivers = values["methods"]["wire"]["receivers"]
-    for name in READERS:
+    for name in ("text", "truncated"):
         rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
         _write_item(results / "baseline" / task / name, rows, trained=False)
     probe = _answers("probe", "minilm", task, None, golds, labels, difficulty, rng, EASE["probe"])
@@ -85,24 +87,26 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
         rows += [_shuffled(row, rng) for row in rows]
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
+    rows = [
+        _answers("calibrated", m, task, None, golds, labels, difficulty, rng, EASE["calibrated"]) for m in receivers
+    ]
+    _write_item(results / "baseline" / task / "calibrated", rows, trained=False)
 
 
 def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.Generator, count: int) -> pd.Series:
     folder.mkdir(parents=True)
     weights = np.arange(len(labels), 0, -1) + 2.0
     texts = [f"{task} text {i}" for i in range(2 * count)]
-    frame = pd.DataFrame(
-        {
-            "example_id": [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts],
-            "split": ["train"] * count + ["test"] * count,
-            "text": texts,
-            "label": rng.choice(labels, size=2 * count, p=weights / weights.sum()),
-        }
-    )
-    frame.to_parquet(folder / "examples.parquet")
-    facts = {"digest": digest(task), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
+    classes = rng.choice(labels, size=2 * count, p=weights / weights.sum())
+    stored = [
+        examples.Example(examples.example_id(text), "train" if i < count else "test", text, str(label))
+        for i, (text, label) in enumerate(zip(texts, classes, strict=True))
+    ]
+    examples.write(stored, folder / "examples.parquet")
+    facts = {"digest": examples.digest(stored), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
     (folder / "task.json").write_text(json.dumps(facts), encoding="utf-8")
-    return frame[frame["split"] == "test"].set_index("example_id")["label"]
+    test = [example for example in stored if example.split == "test"]
+    return pd.Series([e.label for e in test], index=pd.Index([e.example_id for e in test], name="example_id"))
 
 
 def digest(text: str) -> str:
@@ -167,6 +171,7 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
     frame.to_parquet(folder / "predictions.parquet")
     method, seed = str(frame["method"].iloc[0]), frame["seed"].iloc[0]
     reads = method in READERS
+    results = next(parent for parent in folder.parents if parent.name == "results")
     meta = {
         "method": method,
         "task": str(frame["task"].iloc[0]),
@@ -184,7 +189,7 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "trained": trained,
         "checkpoint": digest(folder.name) if trained else None,
         "layout": {},
-        "data_digest": digest(str(frame["task"].iloc[0])),
+        "data_digest": json.loads((results / "prepare" / frame["task"].iloc[0] / "task.json").read_text())["digest"],
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
@@ -199,3 +204,4 @@ def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.rando
             entry |= {f"validation/accuracy/{model}": float(rise + 0.02 * rng.normal()) for model in receivers}
         lines.append(journal.line(step, entry))
     (folder / journal.NAME).write_bytes(b"".join(lines))
+    (folder / "manifest.json").write_text(json.dumps({"identity": digest(folder.name)}), encoding="utf-8")

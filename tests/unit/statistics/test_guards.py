@@ -143,6 +143,14 @@ def test_an_example_twice_in_the_test_split(repository: Path) -> None:
     _refused(repository, "is twice in the test split of r8")
 
 
+def test_a_gold_label_edited_by_hand(repository: Path) -> None:
+    def edit(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label=[*frame["label"][:-1], {"0": "1", "1": "0"}[frame["label"].iloc[-1]]])
+
+    _rewrite(repository, "results/prepare/rotten_tomatoes/examples.parquet", edit)
+    _refused(repository, "rotten_tomatoes/examples.parquet", "changed after `prepare` wrote them")
+
+
 def test_a_model_without_facts(repository: Path) -> None:
     path = repository / "results/prepare/models.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "gemma3"}))

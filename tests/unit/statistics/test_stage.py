@@ -18,7 +18,7 @@ from tests.unit.statistics.made_up import EASE, build, digest
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
     assert exit_code(aggregate.main, []) == 0
-    assert "20 cells and 46 differences" in capsys.readouterr().out
+    assert "24 cells and 58 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy.csv",
@@ -42,9 +42,9 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
     aggregate.main([])
     stats = json.loads(Path("results/aggregate/stats.json").read_text())
     assert {name: family["m"] for name, family in stats["families"].items()} == {
-        "versus_reference": 20,
-        "versus_chance": 18,
-        "versus_baselines": 16,
+        "versus_reference": 24,
+        "versus_chance": 22,
+        "versus_baselines": 20,
     }
     for name, family in stats["families"].items():
         records = [stats["comparisons"][key] for key in family["members"]]
@@ -61,7 +61,7 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
 def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe is the best by far; where the text is answered as it answers, the two tie."""
     monkeypatch.setitem(EASE, "probe", 2.0)
-    build(tmp_path, examples=120)
+    build(tmp_path, count=120)
     monkeypatch.chdir(tmp_path)
     probe = pd.read_parquet("results/baseline/rotten_tomatoes/probe/predictions.parquet")
     text = pd.read_parquet("results/baseline/rotten_tomatoes/text/predictions.parquet")

@@ -152,14 +152,28 @@ class TestWhatCannotBeVerified:
 
 
 class Stateless(faulty.Training):
-    """Seeds every step: the saved generators have no effect."""
+    """Seeds every step in its own way: the saved generators have no effect."""
+
+    def train(self, step: int) -> dict[str, float]:
+        torch.manual_seed(step)
+        return super().train(step)
+
+
+class Streams(faulty.Training):
+    """Seeds every step from the streams of unbroken, which a sabotaged rng loses."""
 
     def train(self, step: int) -> dict[str, float]:
         faulty.seed_all(7, step)
         return super().train(step)
 
 
-faulty.PROGRAMS["Stateless"] = Stateless
+faulty.PROGRAMS |= {"Stateless": Stateless, "Streams": Streams}
+
+
+def test_numbers_that_no_checkpoint_holds_are_under_control_too(tmp_path: Path) -> None:
+    certificate = certify(tmp_path, [*FAULTY, "Streams"], interruptions=[Interruption("TERM", 6)], sabotage="rng")
+    assert certificate.exit_code == 3
+    assert certificate.fields["first_difference"]["step"] == 7
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,21 @@
+"""`unbroken prove` on the real train stage of one item, with data, models and parameters as they are."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from latentwire.environment import use_tracking_uri
+from latentwire.training.item import ENTRY
+
+
+def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int:
+    """Prove one item and return the exit code of `python -m unbroken prove`, which documents the options."""
+    from unbroken.prove_command import main
+
+    item = ("--method", method, "--task", task, "--seed", str(seed))
+    stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
+    with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
+        use_tracking_uri(f"sqlite:///{store}/mlflow.db")
+        return main(["prove", *options, "--", *stage])

@@ -1,0 +1,138 @@
+"""The chain from a printed number to what it was made from, as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from latentwire.verification import digests, lockfile, revision
+from latentwire.verification.differences import shown
+from latentwire.verification.lockfile import Lock, parameter
+from unbroken import events
+
+NO_IMAGE = "not run from an image"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One line of a chain; `broken` says why it does not hold."""
+
+    what: str
+    value: str
+    broken: str | None = None
+
+
+def sources_of(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+    """Files of predictions that a number is computed from: its own, those of both sides of a difference, or all."""
+    if "sources" in entry:
+        return list(entry["sources"])
+    if "receiver" not in entry:
+        return list(stats["sources"])
+    cells = (
+        cell
+        for cell in stats["cells"].values()
+        if cell["task"] == entry["task"]
+        and cell["method"] in (entry["a"], entry["b"])
+        and (cell["model"] == entry["receiver"] or not stats["methods"][cell["method"]]["reads_receiver"])
+    )
+    return list(dict.fromkeys(path for cell in cells for path in cell["sources"]))
+
+
+def of_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) -> list[Link]:
+    """Predictions → checkpoint → parameters and code of the stages that made them."""
+    folder = Path(path).parent
+    item = folder.name if recorded["checkpoint"] else None
+    stages = [f"train@{item}", f"evaluate@{item}"] if item else [f"baseline@{folder.parent.name}"]
+    made = _made_by(root, stages, lock)
+    return [_predictions(root, path, recorded), _checkpoint(root, item, recorded["checkpoint"]), *made]
+
+
+def of_data(root: Path, task: str, digest: str) -> Link:
+    """The prepared examples of a task."""
+    path = root / "results/prepare" / task / "task.json"
+    if not path.is_file():
+        return Link("data", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    broken = None if facts["digest"] == digest else f"results/prepare/{task} has the digest {facts['digest']}"
+    source = f"results/prepare/{task}, made from a source of SHA-256 {facts['source_sha256']}"
+    return Link("data", f"{digest} ({source})", broken)
+
+
+def of_code(root: Path) -> Link:
+    """The revision that is checked out."""
+    commit = revision.commit(root)
+    if commit is None:
+        return Link("code revision", "no git revision here")
+    changed = revision.changed(root)
+    dirty = f", with {len(changed)} changed files: {', '.join(changed[:3])}" if changed else ""
+    return Link("code revision", f"{commit}{dirty}")
+
+
+def of_image(folder: Path | None) -> Link:
+    """The image that a run's last start came from, as its events say."""
+    if folder is None:
+        return Link("image digest", "unknown here: the state of the run is on the machine that trained it")
+    images = [event["image"] for event in events.read(folder / events.NAME) if event.get("image")]
+    return Link("image digest", str(images[-1]) if images else NO_IMAGE)
+
+
+def identity_of(root: Path, item: str) -> str | None:
+    """64 hex of the run that trained an item; None where its checkpoint is not here."""
+    path = root / "results/train" / item / "manifest.json"
+    return str(json.loads(path.read_bytes())["identity"]) if path.is_file() else None
+
+
+def state_of(root: Path, item: str, identity: str) -> Path | None:
+    """The folder of a run's state, if it was trained here."""
+    return next(iter(sorted((root / "state").glob(f"{item}-{identity[:12]}*"))), None)
+
+
+def _predictions(root: Path, path: str, recorded: Mapping[str, Any]) -> Link:
+    file = root / path
+    value = f"{path}, {recorded['rows']} rows, SHA-256 {recorded['sha256']}"
+    if not file.is_file():
+        return Link("predictions", value, "the file is missing. Next: `dvc pull`")
+    found = digests.sha256(file)
+    return Link("predictions", value, None if found == recorded["sha256"] else f"the file has SHA-256 {found}")
+
+
+def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
+    if item is None or digest is None:
+        return Link("checkpoint", "none: nothing was trained")
+    path = root / "results/train" / item / "manifest.json"
+    if not path.is_file():
+        return Link("checkpoint", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
+    found = json.loads(path.read_bytes())["state"]
+    broken = None if found == digest else f"results/train/{item} holds {found}"
+    return Link("checkpoint", f"{digest} (results/train/{item})", broken)
+
+
+def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
+    """Parameters and code as `dvc.lock` recorded them, against those that are here."""
+    known = [lock[name] for name in names if name in lock]
+    if not known:
+        return [Link("params", f"dvc.lock does not have {' and '.join(names)}")]
+    here = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params = {key: value for stage in known for key, value in stage.params.items()}
+    changed = [key for key, value in params.items() if parameter(here, key) != value]
+    code = {dep: digest for stage in known for dep, digest in stage.deps.items() if dep.startswith("src/")}
+    other = [dep for dep, digest in code.items() if digests.md5(root / dep) != digest]
+    text = json.dumps(params, sort_keys=True, ensure_ascii=False)
+    listed = f"{len(params)} keys of {', '.join(stage.name for stage in known)} in dvc.lock"
+    now = f"; now {changed[0]} is {shown(parameter(here, changed[0]))}" if changed else "; the same in params.yaml"
+    code_now = f"changed since: {', '.join(other)}" if other else "unchanged here"
+    return [
+        Link("params", f"{digests.md5_of_bytes(text.encode())} ({listed}{now})"),
+        Link("code", f"{', '.join(sorted(code))}: {code_now}"),
+    ]
+
+
+def lock_of(root: Path) -> Lock:
+    """The repository's own `dvc.lock`; empty where there is none."""
+    path = root / "dvc.lock"
+    return lockfile.parse(path.read_bytes(), "dvc.lock") if path.is_file() else {}

@@ -1,0 +1,17 @@
+"""The numbers of `stats.json` by id, whatever section they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def entries(stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Id → entry: all that carry the signature of how they were computed."""
+    sections = (section for section in stats.values() if isinstance(section, Mapping))
+    return {
+        key: dict(entry)
+        for section in sections
+        for key, entry in section.items()
+        if isinstance(entry, Mapping) and "signature" in entry
+    }

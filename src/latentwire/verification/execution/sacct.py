@@ -1,0 +1,94 @@
+"""What SLURM's accounting knows of the jobs; the parser is pure."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+JOB_NAME = "latentwire"
+FIELDS = ("JobID", "JobName", "State", "ExitCode", "Start", "End", "ElapsedRaw", "AllocTRES", "NodeList")
+SECONDS = 60
+"""Longest wait for a slow accounting daemon."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a job: a job that was requeued has several."""
+
+    id: str
+    name: str
+    state: str
+    exit_code: str
+    start: str
+    end: str
+    seconds: int
+    gpus: int
+    cpus: int
+    nodes: str
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs times wall time."""
+        return self.gpus * self.seconds / 3600
+
+
+def command(since: str) -> list[str]:
+    """The call of sacct for all jobs of ours since a day (2026-01-31), requeued runs included."""
+    options = ["--parsable2", "--noheader", "--allocations", "--duplicates", f"--name={JOB_NAME}"]
+    return ["sacct", *options, f"--starttime={since}", f"--format={','.join(FIELDS)}"]
+
+
+def ask(since: str) -> list[Job] | None:
+    """Jobs since a day; None where there is no SLURM or its accounting does not answer."""
+    if shutil.which("sacct") is None:
+        return None
+    try:
+        done = subprocess.run(command(since), capture_output=True, text=True, check=False, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    return parse(done.stdout) if done.returncode == 0 else None
+
+
+def parse(text: str) -> list[Job]:
+    """Jobs of the output of `sacct --parsable2 --noheader`; lines of another shape, such as warnings, are left out."""
+    rows = (line.split("|") for line in text.splitlines())
+    return [_job(dict(zip(FIELDS, row, strict=True))) for row in rows if len(row) == len(FIELDS)]
+
+
+def gpus_of(tres: str) -> int:
+    """GPUs in a list of trackable resources; with the total and its types, the total counts."""
+    counts = {name: int(count) for name, count in re.findall(r"gres/gpu(:[^=,]+)?=(\d+)", tres)}
+    return counts[""] if "" in counts else sum(counts.values())
+
+
+def table(jobs: Sequence[Job]) -> list[str]:
+    """The jobs as Markdown."""
+    head = [
+        "| job | state | exit | start | end | hours | CPUs | GPUs | nodes |",
+        "|---|---|---|---|---|--:|--:|--:|---|",
+    ]
+    rows = (
+        f"| {j.id} | {j.state} | {j.exit_code} | {j.start} | {j.end} | {j.seconds / 3600:.2f} | {j.cpus} | {j.gpus} "
+        f"| {j.nodes} |"
+        for j in jobs
+    )
+    return [*head, *rows]
+
+
+def _job(row: dict[str, str]) -> Job:
+    cpus = re.search(r"(?:^|,)cpu=(\d+)", row["AllocTRES"])
+    return Job(
+        id=row["JobID"],
+        name=row["JobName"],
+        state=row["State"].split(" ")[0],  # "CANCELLED by 1000"
+        exit_code=row["ExitCode"],
+        start=row["Start"],
+        end=row["End"],
+        seconds=int(row["ElapsedRaw"] or 0),
+        gpus=gpus_of(row["AllocTRES"]),
+        cpus=int(cpus[1]) if cpus else 0,
+        nodes=row["NodeList"],
+    )

@@ -1,0 +1,35 @@
+"""The sender's features: on another machine their last bits differ, so they are compared as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from latentwire.verification.published import Published
+
+METRIC = "features"
+FILE = "features.safetensors"
+
+
+def of_features(folder: str, published: Published, root: Path, tolerances: Mapping[str, float]) -> str | None:
+    """Why the features of a folder do not confirm the published ones; None where they do."""
+    before = published.content(f"{folder}/{FILE}")
+    if before is None:
+        return f"how far off they are cannot be said without the published {folder}/{FILE}. Next: `dvc fetch`"
+    if METRIC not in tolerances:
+        return "features have no tolerance in params.yaml"
+    from safetensors.torch import load
+
+    off = largest_difference(load(before), load((root / folder / FILE).read_bytes()))
+    if off is None:
+        return "the features have other names or shapes"
+    return None if off <= tolerances[METRIC] else f"features are up to {off:.2g} off, tolerance {tolerances[METRIC]:g}"
+
+
+def largest_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | None:
+    """Largest absolute difference of two sets of tensors; None where names or shapes are not the same."""
+    if {name: tensor.shape for name, tensor in before.items()} != {name: one.shape for name, one in after.items()}:
+        return None
+    pairs = ((before[name].double(), after[name].double()) for name in before)
+    return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)

@@ -1,0 +1,110 @@
+"""From stored predictions and journals to statistics, tables and figures again, in another folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import EvidenceError
+from latentwire.params import Params
+from latentwire.verification.differences import close, json_differences, shown
+from latentwire.verification.published import STATS
+from unbroken.errors import UnbrokenError
+
+AGGREGATE = Path("results/aggregate")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What the predictions give. `refusal` says why they give no statistics, `difference` what is not theirs."""
+
+    stats: dict[str, Any] | None
+    refusal: str | None
+    difference: str | None
+    """First value of `stats.json` that the predictions do not give."""
+    report: Path | None
+    """Folder in which `reports/` was built again."""
+
+
+def statistics(root: Path, values: Params) -> dict[str, Any]:
+    """`stats.json` as the predictions of a repository give it.
+
+    Raises:
+        EvidenceError: They are not what the parameters declare.
+    """
+    from latentwire.statistics.comparisons import settings_of
+    from latentwire.statistics.evidence import gather
+    from latentwire.statistics.grid import expected
+    from latentwire.statistics.summary import summarise
+
+    grid = expected(values)
+    summary = summarise(gather(root / "results", grid), grid, settings_of(values.aggregate))
+    return dict(json.loads(json.dumps(summary)))
+
+
+def rebuild(root: Path, values: Params, scratch: Path) -> Rebuilt:
+    """Compute every statistic and build every table and figure again under `scratch`."""
+    try:
+        fresh = statistics(root, values)
+        lines = _curves(root, values)
+    except (EvidenceError, UnbrokenError) as error:
+        return Rebuilt(None, str(error), None, None)
+    stored = read_stats(root)
+    difference = "results/aggregate/stats.json is missing" if stored is None else disagreement(stored, fresh)
+    # Sums may differ in their last digits between builds of numpy; the report is then drawn from the stored ones.
+    _write(root, scratch, stored if stored is not None and difference is None else fresh, lines)
+    report(scratch, values)
+    return Rebuilt(fresh, None, difference, scratch)
+
+
+def disagreement(stored: Any, fresh: Any) -> str | None:
+    """Names the first stored value that is not what was computed, up to the last digits of a sum."""
+    for path, was, now in json_differences(stored, fresh):
+        if not close(was, now):
+            return f"{path} is {shown(was)} in {STATS}, but the predictions give {shown(now)}"
+    return None
+
+
+def read_stats(root: Path) -> dict[str, Any] | None:
+    """The stored statistics; None where there are none."""
+    path = root / STATS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise EvidenceError(f"{STATS} is not JSON ({error}), expected statistics. Next: `dvc checkout`.") from error
+
+
+def report(folder: Path, values: Params) -> None:
+    """Build `reports/` of a folder from its `results/aggregate/`."""
+    from latentwire.reporting.build import build
+
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    build(folder, values.report.title, values.report.names)
+
+
+def _curves(root: Path, values: Params) -> Any:
+    from latentwire.statistics.curves import curves
+    from latentwire.statistics.grid import expected
+
+    return curves(root / "results", expected(values), values.train.steps)
+
+
+def _write(root: Path, scratch: Path, stats: dict[str, Any], lines: Any) -> None:
+    from latentwire.statistics.write import write_all
+
+    write_all(scratch / AGGREGATE, stats, lines)
+    for path in (root / "results").iterdir():
+        if path.name != AGGREGATE.name:
+            (scratch / "results" / path.name).symlink_to(path.resolve())
+    for name in ("params.yaml", "dvc.lock", "reports/templates"):
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, scratch / name)
+        elif source.is_file():
+            shutil.copy(source, scratch / name)

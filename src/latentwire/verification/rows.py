@@ -1,0 +1,64 @@
+"""The answer of `latentwire verify`: a row per stage, table and figure, and the exit code that they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.table import Table
+
+
+class Status(StrEnum):
+    """How something compares with what was published."""
+
+    IDENTICAL = "identical"
+    WITHIN = "within tolerance"
+    DIFFERS = "differs"
+    NOT_VERIFIABLE = "not verifiable"
+
+
+STYLES = {
+    Status.IDENTICAL: "green",
+    Status.WITHIN: "cyan",
+    Status.DIFFERS: "bold red",
+    Status.NOT_VERIFIABLE: "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage, table or figure."""
+
+    kind: str
+    name: str
+    status: Status
+    why: str = ""
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    """0 all confirmed · 3 a difference was found · 4 something could not be verified, and nothing differs."""
+    found = {row.status for row in rows}
+    if Status.DIFFERS in found:
+        return 3
+    return 4 if Status.NOT_VERIFIABLE in found or not rows else 0
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows for a terminal."""
+    shown = Table("what", "name", "result", "why", show_lines=False)
+    for row in rows:
+        style = STYLES[row.status]
+        shown.add_row(row.kind, row.name, f"[{style}]{row.status.value}[/]", row.why.replace("[", r"\["))
+    return shown
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """The same where the output is no terminal: a line each, nothing cut."""
+    return [f"{row.status.value:16} {row.kind:7} {row.name}{f': {row.why}' if row.why else ''}" for row in rows]
+
+
+def summary(rows: Sequence[Row], label: str) -> str:
+    """One sentence."""
+    counts = [f"{sum(row.status is status for row in rows)} {status.value}" for status in Status]
+    return f"Compared with {label}: {', '.join(counts)}."

@@ -1,0 +1,123 @@
+"""`latentwire trace`: a number, what it was made from, and whether its predictions still give it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import ConfigurationError, EvidenceError
+from latentwire.params import Params, load
+from latentwire.tracking.store import TrackingError
+from latentwire.verification import chain, rebuild
+from latentwire.verification.chain import Link
+from latentwire.verification.differences import ABSENT, close, json_differences, shown
+from latentwire.verification.entries import entries
+from latentwire.verification.published import PROVENANCE, STATS
+from latentwire.verification.runs import NONE, Reader, reader
+
+
+def trace(root: Path, name: str) -> int:
+    """Print the chain of a number, or the ids in a table or figure; 0, or 3 where the predictions say otherwise.
+
+    Raises:
+        ConfigurationError: Nothing has this name; the message has the names most like it.
+        EvidenceError: There are no statistics here.
+    """
+    values = load(root / "params.yaml")
+    stats = rebuild.read_stats(root)
+    if stats is None:
+        raise EvidenceError(f"{STATS} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`.")
+    entry = entries(stats).get(name)
+    if entry is None:
+        print("\n".join(_ids_in(root, stats, name)))
+        return 0
+    links = _links(root, values, stats, entry)
+    print("\n".join([f"{name} = {_number(entry)}", *map(line, links)]))
+    broken = [f"{link.what}: {link.broken}" for link in links if link.broken]
+    return _verdict(root, values, name, entry, broken)
+
+
+def line(link: Link) -> str:
+    """A link as it is printed."""
+    return f"  {link.what:14} {link.value}" + (f"\n  {'':14} BROKEN: {link.broken}" if link.broken else "")
+
+
+def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str | None:
+    """Names the first value of an entry that was recomputed otherwise; None where all are equal."""
+    for path, was, now in json_differences(stored, ABSENT if fresh is None else fresh):
+        if not close(was, now):
+            return f"{path or 'it'} is {shown(was)} in {STATS}, recomputed {shown(now)}"
+    return None
+
+
+def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
+    try:
+        change = first_change(entry, entries(rebuild.statistics(root, values)).get(name))
+    except EvidenceError as error:
+        change = f"the predictions give no number: {error}"
+    if change is None and not broken:
+        print("recomputed from the predictions: equal")
+        return 0
+    print(f"recomputed from the predictions: {'equal' if change is None else f'different: {change}'}")
+    if broken:
+        print(f"the chain is broken: {'; '.join(broken)}")
+    return 3
+
+
+def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
+    lock, found = chain.lock_of(root), []
+    mlflow = _reader(root, values)
+    for path in chain.sources_of(stats, entry):
+        recorded = stats["sources"][path]
+        found += chain.of_source(root, path, recorded, lock)
+        if recorded["checkpoint"]:
+            found += _of_run(root, Path(path).parent.name, mlflow)
+    tasks = [entry["task"]] if "task" in entry else list(stats["tasks"])
+    data = [chain.of_data(root, task, stats["tasks"][task]["data_digest"]) for task in tasks]
+    return [*found, *data, chain.of_code(root)]
+
+
+def _of_run(root: Path, item: str, mlflow: Reader | str | None) -> list[Link]:
+    identity = chain.identity_of(root, item)
+    if identity is None:
+        return []
+    image = chain.of_image(chain.state_of(root, item, identity))
+    return [Link("run identity", identity), image, Link("MLflow run", _run_id(mlflow, identity))]
+
+
+def _run_id(mlflow: Reader | str | None, identity: str) -> str:
+    if not isinstance(mlflow, Reader):
+        return mlflow or NONE
+    run = mlflow.run_of(identity)
+    return NONE if run is None else f"{run.info.run_id} ({run.info.status})"
+
+
+def _reader(root: Path, values: Params) -> Reader | str | None:
+    """MLflow, None where it has nothing, or why it cannot be asked."""
+    try:
+        return reader(root, values.tracking.experiment)
+    except TrackingError as error:
+        return str(error)
+
+
+def _number(entry: Mapping[str, Any]) -> str:
+    value = f"{entry['value']:.6g}" if "value" in entry else "several values"
+    ends = "" if entry.get("low") is None else f" [{entry['low']:.6g}, {entry['high']:.6g}]"
+    return f"{value}{ends}  ({entry['signature']})"
+
+
+def _ids_in(root: Path, stats: Mapping[str, Any], name: str) -> list[str]:
+    path = root / PROVENANCE
+    outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"] if path.is_file() else {}
+    for file, facts in outputs.items():
+        if name in (file, Path(file).name, Path(file).stem):
+            return list(facts["ids"]) or [f"{file} has no number with an id; it is drawn from the journals"]
+    known = [*outputs, *entries(stats)]
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+    raise ConfigurationError(
+        f"Nothing is called {name!r} in {STATS} or {PROVENANCE}; expected the id of a number, a table or a figure"
+        f"{', such as ' + ', '.join(near) if near else ''}. Next: `latentwire trace TABLE` lists the ids of a table."
+    )

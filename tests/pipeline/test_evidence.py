@@ -1,0 +1,325 @@
+"""Evidence of a finished pipeline: every change between predictions and tables is found and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from latentwire.errors import ConfigurationError, EvidenceError
+from latentwire.params import load
+from latentwire.verification import archive, published, rows, trace, verify
+from latentwire.verification.execution import appendix
+from latentwire.verification.lockfile import UnverifiableError
+from latentwire.verification.rows import Row, Status
+from tests import workspace
+from tests.workspace import Workspace
+
+PREDICTIONS = "results/evaluate/wire-tiny-0/predictions.parquet"
+CELL = "tiny/llama/wire/accuracy"
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", *IDENTITY, *arguments]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def committed(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The finished repository with its results published: dvc.lock and provenance.json are committed."""
+    place = workspace.copy(finished, tmp_path_factory.mktemp("published") / "repo")
+    (place.root / "LICENSE").write_text("Apache License 2.0\n")
+    shutil.copy(workspace.ROOT / "CITATION.cff", place.root)
+    git(place.root, "add", "-A")
+    git(place.root, "add", "-f", "dvc.lock", "reports/provenance.json")
+    git(place.root, "commit", "-q", "-m", "results")
+    return place
+
+
+@pytest.fixture
+def place(committed: Workspace, tmp_path: Path) -> Workspace:
+    return workspace.copy(committed, tmp_path / "repo")
+
+
+def checked(root: Path) -> list[Row]:
+    return verify.verify(root, published.find(root, None))
+
+
+def reasons(found: list[Row], name: str) -> str:
+    """Why the row of this name differs."""
+    row = next(row for row in found if row.name == name)
+    assert row.status is Status.DIFFERS, row
+    return row.why
+
+
+def edit_rows(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    table = pq.read_table(path)
+    listed = table.to_pylist()
+    change(listed)
+    pq.write_table(pa.Table.from_pylist(listed, schema=table.schema), path)
+
+
+def edit_digit(path: Path, after: str) -> None:
+    """Change the first digit behind a text."""
+    text = path.read_text()
+    start = text.index(after) + len(after)
+    found = re.compile(r"\d").search(text, start)
+    assert found
+    path.write_text(text[: found.start()] + str((int(found[0]) + 1) % 10) + text[found.end() :])
+
+
+def of_wire(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in listed if (row["method"], row["model"]) == ("wire", "llama")]
+
+
+def other_label(row: dict[str, Any]) -> str:
+    return {"light": "dark", "dark": "light"}[row["prediction"]]
+
+
+def answer_otherwise(row: dict[str, Any]) -> None:
+    """An answer that its scores agree with: only the digests and the statistics can tell."""
+    row.update(prediction=other_label(row), scores=row["scores"][::-1])
+
+
+def swap_ids(listed: list[dict[str, Any]]) -> None:
+    first, second = of_wire(listed)[:2]
+    first["example_id"], second["example_id"] = second["example_id"], first["example_id"]
+
+
+def test_published_results_are_confirmed(committed: Workspace) -> None:
+    said = committed.run("latentwire", "verify")
+    assert "0 within tolerance, 0 differs, 0 not verifiable" in said
+    for name in ("train@wire-tiny-1", "aggregate", "reports/tables/tiny.tex", "reports/figures/accuracy.png"):
+        assert re.search(rf"^identical +\w+ +{re.escape(name)}", said, re.M), said
+
+
+def test_a_prediction_edited_by_hand(place: Workspace) -> None:
+    edit_rows(place.root / PREDICTIONS, lambda listed: listed[0].update(prediction=other_label(listed[0])))
+    found = checked(place.root)
+    assert rows.exit_code(found) == 3
+    assert re.search(
+        rf"{PREDICTIONS}: row 0 \(method wire.*\) has prediction '\w+', published '\w+'; 1 such rows; no stage wrote",
+        reasons(found, "evaluate@wire-tiny-0"),
+    )
+    assert "another label has the highest score" in reasons(found, "aggregate")
+
+
+def test_a_prediction_edited_with_its_scores(place: Workspace) -> None:
+    edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
+    found = checked(place.root)
+    assert f"{PREDICTIONS}: row" in reasons(found, "evaluate@wire-tiny-0")
+    assert re.search(
+        r"is [\d.'x\w]+ in results/aggregate/stats.json, but the predictions give", reasons(found, "aggregate")
+    )
+    assert re.search(r"tiny\.tex: line \d+ is .*, by the predictions ", reasons(found, "reports/tables/tiny.tex"))
+
+
+def test_swapped_ids(place: Workspace) -> None:
+    edit_rows(place.root / PREDICTIONS, swap_ids)
+    found = checked(place.root)
+    assert re.search(
+        r"has example_id '\w{16}', published '\w{16}'; 2 such rows", reasons(found, "evaluate@wire-tiny-0")
+    )
+
+
+def test_a_removed_seed(place: Workspace) -> None:
+    shutil.rmtree(place.root / "results/evaluate/wire-tiny-1")
+    found = checked(place.root)
+    assert rows.exit_code(found) == 3
+    missing = next(row for row in found if row.name == "evaluate@wire-tiny-1")
+    assert (missing.status, missing.why) == (
+        Status.NOT_VERIFIABLE,
+        "results/evaluate/wire-tiny-1 missing. Next: `dvc pull`",
+    )
+    assert "results/evaluate/wire-tiny-1/predictions.parquet" in reasons(found, "aggregate")
+
+
+def test_a_seed_removed_from_the_parameters(place: Workspace) -> None:
+    place.set(train__seeds=[0])
+    found = checked(place.root)
+    assert rows.exit_code(found) == 3
+    assert "but the predictions give" in reasons(found, "aggregate")
+
+
+def test_an_edited_gold_label(place: Workspace) -> None:
+    path = place.root / "results/prepare/tiny/examples.parquet"
+    edit_rows(path, lambda listed: listed[0].update(label="dark" if listed[0]["label"] == "light" else "light"))
+    assert re.search(r"examples.parquet: row 0 .* has label", reasons(checked(place.root), "prepare"))
+
+
+@pytest.mark.parametrize(
+    ("file", "after", "row", "named"),
+    [
+        ("results/aggregate/stats.json", f'"{CELL}"', "aggregate", rf"stats.json: cells › {CELL} › .* is .*, publ"),
+        ("results/aggregate/metrics.json", "wire", "aggregate", r"metrics.json: tiny › \w+ › wire-shuffled is "),
+        ("results/aggregate/curves.csv", "wire-tiny-0", "aggregate", r"curves.csv: line \d+ is .*, published "),
+        ("reports/tables/tiny.tex", r"\midrule", "reports/tables/tiny.tex", r"line \d+ is .*, by the predictions "),
+        ("reports/paper.tex", r"\begin{document}", "reports/paper.tex", r"line \d+ is .*, by the predictions "),
+        ("reports/provenance.json", '"rows"', "reports/provenance.json", r"provenance.json: sources › .* › rows is "),
+        ("results/train/wire-tiny-0/journal.jsonl", '"train/loss":', "train@wire-tiny-0", r"journal.jsonl: line 1 is "),
+        ("results/train/wire-tiny-0.json", "gemma", "train@wire-tiny-0", r"validation/accuracy/gemma is .*, published"),
+        ("results/evaluate/wire-tiny-0/meta.json", '"bytes_per_ex', "evaluate@wire-tiny-0", r"bytes_per_example is "),
+    ],
+)
+def test_a_changed_digit(file: str, after: str, row: str, named: str, place: Workspace) -> None:
+    edit_digit(place.root / file, after)
+    found = checked(place.root)
+    assert rows.exit_code(found) == 3
+    assert re.search(named, reasons(found, row))
+
+
+def test_a_changed_figure_and_one_that_was_not_published(place: Workspace) -> None:
+    figure = place.root / "reports/figures/accuracy.png"
+    data = figure.read_bytes()
+    figure.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    shutil.copy(figure, figure.with_name("better.png"))
+    found = checked(place.root)
+    assert "bytes by the predictions, and they differ" in reasons(found, "reports/figures/accuracy.png")
+    assert reasons(found, "reports/figures/better.png") == "reports/figures/better.png was not published"
+
+
+def test_another_run_is_within_the_declared_tolerance(place: Workspace) -> None:
+    """What a run on another machine may look like: the stages wrote it, and it differs a little."""
+    edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
+    place.dvc("commit", "-f", "evaluate@wire-tiny-0")
+    place.dvc("repro", "aggregate", "report")
+    place.set(verify__tolerances={"accuracy": 0.2, "ece": 0.2})
+    near = {row.name: row for row in checked(place.root)}
+    for name in ("evaluate@wire-tiny-0", "aggregate", "report", "reports/tables/tiny.tex"):
+        assert near[name].status is Status.WITHIN, near[name]
+    assert rows.exit_code(list(near.values())) == 0
+    place.set(verify__tolerances={"accuracy": 0.0001, "ece": 0.2})
+    assert re.search(r"\d off, tolerance 0.0001", reasons(checked(place.root), "reports/tables/tiny.tex"))
+
+
+def test_without_published_results(finished: Workspace) -> None:
+    said = finished.run("latentwire", "verify", code=4)
+    assert "has no dvc.lock" in said
+    assert "Next: " in said
+    with pytest.raises(UnverifiableError, match="'nowhere' is neither a folder nor a git revision"):
+        published.find(finished.root, "nowhere")
+
+
+def test_a_fresh_clone(place: Workspace, tmp_path: Path) -> None:
+    place.dvc("remote", "add", "-d", "store", str(tmp_path / "store"))
+    place.dvc("push", "-q")
+    git(place.root, "commit", "-qam", "remote")
+    clone = Workspace(tmp_path / "clone")
+    git(tmp_path, "clone", "-q", str(place.root), str(clone.root))
+    shutil.copy(place.root / "params.yaml", clone.root)
+    said = clone.run("latentwire", "verify", code=4)
+    assert (
+        "not verifiable   stage   evaluate@wire-tiny-0: results/evaluate/wire-tiny-0 missing. Next: `dvc pull`" in said
+    )
+    clone.dvc("pull", "-q")
+    assert "0 differs, 0 not verifiable" in clone.run("latentwire", "verify")
+
+
+def test_trace_shows_the_chain_and_recomputes(committed: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trace.trace(committed.root, CELL) == 0
+    said = capsys.readouterr().out
+    manifest = json.loads((committed.root / "results/train/wire-tiny-0/manifest.json").read_bytes())
+    task = json.loads((committed.root / "results/prepare/tiny/task.json").read_text())
+    facts = (
+        PREDICTIONS,
+        hashlib.sha256((committed.root / PREDICTIONS).read_bytes()).hexdigest(),
+        manifest["state"],
+        manifest["identity"],
+        task["digest"],
+        git(committed.root, "rev-parse", "HEAD").strip(),
+        "not run from an image",
+        "MLflow has none",
+        "recomputed from the predictions: equal",
+    )
+    for fact in facts[:-2]:
+        assert fact in said
+    assert re.search(r"MLflow run +[0-9a-f]{32} \(FINISHED\)", said)
+    assert said.rstrip().endswith(facts[-1])
+
+
+def test_trace_of_a_difference_names_both_sides(committed: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trace.trace(committed.root, "tiny/llama/wire-vs-text/accuracy") == 0
+    said = capsys.readouterr().out
+    assert "results/baseline/tiny/text/predictions.parquet" in said
+    assert "results/evaluate/wire-tiny-1/predictions.parquet" in said
+
+
+def test_trace_finds_an_edited_prediction_and_an_edited_number(
+    place: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.root / "mlflow.db").unlink()
+    edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
+    assert trace.trace(place.root, CELL) == 3
+    said = capsys.readouterr().out
+    assert "MLflow has none" in said
+    assert "BROKEN: the file has SHA-256" in said
+    assert "different: " in said
+
+
+def test_trace_lists_the_ids_of_a_table_and_names_like_a_wrong_one(
+    committed: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trace.trace(committed.root, "tiny.tex") == 0
+    assert CELL in capsys.readouterr().out.splitlines()
+    with pytest.raises(ConfigurationError, match=f"'tiny/llama/wir/accuracy'.*such as {CELL}"):
+        trace.trace(committed.root, "tiny/llama/wir/accuracy")
+
+
+def test_an_archive_is_whole_and_can_be_verified_against(committed: Workspace, tmp_path: Path) -> None:
+    target = tmp_path / "deposit"
+    said = committed.run("latentwire", "archive", str(target))
+    assert "DRAFT" not in said
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=target, check=False).returncode == 0
+    crate = {entity["@id"]: entity for entity in json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]}
+    files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert {part["@id"] for part in crate["./"]["hasPart"]} == files - {"ro-crate-metadata.json"}
+    assert crate[PREDICTIONS]["sha256"] == hashlib.sha256((committed.root / PREDICTIONS).read_bytes()).hexdigest()
+    for name in ("params.yaml", "dvc.lock", "LICENSE", "CITATION.cff", "results/aggregate/stats.json"):
+        assert name in crate
+    assert not [name for name in files if name.endswith("examples.parquet")]
+    found = verify.verify(committed.root, published.find(committed.root, str(target)))
+    assert rows.exit_code(found) == 0
+
+
+def test_an_archive_of_unverified_results_is_refused_or_marked(place: Workspace, tmp_path: Path) -> None:
+    edit_digit(place.root / "reports/tables/tiny.tex", r"\midrule")
+    found = archive.reasons(place.root, checked(place.root))
+    with pytest.raises(EvidenceError, match=r"first: report differs: .*tiny\.tex.*--draft"):
+        archive.refuse(found)
+    target = archive.archive(place.root, tmp_path / "deposit", found)
+    root = next(
+        entity
+        for entity in json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]
+        if entity["@id"] == "./"
+    )
+    assert root["name"].startswith("DRAFT: ")
+    assert root["creativeWorkStatus"] == "Draft"
+    assert "title: 'DRAFT: " in (target / "CITATION.cff").read_text()
+    assert "reports/tables/tiny.tex differs" in (target / "DRAFT.md").read_text()
+    with pytest.raises(ConfigurationError, match="is there already"):
+        archive.archive(place.root, target, found)
+
+
+def test_the_execution_report_changes_no_result(place: Workspace) -> None:
+    before = place.results(["results"])
+    written = appendix.write(place.root, appendix.gather(place.root, load(place.root / "params.yaml")))
+    text = written[0].read_text()
+    assert re.search(r"\| wire-tiny-0 \| [0-9a-f]{12} \| 1 \| 0 \| 0 \| 12 \| 0 \| [\d.]+ \|", text)
+    assert place.results(["results"]) == before
+    assert git(place.root, "status", "--short") == ""
+
+
+@pytest.mark.slow
+def test_recompute_runs_everything_again(committed: Workspace) -> None:
+    said = committed.run("latentwire", "verify", "--recompute")
+    assert "0 within tolerance, 0 differs, 0 not verifiable" in said
