@@ -83,7 +83,7 @@ def statistics(facts: Facts) -> Table:
             r"Bootstrap: crossed, percentile, for \emph{this method}. Ratio: accuracy in \% of the baseline's, with "
             r"Fieller's interval. Posterior: probabilities in \% that the method is worse by more than "
             rf"{margin} points, within, or better by more; flat prior. Equivalence: two one-sided tests at "
-            rf"$\pm${margin} points. None of these is corrected for the number of comparisons."
+            rf"$\pm${margin} points. Nothing here is corrected for the number of comparisons."
         )
     ]
     header = [
@@ -133,8 +133,9 @@ def calibration(facts: Facts) -> Table:
     notes = [
         Tex(
             "ECE: expected calibration error in points, a mean over seeds of ten equal bins, with the crossed "
-            "bootstrap's standard error; it is biased upwards in small samples. Rank: 1 is the best of the block, with the middle "
-            rf"{100 * facts.setting('confidence'):g}\,\% of the resampled ranks. Best: share of resamples (\%) in "
+            "bootstrap's standard error; it is biased upwards in small samples. Rank: 1 is the best of the block, with "
+            rf"the middle {100 * facts.setting('confidence'):g}\,\% of the resampled ranks. Best: share of resamples "
+            r"(\%) in "
             "which the method comes first. All methods of a block share the draws."
         )
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import faulty
 import pytest
+import torch
 import toy
 
 from unbroken.drill import Drill, Interruption
