@@ -148,7 +148,7 @@ def _params(inputs: Path) -> Mapping[str, Any]:
         models=models,
         tasks={"tiny": tiny_task(inputs / "task", texts=240)},
         methods={"wire": {**method, "receivers": ["llama", "gemma"]}},
-        runtime={"threads": 1, "dtype": "float32"},
+        runtime={"device": "cpu", "threads": 1, "dtype": "float32"},
     )
     values["prepare"] |= {"tasks": ["tiny"], "limits": {"train": 120, "validation": 20, "test": 60}}
     values["prepare"]["fractions"] = {"validation": 0.1, "test": 0.3}

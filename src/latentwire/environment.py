@@ -25,13 +25,15 @@ def set_mlflow_defaults() -> None:
         os.environ.setdefault(name, value)
 
 
-def calm_threads() -> None:
-    """Set OMP_WAIT_POLICY=PASSIVE where the user has not; called before torch is imported.
+def set_torch_defaults() -> None:
+    """Set what torch's libraries read at their start, where the user has not; called before torch is imported.
 
-    OpenMP's threads spin while they wait for each other. On a machine that anything else uses, one thread that is not
-    scheduled then makes all others burn their time: steps of a second took ten. Bits do not depend on it.
+    OMP_WAIT_POLICY: OpenMP's threads spin while they wait for each other. On a machine that anything else uses, one
+    thread that is not scheduled then makes all others burn their time: steps of a second took ten. Bits do not depend
+    on it. CUBLAS_WORKSPACE_CONFIG: without it cuBLAS is not deterministic, and torch refuses to use it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def use_tracking_uri(uri: str) -> None:

@@ -175,6 +175,8 @@ class Runtime(Section):
 
     threads: Positive
     """CPU threads of one process; part of a run's identity because sums depend on it."""
+    device: Literal["cpu", "cuda"]
+    """Where everything is computed; the two give different bits, so it is named, never guessed."""
     dtype: Literal["float32", "bfloat16"]
     """Weights and activations of frozen models; trained weights are always float32."""
 

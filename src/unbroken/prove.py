@@ -181,7 +181,13 @@ def changing(stopped: Evidence, reference: Evidence) -> list[str]:
 
 
 def chosen(total: int, count: int, seed: int) -> list[Interruption]:
-    """Random steps, ascending, TERM and KILL in turn, one of them while a checkpoint is written."""
+    """`count` random steps, ascending, by TERM and KILL in all phases of a step; four or more are joined by a TERM at
+    a start and a KILL at a resume.
+    """
     steps = sorted(random.Random(seed).sample(range(1, total), min(count, total - 1)))
     kinds = [("TERM", "step"), ("KILL", "step"), ("KILL", "save"), ("TERM", "end")]
-    return [Interruption(*kinds[index % 4][:1], step, kinds[index % 4][1]) for index, step in enumerate(steps)]
+    found = [Interruption(kinds[index % 4][0], step, kinds[index % 4][1]) for index, step in enumerate(steps)]
+    if len(found) >= len(kinds):
+        # After the first TERM: then there is a checkpoint to resume from.
+        found[1:1] = [Interruption("TERM", None, "start"), Interruption("KILL", None, "resume")]
+    return found

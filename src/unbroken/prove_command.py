@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         certificate = prove(_plan(options, command, work), lambda sentence: print(f"prove: {sentence}", flush=True))
     except UnbrokenError as error:
         print(error, file=sys.stderr)
+        if options.work is None:
+            shutil.rmtree(work)
         return _USAGE_ERROR
     certificate.write(options.certificate)
     print(certificate.text(), end="")

@@ -40,7 +40,7 @@ class Saver:
         self._cadence, self._events, self._audience, self._report = cadence, events, audience, report
         self._writer = Writer(self._write, background)
         self._submitted = 0
-        self._prepared = False
+        self._prepared = not background
         self._pending: list[Record] = []
 
     def resumed(self, checkpoint: Checkpoint, records: Sequence[Record]) -> None:

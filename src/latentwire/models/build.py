@@ -11,15 +11,27 @@ from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, Role, load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params import Method, Params
+from latentwire.params import Method, Params, Runtime
 from latentwire.tasks.stored import MODELS
 from unbroken.randomness import seed_all
 
 
-def settle_runtime(threads: int) -> None:
-    """Fix what changes the bits of torch's results: thread count and the choice of kernels."""
-    torch.set_num_threads(threads)
+def settle_runtime(runtime: Runtime) -> None:
+    """Fix where torch computes and what changes the bits of its results: threads, kernels, TF32.
+
+    Raises:
+        ConfigurationError: The device is not here.
+    """
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "runtime.device in params.yaml is cuda, but torch finds no GPU here; expected a GPU, its driver and the "
+            "CUDA build of torch. Next: `nvidia-smi`, then `make setup TORCH=cuda`; or set runtime.device to cpu."
+        )
+    torch.set_default_device(runtime.device)
+    torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> FrozenModel:
@@ -35,6 +47,7 @@ def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> F
             f"Model {name} has digest {model.digest[:12]}, but {MODELS} records {recorded[:12]}. "
             "Next: `dvc repro --force prepare` if the model was meant to change."
         )
+    model.model.to(torch.get_default_device())  # type: ignore[arg-type]
     return model
 
 

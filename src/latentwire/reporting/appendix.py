@@ -59,7 +59,7 @@ def costs(facts: Facts) -> Table:
         "Bytes per example, a mean over the test texts. Sees: T the text, L the names of the labels, F features."
     )
     caption = Tex("What an example costs: bytes that reach the receiver.")
-    return _sheet("costs", caption, "l l l r" + " r" * len(facts.tasks), header, [(Tex(""), rows)], [note])
+    return _sheet("costs", caption, "p{1.6in} l l r" + " r" * len(facts.tasks), header, [(Tex(""), rows)], [note])
 
 
 def _any_cell(facts: Facts, task: str, method: str) -> tuple[str, Record]:
@@ -142,7 +142,7 @@ def calibration(facts: Facts) -> Table:
     signatures += [record["signature"] for record in facts.stats["calibration"].values()]
     header = ["Method", "ECE", f"{100 * facts.setting('confidence'):g}\\% CI", "Rank", "CI", "Best"]
     caption = Tex("How far confidence can be believed, and how sure the order of the methods is.")
-    return _sheet("calibration", caption, "l r c r c r", header, groups, notes, signatures)
+    return _sheet("calibration", caption, "p{2.4in} r c r c r", header, groups, notes, signatures)
 
 
 def _calibrated(facts: Facts, block: Record, row: Record) -> Row:

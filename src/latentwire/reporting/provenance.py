@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from latentwire.reporting.facts import Facts
+from latentwire.reporting.checklist import drafts
+from latentwire.reporting.facts import Facts, Revision
 
 SCHEMA = "latentwire-provenance/1"
 
 
 def provenance(
-    facts: Facts, inputs: Iterable[Path], outputs: dict[Path, tuple[str, ...]], root: Path
+    facts: Facts,
+    inputs: Iterable[Path],
+    outputs: dict[Path, tuple[str, ...]],
+    root: Path,
+    revision: Revision | None = None,
 ) -> dict[str, Any]:
     """Digests of `inputs` and `outputs` (paths under `root`), the ids in each, and the sources."""
     return {
         "schema": SCHEMA,
+        "revision": None if revision is None else {"commit": revision.commit, "dirty": revision.dirty},
+        "draft": drafts(facts, revision),
         "inputs": {path.relative_to(root).as_posix(): sha256(path) for path in inputs},
         "outputs": {
             path.relative_to(root).as_posix(): {"sha256": sha256(path), "ids": list(ids)}
@@ -34,3 +42,10 @@ def provenance(
 def sha256(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def recorded_revision(reports: Path) -> Revision | None:
+    """The revision that `provenance.json` of a folder names; None where it names none, or there is no such file."""
+    path = reports / "provenance.json"
+    known = json.loads(path.read_text(encoding="utf-8")).get("revision") if path.is_file() else None
+    return None if known is None else Revision(known["commit"], known["dirty"])

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from latentwire.environment import calm_threads
+from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.tracking.logging import configure
 from unbroken.errors import UnbrokenError
@@ -19,7 +19,7 @@ Main = Callable[[Sequence[str] | None], None]
 def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
     StopFlag.install()
-    calm_threads()
+    set_torch_defaults()
     configure()
     code = exit_code(main, argv)
     sys.stdout.flush()

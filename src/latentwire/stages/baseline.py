@@ -44,7 +44,7 @@ def baseline(values: params.Params, name: str) -> None:
     from latentwire.models.build import settle_runtime
     from latentwire.tasks.stored import StoredTask
 
-    settle_runtime(values.runtime.threads)
+    settle_runtime(values.runtime)
     task = StoredTask.open(name)
     text = _TextBaselines(values, task)
     makers: dict[str, Callable[[], Made]] = {

@@ -27,7 +27,7 @@ def encode(values: params.Params, name: str) -> None:
     from latentwire.tracking.progress import progress
     from unbroken.preemption import StopFlag
 
-    settle_runtime(values.runtime.threads)
+    settle_runtime(values.runtime)
     stop, chosen = StopFlag.install(), values.encode
     task = StoredTask.open(name)
     sender = frozen(values, chosen.sender, "encoder", "float32")

@@ -42,7 +42,7 @@ def evaluate(values: params.Params, item: TrainItem) -> None:
     from latentwire.models.features import Features
     from latentwire.tasks.stored import StoredTask
 
-    settle_runtime(values.runtime.threads)
+    settle_runtime(values.runtime)
     features = Features.open(item.features, "test")
     trained = load_trained(values, item, features.width)
     length, batch = values.encode.max_tokens, values.evaluate.batch

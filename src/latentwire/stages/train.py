@@ -50,7 +50,7 @@ def train_item(values: params.Params, item: TrainItem, state: Path, results: Pat
     from unbroken.identity import open_folder
     from unbroken.preemption import StopFlag
 
-    settle_runtime(values.runtime.threads)
+    settle_runtime(values.runtime)
     defined = identity(values, item)
     folder = open_folder(state, item.name, defined, reports.log)
     StopFlag.install().check()

@@ -58,7 +58,7 @@ def _row(stage: Stage, published: Published, here: Here) -> Row:
 def _changed(
     stage: Stage, changed: list[str], found: Mapping[str, str | None], published: Published, here: Here
 ) -> Row:
-    what = difference_of(changed[0], published, here.root)
+    what = "; ".join(difference_of(out, published, here.root) for out in changed[:LISTED])
     mine = outs(here.lock)
     foreign = [out for out in changed if mine.get(out) != found[out]]
     if foreign:

@@ -14,7 +14,7 @@ import pytest
 import torch
 import toy
 
-from unbroken.drill import Drill, Interruption
+from unbroken.drill import PHASES, Drill, Interruption
 from unbroken.errors import UnbrokenError
 from unbroken.files import FileSystem
 from unbroken.jsontext import digest
@@ -81,7 +81,10 @@ def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
     certificate = certify(tmp_path, TOY)
     assert certificate.exit_code == 0, certificate.sentence
     fields = json.loads(certificate.json())
-    assert [text.split(" ")[1] for text in fields["interruptions"]] == ["(exit", "(SIGKILL)", "(SIGKILL)", "(exit"]
+    assert [text.partition("@")[0] for text in fields["interruptions"]] == [
+        *("TERM", "TERM", "KILL", "KILL", "KILL", "TERM"),
+    ]
+    assert {text.rpartition("(")[2] for text in fields["interruptions"]} == {"exit 75)", "SIGKILL)"}
     assert [control["part"] for control in fields["controls"]] == ["data", "model", "optimizer", "rng", "schedule"]
     assert fields["runs"]["reference"] == fields["runs"]["interrupted run"]
     assert len(fields["runs"]["reference"]["state"]) == 64
@@ -198,13 +201,15 @@ def test_the_command_line_in_real_processes(tmp_path: Path) -> None:
     assert json.loads(certificate.read_bytes())["verdict"] == "identical"
 
 
-def test_random_interruptions_are_ascending_and_repeatable() -> None:
+def test_random_interruptions_are_ascending_repeatable_and_in_all_phases() -> None:
     first = chosen(40, 10, seed=3)
     assert first == chosen(40, 10, seed=3)
-    steps = [interruption.step for interruption in first]
-    assert steps == sorted(set(steps), key=int)  # type: ignore[arg-type]
-    assert {interruption.signal for interruption in first} == {"TERM", "KILL"}
-    assert len(chosen(3, 10, seed=0)) == 2
+    assert first != chosen(40, 10, seed=4)
+    steps = [interruption.step for interruption in first if interruption.step]
+    assert len(steps) == 10
+    assert steps == sorted(set(steps))
+    assert {interruption.phase for interruption in first} == set(PHASES)
+    assert [str(interruption) for interruption in chosen(3, 10, seed=0)] == ["TERM@1", "KILL@2"]
 
 
 @pytest.mark.parametrize("text", ["TERM", "TERM@", "TERM@5:resume", "KILL@x", "KILL@:save", "STOP@3"])
