@@ -111,11 +111,19 @@ class CheckpointStore:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08d}"
 
-    def save(self, step: int, snapshot: Snapshot, identity: str, journal: bytes = b"", pinned: bool = False) -> Path:
+    def save(
+        self,
+        step: int,
+        snapshot: Snapshot,
+        identity: str,
+        journal: bytes = b"",
+        pinned: bool = False,
+        verify: bool = True,
+    ) -> Path:
         """Write, make durable, commit by one rename, verify by reading back, and only then remove older ones.
 
-        `identity` is a digest of 64 hex; `pinned` protects from rotation. Raises StorageError; older checkpoints
-        are intact then.
+        `identity` is a digest of 64 hex; `pinned` protects from rotation. Without `verify`, for who is in a hurry,
+        nothing is removed and the next load finds out. Raises StorageError; older checkpoints are intact then.
         """
         temporary = self.folder / f"{_TEMPORARY}{step:08d}"
         try:
@@ -125,8 +133,9 @@ class CheckpointStore:
         except (StorageError, CheckpointError):
             self._discard(temporary)
             raise
-        self._verify(step, identity)
-        self._rotate()
+        if verify:
+            self._verify(step, identity)
+            self._rotate()
         return self.path(step)
 
     def latest_good(self, identity: str) -> Checkpoint | None:

@@ -68,9 +68,9 @@ class Saver:
             self._submit(step, pinned=False)
             self._collect(self._writer.outcomes())
 
-    def save(self, step: int, pinned: bool) -> None:
+    def save(self, step: int, pinned: bool, verify: bool = True) -> None:
         """Durable when this returns. Raises StorageError."""
-        self._submit(step, pinned)
+        self._submit(step, pinned, verify)
         self._collect(self._writer.finish(), must=step)
 
     def stop(self, step: int) -> None:
@@ -78,7 +78,8 @@ class Saver:
         if step == self._submitted:
             self._collect(self._writer.finish())
         if step > self.durable:
-            self.save(step, pinned=False)
+            # The grace period is short: older checkpoints stay, and the next start checks this one before use.
+            self.save(step, pinned=False, verify=False)
 
     def settle(self) -> None:
         """Finish what is under way; nothing is raised."""
@@ -92,13 +93,14 @@ class Saver:
         """End the writing thread; nothing touches the folder afterwards."""
         self._writer.close()
 
-    def _submit(self, step: int, pinned: bool) -> None:
+    def _submit(self, step: int, pinned: bool, verify: bool = True) -> None:
         begun = time.monotonic()
         self._submitted = step
-        self._writer.submit(Order(step, self._journal.content, pinned), capture(self._state, copy=False), begun)
+        order = Order(step, self._journal.content, pinned, verify)
+        self._writer.submit(order, capture(self._state, copy=False), begun)
 
     def _write(self, order: Order, snapshot: Snapshot) -> Path:
-        path = self._store.save(order.step, snapshot, self._identity, order.journal, order.pinned)
+        path = self._store.save(order.step, snapshot, self._identity, order.journal, order.pinned, order.verify)
         self.durable = order.step
         return path
 

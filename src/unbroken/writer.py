@@ -27,6 +27,8 @@ class Order:
     step: int
     journal: bytes
     pinned: bool
+    verify: bool = True
+    """Read it back before it counts; without, only the next load does."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ Harm = Callable[[World], set[int]]
 KINDS: dict[str, Harm] = {}
 FILES = ("manifest.json", "tensors.safetensors", "journal.jsonl")
 _STATUSES = (0, 1, 75, -9)
-_OPERATIONS: dict[bool, dict[str, int]] = {}
+_OPERATIONS: dict[tuple[bool, int], dict[str, int]] = {}
 
 
 def kind(name: str) -> Callable[[Harm], Harm]:
@@ -33,17 +33,17 @@ def kind(name: str) -> Callable[[Harm], Harm]:
     return register
 
 
-def operations(world: World, resumed: bool) -> dict[str, int]:
+def operations(world: World, resumed: bool, every: int = 3) -> dict[str, int]:
     """How often each file operation happens in a whole run, or in a resume; counted once."""
-    if resumed not in _OPERATIONS:
+    if (resumed, every) not in _OPERATIONS:
         other = World(world.root / "count", random.Random(1))
         if resumed:
             other.stopped(at=38)
         disk = Disk()
-        toy.train(other.run, other.target, files=disk, every=3, background=False)
-        _OPERATIONS[resumed] = dict(disk.counts)
+        toy.train(other.run, other.target, files=disk, every=every, background=False)
+        _OPERATIONS[resumed, every] = dict(disk.counts)
         shutil.rmtree(other.root)
-    return _OPERATIONS[resumed]
+    return _OPERATIONS[resumed, every]
 
 
 def faulty_start(world: World, fault: str, disk: type[Disk] = Disk, only: str = "") -> set[int]:

@@ -14,7 +14,7 @@ import toy
 
 from tests.chaos.campaign import campaign, table, trial
 from tests.chaos.faults import KINDS, operations
-from tests.chaos.world import ERRORS, Disk, World
+from tests.chaos.world import Disk, World
 from unbroken import tensorfile
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +57,11 @@ def flipped_in_the_middle(world: World) -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resumed", [False, True], ids=["save", "resume"])
-@pytest.mark.parametrize("fault", ["kill-before", "kill-after", *ERRORS])
+@pytest.mark.parametrize("fault", ["kill-before", "kill-after", "ENOSPC", "EIO"])
 def test_every_operation(fault: str, resumed: bool, tmp_path: Path, expected: dict[str, bytes]) -> None:
     """Each file operation of a whole run and of a resume in turn: recovered from, in the right bytes."""
     chance = random.Random(0)
-    counted = operations(World(tmp_path / "count", chance), resumed)
+    counted = operations(World(tmp_path / "count", chance), resumed, every=20)
     for operation, count in sorted(counted.items()):
         for occurrence in range(1, count + 1):
             world = World(tmp_path / f"{operation}-{occurrence}", chance)

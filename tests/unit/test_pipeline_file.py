@@ -19,6 +19,7 @@ NOT_RESULTS = (
     "latentwire.errors",
     "latentwire.params",
     "latentwire.progress",
+    "latentwire.sections",
     "latentwire.stages",
     "unbroken",
     "unbroken.errors",

@@ -11,7 +11,8 @@ from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, Role, load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params import Method, Params, Runtime
+from latentwire.params import Params
+from latentwire.sections import Method, Runtime
 from latentwire.tasks.stored import MODELS
 from unbroken.randomness import seed_all
 

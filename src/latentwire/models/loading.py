@@ -19,8 +19,8 @@ from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models.sources import Source, materialise
-from latentwire.params import ModelSource
 from latentwire.progress import hush_bars
+from latentwire.sections import ModelSource
 
 Role = Literal["causal", "encoder"]
 

@@ -11,7 +11,7 @@ from latentwire.reporting.templates import FOLDER
 from latentwire.reporting.words import BOLD, CODE, EMPH, SUBSCRIPT
 
 TAGS = {EMPH: "em", BOLD: "strong", CODE: "code", SUBSCRIPT: "sub"}
-NUMBER = re.compile(r"^[\[<+−-]?\s*[\d.,]+")
+NUMBER = re.compile(r"^[\[<]?\s*[+−]?[\d.,]+\b[^A-Za-z]*$")
 
 
 def page(blocks: Sequence[Block], drawings: Mapping[str, str], title: str, draft: bool) -> str:
@@ -70,8 +70,9 @@ def _table(grid: Grid, counted: _Counter) -> str:
     caption = ""
     if grid.caption is not None:
         caption = f"<caption><strong>Table {counted.table()}:</strong> {_tagged(grid.caption)}</caption>\n"
-    head = "".join(f"<th>{_tagged(text)}</th>" for text, _ in grid.header)
-    rows = "\n".join(_row(row) for row in grid.rows)
+    numeric = [_is_numeric(grid, column) for column in range(len(grid.header))]
+    head = "".join(_cell("th", text, right) for (text, _), right in zip(grid.header, numeric, strict=True))
+    rows = "\n".join(_row(row, numeric) for row in grid.rows)
     notes = "".join(f"<p>{_tagged(note)}</p>" for note in grid.notes)
     return (
         f'<div class="table">\n<table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n'
@@ -79,14 +80,20 @@ def _table(grid: Grid, counted: _Counter) -> str:
     )
 
 
-def _row(row: Sequence[tuple[str, int]]) -> str:
+def _is_numeric(grid: Grid, column: int) -> bool:
+    """Do numbers, intervals and dashes alone stand in this column?"""
+    found = [_bare(row[column][0]) for row in grid.rows if len(row) > 1]
+    return any(map(NUMBER.match, found)) and all(NUMBER.match(text) or text in ("–", "") for text in found)
+
+
+def _row(row: Sequence[tuple[str, int]], numeric: Sequence[bool]) -> str:
     if len(row) == 1:
         return f'<tr class="group"><td colspan="{row[0][1]}">{_tagged(row[0][0])}</td></tr>'
-    found = []
-    for text, _ in row:
-        number = ' class="n"' if NUMBER.match(_bare(text)) else ""
-        found.append(f"<td{number}>{_tagged(text)}</td>")
-    return f"<tr>{''.join(found)}</tr>"
+    return "<tr>" + "".join(_cell("td", text, right) for (text, _), right in zip(row, numeric, strict=True)) + "</tr>"
+
+
+def _cell(tag: str, text: str, right: bool) -> str:
+    return f"<{tag}{' class=n' if right else ''}>{_tagged(text)}</{tag}>"
 
 
 def _inline(svg: str, name: str) -> str:

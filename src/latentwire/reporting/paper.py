@@ -30,7 +30,8 @@ def paper(facts: Facts, title: str, revision: Revision | None = None, origin: Ma
         title=title,
         tasks=[_task(facts, task) for task in facts.tasks],
         trained=[_trained(facts, method) for method in facts.trained()],
-        baselines=[facts.name(key) for key in facts.baselines()],
+        # Set apart, because a name may hold a comma.
+        baselines=[Tex(rf"\emph{{{escape(facts.name(key))}}}") for key in facts.baselines()],
         models=[_model(facts, key) for key in facts.stats["models"]],
         receivers=[facts.name(receiver) for receiver in facts.receivers],
         claims=[_claims(facts, method) for method in facts.trained()],

@@ -82,4 +82,5 @@ def cells(row: str) -> Iterator[tuple[str, int]]:
         if spanned:
             yield words(braced(braced(cell[spanned.end() :])[1])[0]), int(spanned.group(1))
         else:
-            yield words(cell), 1
+            # siunitx prints the sign of a number as a minus, not as a hyphen.
+            yield re.sub(r"^-(?=\d)", "−", words(cell)), 1

@@ -28,6 +28,8 @@ SEES: Mapping[str, Mapping[str, bool]] = {
     "truncated": {"text": True, "labels": True, "features": False},
 }
 """What each baseline is given about an example and about the label names."""
+CALIBRATED = ("calibrated", "truncated")
+"""Text baselines whose scores have the label prior subtracted: without that, a small model mostly says one label."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +76,7 @@ class _TextBaselines:
         from latentwire.evaluation.predictions import Scored
         from latentwire.evaluation.scoring import label_prior
 
-        calibrated = method == "calibrated"
+        calibrated = method in CALIBRATED
         scores = self._scores(max_tokens)
         scored = [
             Scored(method, r.name, scores[r.name] - label_prior(r) if calibrated else scores[r.name])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentwire import params
+from latentwire import params, sections
 from latentwire.stages import entry
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def meta(item: TrainItem, trained: TrainedWire, wires: Tensor, data_digest: str)
 
 
 def write_samples(
-    path: Path, asked: params.Samples, trained: TrainedWire, wires: Tensor, example_ids: Sequence[str]
+    path: Path, asked: sections.Samples, trained: TrainedWire, wires: Tensor, example_ids: Sequence[str]
 ) -> None:
     """What each receiver says freely after the first few wires."""
     from latentwire.evaluation.scoring import say

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentwire import params
 from latentwire.stages import entry
+
+if TYPE_CHECKING:
+    from latentwire.reporting.facts import Revision
+
+CODE = ("src", "params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
+"""What defines a result: a report made while these differ from their commit is a draft."""
+UNKNOWN = "git does not say which revision of the code this is"
+DIRTY = f"files under {', '.join(CODE)} differ from their last commit"
+AGAIN = "Next: commit them, then `dvc repro --force --single-item report`."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     values = params.load()
     if not options.pdf_only:
-        written = build(Path(), values.report.title, values.report.names)
+        code = revision(Path())
+        written = build(Path(), values.report.title, values.report.names, code)
         print(f"{len(written)} files in reports/")
+        if code is None or code.dirty:
+            print(f"note: the report is marked DRAFT, because {DIRTY if code else UNKNOWN}. {AGAIN}")
     paper = compile_paper(Path("reports/paper.tex"))
     if paper is None:
         print(
@@ -38,9 +52,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish_statistics(values, Path(), artifacts(Path("reports")))
 
 
+def revision(root: Path) -> Revision | None:
+    """The newest commit of what defines the results, and whether files differ from it; None without git.
+
+    A commit of anything else, such as `dvc.lock`, is no other code, so that publishing results does not change them.
+    """
+    from latentwire.reporting.facts import Revision
+
+    commit = _git(root, "log", "-1", "--format=%H", "--", *CODE)
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
+    return Revision(commit, bool(changes)) if commit and changes is not None else None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def artifacts(reports: Path) -> dict[str, list[Path]]:
     """Folder in MLflow → files of the report that are attached there."""
-    papers = [reports / name for name in ("paper.tex", "paper.pdf", "provenance.json")]
+    papers = [reports / name for name in ("paper.tex", "paper.pdf", "report.html", "report.md", "provenance.json")]
     return {
         "figures": sorted((reports / "figures").iterdir()),
         "tables": sorted((reports / "tables").iterdir()),

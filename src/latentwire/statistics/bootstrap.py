@@ -76,8 +76,8 @@ def over_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: Plan) -> Matr
 
 
 def percentiles(draws: Matrix, confidence: float) -> tuple[float, float]:
-    """The middle `confidence` of the draws."""
-    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    """The middle `confidence` of the draws; both ends are draws, so that ranks stay ranks."""
+    low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2], method="inverted_cdf")
     return float(low), float(high)
 
 

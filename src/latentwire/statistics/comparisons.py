@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from latentwire.params import Aggregate
+from latentwire.sections import Aggregate
 from latentwire.statistics.claims import NO_VARIANCE, cohen_h, d_z, minimum_detectable, odds_ratio, retention
 from latentwire.statistics.exact import discordant, mcnemar, proportion_interval
 from latentwire.statistics.ratios import fieller

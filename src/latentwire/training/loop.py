@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.params import Train
+from latentwire.sections import Train
 from latentwire.training.objective import Batch, objective
 from latentwire.training.schedule import warmup_cosine
 from unbroken.elastic import fold

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.params import Losses
+from latentwire.sections import Losses
 
 
 @dataclass(frozen=True)

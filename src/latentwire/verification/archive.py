@@ -77,6 +77,7 @@ def archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _copy(root, partial)
+    _write_paper(partial, compiled=not draft)
     code = _write_code(root, partial, facts.commit)
     _write_facts(partial, facts)
     parts = parts_of(partial)
@@ -115,6 +116,16 @@ def _copy(root: Path, folder: Path) -> None:
     for examples in sorted(root.glob("results/prepare/*/examples.parquet")):
         labels = pd.read_parquet(examples, columns=["example_id", "split", "label"])
         labels.to_csv(folder / examples.relative_to(root).with_name("labels.csv"), index=False, lineterminator="\n")
+
+
+def _write_paper(folder: Path, compiled: bool) -> None:
+    """`paper.pdf` of the archived source, where there is TeX: the one that was lying there may be of another."""
+    from latentwire.reporting.latex import compile_paper
+
+    source = folder / "reports/paper.tex"
+    source.with_suffix(".pdf").unlink(missing_ok=True)
+    if compiled:
+        compile_paper(source)
 
 
 def _write_code(root: Path, folder: Path, commit: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from latentwire.errors import EvidenceError
 from latentwire.verification import digests, lockfile, revision
 from latentwire.verification.differences import shown
 from latentwire.verification.lockfile import Lock, parameter
+from latentwire.verification.published import PROVENANCE
 from unbroken import events
 
 NO_IMAGE = "not run from an image"
@@ -64,13 +66,36 @@ def of_data(root: Path, task: str, digest: str) -> Link:
 
 
 def of_code(root: Path) -> Link:
-    """The revision that is checked out."""
+    """The revision that the report was made with, and the one that is checked out."""
+    here = _checked_out(root)
+    made = record(root).get("revision")
+    if made is None:
+        return Link("code revision", f"{here} is checked out; the report names none")
+    state = ", with changes" if made["dirty"] else ""
+    return Link("code revision", f"{made['commit']}{state}, says {PROVENANCE}; {here} is checked out")
+
+
+def record(root: Path) -> dict[str, Any]:
+    """The record of the report; empty where there is none.
+
+    Raises:
+        EvidenceError: It is not JSON.
+    """
+    path = root / PROVENANCE
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except ValueError as error:
+        raise EvidenceError(
+            f"{PROVENANCE} is not JSON ({error}), expected the record of the report. Next: `dvc checkout {PROVENANCE}`."
+        ) from error
+
+
+def _checked_out(root: Path) -> str:
     commit = revision.commit(root)
     if commit is None:
-        return Link("code revision", "no git revision here")
+        return "no git revision"
     changed = revision.changed(root)
-    dirty = f", with {len(changed)} changed files: {', '.join(changed[:3])}" if changed else ""
-    return Link("code revision", f"{commit}{dirty}")
+    return commit + (f" with {len(changed)} changed files ({', '.join(changed[:3])})" if changed else "")
 
 
 def of_image(folder: Path | None) -> Link:

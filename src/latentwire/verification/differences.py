@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-TEXT = (".tex", ".csv", ".md", ".html", ".jsonl", ".txt", ".bib")
+TEXT = (".tex", ".csv", ".md", ".html", ".svg", ".jsonl", ".txt", ".bib")
 KEYS = ["method", "model", "task", "seed", "example_id"]
 CLOSE = 1e-8
 """Relative difference of two sums that another build of the same libraries may give."""

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from latentwire import assets
 from latentwire.errors import LatentWireError
-from latentwire.params import PackagedFiles, PackagedModel, Params, load
+from latentwire.params import Params, load
+from latentwire.sections import PackagedFiles, PackagedModel
 from latentwire.tracking.store import locate
 from latentwire.verification import machine
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.verification.published import Published
+from latentwire.verification.tolerance import Unknown
 
 METRIC = "features"
 FILE = "features.safetensors"
@@ -16,7 +17,7 @@ def of_features(folder: str, published: Published, root: Path, tolerances: Mappi
     """Why the features of a folder do not confirm the published ones; None where they do."""
     before = published.content(f"{folder}/{FILE}")
     if before is None:
-        return f"how far off they are cannot be said without the published {folder}/{FILE}. Next: `dvc fetch`"
+        return Unknown.without(f"{folder}/{FILE}")
     if METRIC not in tolerances:
         return "features have no tolerance in params.yaml"
     from safetensors.torch import load

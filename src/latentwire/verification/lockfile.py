@@ -40,8 +40,9 @@ def parse(text: bytes, where: str) -> Lock:
         values = yaml.safe_load(text)
         return {name: _stage(name, fields) for name, fields in values["stages"].items()}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
         raise UnverifiableError(
-            f"{where} cannot be read ({type(error).__name__}: {error}); expected a dvc.lock with its stages. "
+            f"{where} cannot be read ({type(error).__name__}: {said}); expected a dvc.lock with its stages. "
             "Next: take the one that was published, or `dvc repro`."
         ) from error
 

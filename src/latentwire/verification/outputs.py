@@ -13,7 +13,7 @@ from latentwire.verification.differences import first_difference
 from latentwire.verification.published import PROVENANCE, Published
 from latentwire.verification.rows import Row, Status
 from latentwire.verification.stages import Here
-from latentwire.verification.tolerance import exceeding, of_statistics, other_verdict
+from latentwire.verification.tolerance import Unknown, exceeding, of_statistics, other_verdict
 
 KINDS = {"tables": "table", "figures": "figure"}
 DRAWN = (".pdf", ".png", ".svg")
@@ -22,9 +22,12 @@ PREDICTED = "by the predictions"
 
 def output_rows(published: Published, here: Here) -> list[Row]:
     """One row per published file of the report, and one for each table or figure that was not published."""
+    if published.record is None:
+        why = f"{published.label} has no {PROVENANCE}, which has the digests of tables and figures. Next: `dvc pull`"
+        return [Row("paper", PROVENANCE, Status.NOT_VERIFIABLE, why)]
     outputs = published.provenance["outputs"]
     rows = [_row(name, facts, published, here) for name, facts in outputs.items()]
-    rows += [_record_row(published, here)]
+    rows.append(_record_row(published.record, published, here))
     here_now = {
         path.relative_to(here.root).as_posix() for kind in KINDS for path in _files(here.root / "reports" / kind)
     }
@@ -76,25 +79,15 @@ def _other(name: str, ids: list[str], published: Published, here: Here) -> Row:
     what = published_difference(name, published, here.root / name)
     before, fresh = published.stats, here.rebuilt.stats
     if before is None or fresh is None:
-        why = f"{what}; how far off it is cannot be said without the published statistics. Next: `dvc fetch`"
-        return Row(kind_of(name), name, Status.DIFFERS, why)
+        return Row(kind_of(name), name, Status.NOT_VERIFIABLE, f"{what}; {Unknown.without('statistics')}")
     chosen = ids or None  # a file without ids, such as the text, holds of all
     off = exceeding(of_statistics(before, chosen), of_statistics(fresh, chosen), here.tolerances)
     off = off or other_verdict(before, fresh, chosen)
     return Row(kind_of(name), name, Status.DIFFERS if off else Status.WITHIN, f"{what}; {off}" if off else what)
 
 
-def _record_row(published: Published, here: Here) -> Row:
-    path = here.root / PROVENANCE
-    if not path.is_file():
-        return Row("paper", PROVENANCE, Status.NOT_VERIFIABLE, f"{PROVENANCE} is missing. Next: `dvc pull`")
-    facts = {"sha256": _published_sha256(published), "ids": []}
-    return _row(PROVENANCE, facts, published, here)
-
-
-def _published_sha256(published: Published) -> str:
-    data = published.stored(PROVENANCE) or published.content(PROVENANCE) or b""
-    return hashlib.sha256(data).hexdigest()
+def _record_row(record: bytes, published: Published, here: Here) -> Row:
+    return _row(PROVENANCE, {"sha256": hashlib.sha256(record).hexdigest(), "ids": []}, published, here)
 
 
 def drawn_as_locked(root: Path) -> bool:

@@ -30,19 +30,14 @@ class Published:
     """Revision of the code, where it is known."""
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """The record of the report.
+    def record(self) -> bytes | None:
+        """`reports/provenance.json` as it was published; None where it is neither there nor in DVC's cache."""
+        return self.stored(PROVENANCE) or self.content(PROVENANCE)
 
-        Raises:
-            UnverifiableError: It was neither published nor is it in DVC's cache.
-        """
-        data = self.stored(PROVENANCE) or self.content(PROVENANCE)
-        if data is None:
-            raise UnverifiableError(
-                f"{self.label} has no {PROVENANCE}, expected the digests of tables and figures there. "
-                f"Next: `dvc pull {PROVENANCE}`, or publish it: `git add -f {PROVENANCE}` and commit."
-            )
-        return dict(json.loads(data))
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """The parsed record: digests of predictions, tables and figures; empty where it is not at hand."""
+        return dict(json.loads(self.record)) if self.record else {"outputs": {}, "sources": {}}
 
     @cached_property
     def stats(self) -> dict[str, Any] | None:
@@ -97,8 +92,8 @@ def find(root: Path, where: str | None) -> Published:
     data = revision.file_at(root, commit, LOCK)
     if data is None:
         raise UnverifiableError(
-            f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it with {PROVENANCE} "
-            "after `dvc repro`, or name a folder or revision that has them: `latentwire verify --published …`."
+            f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it after `dvc repro`, "
+            "or name a folder or revision that has them: `latentwire verify --published …`."
         )
     lock = lockfile.parse(data, f"{LOCK} of {label}")
     return Published(label, lock, lambda path: revision.file_at(root, commit, path), cache(root), commit)

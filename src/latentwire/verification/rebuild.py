@@ -16,6 +16,8 @@ from latentwire.verification.published import STATS
 from unbroken.errors import UnbrokenError
 
 AGGREGATE = Path("results/aggregate")
+DAMAGE = (EvidenceError, UnbrokenError, OSError, ValueError, KeyError)
+"""What reading a file may raise that was cut off or edited by hand."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,28 @@ def rebuild(root: Path, values: Params, scratch: Path) -> Rebuilt:
     try:
         fresh = statistics(root, values)
         lines = _curves(root, values)
-    except (EvidenceError, UnbrokenError) as error:
-        return Rebuilt(None, str(error), None, None)
-    stored = read_stats(root)
-    difference = "results/aggregate/stats.json is missing" if stored is None else disagreement(stored, fresh)
+    except DAMAGE as error:
+        return Rebuilt(None, sentence(error), None, None)
+    stored, difference = _compared(root, fresh)
     # Sums may differ in their last digits between builds of numpy; the report is then drawn from the stored ones.
     _write(root, scratch, stored if stored is not None and difference is None else fresh, lines)
-    report(scratch, values)
+    report(scratch, values, root / "reports")
     return Rebuilt(fresh, None, difference, scratch)
+
+
+def sentence(error: Exception) -> str:
+    """An error as a sentence; those of libraries say little without their kind."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, EvidenceError | UnbrokenError) else f"{type(error).__name__}: {said}"
+
+
+def _compared(root: Path, fresh: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+    """The stored statistics, and the first in which they are not those that the predictions give."""
+    try:
+        stored = read_stats(root)
+    except EvidenceError as error:
+        return None, str(error)
+    return stored, f"{STATS} is missing" if stored is None else disagreement(stored, fresh)
 
 
 def disagreement(stored: Any, fresh: Any) -> str | None:
@@ -80,12 +96,17 @@ def read_stats(root: Path) -> dict[str, Any] | None:
         raise EvidenceError(f"{STATS} is not JSON ({error}), expected statistics. Next: `dvc checkout`.") from error
 
 
-def report(folder: Path, values: Params) -> None:
-    """Build `reports/` of a folder from its `results/aggregate/`."""
+def report(folder: Path, values: Params, former: Path) -> None:
+    """Build `reports/` of a folder from its `results/aggregate/`, for the revision that a `former` report names."""
     from latentwire.reporting.build import build
+    from latentwire.reporting.provenance import recorded_revision
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-    build(folder, values.report.title, values.report.names)
+    try:
+        revision = recorded_revision(former)
+    except (ValueError, KeyError, AttributeError):  # edited by hand; its own row says so
+        revision = None
+    build(folder, values.report.title, values.report.names, revision)
 
 
 def _curves(root: Path, values: Params) -> Any:

@@ -15,7 +15,7 @@ from latentwire.verification.lockfile import Lock, Stage, outs, parameter
 from latentwire.verification.published import Published
 from latentwire.verification.rebuild import Rebuilt
 from latentwire.verification.rows import Row, Status
-from latentwire.verification.tolerance import Numbers, exceeding, of_statistics, other_verdict
+from latentwire.verification.tolerance import Numbers, Unknown, exceeding, of_statistics, other_verdict
 
 LISTED = 3
 """Most names in a sentence."""
@@ -66,7 +66,8 @@ def _changed(
     off = _exceeds(stage, published, here)
     if off is None:
         return Row("stage", stage.name, Status.WITHIN, what)
-    return Row("stage", stage.name, Status.DIFFERS, f"{what}; {off}")
+    status = Status.NOT_VERIFIABLE if isinstance(off, Unknown) else Status.DIFFERS
+    return Row("stage", stage.name, status, f"{what}; {off}")
 
 
 def difference_of(out: str, published: Published, root: Path) -> str:
@@ -118,7 +119,7 @@ def _of_metrics(names: Iterable[str], published: Published, here: Here) -> str |
     name = next(name for name in names if name.endswith(".json"))
     before = published.content(name)
     if before is None:
-        return f"how far off it is cannot be said without the published {name}. Next: `dvc fetch`"
+        return Unknown.without(name)
     after: Numbers = json.loads((here.root / name).read_text(encoding="utf-8"))
     return exceeding(json.loads(before), after, here.tolerances)
 
@@ -130,7 +131,7 @@ def _of_statistics(folders: tuple[str, ...] | None, published: Published, here: 
     if folders is None and here.rebuilt.difference:
         return here.rebuilt.difference
     if before is None:
-        return "how far off it is cannot be said without the published statistics. Next: `dvc fetch`"
+        return Unknown.without("statistics")
     ids = None if folders is None else _fed_by(fresh, folders)
     off = exceeding(of_statistics(before, ids), of_statistics(fresh, ids), here.tolerances)
     return off or (other_verdict(before, fresh) if folders is None else None)

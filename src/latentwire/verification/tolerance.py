@@ -11,6 +11,17 @@ Numbers = Mapping[str, float]
 ENDS = ("value", "low", "high")
 
 
+class Unknown(str):
+    """Why it cannot be said how far off something is: what was published is known by its digest only."""
+
+    __slots__ = ()
+
+    @classmethod
+    def without(cls, what: str) -> Unknown:
+        """The sentence that names what would be needed."""
+        return cls(f"how far off it is cannot be said without the published {what}. Next: `dvc fetch`")
+
+
 def allowed(metric: str, tolerances: Mapping[str, float]) -> float | None:
     """The tolerance of a metric or of the id of a number; None where none is declared.
 

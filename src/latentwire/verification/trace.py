@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> 
 def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
     try:
         change = first_change(entry, entries(rebuild.statistics(root, values)).get(name))
-    except EvidenceError as error:
-        change = f"the predictions give no number: {error}"
+    except rebuild.DAMAGE as error:
+        change = f"the predictions give no number: {rebuild.sentence(error)}"
     if change is None and not broken:
         print("recomputed from the predictions: equal")
         return 0
@@ -110,8 +109,7 @@ def _number(entry: Mapping[str, Any]) -> str:
 
 
 def _ids_in(root: Path, stats: Mapping[str, Any], name: str) -> list[str]:
-    path = root / PROVENANCE
-    outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"] if path.is_file() else {}
+    outputs = chain.record(root).get("outputs", {})
     for file, facts in outputs.items():
         if name in (file, Path(file).name, Path(file).stem):
             return list(facts["ids"]) or [f"{file} has no number with an id; it is drawn from the journals"]

@@ -17,11 +17,7 @@ from latentwire.verification.stages import Here, stage_rows
 
 
 def verify(root: Path, published: Published) -> list[Row]:
-    """Compare every stage, table and figure of a repository with the published ones.
-
-    Raises:
-        UnverifiableError: What was published has no record of its report.
-    """
+    """Compare every stage, table and figure of a repository with the published ones."""
     values = load(root / "params.yaml")
     own = root / LOCK
     lock = lockfile.parse(own.read_bytes(), LOCK) if own.is_file() else {}

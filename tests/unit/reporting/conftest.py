@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from latentwire.reporting.facts import Facts, read
+from latentwire.reporting.figures import all_figures
+from latentwire.reporting.style import Drawn
 from latentwire.tracking import publish
-from tests.unit.statistics.made_up import aggregate, build
+from tests.unit.statistics.made_up import NAMES, aggregate, build
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +21,22 @@ def aggregated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(root)
     aggregate(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def drawn(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Drawn]:
+    """The figures of that repository, drawn once."""
+    return all_figures(read(aggregated / "results/aggregate", NAMES), tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture
+def drawn_before(drawn: list[Drawn], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`build` copies the figures instead of drawing them again, for tests that look at something else."""
+
+    def copied(_: Facts, folder: Path) -> list[Drawn]:
+        return [Drawn(one.name, tuple(Path(shutil.copy(path, folder)) for path in one.paths), one.ids) for one in drawn]
+
+    monkeypatch.setattr("latentwire.reporting.build.all_figures", copied)
 
 
 @pytest.fixture(autouse=True)

@@ -36,11 +36,12 @@ def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tm
     assert made[1] is not None
     assert made[0].read_bytes() == made[1].read_bytes()
     assert sorted(path.name for path in made[0].parent.iterdir()) == [
-        *("figures", "paper.pdf", "paper.tex", "provenance.json", "tables")
+        *("figures", "paper.pdf", "paper.tex", "provenance.json", "report.html", "report.md", "tables")
     ]
 
 
 @needs_tex
+@pytest.mark.usefixtures("drawn_before")
 @pytest.mark.skipif(shutil.which("pdffonts") is None, reason="pdffonts is not installed: fonts are not looked at")
 def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Path) -> None:
     root = _root(aggregated, tmp_path)

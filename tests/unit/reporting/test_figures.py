@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from latentwire.reporting.facts import Facts, read
 from latentwire.reporting.figures import _bars, all_figures
+from latentwire.reporting.figures_quality import critical_difference, front, variance_shares
+from latentwire.reporting.paper import paper
 from latentwire.reporting.style import MARKERS, PALETTE, looks
 from tests.unit.statistics import made_up
 
@@ -42,4 +44,31 @@ def test_figures_name_the_numbers_in_them(facts: Facts, tmp_path: Path) -> None:
     assert set(drawn["accuracy"].ids) == set(facts.stats["cells"])
     without_controls = {k for k in facts.stats["families"]["versus_reference"]["members"] if "shuffled" not in k}
     assert without_controls < set(drawn["differences"].ids)
+    assert set(drawn["pareto"].ids) == {key for key in facts.stats["cells"] if "shuffled" not in key}
+    assert set(drawn["calibration"].ids) < set(facts.stats["calibration"])
+    assert len(drawn["variance_shares"].ids) == 4
+    assert "ranks" not in drawn
     assert all(path.stat().st_size > 5000 for figure in drawn.values() for path in figure.paths)
+
+
+def test_the_front_holds_what_nothing_cheaper_beats() -> None:
+    costs = [(0, 0.5), (10, 0.4), (10, 0.7), (40, 0.7), (90, 0.9)]
+    cells = [{"bytes_per_example": cost, "value": value} for cost, value in costs]
+    assert front(cells) == [(0, 0.5), (10, 0.7), (90, 0.9)]
+
+
+def test_ranks_are_drawn_from_six_tasks_on(facts: Facts, tmp_path: Path) -> None:
+    record = {"reason": None, "methods": {"wire": 1.2, "text": 2.0, "probe": 2.8}, "critical_difference": 1.1}
+    changed = Facts({**facts.stats, "ranks": {"smollm2": record}}, facts.curves, facts.names)
+    drawn = critical_difference(changed, tmp_path)
+    assert drawn is not None
+    assert [path.name for path in drawn.paths] == ["ranks.pdf", "ranks.png", "ranks.svg"]
+    assert r"\includegraphics{figures/ranks.pdf}" in paper(changed, "Title")
+    assert r"\includegraphics{figures/ranks.pdf}" not in paper(facts, "Title")
+
+
+def test_one_seed_has_no_variance_shares_to_draw(facts: Facts, tmp_path: Path) -> None:
+    stats = {**facts.stats, "comparisons": {k: {**c, "shares": None} for k, c in facts.stats["comparisons"].items()}}
+    changed = Facts(stats, facts.curves, facts.names)
+    assert variance_shares(changed, tmp_path) is None
+    assert "fig:shares" not in paper(changed, "Title")

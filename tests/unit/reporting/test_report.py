@@ -17,10 +17,13 @@ from latentwire.reporting.facts import Facts, read
 from latentwire.reporting.numbers import interval, points
 from latentwire.reporting.paper import paper
 from latentwire.reporting.provenance import sha256
+from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
 from tests.unit.statistics import made_up
 
 TITLE = "A wire & 100% of its readers"
+FAMILIES = ("versus_chance", "versus_baselines")
+APPENDIX = ("costs", "statistics", "calibration", "checklist")
 ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
 
 
@@ -37,6 +40,11 @@ def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "reports"
 
 
+def _main(facts: Facts) -> list[Table]:
+    """The tables of accuracies and of differences."""
+    return [table for table in all_tables(facts) if table.name.removesuffix(".tex") not in APPENDIX]
+
+
 def _changed(facts: Facts, change: Callable[[dict[str, Any]], None]) -> Facts:
     stats = json.loads(json.dumps(facts.stats))
     change(stats)
@@ -45,14 +53,15 @@ def _changed(facts: Facts, change: Callable[[dict[str, Any]], None]) -> Facts:
 
 def test_every_file_is_there(reports: Path) -> None:
     found = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
-    figures = {f"figures/{n}.{k}" for n in ("accuracy", "differences", "learning_curves") for k in ("pdf", "png")}
-    tables = {f"tables/{n}.tex" for n in ("rotten_tomatoes", "r8", "versus_chance", "versus_baselines")}
-    assert found == figures | tables | {"paper.tex", "provenance.json"}
+    drawn = ("accuracy", "differences", "learning_curves", "pareto", "calibration", "variance_shares")
+    figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")}
+    tables = {f"tables/{table}.tex" for table in ("rotten_tomatoes", "r8", *FAMILIES, *APPENDIX)}
+    assert found == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
 
 
 def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
-    rows = [row for table in all_tables(facts) for row in ROW.finditer(table.text)]
+    rows = [row for table in _main(facts) for row in ROW.finditer(table.text)]
     assert len(rows) == 28 + 22 + 20
     for row in rows:
         for key in row["ids"].split(", "):
@@ -89,7 +98,34 @@ def test_tables_are_plain_ascii_without_rules_between_columns(facts: Facts) -> N
     for table in all_tables(facts):
         assert table.text.isascii()
         assert "|" not in table.text
-        assert "--}" in table.text
+    assert all("--}" in table.text for table in _main(facts))
+
+
+def test_the_appendix_prints_what_stands_beside_the_differences(facts: Facts) -> None:
+    costs, beside, calibrated, _ = all_tables(facts)[-4:]
+    key = "r8/gemma3/wire-vs-text/accuracy"
+    row = next(row for row in ROW.finditer(beside.text) if row["ids"] == key)["cells"].split(" & ")
+    record = facts.comparison(key)
+    assert row[1] == interval(record["checkpoint"]["low"], record["checkpoint"]["high"], sign=True)
+    assert row[3] == interval(record["bootstrap"]["low"], record["bootstrap"]["high"], sign=True)
+    kept, likely = record["retention"], record["posterior"]
+    assert row[4] == f"{points(kept['ratio'])} {interval(kept['low'], kept['high'])}"
+    assert row[5] == " / ".join(points(likely[name]) for name in ("worse", "equivalent", "better"))
+    assert row[6] == record["equivalence"]["outcome"]
+    error = facts.stats["calibration"]["r8/gemma3/wire/ece"]
+    assert f"Wire & {points(error['value'])} & {interval(error['low'], error['high'])} & " in calibrated.text
+    assert "Wire & yes & F & 8 & 3,072.0 & 3,072.0" in costs.text
+
+
+def test_the_checklist_is_answered_from_the_data(facts: Facts) -> None:
+    def fewer(stats: dict[str, Any]) -> None:
+        stats["methods"]["wire"]["seeds"] = [0, 1, 2, 3]
+        stats["tasks"]["r8"]["absent"] = ["ship"]
+
+    assert "Wire: 3 of 3 seeds (0, 1, 2) in every cell" in all_tables(facts)[-1].text
+    changed = all_tables(_changed(facts, fewer))[-1].text
+    assert "Wire: 3 of 4 seeds (0, 1, 2, 3)" in changed
+    assert "Reuters R8: ship." in changed
 
 
 def test_the_best_is_bold_and_the_family_is_named(facts: Facts) -> None:
@@ -167,7 +203,7 @@ def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) 
     for path, digest in found["inputs"].items():
         assert digest == sha256(reports.parent / path)
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
-    known = set(stats["cells"]) | set(stats["comparisons"])
+    known = set(stats["cells"]) | set(stats["comparisons"]) | set(stats["calibration"])
     assert {key for output in found["outputs"].values() for key in output["ids"]} <= known
     assert str(reports) not in text
     assert found["sources"] == stats["sources"]

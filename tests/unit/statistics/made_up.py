@@ -45,7 +45,7 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dic
     """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
-    values["aggregate"]["resamples"] = 500
+    values["aggregate"] |= {"resamples": 500, "reference": "text"}
     values["report"]["names"] = NAMES
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

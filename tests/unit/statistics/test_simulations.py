@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from latentwire.statistics.multiplicity import holm
-from latentwire.statistics.scores import Matrix
+from latentwire.statistics.ratios import fieller
+from latentwire.statistics.scores import Matrix, Scores
 from latentwire.statistics.twoway import estimate
 
 DIFFICULTY, INTERACTION, NOISE = 1.0, 0.5, 1.0
@@ -98,3 +99,23 @@ def test_non_inferiority_at_its_boundary() -> None:
         above = estimate(right_a - retained * right_b).p_above()
         claimed += above is not None and above < 0.05
     assert claimed / runs <= 0.07
+
+
+@pytest.mark.parametrize(("seeds", "points"), [(3, 0.0), (5, 0.04)])
+def test_the_interval_of_the_ratio_covers(seeds: int, points: float) -> None:
+    """Fieller's, by inverting the two-way test, for the ratio of two accuracies on the same examples."""
+    rates, runs, examples = (0.68, 0.72), 500, 400
+    rng, seed_sd = np.random.default_rng(8), _seed_sd(points, rates[0])
+    names = tuple(map(str, range(examples)))
+    covered = 0
+    for _ in range(runs):
+        difficulty = DIFFICULTY * rng.normal(size=examples)
+        own_a, own_b = INTERACTION * rng.normal(size=(2, examples))
+        ease = stats.norm.ppf(rates[0]) * _spread(seed_sd) + seed_sd * rng.normal(size=(seeds, 1))
+        right_a = ease + NOISE * rng.normal(size=(seeds, examples)) > difficulty + own_a
+        right_b = stats.norm.ppf(rates[1]) * _spread(0.0) + NOISE * rng.normal(size=(1, examples)) > difficulty + own_b
+        a = Scores("a", right_a.astype(float), names, tuple(range(seeds)))
+        interval = fieller(a, Scores("b", right_b.astype(float), names, None), 0.95)
+        assert interval is not None
+        covered += interval[0] <= rates[0] / rates[1] <= interval[1]
+    assert 0.93 <= covered / runs <= 0.97

@@ -12,6 +12,8 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from latentwire.stages import aggregate, exit_code
+from latentwire.tracking import publish
+from tests.unit.statistics import made_up
 from tests.unit.statistics.made_up import EASE, build, digest
 
 
@@ -138,3 +140,13 @@ def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monke
         assert stats["sources"][path]["checkpoint"] == digest(Path(path).parent.name)
     assert cell["value"] == pytest.approx(sum(shares) / 3, abs=1e-9)
     assert list(cell["per_seed"].values()) == pytest.approx(shares, abs=1e-9)
+
+
+def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
+    stats = made_up.aggregate(repository)
+    for section in publish.NUMBERS:
+        assert all("|v:1" in entry["signature"] for entry in stats[section].values())
+    assert {key.removesuffix("ece") for key in stats["calibration"]} == {
+        k.removesuffix("accuracy") for k in stats["cells"]
+    }
+    assert all(entry["sources"] for entry in stats["calibration"].values())

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from latentwire import params
+from latentwire import params, sections
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
-from latentwire.params import Prepare, Task
+from latentwire.sections import Prepare, Task
 from latentwire.tasks.examples import digest, read
 from latentwire.tasks.loading import prepare_task, write_task
 from tests.tiny import CUES, tiny_task, tiny_wheel
@@ -79,7 +79,7 @@ def test_a_separate_test_file_is_hashed_after_the_train_file(entry: dict[str, An
     both = (tmp_path / "data/tiny.csv").read_bytes() + (tmp_path / "data/test.csv").read_bytes()
     task = changed(entry, test="test.csv", sha256=hashlib.sha256(both).hexdigest())
     prepared = prepare_task(
-        "tiny", task, PREPARE.model_copy(update={"limits": params.Limits(train=999, validation=999, test=999)})
+        "tiny", task, PREPARE.model_copy(update={"limits": sections.Limits(train=999, validation=999, test=999)})
     )
     assert sum(prepared.counts["test"].values()) == 50
     assert sum(prepared.counts["train"].values()) + sum(prepared.counts["validation"].values()) == 147

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params import Losses
+from latentwire.sections import Losses
 from latentwire.training.objective import Batch, collapse, objective
 from latentwire.training.schedule import warmup_cosine
 

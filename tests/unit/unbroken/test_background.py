@@ -282,3 +282,25 @@ def test_a_senseless_interval_is_refused(every: Any) -> None:
 def test_a_senseless_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="preemptions_per_hour must be above 0"):
         Auto(rate)
+
+
+def test_a_damaged_stop_save_costs_the_steps_since_the_one_before(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    """It is not read back, as the grace period is short; so nothing is removed for it, and the next start finds out."""
+
+    class Lying(toy.Unsynced):
+        def write(self, descriptor: int, path: Path, data: bytes | bytearray | memoryview) -> int:
+            if "step-00000030" in str(path) and path.name == "tensors.safetensors" and len(data) > 100:
+                data = b"\0" * len(data)
+            return super().write(descriptor, path, data)
+
+    options: dict[str, Any] = {"files": Lying(), "background": False, "keep": 1}
+    with pytest.raises(Preempted):
+        toy.train(tmp_path / "run", tmp_path / "export", hook=toy.stop_at(30), **options)
+    steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert steps == ["step-00000028", "step-00000030"]
+    reports = toy.train(tmp_path / "run", tmp_path / "export")
+    assert "bad-step-00000030" in reports[0]
+    assert "Going on from step 28" in reports[1]
+    assert toy.contents(tmp_path / "export") == uninterrupted

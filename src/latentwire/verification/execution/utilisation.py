@@ -82,7 +82,7 @@ def draw(measured: Sequence[Measured], sessions: Sequence[Session], path: Path) 
     for axis, kind in zip(axes, kinds, strict=True):
         _panel(axis, kind, measured, first)
         _marks(axis, sessions, first)
-    axes[-1].set_xlabel(f"hours since {datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M} UTC")
+    axes[-1].set_xlabel(f"hours since {datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M} UTC", fontsize=8)
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(loc="upper right", fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)

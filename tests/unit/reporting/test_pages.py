@@ -1,0 +1,240 @@
+"""The page and the Markdown say what the paper says, and every number in them is one of `stats.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentwire.reporting.build import build
+from latentwire.reporting.facts import Revision
+from latentwire.reporting.outline import Block, Grid, Heading, Listing, Paragraph, Picture, outline
+from latentwire.reporting.pages import _bare, markdown, page
+from latentwire.reporting.provenance import recorded_revision
+from latentwire.reporting.words import argument, braced, cells, words
+from tests.unit.statistics import made_up
+
+TITLE = "A wire & <all> of its readers"
+CLEAN = Revision("0123456789abcdef" + "0" * 24, dirty=False)
+NUMBER = re.compile(r"(?<![\w.,:^-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])")
+INLINE = ("em", "strong", "sub", "code")
+SAID = {"80", "0.001", "0", "100"}
+"""The power of the detectable difference, the smallest p that is printed, and the ends of a share in percent."""
+
+
+class Page(HTMLParser):
+    """Text, ids and links of a page; drawings and style are left out of the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+        self.text += "" if tag in INLINE else " "
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in ("href", "xlink:href", "src")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"svg", "style", "code"} & set(self.open):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(aggregated, tmp_path_factory.mktemp("pages"), CLEAN)
+
+
+def _build(aggregated: Path, root: Path, revision: Revision | None) -> Path:
+    shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
+    build(root, TITLE, made_up.NAMES, revision)
+    return root / "reports"
+
+
+def _printed(value: Any) -> Iterator[str]:
+    """Every form in which a number of the statistics may be printed, and how many things there are of each kind."""
+    if isinstance(value, dict | list):
+        yield str(len(value))
+        verdicts = Counter(str(inner.get("verdict")) for inner in _adjusted(value))
+        yield from map(str, verdicts.values())
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _printed(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        size = abs(value)
+        yield from (f"{100 * size:.1f}", f"{100 * size:.2f}", f"{100 * size:g}", f"{size:.3f}", f"{size:g}")
+        yield from (f"{size:,.0f}", f"{size:,.1f}", f"{100 - 100 * size:g}", str(value))
+
+
+def _adjusted(value: Any) -> list[dict[str, Any]]:
+    return [value] if isinstance(value, dict) and "verdict" in value else []
+
+
+def _allowed(reports: Path) -> set[str]:
+    stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
+    families = [
+        [stats["comparisons"][key] | stats["comparisons"][key]["adjusted"][name] for key in family["members"]]
+        for name, family in stats["families"].items()
+    ]
+    counts: set[str] = set()
+    for members in families:
+        for chosen in (members, [m for m in members if m["b"] != "majority"], [m for m in members if m["a"] == "wire"]):
+            counts |= {str(len(chosen)), *(str(c) for c in Counter(m["verdict"] for m in chosen).values())}
+    weights = [source for source in stats["sources"].values() if source["checkpoint"]]
+    return {*_printed(stats), *counts, str(len(weights)), *SAID}
+
+
+def _numbers(text: str) -> set[str]:
+    plain = re.sub(r"(?:Tables?|Figure) \d+(?: and \d+)?|ci:\S+", "", text)
+    for name in made_up.NAMES.values():
+        plain = plain.replace(name, "")
+    return set(NUMBER.findall(plain))
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_every_number_that_is_printed_is_one_of_the_statistics(reports: Path, name: str) -> None:
+    text = (reports / name).read_text()
+    if name.endswith("html"):
+        text = Page(text).text
+    text = re.sub(r"`[^`]*`|^#+ \d+ .*$|(?<=\s)\d (?=What was|Against|What it|How the|Prov)", "", text, flags=re.M)
+    found = _numbers(text.replace("\\", ""))
+    assert len(found) > 200
+    assert found - _allowed(reports) == set()
+
+
+def test_a_number_that_is_none_of_them_would_be_found(reports: Path) -> None:
+    assert _numbers("accuracy 74.6 \u202f% or 83.17 %") - _allowed(reports) == {"83.17"}
+
+
+def test_the_page_is_whole_and_fetches_nothing(reports: Path) -> None:
+    text = (reports / "report.html").read_text()
+    found = Page(text)
+    assert found.open == []
+    assert [name for name, count in Counter(found.ids).items() if count > 1] == []
+    assert all(link.startswith("#") and link[1:] in found.ids for link in found.links)
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(found.ids)
+    assert not re.search(r"<script|<link|@import|url\((?!#)", text)
+    assert text.count("<svg") == len(list((reports / "figures").glob("*.svg"))) == 6
+    assert "A wire &amp; &lt;all&gt; of its readers" in text
+
+
+def _texts(block: Block) -> list[str]:
+    match block:
+        case Heading(_, text) | Paragraph(text, _) | Picture(_, text):
+            return [text]
+        case Listing(items):
+            return list(items)
+        case Grid():
+            return [text for row in block.rows for text, _ in row]
+
+
+def test_the_three_have_the_same_blocks(reports: Path) -> None:
+    tables = {path.name: path.read_text() for path in (reports / "tables").iterdir()}
+    blocks = outline((reports / "paper.tex").read_text(), tables)
+    kinds = Counter(type(block) for block in blocks)
+    assert kinds[Picture] == 6
+    assert kinds[Grid] == len(tables) + 3
+    shown = Page(re.sub("</?code>", "", (reports / "report.html").read_text())).text
+    for text in (text for block in blocks for text in _texts(block)):
+        assert re.sub(r"\s", "", _bare(text)) in re.sub(r"\s", "", shown)
+    drawings = {path.stem: path.read_text() for path in (reports / "figures").glob("*.svg")}
+    assert page(blocks, drawings, TITLE, draft=False) == (reports / "report.html").read_text()
+    assert markdown(blocks) == (reports / "report.md").read_text()
+
+
+def test_tables_of_the_markdown_have_even_rows(reports: Path) -> None:
+    lines = [line for line in (reports / "report.md").read_text().splitlines() if line.startswith("|")]
+    assert len(lines) > 100
+    groups = re.findall(r"(?:^\|.*\n)+", (reports / "report.md").read_text(), flags=re.M)
+    for group in groups:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in group.splitlines()}) == 1
+
+
+@pytest.mark.usefixtures("drawn_before")
+@pytest.mark.parametrize(
+    ("revision", "reason"),
+    [
+        (None, "the revision of the code is not known"),
+        (Revision("f" * 40, dirty=True), "the code differs from its revision"),
+    ],
+)
+def test_a_report_of_unknown_code_is_a_draft_in_all_three(
+    aggregated: Path, tmp_path: Path, revision: Revision | None, reason: str
+) -> None:
+    reports = _build(aggregated, tmp_path, revision)
+    for name, mark in (
+        ("paper.tex", r"\textbf{DRAFT}: "),
+        ("report.md", "**DRAFT**: "),
+        ("report.html", "DRAFT</strong>: "),
+    ):
+        assert mark + reason in (reports / name).read_text()
+    assert r"\markright{DRAFT}" in (reports / "paper.tex").read_text()
+    assert '<body class="draft">' in (reports / "report.html").read_text()
+    assert json.loads((reports / "provenance.json").read_text())["draft"] == [reason]
+    assert recorded_revision(reports) == revision
+
+
+def test_a_report_of_a_clean_commit_is_none_and_names_it(reports: Path) -> None:
+    for name in ("paper.tex", "report.md", "report.html"):
+        text = (reports / name).read_text()
+        assert "DRAFT" not in text.replace('content: "DRAFT"', "")
+        assert "0123456789ab" in text
+        assert "Made from: code" in text
+    assert recorded_revision(reports) == CLEAN
+
+
+@pytest.mark.usefixtures("drawn_before")
+def test_a_missing_digest_makes_a_draft(aggregated: Path, tmp_path: Path) -> None:
+    shutil.copytree(aggregated / "results/aggregate", tmp_path / "results/aggregate")
+    path = tmp_path / "results/aggregate/stats.json"
+    stats = json.loads(path.read_text())
+    stats["sources"]["results/evaluate/wire-r8-1/predictions.parquet"]["checkpoint"] = None
+    path.write_text(json.dumps(stats))
+    build(tmp_path, TITLE, made_up.NAMES, CLEAN)
+    assert "wire-r8-1/predictions.parquet names no checkpoint" in (tmp_path / "reports/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        (r"A \& B, 95\,\% of $\alpha = 0.05$", "A & B, 95\u202f% of α = 0.05"),
+        (r"\bfseries 79.0", "79.0"),
+        (r"{\scriptsize [$-$19.0, +10.4]}", "[−19.0, +10.4]"),
+        (r"{--}", "–"),
+        (r"Wire\tnote{\dag}", "Wire†"),
+        (r"$p_{\mathrm{Holm}} < 0.001$", "pHolm < 0.001"),
+        (r"\texttt{wire-r8\_0} \emph{and} a\{b\} \textbackslash{} \textasciitilde{}", "wire-r8_0 and a{b} \\ ~"),
+        (r"\emph{a \textbf{b} c} d", "a b c d"),
+    ],
+)
+def test_words(tex: str, expected: str) -> None:
+    assert _bare(words(tex)) == expected
+
+
+def test_latex_that_is_not_known_is_refused_instead_of_lost() -> None:
+    with pytest.raises(ValueError, match=r"\\\\rotatebox.*add it to words\.py"):
+        words(r"see \rotatebox{90}{this}")
+    with pytest.raises(ValueError, match="expected a group in braces"):
+        braced("no braces")
+    assert argument(r"\caption{a {b} \% c}\label{x}", "caption") == r"a {b} \% c"
+    assert list(cells(r"-1.5 & \multicolumn{2}{l}{\emph{x} \& y}")) == [("−1.5", 1), ("\ue000x\ue001 & y", 2)]

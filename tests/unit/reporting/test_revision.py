@@ -1,0 +1,78 @@
+"""Which revision of the code a report names, in a real git repository."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from latentwire.stages import exit_code, report
+from latentwire.stages.report import revision
+
+
+def _git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "src").mkdir()
+    for name in ("src/code.py", "params.yaml", "dvc.yaml", "README.md"):
+        (tmp_path / name).write_text(name)
+    _git(tmp_path, "init", "--quiet")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "--quiet", "-m", "code")
+    return tmp_path
+
+
+def test_a_commit_of_results_is_no_other_code(repository: Path) -> None:
+    first = revision(repository)
+    assert first is not None
+    assert (first.commit, first.dirty) == (_git(repository, "rev-parse", "HEAD"), False)
+    (repository / "dvc.lock").write_text("results")
+    (repository / "README.md").write_text("words")
+    assert revision(repository) == first
+    _git(repository, "add", ".")
+    _git(repository, "commit", "--quiet", "-m", "results")
+    assert revision(repository) == first
+
+
+@pytest.mark.parametrize("name", ["src/code.py", "src/new.py", "params.yaml"])
+def test_changed_and_new_files_of_the_code_make_it_dirty(repository: Path, name: str) -> None:
+    (repository / name).write_text("changed")
+    found = revision(repository)
+    assert found is not None
+    assert found.dirty
+
+
+def test_without_git_or_a_commit_it_is_not_known(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path_factory.mktemp("empty")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(empty.parent))
+    assert revision(empty) is None
+    _git(empty, "init", "--quiet")
+    assert revision(empty) is None
+    monkeypatch.setenv("PATH", str(empty))
+    assert revision(repository) is None
+
+
+@pytest.mark.usefixtures("drawn_before")
+def test_the_stage_says_why_its_report_is_a_draft(
+    aggregated: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(aggregated / "results/aggregate", repository / "results/aggregate")
+    shutil.copy(aggregated / "params.yaml", repository)
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr("latentwire.reporting.latex.compile_paper", lambda _: None)
+    assert exit_code(report.main, []) == 0
+    assert "note: the report is marked DRAFT, because files under src, params.yaml" in capsys.readouterr().out
+    _git(repository, "commit", "--quiet", "-am", "params")
+    assert exit_code(report.main, []) == 0
+    assert "DRAFT" not in capsys.readouterr().out
+    attached = report.artifacts(Path("reports"))
+    assert {path.name for path in attached[""]} == {"paper.tex", "report.html", "report.md", "provenance.json"}
