@@ -12,10 +12,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro test test-all lint lock clean
+.PHONY: help setup environment assets repro test test-all chaos bench-checkpoint bench-stats lint lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 environment: .venv/.installed-$(TORCH) ## Install the locked environment into .venv
 
@@ -40,6 +40,17 @@ test: environment ## Run the tests
 
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""
+
+N ?= 200
+SEED ?= 0
+chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a table by kind
+	$(BIN)/python -m tests.chaos --n $(N) --seed $(SEED)
+
+bench-checkpoint: environment ## Checkpoints against torch.save, DCP and other peers, as ratios
+	$(BIN)/python -m benchmarks.checkpoint
+
+bench-stats: environment ## Resampling against scipy, as ratios
+	$(BIN)/python -m benchmarks.bench_stats
 
 lint: environment ## Check style, types and the import contract
 	ruff check .

@@ -134,7 +134,7 @@ class CheckpointStore:
             self._discard(temporary)
             raise
         if verify:
-            self._verify(step, identity)
+            self._verify(step, snapshot, journal)
             self._rotate()
         return self.path(step)
 
@@ -194,9 +194,13 @@ class CheckpointStore:
         self._files.rename(temporary, target)
         sync_folder(self._files, self.folder)
 
-    def _verify(self, step: int, identity: str) -> None:
+    def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
+        path = self.path(step)
         try:
-            self.load(step, identity, keep=False)
+            _manifest(self._files, path)  # it has its own seal
+            if read_file(self._files, path / journals.NAME) != journal:
+                raise CheckpointError(f"{path / journals.NAME} is not the one that was written.", "journal")
+            tensorfile.check_against(self._files, path / TENSORS, snapshot.tensors)
         except (CheckpointError, OSError) as error:
             why = error.why if isinstance(error, CheckpointError) else "unreadable"
             self._set_aside(self.path(step), why, str(error))

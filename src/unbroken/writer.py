@@ -104,6 +104,7 @@ class Writer:
     def finish(self) -> list[Outcome]:
         """Wait until everything that was submitted is durable, superseded or failed."""
         with self._news:
+            self._bare = []  # whoever waits now has no time for buffers of later saves
             self._news.wait_for(lambda: self._waiting is None and not self._busy)
         return self.outcomes()
 

@@ -34,9 +34,14 @@ def test_nothing_runs_again(finished: Workspace) -> None:
     again = finished.dvc("repro")
     assert "Running stage" not in again
     changed = subprocess.run(
-        ["git", "status", "--short"], cwd=finished.root, capture_output=True, text=True, check=True
+        ["git", "status", "--short", "--untracked-files=all"],
+        cwd=finished.root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert changed.stdout.split() == ["??", "dvc.lock"]
+    published = ["dvc.lock", "reports/provenance.json", "results/aggregate/stats.json"]
+    assert sorted(changed.stdout.split()) == sorted(["??"] * len(published) + published)
 
 
 def test_dvc_shows_metrics_and_plots(finished: Workspace, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def citation(facts: Facts) -> dict[str, Any]:
         "message": "If you use these results, please cite them as below.",
         "type": "dataset",
         "title": facts.shown_title,
-        "authors": facts.citation["authors"],
+        "authors": [dict(author) for author in facts.citation["authors"]],  # YAML would point to the same object
         "license": facts.citation["license"],
         "date-released": facts.date,
         "commit": facts.commit,

@@ -8,7 +8,7 @@ from scipy import stats
 
 from latentwire.statistics.comparisons import Settings
 from latentwire.statistics.details import connor, details, improvement, posterior
-from latentwire.statistics.exact import mcnemar, newcombe, newcombe_paired
+from latentwire.statistics.exact import mcnemar, newcombe, newcombe_paired, sign_flip
 from latentwire.statistics.twoway import estimate
 from tests.unit.statistics.test_properties import _single, scores
 
@@ -47,6 +47,7 @@ def test_several_seeds_have_a_checkpoint_record_of_its_own_estimand() -> None:
     means = (a.values.mean(axis=0) - b.values)[None, 0]
     assert found["single"] is None
     assert (found["checkpoint"]["low"], found["checkpoint"]["high"]) == pytest.approx(estimate(means).interval(0.95))
+    assert found["checkpoint"]["p"] == sign_flip(means, 999, seed=1)
     assert found["checkpoint"]["estimand"] == "this checkpoint"
     assert "ci:examples|conf:0.95|p:signflip|S:3|N:200|R:999|seed:1|" in found["checkpoint"]["signature"]
     assert found["bootstrap"]["low"] < a.values.mean() - b.values.mean() < found["bootstrap"]["high"]

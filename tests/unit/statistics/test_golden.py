@@ -72,7 +72,7 @@ def test_every_number_is_the_golden_one(tmp_path: Path) -> None:
             else found[path] != value
         )
     ]
-    assert moved == []
+    assert moved[:10] == []
 
 
 if __name__ == "__main__":
