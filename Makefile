@@ -50,7 +50,7 @@ bench-checkpoint: environment ## Checkpoints against torch.save, DCP and other p
 	$(BIN)/python -m benchmarks.checkpoint
 
 bench-stats: environment ## Resampling against scipy, as ratios
-	$(BIN)/python -m benchmarks.bench_stats
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_stats.py
 
 lint: environment ## Check style, types and the import contract
 	ruff check .
@@ -63,4 +63,4 @@ lock: environment ## Resolve requirements.in again
 
 clean: ## Remove the environment and everything that can be computed again
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache state results
-	rm -rf reports/figures reports/tables reports/paper.* reports/provenance.json
+	rm -rf reports/figures reports/tables reports/execution reports/paper.* reports/report.*
