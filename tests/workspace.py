@@ -18,7 +18,16 @@ import yaml
 from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("src", "dvc.yaml", "assets.lock", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "reports")
+COPIED = (
+    "src",
+    "dvc.yaml",
+    "assets.lock",
+    ".gitignore",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    "reports/templates",
+)
 TRAIN = ("train", "--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM = "wire-tiny-0"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
-from latentwire.tracking.logging import configure
+from latentwire.tracking.logging import configure, never_silent
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import StopFlag
 
@@ -21,6 +21,7 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     StopFlag.install()
     set_torch_defaults()
     configure()
+    never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
     code = exit_code(main, argv)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -45,3 +47,12 @@ def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     except ValueError:
         logging.getLogger("x").exception("failed")
     assert "ValueError: why" in capsys.readouterr().err
+
+
+def test_a_silent_process_says_that_it_is_at_work() -> None:
+    program = (
+        "import time\nfrom latentwire.tracking.logging import configure, never_silent\n"
+        "configure()\nnever_silent('loading', seconds=0.2)\ntime.sleep(1.0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 3 <= done.stderr.count("loading is at work") <= 5
