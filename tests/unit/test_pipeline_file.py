@@ -70,7 +70,8 @@ def test_stage_module_and_folder_have_one_name() -> None:
         assert f"latentwire.stages.{stage}" in fields["cmd"]
         assert fields["cmd"].startswith("exec python -m ")
         for out in fields["outs"]:
-            assert out.startswith((f"results/{stage}", "reports/"))
+            name = out if isinstance(out, str) else next(iter(out))
+            assert name.startswith((f"results/{stage}", "reports/"))
 
 
 def test_no_stage_persists_its_outs() -> None:
