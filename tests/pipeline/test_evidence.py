@@ -234,7 +234,7 @@ def test_another_run_is_within_the_declared_tolerance(place: Workspace) -> None:
     # The numbers of `aggregate` are published in git; the predictions were in the cache only.
     unknown = next(row for row in checked(place.root) if row.name == "evaluate@wire-tiny-0")
     assert unknown.status is Status.NOT_VERIFIABLE
-    assert "how far off it is cannot be said without the published" in unknown.why
+    assert "Next: `dvc " in unknown.why, unknown.why
 
 
 def test_without_published_results(finished: Workspace) -> None:
