@@ -89,8 +89,8 @@ def run_to_the_end(
             stop=StopFlag.install(),
             every=kept.every,
             keep=kept.keep,
-            # Measured: once the writing thread exists, OpenMP's threads sleep between operations and every step takes
-            # 1.7 times as long. A save of this small state in the loop costs less than a hundredth of its interval.
+            # Measured with two threads: every step takes 1.7 times as long once the writing thread is prepared; why is
+            # not known. A save of this small state in the loop costs less than a hundredth of its interval.
             background=False,
             observers=[mirror],
         ) as run,
