@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro test test-all chaos bench-checkpoint bench-stats lint lock clean
+.PHONY: help setup environment assets repro profile test test-all prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -35,19 +35,47 @@ repro: setup ## Run the whole pipeline; only what changed runs again
 	dvc repro
 	python -m latentwire.stages.report --pdf-only
 
+profile: setup ## Measure latency, bytes and memory of every way to an answer, after `make repro`
+	python -m latentwire.stages.profile
+
 test: environment ## Run the tests
 	$(BIN)/python -m pytest
 
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""
 
+# The build of torch in the image: most login nodes, where it is built, have no GPU.
+IMAGE_TORCH ?= cuda
+image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=cpu for machines without a GPU)
+	$(PYTHON) tools/image.py --torch $(IMAGE_TORCH)
+
+cluster-test: environment ## Build the image, start a SLURM of virtual nodes, and test both (Debian 12, as root)
+	tests/cluster/install.sh
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
 N ?= 200
+PROFILE ?= tiny
 SEED ?= 0
+prove-report: environment ## Whole pipeline in two folders, one interrupted five times; compare (PROFILE=tiny or default)
+	$(BIN)/python -m tests.folders --profile $(PROFILE) --seed $(SEED)
+
 chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a table by kind
 	$(BIN)/python -m tests.chaos --n $(N) --seed $(SEED)
 
+prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0 or 3)
+	$(BIN)/python -m tests.elastic
+
+chaos-judge: environment ## Let ckpt-chaos kill the toy and the train stage at every file event, and judge each resume
+	$(BIN)/python -m tests.chaos.judge
+
+bench-trainer: setup ## What a save each ten steps costs the real trainer, as a ratio
+	$(BIN)/python -m benchmarks.trainer
+
 bench-checkpoint: environment ## Checkpoints against torch.save, DCP and other peers, as ratios
 	$(BIN)/python -m benchmarks.checkpoint
+
+bench-elastic: environment ## Exact sums over processes against DDP and a plain loop, as ratios (exit 3: a goal is missed)
+	$(BIN)/python -m benchmarks.elastic
 
 bench-stats: environment ## Resampling against scipy, as ratios
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_stats.py

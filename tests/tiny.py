@@ -1,232 +1,29 @@
-"""Hand-made models, a task and a wheel, small enough for any test: real files in the real formats, no download.
+"""Hand-made models, a task and a wheel, small enough for any test; the rehearsal of the image runs on the same ones."""
 
-Everything is a function of its arguments, byte for byte. The tokenizers are word-level with the space inside the token,
-so that " dark" is one token and a text survives encoding and decoding.
-"""
-
-from __future__ import annotations
-
-import csv
-import hashlib
-import random
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import torch
-from gguf import GGUFWriter
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    BertConfig,
-    BertModel,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
+from latentwire.verification.tiny import (
+    ANCHOR,
+    CUES,
+    FILLER,
+    LABELS,
+    PRIMER,
+    tiny_causal_model,
+    tiny_encoder_model,
+    tiny_gguf,
+    tiny_task,
+    tiny_wheel,
+    vocabulary,
 )
 
-CUES = {
-    "dark": ("night", "shadow", "cellar", "storm", "ash", "mourning", "cave", "ink"),
-    "light": ("morning", "window", "candle", "summer", "snow", "wedding", "meadow", "glass"),
-}
-"""Label key → words that only its texts have."""
-
-FILLER = (
-    *("a", "an", "and", "at", "by", "for", "from", "in", "into", "near", "of", "on"),
-    *("one", "over", "the", "their", "then", "this", "to", "under", "was", "we", "were", "with"),
-)
-
-PRIMER = "Note:"
-ANCHOR = "\nMood:"
-LABELS = {"dark": " dark", "light": " light"}
-
-_MARKS = ("\n", " ", ":", ".", ",", "?", "Note", "Mood")
-
-
-def tiny_task(folder: Path, texts: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Write `tiny.csv` with `texts` different short texts of two labels, and return its entry for `params.tasks`.
-
-    A text is of the label whose cue words it has: one or two among three to seven others.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    dice = random.Random(seed)
-    rows: dict[str, str] = {}
-    while len(rows) < texts:
-        label = sorted(CUES)[len(rows) % 2]
-        words = dice.sample(CUES[label], dice.randint(1, 2)) + dice.sample(FILLER, dice.randint(3, 7))
-        dice.shuffle(words)
-        rows.setdefault(" ".join(words) + ".", label)
-    with (folder / "tiny.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([("text", "label"), *rows.items()])
-    return {
-        "source": {"local": str(folder), "train": "tiny.csv"},
-        "format": {"kind": "csv", "text": "text", "label": "label"},
-        "labels": LABELS,
-        "primer": PRIMER,
-        "anchor": ANCHOR,
-    }
-
-
-def tiny_causal_model(folder: Path, family: Literal["llama", "gemma3_text"] = "llama", seed: int = 0) -> dict[str, str]:
-    """Save a random two-layer model with its tokenizer, and return its entry for `params.models`.
-
-    `llama` has a BOS token but puts none before a text, and pads with its end token, as SmolLM2 does; `gemma3_text`
-    puts `<bos>` and has a padding token of its own, as Gemma does.
-    """
-    gemma = family == "gemma3_text"
-    specials = ["<pad>", "<eos>", "<bos>", "<unk>"] if gemma else ["<unk>", "<start>", "<end>"]
-    tokenizer = _tokenizer(specials, seed, before="<bos>" if gemma else None)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        bos_token="<bos>" if gemma else "<start>",
-        eos_token="<eos>" if gemma else "<end>",
-        pad_token="<pad>" if gemma else "<end>",
-    )
-    shape: dict[str, Any] = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": 32 if gemma else 24,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 256,
-        # Wider than usual: in an untrained model the attention must carry enough for a wire to be read.
-        "initializer_range": 0.2,
-        "tie_word_embeddings": True,
-        "pad_token_id": fast.pad_token_id,
-        "bos_token_id": fast.bos_token_id,
-        "eos_token_id": fast.eos_token_id,
-    }
-    with _seeded(seed):
-        model: PreTrainedModel = (
-            Gemma3ForCausalLM(Gemma3TextConfig(**shape, query_pre_attn_scalar=8, sliding_window=128))
-            if gemma
-            else LlamaForCausalLM(LlamaConfig(**shape))
-        )
-    return _save(model, fast, folder)
-
-
-def tiny_encoder_model(folder: Path, seed: int = 0) -> dict[str, str]:
-    """Save a random two-layer BERT with its tokenizer, and return its entry for `params.models`."""
-    tokenizer = _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], seed, before="[CLS]", after="[SEP]")
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]"
-    )
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        initializer_range=0.2,
-        pad_token_id=0,
-    )
-    with _seeded(seed):
-        model = BertModel(config)
-    return _save(model, fast, folder)
-
-
-def tiny_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) -> str:
-    """Write a wheel with these files, and return its line for `assets.lock`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{name.replace('-', '_')}-{version}"
-    info = {
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
-        f"{stem}.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: tiny\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{stem}.dist-info/RECORD": b"",
-    }
-    path = folder / f"{stem}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, data in {**files, **info}.items():
-            # A ZipInfo made from a name has a fixed date.
-            archive.writestr(zipfile.ZipInfo(member), data)
-    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def tiny_gguf(path: Path, seed: int = 0) -> str:
-    """Write a one-layer llama as a GGUF file with a ten-token vocabulary and licence `mit`; return its SHA-256."""
-    numbers = np.random.default_rng(seed)
-    tokens = ["<unk>", "<s>", "</s>", "a", "b", "c", "Ġ", "Ġa", "ab", "Ċ"]
-    shapes = {
-        "token_embd": (len(tokens), 16),
-        "output_norm": (16,),
-        "blk.0.attn_norm": (16,),
-        "blk.0.attn_q": (16, 16),
-        "blk.0.attn_k": (8, 16),
-        "blk.0.attn_v": (8, 16),
-        "blk.0.attn_output": (16, 16),
-        "blk.0.ffn_norm": (16,),
-        "blk.0.ffn_gate": (32, 16),
-        "blk.0.ffn_up": (32, 16),
-        "blk.0.ffn_down": (16, 32),
-    }
-    writer = GGUFWriter(path, "llama")
-    writer.add_license("mit")
-    writer.add_context_length(64)
-    writer.add_embedding_length(16)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(32)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(8)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([2, 3, 3] + [1] * 7)
-    writer.add_token_merges(["Ġ a", "a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_add_bos_token(False)
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", numbers.normal(0, 0.2, shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def vocabulary() -> list[str]:
-    """Every token that the tiny task, its labels, primer and anchor need, without special tokens."""
-    words = [*FILLER, *CUES["dark"], *CUES["light"], *CUES]
-    return [*_MARKS, *words, *(f" {word}" for word in words)]
-
-
-def _tokenizer(specials: list[str], seed: int, before: str | None, after: str | None = None) -> Tokenizer:
-    tokens = vocabulary()
-    random.Random(seed).shuffle(tokens)
-    ids = {token: number for number, token in enumerate([*specials, *tokens])}
-    unknown = next(token for token in specials if "unk" in token.lower())
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+|\s|[^\w\s]"), behavior="isolated")
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_special_tokens(specials)
-    around = [token for token in (before, "$A", after) if token]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=" ".join(around), special_tokens=[(t, ids[t]) for t in around if t != "$A"]
-    )
-    return tokenizer
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, str]:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {"local": str(folder)}
+__all__ = [
+    "ANCHOR",
+    "CUES",
+    "FILLER",
+    "LABELS",
+    "PRIMER",
+    "tiny_causal_model",
+    "tiny_encoder_model",
+    "tiny_gguf",
+    "tiny_task",
+    "tiny_wheel",
+    "vocabulary",
+]

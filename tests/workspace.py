@@ -27,6 +27,7 @@ COPIED = (
     ".dvc/config",
     ".dvc/.gitignore",
     "reports/templates",
+    "slurm",
 )
 TRAIN = ("train", "--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM = "wire-tiny-0"
@@ -44,7 +45,8 @@ class Workspace:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "UNBROKEN_", "PYTHON", "SLURM_"))}
         path = f"{Path(sys.executable).parent}:{kept['PATH']}"
         own = {"PYTHONPATH": "src", "PATH": path, "DVC_SITE_CACHE_DIR": str(self.root / ".cache/dvc")}
-        return {**kept, **own, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        # Tests that are not about several processes shall not start one for each core.
+        return {**kept, **own, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "LATENTWIRE_PROCESSES": "1"}
 
     def set(self, **changes: Any) -> None:
         """Change params.yaml: `set(train__steps=3)` sets train.steps."""
@@ -116,19 +118,18 @@ class Workspace:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(files)}
 
 
-def make(root: Path, **changes: Any) -> Workspace:
-    """Build a workspace; see `Workspace.set` for the changes of its parameters."""
+def make(root: Path, tasks: int = 1, **changes: Any) -> Workspace:
+    """Build a workspace with one task or two; see `Workspace.set` for the changes of its parameters."""
     root.mkdir(parents=True)
     for name in COPIED:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(
-                source, target, ignore=shutil.ignore_patterns("__pycache__", "figures", "tables", "*.egg-info")
-            )
+            left_out = ("__pycache__", "figures", "tables", "*.egg-info", "site.env")
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out))
         elif source.exists():
             shutil.copy(source, target)
-    (root / "params.yaml").write_text(yaml.safe_dump(_params(root / "inputs"), sort_keys=False))
+    (root / "params.yaml").write_text(yaml.safe_dump(_params(root / "inputs", tasks), sort_keys=False))
     workspace = Workspace(root)
     workspace.set(**changes)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
@@ -145,21 +146,24 @@ def copy(source: Workspace, root: Path, **changes: Any) -> Workspace:
     return workspace
 
 
-def _params(inputs: Path) -> Mapping[str, Any]:
+def _params(inputs: Path, tasks: int) -> Mapping[str, Any]:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     models = {
         "sender": tiny_encoder_model(inputs / "sender"),
         "llama": tiny_causal_model(inputs / "llama", "llama"),
         "gemma": tiny_causal_model(inputs / "gemma", "gemma3_text"),
     }
+    known = {"tiny": tiny_task(inputs / "task", texts=240)}
+    if tasks == 2:
+        known["other"] = tiny_task(inputs / "other", texts=240, seed=1)
     method = {**values["methods"]["wire"], "slots": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16}
     values.update(
         models=models,
-        tasks={"tiny": tiny_task(inputs / "task", texts=240)},
+        tasks=known,
         methods={"wire": {**method, "receivers": ["llama", "gemma"]}},
         runtime={"device": "cpu", "threads": 1, "dtype": "float32"},
     )
-    values["prepare"] |= {"tasks": ["tiny"], "limits": {"train": 120, "validation": 20, "test": 60}}
+    values["prepare"] |= {"tasks": list(known), "limits": {"train": 120, "validation": 20, "test": 60}}
     values["prepare"]["fractions"] = {"validation": 0.1, "test": 0.3}
     values["encode"] |= {"sender": "sender", "max_tokens": 16}
     values["train"] |= {"seeds": [0], "steps": 30, "batch": 8, "warmup": 3, "lr": 0.01}

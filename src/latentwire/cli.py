@@ -9,13 +9,31 @@ from typing import Annotated
 
 import typer
 
+from latentwire.image import refuse_other_code
 from latentwire.stages import exit_code
 
-app = typer.Typer(help="LatentWire: one wire, many language models.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="LatentWire: one wire, many language models.",
+    epilog="First `latentwire doctor`, then `make repro`. Exit codes: 0 done, 1 failed, 2 wrong usage or "
+    "configuration, 3 a difference was found, 4 it could not be verified, 75 checkpointed, run me again.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+TRAINING, EVIDENCE, MACHINE = "Training", "Evidence", "This machine"
+Root = Annotated[Path, typer.Option(help="The repository.")]
+DIAGNOSIS = "doctor"
+"""Says what is wrong with an image, and so runs from any."""
 
 
-@app.command()
-def params(path: Path = Path("params.yaml")) -> None:
+@app.callback(help=app.info.help)
+def refuse(context: typer.Context) -> None:
+    """Stop in an image whose code is not that of the clone here."""
+    if context.invoked_subcommand != DIAGNOSIS:
+        refuse_other_code()
+
+
+@app.command(rich_help_panel=TRAINING)
+def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
     """Show every parameter with its value and its meaning."""
     from latentwire.describe import describe
     from latentwire.params import load
@@ -24,9 +42,9 @@ def params(path: Path = Path("params.yaml")) -> None:
         typer.echo(line)
 
 
-@app.command()
-def status(root: Path = Path()) -> None:
-    """Show where every train item stands: step, starts, newest checkpoint, last verdict."""
+@app.command(rich_help_panel=TRAINING)
+def status(root: Root = Path()) -> None:
+    """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
     from rich.console import Console
 
     from latentwire.params import load
@@ -35,19 +53,37 @@ def status(root: Path = Path()) -> None:
     Console().print(table(load(root / "params.yaml"), root))
 
 
-@app.command()
-def trace(name: Annotated[str, typer.Argument(metavar="CELL")], root: Path = Path()) -> None:
+@app.command(rich_help_panel=TRAINING)
+def watch(
+    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="Only this item; all of them otherwise.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Show one frame and end.")] = False,
+    every: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds between two frames: 1 on a terminal, 10 elsewhere.")
+    ] = None,
+    root: Root = Path(),
+) -> None:
+    """Follow the training live: loss, pace, checkpoints, restarts, GPUs (lines where the output is no terminal)."""
+    from latentwire.watch import watch
+
+    raise typer.Exit(watch(root, item, once, every or (1.0 if sys.stdout.isatty() else 10.0)))
+
+
+@app.command(rich_help_panel=EVIDENCE)
+def trace(
+    name: Annotated[str, typer.Argument(metavar="CELL", help="An id; trace a table or figure to see those in it.")],
+    root: Root = Path(),
+) -> None:
     """Show what a printed number was made from and compute it again (exit 0 or 3); for a table or figure, its ids."""
     from latentwire.verification.trace import trace
 
     raise typer.Exit(trace(root, name))
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def verify(
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run everything again from data first.")] = False,
-    root: Path = Path(),
+    root: Root = Path(),
 ) -> None:
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
     from latentwire.verification import commands
@@ -55,12 +91,12 @@ def verify(
     raise typer.Exit(commands.verify(root, published, recompute))
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def archive(
-    folder: Path,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     draft: Annotated[bool, typer.Option("--draft", help="Write it although verify is not clean, and mark it.")] = False,
-    root: Path = Path(),
+    root: Root = Path(),
 ) -> None:
     """Write the folder that one uploads for a DOI: an RO-Crate of params, predictions, statistics and report."""
     from latentwire.verification import commands
@@ -68,7 +104,7 @@ def archive(
     raise typer.Exit(commands.archive(root, folder, published, draft))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prove(
     context: typer.Context,
     method: Annotated[str, typer.Option(help="A key of methods in params.yaml.")],
@@ -81,20 +117,80 @@ def prove(
     raise typer.Exit(prove_item(method, task, seed, context.args))
 
 
-@app.command()
-def execution(root: Path = Path()) -> None:
+@app.command(rich_help_panel=TRAINING)
+def park(
+    items: Annotated[
+        list[str] | None, typer.Argument(metavar="ITEM", help="Items, as `latentwire status` names them.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every item; those without a checkpoint are skipped.")
+    ] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Only show what is parked in the remote.")] = False,
+    optional: Annotated[bool, typer.Option("--optional", help="No error where there is no checkpoint yet.")] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Parked versions of an item that stay; older ones are dropped.")] = 2,
+    remote: Annotated[str | None, typer.Option(help="A DVC remote; the default one otherwise.")] = None,
+    root: Root = Path(),
+) -> None:
+    """Send the newest checkpoint of unfinished items to the DVC remote; a training under way is not disturbed."""
+    from latentwire.parking import commands
+
+    if listing:
+        raise typer.Exit(commands.show(root, remote))
+    raise typer.Exit(commands.park(root, items or [], everything, optional, keep, remote))
+
+
+@app.command(rich_help_panel=TRAINING)
+def fetch(
+    items: Annotated[
+        list[str] | None, typer.Argument(metavar="ITEM", help="Items, as `latentwire status` names them.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every item; those that are not parked are skipped.")
+    ] = False,
+    optional: Annotated[bool, typer.Option("--optional", help="No error where nothing is parked.")] = False,
+    pointers: Annotated[
+        bool, typer.Option("--pointers", help="Only write checkpoints/ITEM.dvc, so that `dvc gc --cloud` keeps them.")
+    ] = False,
+    remote: Annotated[str | None, typer.Option(help="A DVC remote; the default one otherwise.")] = None,
+    root: Root = Path(),
+) -> None:
+    """Bring parked checkpoints from the DVC remote, verified; the next training goes on from them."""
+    from latentwire.parking import commands
+
+    raise typer.Exit(commands.fetch(root, items or [], everything, optional, pointers, remote))
+
+
+@app.command(rich_help_panel=EVIDENCE)
+def execution(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
     from latentwire.verification import commands
 
     raise typer.Exit(commands.execution(root))
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False, root: Path = Path()) -> None:
-    """Say what is here, what is missing and what to do (exit 1 where something is missing)."""
+@app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def profile(context: typer.Context) -> None:
+    """Measure what an answer costs here, for reports/execution/; options of `python -m latentwire.stages.profile`."""
+    from latentwire.stages import entry, profile
+
+    entry(profile.main, context.args)
+
+
+@app.command(rich_help_panel=MACHINE)
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    of_image: Annotated[
+        bool, typer.Option("--image", help="Check the image that this runs from, and only it.")
+    ] = False,
+    of_memory: Annotated[
+        bool, typer.Option("--memory", help="Only say what a training process holds, and how many fit here.")
+    ] = False,
+    root: Root = Path(),
+) -> None:
+    """Say what is here, what is missing and what to do (exit 1 where something is missing, or does not fit)."""
     from latentwire.verification import commands
 
-    raise typer.Exit(commands.doctor(root, as_json))
+    raise typer.Exit(commands.memory(root, as_json) if of_memory else commands.doctor(root, as_json, of_image))
 
 
 def run(argv: Sequence[str] | None = None) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+from latentwire.errors import ConfigurationError
 
 # What MLflow is told before its first import; a value that the user has set wins.
 MLFLOW_DEFAULTS = {
@@ -14,9 +17,55 @@ MLFLOW_DEFAULTS = {
 }
 
 
+IMAGE_DIGEST = "LATENTWIRE_IMAGE_DIGEST"
+"""SHA-256 of the image that runs, 64 hex: the batch script sets it, execution records carry it."""
+
+
+def image_digest() -> str | None:
+    """LATENTWIRE_IMAGE_DIGEST; None when unset."""
+    return os.environ.get(IMAGE_DIGEST) or None
+
+
+def container() -> Path | None:
+    """APPTAINER_CONTAINER: the image file that Apptainer runs, by its path outside; None outside of a container."""
+    path = os.environ.get("APPTAINER_CONTAINER")
+    return Path(path) if path else None
+
+
 def mlflow_tracking_uri() -> str | None:
     """MLFLOW_TRACKING_URI: the MLflow store or server; None means mlflow.db in the repository root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def processes() -> int | None:
+    """LATENTWIRE_PROCESSES: training processes that `latentwire.stages.train` starts; None leaves it to the machine.
+
+    Raises:
+        ConfigurationError: It is not a number above 0.
+    """
+    text = os.environ.get("LATENTWIRE_PROCESSES") or None
+    if text is not None and not (text.isdecimal() and int(text) > 0):
+        raise ConfigurationError(
+            f"LATENTWIRE_PROCESSES is {text!r}; expected a number of processes above 0. "
+            "Next: `unset LATENTWIRE_PROCESSES`, which takes one for each GPU or core."
+        )
+    return None if text is None else int(text)
+
+
+def use_one_process() -> None:
+    """Set LATENTWIRE_PROCESSES to 1 where the user has not: then a kill of the trainer is the end of the stage."""
+    os.environ.setdefault("LATENTWIRE_PROCESSES", "1")
+
+
+def visible_gpus() -> int | None:
+    """How many GPUs CUDA_VISIBLE_DEVICES names; None where it is not set and all are visible."""
+    text = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if text is None else len([name for name in text.split(",") if name.strip()])
+
+
+def cublas_workspace() -> str:
+    """CUBLAS_WORKSPACE_CONFIG, which cuBLAS needs to be deterministic; empty where it is not set."""
+    return os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")
 
 
 def set_mlflow_defaults() -> None:
@@ -40,3 +89,15 @@ def set_torch_defaults() -> None:
 def use_tracking_uri(uri: str) -> None:
     """Set MLFLOW_TRACKING_URI for this process and those that it starts: a proof is no result and has its own store."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
+
+
+def for_a_rehearsal(folder: Path, interrupt: str | None) -> dict[str, str]:
+    """The environment of a stage that runs on tiny models in `folder`: no hub, its own store, nothing of a real run.
+
+    UNBROKEN_INTERRUPT is the signal that it sends to itself, such as TERM@3.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("UNBROKEN_", "MLFLOW_", "SLURM_"))
+    }
+    own = {"HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder.resolve()}/mlflow.db"}
+    return {**kept, **own, **({"UNBROKEN_INTERRUPT": interrupt} if interrupt else {})}

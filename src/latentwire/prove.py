@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from latentwire.environment import use_tracking_uri
+from latentwire.environment import use_one_process, use_tracking_uri
 from latentwire.training.item import ENTRY
 
 
@@ -18,4 +18,5 @@ def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int
     stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
     with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
         use_tracking_uri(f"sqlite:///{store}/mlflow.db")
+        use_one_process()
         return main(["prove", *options, "--", *stage])

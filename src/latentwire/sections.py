@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -167,7 +167,7 @@ class Runtime(Section):
     """What changes the bits of every number computed with torch."""
 
     threads: Positive
-    """CPU threads of one process; part of a run's identity because sums depend on it."""
+    """CPU threads of stages that are one process, because sums depend on it; a training process has one."""
     device: Literal["cpu", "cuda"]
     """Where everything is computed; the two give different bits, so it is named, never guessed."""
     dtype: Literal["float32", "bfloat16"]
@@ -237,13 +237,21 @@ class Validate(Section):
     """The first so many of the validation split."""
 
 
+def _steps_or_auto(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"expected a number of steps above 0, or auto, found {value!r}")
+
+
 class Checkpoint(Section):
     """How often a run is made durable; changes no result."""
 
-    every: Positive
-    """Steps between two checkpoints."""
+    every: Annotated[int | Literal["auto"], PlainValidator(_steps_or_auto)]
+    """Steps between two checkpoints, or `auto`: as often as pays, from the measured cost of one (Young/Daly)."""
     keep: Positive
     """Newest checkpoints kept, besides the final one."""
+    preemptions_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """For `auto`: how often this machine ends a run early; without it, what the run's own history says."""
 
 
 class Train(Section):
@@ -255,7 +263,9 @@ class Train(Section):
     batch: Positive
     """Examples in a step, over all shards."""
     shards: Positive
-    """V, virtual shards of a step; gradients are folded over their binary tree."""
+    """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
+    mode: Literal["exact", "throughput"]
+    """`exact`: the same bytes for any number of processes. `throughput`: plain data parallelism; results say so."""
     lr: float = Field(gt=0)
     """Peak learning rate of AdamW."""
     warmup: int = Field(ge=0)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import fcntl
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from latentwire.params import Params
 from latentwire.training.item import TrainItem, identity
-from unbroken import events, journal
+from unbroken import events, journal, lock
+from unbroken.errors import CheckpointError
+from unbroken.journal import Record
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,27 @@ class Standing:
     """Last step in a checkpoint."""
     starts: int
     verdict: str
-    """`finished`, `preempted`, `failed`, `running or killed`, or `not started`."""
+    """`finished`, `preempted`, `failed`, `running`, `killed`, `not started`; `running on HOST, or killed` where only
+    that host can tell."""
     seconds_left: float | None
     """From the pace since the last start; None where nothing is under way."""
+    preempted: int = 0
+    """Starts that a signal ended in good order."""
+    killed: int = 0
+    """Starts that ended without a word."""
+    pace: float | None = None
+    """Steps per second since the last start; None where nothing is under way."""
+    saved: datetime | None = None
+    """When the newest checkpoint became durable."""
+    records: Sequence[Record] = field(default=(), repr=False)
+    """The journal."""
+    problem: str = ""
+    """Why there is no journal to be shown."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it may be training at this moment."""
+        return self.verdict.startswith("running")
 
 
 def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
@@ -35,13 +60,38 @@ def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
     recorded = events.read(folder / events.NAME)
     if not recorded:
         return Standing(item, 0, 0, 0, "not started", None)
-    records = journal.read(folder / journal.NAME)
+    records, problem = _records(folder / journal.NAME)
     step = records[-1]["step"] if records else 0
-    durable = max((event["step"] for event in recorded if event["event"] == "checkpoint"), default=0)
+    saves = [event for event in recorded if event["event"] == "checkpoint"]
+    durable = max([event["step"] for event in saves] + _checkpoints(folder), default=0)
     starts = [event for event in recorded if event["event"] == "start"]
-    ended = recorded[-1]["event"] == "end"
-    left = None if ended else _seconds_left(starts[-1], folder, step, steps)
-    return Standing(item, step, durable, len(starts), recorded[-1]["verdict"] if ended else "running or killed", left)
+    ends = [event["verdict"] for event in recorded if event["event"] == "end"]
+    verdict = _verdict(folder, recorded[-1])
+    running = verdict.startswith("running")
+    pace = _pace(starts[-1], folder, step) if running and starts else None
+    return Standing(
+        item,
+        step,
+        durable,
+        len(starts),
+        verdict,
+        (steps - step) / pace if pace else None,
+        preempted=ends.count("preempted"),
+        killed=max(0, len(starts) - len(ends) - running),
+        pace=pace,
+        saved=datetime.fromisoformat(saves[-1]["time"]) if saves else None,
+        records=records,
+        problem=problem,
+    )
+
+
+def runs(values: Params, root: Path) -> dict[str, str]:
+    """Short identity → item, in DVC's order. Slow: it reads code and data.
+
+    Raises:
+        ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
+    """
+    return {identity(values, item, root).short: item.name for item in TrainItem.all(values)}
 
 
 def table(values: Params, root: Path) -> Table:
@@ -51,17 +101,56 @@ def table(values: Params, root: Path) -> Table:
         ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
     """
     shown = Table("item", "identity", "step", "durable", "starts", "standing", "left")
-    steps = values.train.steps
-    for item in TrainItem.all(values):
-        short = identity(values, item, root).short
-        now = standing(root / "state", item.name, short, steps)
+    for short, item in runs(values, root).items():
+        now = standing(root / "state", item, short, values.train.steps)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
-        shown.add_row(now.item, short, f"{now.step}/{steps}", str(now.durable), str(now.starts), now.verdict, left)
+        step = f"{now.step}/{values.train.steps}"
+        shown.add_row(now.item, short, step, str(now.durable), str(now.starts), now.problem or now.verdict, left)
     return shown
 
 
-def _seconds_left(start: dict[str, object], folder: Path, step: int, steps: int) -> float | None:
-    done = step - int(str(start["step"]))
-    written = (folder / journal.NAME).stat().st_mtime
-    spent = written - datetime.fromisoformat(str(start["time"])).timestamp()
-    return (steps - step) * spent / done if done > 0 else None
+def _records(path: Path) -> tuple[list[Record], str]:
+    try:
+        return journal.read(path), ""
+    except FileNotFoundError:
+        return [], ""
+    except (CheckpointError, OSError) as error:
+        return [], str(error)
+
+
+def _checkpoints(folder: Path) -> list[int]:
+    """Steps that have a checkpoint here; a fetched one may be missing from the execution record."""
+    return [int(path.name[5:]) for path in folder.glob("checkpoints/step-*") if path.name[5:].isdecimal()]
+
+
+def _verdict(folder: Path, last: dict[str, Any]) -> str:
+    """The lock tells whether somebody works in the folder; on some shared disks only its own host sees that."""
+    path = folder / lock.NAME
+    if not path.is_file():
+        return str(last["verdict"]) if last["event"] == "end" else "killed"
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "running"
+        holder = file.read()
+    if last["event"] == "end":
+        return str(last["verdict"])
+    host = _host(holder)
+    return "killed" if host in (None, socket.gethostname()) else f"running on {host}, or killed"
+
+
+def _host(holder: bytes) -> str | None:
+    try:
+        return str(json.loads(holder)["host"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _pace(start: dict[str, Any], folder: Path, step: int) -> float | None:
+    """Steps per second from the start to the newest line of the journal."""
+    done = step - int(start["step"])
+    if done <= 0:
+        return None
+    spent = (folder / journal.NAME).stat().st_mtime - datetime.fromisoformat(start["time"]).timestamp()
+    return done / spent if spent > 0 else None

@@ -1,10 +1,17 @@
-"""`python -m unbroken prove -- COMMAND`."""
+"""`python -m unbroken prove -- COMMAND`, and `python -m unbroken node` on each further machine of a job."""
 
 from __future__ import annotations
 
 import sys
 
-from unbroken.prove_command import main
+from unbroken.preemption import StopFlag
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["node"]:
+        from unbroken.agent import main as node
+
+        sys.exit(node(StopFlag.install()))
+
+    from unbroken.prove_command import main
+
     sys.exit(main())

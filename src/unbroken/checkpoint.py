@@ -23,6 +23,9 @@ TENSORS = "tensors.safetensors"
 FILES = (manifests.NAME, TENSORS, journals.NAME)
 _STEP = re.compile(r"step-(\d{8,18})")
 _TEMPORARY = ".tmp-step-"
+_BAD = re.compile(r"bad-step-(\d+)-.*?(?:-(\d+))?")
+KEPT_BAD = 3
+"""Checkpoints that were set aside and are kept to be looked at, those of the highest steps."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def load(folder: Path) -> Checkpoint:
         ) from error
 
 
-def _manifest(files: FileSystem, folder: Path) -> Manifest:
-    return manifests.parse(read_file(files, folder / manifests.NAME), str(folder / manifests.NAME))
+def _manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
+    return manifests.parse(read_file(files, folder / manifests.NAME, from_disk), str(folder / manifests.NAME))
 
 
 def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
@@ -73,6 +76,11 @@ def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -
         raise CheckpointError(f"{folder / journals.NAME} is not the one that was stored.", "journal")
     tensors = tensorfile.read(files, folder / TENSORS, manifest.specs, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
+
+
+def _age(name: str) -> tuple[int, int]:
+    match = _BAD.fullmatch(name)
+    return (int(match[1]), int(match[2] or 1)) if match else (0, 0)
 
 
 class CheckpointStore:
@@ -136,6 +144,7 @@ class CheckpointStore:
         if verify:
             self._verify(step, snapshot, journal)
             self._rotate()
+            self._forget_bad()
         return self.path(step)
 
     def latest_good(self, identity: str) -> Checkpoint | None:
@@ -163,7 +172,7 @@ class CheckpointStore:
             raise CheckpointError(f"{error.filename} is missing.", "incomplete") from error
 
     def _load(self, path: Path, step: int, identity: str, keep: bool) -> Checkpoint:
-        manifest = manifests.parse(read_file(self._files, path / manifests.NAME), str(path / manifests.NAME))
+        manifest = _manifest(self._files, path)
         if manifest.step != step:
             raise CheckpointError(f"{path} holds step {manifest.step}, expected {step}.", "replayed")
         if manifest.identity != identity:
@@ -171,11 +180,7 @@ class CheckpointStore:
                 f"The checkpoint {path} belongs to identity {manifest.identity[:12]}, but this run is "
                 f"{identity[:12]}. Nothing was changed. To go on: use another folder, or `rm -r {path}`."
             )
-        journal = read_file(self._files, path / journals.NAME)
-        if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
-            raise CheckpointError(f"{path / journals.NAME} is not the one that was stored.", "journal")
-        tensors = tensorfile.read(self._files, path / TENSORS, manifest.specs, manifest.digests, keep)
-        return Checkpoint(path, manifest, Snapshot(tensors, manifest.tree), journal)
+        return _verified(self._files, path, manifest, keep)
 
     def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
         remove(self._files, folder)
@@ -197,8 +202,8 @@ class CheckpointStore:
     def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
         path = self.path(step)
         try:
-            _manifest(self._files, path)  # it has its own seal
-            if read_file(self._files, path / journals.NAME) != journal:
+            _manifest(self._files, path, from_disk=True)  # it has its own seal
+            if read_file(self._files, path / journals.NAME, from_disk=True) != journal:
                 raise CheckpointError(f"{path / journals.NAME} is not the one that was written.", "journal")
             tensorfile.check_against(self._files, path / TENSORS, snapshot.tensors)
         except (CheckpointError, OSError) as error:
@@ -217,13 +222,29 @@ class CheckpointStore:
             self._report(f"Old checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
             return
         for step in unpinned[: -self._keep]:
-            # Renamed first: a kill half-way through leaves a temporary folder, not a damaged checkpoint.
-            doomed = self.folder / f"{_TEMPORARY}{step:08d}-old"
-            try:
-                self._files.rename(self.path(step), doomed)
-                remove(self._files, doomed)
-            except OSError as error:
-                self._report(f"The old checkpoint {self.path(step)} could not be removed: {errno_name(error)}.")
+            self._remove(self.path(step), "old checkpoint")
+
+    def _forget_bad(self) -> None:
+        """Called when a newer checkpoint has just been verified: what was set aside is evidence then, no way back."""
+        try:
+            names = [name for name in self._files.names(self.folder) if _BAD.match(name)]
+        except OSError as error:
+            self._report(f"Checkpoints set aside in {self.folder} were not looked for: {errno_name(error)}.")
+            return
+        for name in sorted(names, key=_age)[:-KEPT_BAD]:
+            if self._remove(self.folder / name, "checkpoint set aside as"):
+                self._report(f"{self.folder / name} was removed: of the checkpoints set aside, {KEPT_BAD} are kept.")
+
+    def _remove(self, path: Path, what: str) -> bool:
+        # Renamed first: a kill half-way through leaves a temporary folder, not a damaged checkpoint.
+        doomed = self.folder / f"{_TEMPORARY}{path.name}-old"
+        try:
+            self._files.rename(path, doomed)
+            remove(self._files, doomed)
+        except OSError as error:
+            self._report(f"The {what} {path} could not be removed: {errno_name(error)}.")
+            return False
+        return True
 
     def _is_pinned(self, step: int) -> bool:
         path = self.path(step) / manifests.NAME

@@ -59,12 +59,13 @@ class Interruption:
 class Drill:
     """The hooks of one run; each does nothing unless it was asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rank: int = 0) -> None:
         """Reads the environment. Raises UnbrokenError for what it does not understand."""
         asked = environment.drill()
         text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
-        self._interruption = Interruption.parse(text) if text else None
-        self._trace = folder / TRACE if environment.TRACE in asked else None
+        struck = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
+        self._interruption = Interruption.parse(text) if text and struck else None
+        self._trace = folder / TRACE if environment.TRACE in asked and rank == 0 else None
         self._sabotage = asked.get(environment.SABOTAGE)
         self.every = int(every) if every else None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from unbroken.errors import UnbrokenError
@@ -22,6 +24,9 @@ TRACE = "UNBROKEN_TRACE"
 INTERRUPT = "UNBROKEN_INTERRUPT"
 """Set by `prove`: the signal that the run sends to itself, and where, such as `TERM@5` or `KILL@9:save`."""
 
+INTERRUPT_RANK = "UNBROKEN_INTERRUPT_RANK"
+"""The rank that UNBROKEN_INTERRUPT is meant for; 0 when unset."""
+
 SABOTAGE = "UNBROKEN_SABOTAGE"
 """Set by `prove`: the part of the state that is dropped on a resume, such as `rng` or `optimizer`."""
 
@@ -31,12 +36,37 @@ EVERY = "UNBROKEN_EVERY"
 FOLDER = "UNBROKEN_FOLDER"
 """Set by `prove` for the program that it runs: where the program shall keep its run. Not read by unbroken."""
 
+PEER_TIMEOUT = "UNBROKEN_PEER_TIMEOUT_S"
+"""Seconds that a process waits for the others of its training before it gives up."""
+
+NODES = "UNBROKEN_NODES"
+"""How many machines train together. Unset or 1: this one alone."""
+
+NODE = "UNBROKEN_NODE"
+"""Number of this machine, from 0."""
+
+HEAD = "UNBROKEN_HEAD"
+"""Machine 0 as HOST:PORT, or as a host or SLURM's list of hosts: then the port follows from SLURM_JOB_ID."""
+
+TOKEN = "UNBROKEN_TOKEN"
+"""A random secret that the machines of a job share, so that they take orders from nobody else."""
+
 DEFAULT_DEADLINE_S = 90.0
+DEFAULT_PEER_TIMEOUT_S = 600.0
 
 
 def given_deadline_s() -> float | None:
     """Seconds from UNBROKEN_DEADLINE_S, None when unset. Raises UnbrokenError for anything but a positive number."""
-    text = os.environ.get(DEADLINE)
+    return _seconds(DEADLINE, DEFAULT_DEADLINE_S)
+
+
+def peer_timeout_s() -> float:
+    """Seconds from UNBROKEN_PEER_TIMEOUT_S, ten minutes when unset. Raises UnbrokenError."""
+    return _seconds(PEER_TIMEOUT, DEFAULT_PEER_TIMEOUT_S) or DEFAULT_PEER_TIMEOUT_S
+
+
+def _seconds(name: str, example: float) -> float | None:
+    text = os.environ.get(name)
     if not text:
         return None
     try:
@@ -45,7 +75,7 @@ def given_deadline_s() -> float | None:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise UnbrokenError(
-            f"{DEADLINE} is {text!r}, expected a number of seconds above 0. To go on: `export {DEADLINE}=90`."
+            f"{name} is {text!r}, expected a number of seconds above 0. To go on: `export {name}={example:.0f}`."
         )
     return seconds
 
@@ -64,4 +94,148 @@ def verdict_path() -> Path | None:
 
 def drill() -> dict[str, str]:
     """What `prove` asks of a run: the variables above that are set, by name."""
-    return {name: os.environ[name] for name in (TRACE, INTERRUPT, SABOTAGE, EVERY) if os.environ.get(name)}
+    names = (TRACE, INTERRUPT, INTERRUPT_RANK, SABOTAGE, EVERY)
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among those of its training."""
+
+    rank: int
+    size: int
+    local_rank: int
+    address: str
+    """Host of rank 0."""
+    port: int
+    store_is_there: bool = False
+    """torchrun's own process listens at the address already."""
+    attempt: str = "0"
+    """Tells the meetings at one address apart."""
+
+
+def place() -> Place | None:
+    """From torchrun or our launcher (RANK …), else from srun (SLURM_PROCID …); None for a process of its own.
+
+    Raises UnbrokenError when one variable is there and another one that belongs to it is not.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return _launched()
+    # The batch script itself has SLURM_PROCID and SLURM_NTASKS too, but runs in no step.
+    if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_NTASKS", "1") != "1":
+        return _of_srun()
+    return None
+
+
+def _launched() -> Place:
+    return Place(
+        rank=_number("RANK"),
+        size=_number("WORLD_SIZE"),
+        local_rank=_number("LOCAL_RANK"),
+        address=_text("MASTER_ADDR"),
+        port=_number("MASTER_PORT"),
+        store_is_there=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        attempt=os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"),
+    )
+
+
+def _of_srun() -> Place:
+    job, step = _number("SLURM_JOB_ID"), _number("SLURM_STEP_ID")
+    return Place(
+        rank=_number("SLURM_PROCID"),
+        size=_number("SLURM_NTASKS"),
+        local_rank=_number("SLURM_LOCALID"),
+        address=first_host(_text("SLURM_JOB_NODELIST")),
+        port=_port(job, step),
+        attempt=f"{job}.{step}",
+    )
+
+
+_PORTS = range(20000, 30000)
+_LAST_STEP = 15
+
+
+def _port(job: int, step: int) -> int:
+    return _PORTS.start + (job * (_LAST_STEP + 1) + step) % len(_PORTS)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The machines that train together."""
+
+    count: int
+    number: int
+    """Of this one, from 0."""
+    host: str
+    port: int
+    token: str
+
+
+def nodes() -> Nodes | None:
+    """From UNBROKEN_NODES and its companions; None for one machine. Raises UnbrokenError when one is missing."""
+    if os.environ.get(NODES, "1") == "1":
+        return None
+    for name in (NODES, NODE, HEAD, TOKEN):
+        if not os.environ.get(name):
+            raise UnbrokenError(
+                f"{name} is not set, but {NODES} is {os.environ[NODES]!r}, so this machine is one of several. "
+                f"To go on: set {NODES}, {NODE}, {HEAD} and {TOKEN} on each of them, or `unset {NODES}`."
+            )
+    host, port = _head(os.environ[HEAD])
+    return Nodes(_number(NODES), _number(NODE), host, port, os.environ[TOKEN])
+
+
+def _head(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal():
+        return _as_address(host), int(port)
+    if os.environ.get("SLURM_JOB_ID"):
+        return _as_address(first_host(text)), _port(_number("SLURM_JOB_ID"), _LAST_STEP)
+    raise UnbrokenError(
+        f"{HEAD} is {text!r}, expected HOST:PORT since there is no SLURM_JOB_ID. "
+        f"To go on: `export {HEAD}={text}:29400`."
+    )
+
+
+def _as_address(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def usable_gpus() -> int:
+    """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver knows."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([name for name in named.split(",") if name.strip()])
+    known = Path("/proc/driver/nvidia/gpus")
+    return len(list(known.iterdir())) if known.is_dir() else 0
+
+
+def first_host(nodelist: str) -> str:
+    """`node03` of `node[03-07,12],login1`: SLURM's way to write a list of hosts."""
+    prefix, bracket, rest = nodelist.partition("[")
+    if not bracket or "," in prefix:
+        return nodelist.partition(",")[0]
+    numbers, _, suffix = rest.partition("]")
+    return prefix + re.split("[-,]", numbers)[0] + suffix.partition(",")[0]
+
+
+def _text(name: str) -> str:
+    text = os.environ.get(name)
+    if not text:
+        raise UnbrokenError(
+            f"{name} is not set, but other variables say that this process is one of several. To go on: start it "
+            f"with `torchrun`, `srun`, or without RANK and WORLD_SIZE in the environment."
+        )
+    return text
+
+
+def _number(name: str) -> int:
+    text = _text(name)
+    if not text.isdecimal():
+        raise UnbrokenError(f"{name} is {text!r}, expected a number. To go on: `unset {name}`, or set it right.")
+    return int(text)

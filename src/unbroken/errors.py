@@ -39,6 +39,10 @@ class IdentityError(UnbrokenError):
     exit_code = 2
 
 
+class PeerError(UnbrokenError):
+    """Another process of the same training is gone, or did not answer in time."""
+
+
 _ADVICE = {
     errno.ENOSPC: "free some space (`df -h`)",
     errno.EDQUOT: "free some of your quota (`quota -s`)",

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 FILE_MODE = 0o644  # explicit: mkstemp's 0600 would lock the group out of a checkpoint
 FOLDER_MODE = 0o755
-_CHUNK = 1 << 24  # bytes a write call is offered at once
+_CHUNK = 1 << 24  # bytes a call is offered at once
+_WRITEBACK = 1 << 22  # the disk begins to work after so many bytes, not when the last one is in the cache
 _NO_RESERVATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # file systems that cannot reserve
 
 Buffer = bytes | bytearray | memoryview
@@ -68,6 +69,11 @@ class FileSystem:
     def sync(self, descriptor: int, path: Path) -> None:
         """fsync: return when the bytes are durable."""
         self.call("fsync", path, lambda: os.fsync(descriptor))
+
+    def begin_writeback(self, descriptor: int, path: Path, start: int, size: int) -> None:
+        """Let the disk begin with a part of the file, and do not wait for it."""
+        # Linux answers this advice by queueing the dirty pages of the range; sync_file_range is not in `os`.
+        self.call("writeback", path, lambda: os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED))
 
     def forget(self, descriptor: int, path: Path) -> None:
         """Drop clean pages from the page cache, so that the next read asks the disk."""
@@ -124,12 +130,23 @@ def write_durably(files: FileSystem, path: Path, size: int, chunks: Iterable[Buf
     try:
         os.fchmod(descriptor, FILE_MODE)
         _reserve(files, descriptor, path, size)
-        for chunk in chunks:
-            write_all(files, descriptor, path, chunk)
+        _write_early(files, descriptor, path, chunks)
         files.sync(descriptor, path)
-        files.forget(descriptor, path)
     finally:
         files.close(descriptor, path)
+
+
+def _write_early(files: FileSystem, descriptor: int, path: Path, chunks: Iterable[Buffer]) -> None:
+    begun = written = 0
+    for chunk in chunks:
+        view = memoryview(chunk)
+        for start in range(0, len(view), _WRITEBACK):
+            part = view[start : start + _WRITEBACK]
+            write_all(files, descriptor, path, part)
+            written += len(part)
+            if written - begun >= _WRITEBACK:
+                files.begin_writeback(descriptor, path, begun, written - begun)
+                begun = written
 
 
 def _reserve(files: FileSystem, descriptor: int, path: Path, size: int) -> None:
@@ -153,10 +170,12 @@ def read_exactly(files: FileSystem, descriptor: int, path: Path, target: memoryv
     return done
 
 
-def read_file(files: FileSystem, path: Path) -> bytes:
-    """The whole file."""
+def read_file(files: FileSystem, path: Path, from_disk: bool = False) -> bytes:
+    """The whole file; `from_disk` does not trust what the cache holds of it."""
     descriptor = files.open(path)
     try:
+        if from_disk:
+            files.forget(descriptor, path)
         data = bytearray(files.size(descriptor, path))
         done = read_exactly(files, descriptor, path, memoryview(data))
         return bytes(data[:done])
@@ -174,12 +193,28 @@ def sync_folder(files: FileSystem, path: Path) -> None:
 
 
 def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
-    """The file has its old content or the new one, never a part of it."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    remove(files, temporary)
+    """The file has its old content or the new one, never a part of it, and is durable when this returns."""
+    temporary = _beside(files, path)
     write_durably(files, temporary, len(data), [data])
     files.rename(temporary, path)
     sync_folder(files, path.parent)
+
+
+def leave_note(files: FileSystem, path: Path, data: bytes) -> None:
+    """As `replace_file`, but for readers in this boot only: after a power cut the file may be empty or not there."""
+    temporary = _beside(files, path)
+    descriptor = files.create(temporary)
+    try:
+        write_all(files, descriptor, temporary, data)
+    finally:
+        files.close(descriptor, temporary)
+    files.rename(temporary, path)
+
+
+def _beside(files: FileSystem, path: Path) -> Path:
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    remove(files, temporary)
+    return temporary
 
 
 def remove(files: FileSystem, path: Path) -> None:

@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from unbroken import environment, verdict
 
 EXIT_PREEMPTED = 75
 """EX_TEMPFAIL: checkpointed, run me again."""
+
+OTHER_RANK = "a signal to another rank"
+"""Instead of the signal's name, on a process that was asked to stop by the others of its group."""
 
 _LAST_WORDS_S = 2.0
 _BEFORE_JOB_END_S = 5.0  # our own exit comes so long before SLURM's kill
@@ -36,6 +39,14 @@ class Preempted(SystemExit):
 
     def __str__(self) -> str:
         return self.sentence
+
+
+class Agreeing(Protocol):
+    """A group of processes, as far as stopping goes; `unbroken.group.Group` is one, but it needs torch."""
+
+    rank: int
+
+    def any(self, flag: bool, /) -> bool: ...
 
 
 class StopFlag:
@@ -59,6 +70,7 @@ class StopFlag:
         self._since: float | None = None
         self._signals: tuple[Signals, ...] = ()
         self._last_words: list[Callable[[], None]] = []
+        self._wake: int | None = None
 
     @classmethod
     def install(cls, signals: Sequence[Signals] = SIGNALS, deadline: float | None = None) -> StopFlag:
@@ -90,6 +102,8 @@ class StopFlag:
             self._since = time.monotonic()
             self.deadline = self._deadline_now(time.time())
             self._signal = name
+            if self._wake is not None:
+                os.write(self._wake, b"\0")  # the watchdog starts to count also when no signal came
 
     def _deadline_now(self, now: float) -> float:
         left = (self._job_end or 0.0) - now - _BEFORE_JOB_END_S
@@ -99,10 +113,21 @@ class StopFlag:
             return left
         return min(self.deadline, left)
 
-    def check(self) -> None:
-        """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation."""
-        if self.is_set():
-            verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
+    def agreed(self, group: Agreeing) -> bool:
+        """Was any process of the group asked to stop? Then so are all. Every process calls it at the same point."""
+        if not group.any(self.is_set()):
+            return False
+        self.set(OTHER_RANK)
+        return True
+
+    def check(self, group: Agreeing | None = None) -> None:
+        """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation.
+
+        With a group, all of its processes call it at the same point and leave together.
+        """
+        if self.agreed(group) if group else self.is_set():
+            if group is None or group.rank == 0:
+                verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
             self.leave(f"stopped by {self._signal}; what was durable before is intact")
 
     def leave(self, sentence: str) -> NoReturn:
@@ -131,13 +156,15 @@ class StopFlag:
         # stuck in a long C call (compiling, a collective) and no Python handler can run.
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(writer, False)
-        self._signals = signals
+        self._signals, self._wake = signals, writer
         watchdog = threading.Thread(target=self._watch, args=(reader,), name="unbroken-watchdog", daemon=True)
         watchdog.start()
         for number in signals:
             signal.signal(number, self._handle)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=self._disarm_child)
+        # Our launcher blocks them, so that a process that is not here yet is not killed by one.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.set(Signals(number).name)
@@ -145,6 +172,7 @@ class StopFlag:
     def _disarm_child(self) -> None:
         # A forked worker shares the pipe: a TERM sent to it must not stop its parent.
         signal.set_wakeup_fd(-1)
+        self._wake = None
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
 

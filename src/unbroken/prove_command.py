@@ -51,6 +51,7 @@ def _plan(options: argparse.Namespace, command: Sequence[str], work: Path) -> Pl
         sabotage=options.sabotage,
         controls=_words(options.controls) if options.controls is not None else None,
         stateless=_words(options.stateless),
+        rank=options.rank,
     )
 
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sabotage", help="drop this part of the state on each resume: rng, optimizer, schedule, cursor or a name")
     add("--controls", help="parts for the negative controls; default: every part that changes")
     add("--stateless", default="", help="parts that are declared to have no effect on later steps")
+    add("--rank", type=int, help="of the process to interrupt, if the command starts several; default: 0")
     add("--work", type=Path, help="a new folder for the runs; default: a temporary one")
     add("--certificate", type=Path, default=Path("unbroken-certificate.json"), help="%(default)s, a .txt beside it")
     add("command", nargs=argparse.REMAINDER, help="-- COMMAND, with {folder} where it takes its run folder")

@@ -38,6 +38,8 @@ class Program:
     command: Sequence[str]
     every: int | None
     launch: Launch
+    rank: int | None = None
+    """The process that an interruption strikes, where the command starts several; rank 0 unless given."""
 
     def start(self, folder: Path, **drill: str | None) -> int:
         """One start. `drill`: `interrupt`, `sabotage`. The log is beside the folder."""
@@ -49,11 +51,15 @@ class Program:
         variables |= {environment.FOLDER: str(folder), environment.TRACE: "1"}
         asked = {environment.INTERRUPT: drill.get("interrupt"), environment.SABOTAGE: drill.get("sabotage")}
         asked[environment.EVERY] = str(self.every) if self.every else None
+        asked[environment.INTERRUPT_RANK] = None if self.rank is None else str(self.rank)
         variables |= {key: value for key, value in asked.items() if value}
         return self.launch(command, variables, folder.parent / f"{folder.name}-{len(logs) + 1}.log")
 
 
-_OURS = (environment.TRACE, environment.INTERRUPT, environment.SABOTAGE, environment.EVERY, environment.VERDICT)
+_OURS = (
+    *(environment.TRACE, environment.INTERRUPT, environment.INTERRUPT_RANK, environment.SABOTAGE),
+    *(environment.EVERY, environment.VERDICT),
+)
 
 
 @dataclass(frozen=True)

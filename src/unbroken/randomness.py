@@ -87,6 +87,21 @@ def global_state() -> dict[str, Any]:
     return state
 
 
+def next_seed() -> int:
+    """A seed for the global generators after the coming step, made of their state before it.
+
+    What is drawn in a step depends on the shards that a process owns. With this the state between two steps does not:
+    it is a function of the state at the start and the number of steps.
+    """
+    state = global_state()
+    python, numpy_state = state["python"], state["numpy"]
+    digest = hashlib.sha256(python["words"].tobytes())
+    digest.update(repr((python["gauss"], numpy_state["bit_generator"], numpy_state["state"]["pos"])).encode())
+    digest.update(numpy_state["state"]["key"].tobytes())
+    digest.update(state["torch"].numpy().tobytes())
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
 def set_global_state(state: dict[str, Any]) -> None:
     """Put the global generators back. A CUDA state without a CUDA device is a RuntimeError of torch."""
     python = state["python"]

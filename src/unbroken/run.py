@@ -18,19 +18,24 @@ from typing import NoReturn
 from unbroken import events as event_log
 from unbroken import identity as identities
 from unbroken import journal as journals
+from unbroken import membership
 from unbroken import verdict as verdicts
 from unbroken.cadence import Auto, Cadence, Every, Fixed, interruptions_per_hour
 from unbroken.checkpoint import Checkpoint, CheckpointStore
 from unbroken.drill import Drill
-from unbroken.errors import UnbrokenError, errno_name, storage_errors
+from unbroken.errors import PeerError, UnbrokenError, errno_name, storage_errors
 from unbroken.events import Events
 from unbroken.export import export
 from unbroken.files import FileSystem
+from unbroken.group import SOLO, Group
 from unbroken.identity import Identity
 from unbroken.journal import Journal
 from unbroken.lock import FolderLock
+from unbroken.numerics import NAME as NUMERICS
+from unbroken.numerics import Facts, Numerics
 from unbroken.observers import Audience, Observer
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
+from unbroken.randomness import next_seed, seed_all
 from unbroken.reports import log
 from unbroken.saving import Saver
 from unbroken.state import Holder, capture, restore
@@ -51,11 +56,14 @@ class Run:
         identity: Identity,
         state: Mapping[str, Holder],
         stop: StopFlag,
+        group: Group | None = None,
+        numerics: Facts | None = None,
         every: Every = 100,
         keep: int = 3,
         preemptions_per_hour: float | None = None,
         background: bool = True,
         observers: Sequence[Observer] = (),
+        facts: Mapping[str, object] | None = None,
         report: Callable[[str], None] = log,
         patience: float = 5.0,
         files: FileSystem | None = None,
@@ -64,12 +72,18 @@ class Run:
 
         Args:
             state: All that changes from step to step; the global random generators are added by themselves.
+            group: The processes of this training, from `join`. Rank 0 alone reads and writes the folder; the others
+                get its state, and all leave at one step. With a group, also of one, every step starts with global
+                generators that do not depend on what was drawn in the step before, so that N leaves no trace.
+            numerics: What the bits depend on besides the identity, such as the kind of GPU and torch's version. A
+                resume under other facts goes on, is reported, and is kept as a segment in the state `numerics`.
             every: Steps between two checkpoints, or "auto": as often as pays (Young/Daly), from the measured cost of
                 a save and `preemptions_per_hour`.
             keep: Periodic checkpoints that are kept; the final one is kept besides.
             preemptions_per_hour: For "auto"; None reads it from the run's own events.
             background: Block the loop only for a copy of the state, for twice its size in memory. Without, the
                 loop waits until each checkpoint is durable.
+            facts: What the `start` event says besides of this execution, such as the image that it runs from.
             report: Receives one sentence for each thing that the user should know.
             patience: Seconds to wait for a predecessor that still holds the folder.
             files: The file system; another one only to inject faults.
@@ -79,14 +93,18 @@ class Run:
         self.identity = identity
         self.stop = stop
         self.step = 0
-        self._state = dict(state)
+        self._group, self._reseeds = group or SOLO, group is not None
+        self._numerics = None if numerics is None else Numerics(numerics)
+        self._state: dict[str, Holder] = {**state, **({} if self._numerics is None else {NUMERICS: self._numerics})}
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
         self._report, self._patience = report, patience
         self._files = files or FileSystem()
         self._audience = Audience(observers, report)
+        self._facts = dict(facts or {})
         self._record: dict[str, object] | None = None
         self._total: int | None = None
         self._ended = False
+        self._compared = False
         self._saver: Saver | None = None
         self._retract: Callable[[], None] = lambda: None
 
@@ -114,12 +132,28 @@ class Run:
     def __enter__(self) -> Run:
         """Lock the folder and go back to the newest good checkpoint.
 
-        Raises LockedError, IdentityError, CheckpointError (the state does not fit), StorageError.
+        Raises LockedError, IdentityError, CheckpointError (the state does not fit), StorageError; on every rank.
         """
+        if self._numerics:
+            self._numerics.share(self._group)
+        self._drill = Drill(self.folder, self._group.rank)
+        membership.together(self._group, self._open)
+        try:
+            self.step = membership.hand_over(self._group, self.step, self._state)
+        except BaseException:
+            if not self._follows:
+                self._close()
+            raise
+        return self
+
+    @property
+    def _follows(self) -> bool:
+        return self._group.rank > 0
+
+    def _open(self) -> None:
         with storage_errors("make the run folder", self.folder, "Nothing was changed."):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(self.folder, self._patience)
-        self._drill = Drill(self.folder)
         try:
             self._drill.strike("start")
             self._resume()
@@ -127,17 +161,19 @@ class Run:
         except BaseException:
             self._close()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._follows:
+            self._follow_out(error)
+            return
         try:
             if self._ended:
                 return
             if isinstance(error, Preempted):
                 self._end("preempted", EXIT_PREEMPTED)
-            elif isinstance(error, Exception) and not isinstance(error, UnbrokenError) and self.stop.is_set():
+            elif self.stop.is_set() and _may_follow_from_a_stop(error):
                 self._fail_while_stopping(error)
             elif error is not None or self._saving.final is None:
                 if error is None and self._total is not None:
@@ -160,13 +196,19 @@ class Run:
             )
         self._total = total
         while self.step < total:
-            if self.stop.is_set():
+            if self.stop.agreed(self._group):
                 self._leave()
             self._record = {}
+            seed = next_seed() if self._reseeds else None
             self._drill.strike("step", self.step + 1)
             yield self.step + 1
+            if seed is not None:
+                seed_all(seed)
             self._drill.strike("end", self.step + 1)
             self._complete_step(total)
+        membership.together(self._group, self._save_final)
+
+    def _save_final(self) -> None:
         if self._saving.final is None:
             self._saving.save(self.step, pinned=True)
 
@@ -182,9 +224,11 @@ class Run:
     def export(self, target: Path) -> None:
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
 
-        The bytes do not depend on interruptions. Raises UnbrokenError before the end, CheckpointError,
-        StorageError.
+        The bytes do not depend on interruptions. Only rank 0 writes. Raises UnbrokenError before the end,
+        CheckpointError, StorageError.
         """
+        if self._follows:
+            return
         step = int(self.final.name.removeprefix("step-"))
         with storage_errors("read the final state", self.final, "Nothing was changed."):
             final = self._store.load(step, self.identity.digest, keep=False)
@@ -212,7 +256,8 @@ class Run:
             self._journal.truncate(b"")
         else:
             self._go_back_to(checkpoint)
-        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3))
+        self._enter_numerics()
+        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._facts)
         self._audience.started(self)
         self._saver.publish()
 
@@ -240,27 +285,50 @@ class Run:
         self._saving.resumed(checkpoint, records)
         self._report(f"Going on from step {self.step} ({checkpoint.path}).")
 
+    def _enter_numerics(self) -> None:
+        changes = self._numerics.enter(self.step) if self._numerics else None
+        if changes:
+            self._events.add("numerics", step=self.step + 1, changes=changes)
+            self._report(
+                f"Numerics changed at step {self.step + 1}: {changes}. The run goes on; from here its bits may differ "
+                f"from those of a run that stayed where it was, and its results say so."
+            )
+
+    def _compare(self) -> None:
+        # Once in every start: drift comes of the program, and shows after its first step.
+        if self._group.size > 1 and not self._compared:
+            self._compared = True
+            membership.compare(self._group, self.step, capture(self._state, copy=False))
+
     def _complete_step(self, total: int) -> None:
         record, self._record = self._record or {}, None
-        written = self._journal.append(self.step + 1, record)
         self.step += 1
+        if not self._follows:
+            self._keep_step(record, total)
+        self._compare()
+
+    def _keep_step(self, record: dict[str, object], total: int) -> None:
+        written = self._journal.append(self.step, record)
         self._drill.record(self.step, self._state, written)
         self._saving.completed(self.step, written)
-        if self.step == total:
-            self._saving.save(self.step, pinned=True)
-        elif self.stop.is_set():
-            self._leave()
-        else:
+        if self.step < total and not self.stop.is_set():  # else the next thing is to leave, with a save of its own
             self._saving.periodic(self.step, forced=self._drill.due("save", self.step))
             self._drill.strike("save", self.step)
 
     def _leave(self) -> NoReturn:
-        self._saving.stop(self.step)
-        self._end("preempted", EXIT_PREEMPTED)
+        membership.together(self._group, self._save_and_end)
         self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
 
-    def _fail_while_stopping(self, error: Exception) -> NoReturn:
-        # A stop that reaches the whole process group also kills data workers, which fails the step under way.
+    def _save_and_end(self) -> None:
+        self._saving.stop(self.step)
+        self._end("preempted", EXIT_PREEMPTED)
+
+    def _follow_out(self, error: BaseException | None) -> None:
+        if self.stop.is_set() and _may_follow_from_a_stop(error):
+            self.stop.ignore()
+            raise Preempted(f"rank {self._group.rank} was stopped by {self.stop.signal}") from error
+
+    def _fail_while_stopping(self, error: BaseException | None) -> NoReturn:
         self._saving.settle()
         self._report(
             f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
@@ -294,3 +362,8 @@ class Run:
             self._saver.close()
         self._retract()
         self._lock.release()
+
+
+def _may_follow_from_a_stop(error: BaseException | None) -> bool:
+    # A stop that reaches the whole process group also kills data workers, and takes other ranks away.
+    return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))

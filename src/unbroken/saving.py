@@ -65,12 +65,12 @@ class Saver:
     def periodic(self, step: int, forced: bool = False) -> None:
         """Begin a save if one is due. A disk that refuses costs this save only."""
         if self._cadence.due(step) or forced:
-            self._submit(step, pinned=False)
+            self._hand_over(step, self._writer.submit)
             self._collect(self._writer.outcomes())
 
     def save(self, step: int, pinned: bool, verify: bool = True) -> None:
         """Durable when this returns. Raises StorageError."""
-        self._submit(step, pinned, verify)
+        self._hand_over(step, self._writer.write, pinned, verify)
         self._collect(self._writer.finish(), must=step)
 
     def stop(self, step: int) -> None:
@@ -93,11 +93,12 @@ class Saver:
         """End the writing thread; nothing touches the folder afterwards."""
         self._writer.close()
 
-    def _submit(self, step: int, pinned: bool, verify: bool = True) -> None:
+    def _hand_over(
+        self, step: int, to: Callable[[Order, Snapshot, float], None], pinned: bool = False, verify: bool = True
+    ) -> None:
         begun = time.monotonic()
         self._submitted = step
-        order = Order(step, self._journal.content, pinned, verify)
-        self._writer.submit(order, capture(self._state, copy=False), begun)
+        to(Order(step, self._journal.content, pinned, verify), capture(self._state, copy=False), begun)
 
     def _write(self, order: Order, snapshot: Snapshot) -> Path:
         path = self._store.save(order.step, snapshot, self._identity, order.journal, order.pinned, order.verify)

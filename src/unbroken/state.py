@@ -55,7 +55,10 @@ def total_digest(tree: JSON, digests: Mapping[str, str]) -> str:
 
 
 def capture(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
-    """The state of all objects and of the global generators.
+    """The state of all objects and of the global generators of python, numpy, torch and the current CUDA device.
+
+    The generators of other CUDA devices are not in it: the rule is one process for each GPU, which is its current
+    device. A process that draws numbers on several of them passes a `torch.Generator` for each in `objects`.
 
     With `copy=False` the tensors are the live ones: only for whoever is done with them before the next step.
     Raises CheckpointError for a value that cannot be stored, ValueError for a bad name.
@@ -67,7 +70,7 @@ def capture(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
             raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
         tree[name] = encoder.encode(_state_of(objects[name], name), name)
     tree[RNG] = encoder.encode(global_state(), RNG)
-    tensors = {name: tensor.detach() for name, tensor in encoder.tensors.items()}
+    tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
         tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
     return Snapshot(tensors, tree)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unbroken import environment
-from unbroken.files import FileSystem, remove, replace_file
+from unbroken.files import FileSystem, leave_note, remove
 from unbroken.jsontext import canonical
 
 NAME = "verdict.json"
@@ -26,9 +26,12 @@ class Verdict:
 
 
 def announce(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
-    """Write the verdict to the run folder and to UNBROKEN_VERDICT, where given. Raises OSError."""
+    """Write the verdict to the run folder and to UNBROKEN_VERDICT, where given. Raises OSError.
+
+    It is for the script that started us, which a power cut ends with us: so nobody waits for the disk.
+    """
     for path in _places(folder):
-        replace_file(files or FileSystem(), path, verdict.text())
+        leave_note(files or FileSystem(), path, verdict.text())
 
 
 def withdraw(folder: Path, files: FileSystem) -> None:

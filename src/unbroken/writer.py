@@ -77,11 +77,27 @@ class Writer:
                 self._like, self._bare = dict(live.tensors), list(self._free)
                 self._wake()
 
+    def write(self, order: Order, live: Snapshot, begun: float) -> None:
+        """Save a live state in the caller's thread; it waits anyway, and a copy would only make it wait longer.
+
+        What waited for its turn is superseded.
+        """
+        with self._news:
+            self._supersede()
+            self._bare = []
+            self._news.wait_for(lambda: not self._busy)
+        if self._background and any(tensor.is_cuda for tensor in live.tensors.values()):
+            # Both buffers are free now, and their page-locked memory is the fastest way out of a GPU.
+            live = self._free[0].fill(live)
+            self._free[0].wait()
+        outcome = self._written(_Job(order, live, None, 0.0))
+        blocked = time.monotonic() - begun
+        self._ended.append(Outcome(order, outcome.path, outcome.error, blocked, outcome.seconds))
+
     def submit(self, order: Order, live: Snapshot, begun: float) -> None:
         """Copy a live state and leave the rest to the thread. `begun`: when the loop began to wait, monotonic."""
         if not self._background:
-            outcome = self._written(_Job(order, live, None, 0.0))
-            self._ended.append(Outcome(order, outcome.path, outcome.error, time.monotonic() - begun, outcome.seconds))
+            self.write(order, live, begun)
             return
         buffer = self._take()
         try:
@@ -170,6 +186,8 @@ class Writer:
         path: Path | None = None
         failure: Exception | None = None
         try:
+            if job.buffer:
+                job.buffer.wait()
             path = self._save(job.order, job.snapshot)
         except Exception as error:  # raised again, or reported, in the loop's thread
             failure = error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +11,10 @@ import toy
 
 from tests.chaos.campaign import campaign, table, trial
 from tests.chaos.faults import KINDS, operations
+from tests.chaos.judge import judge, stage_subject, toy_subject
+from tests.chaos.judge import table as table_of_judgements
 from tests.chaos.world import Disk, World
 from unbroken import tensorfile
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +70,16 @@ def test_every_operation(fault: str, resumed: bool, tmp_path: Path, expected: di
             assert toy.contents(world.target) == expected, where
 
 
+def test_an_outside_judge_finds_some_boundaries_clean(tmp_path: Path) -> None:
+    judgements = judge(toy_subject(), tmp_path / "judged", points=2, modes=["before", "term"])
+    assert len(judgements) == 3, "one of each mode, and the control"
+    assert [one for one in judgements if not one.clean] == []
+
+
 @pytest.mark.slow
-def test_an_outside_judge_finds_every_boundary_clean(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["toy", "stage"])
+def test_an_outside_judge_finds_every_boundary_clean(name: str, tmp_path: Path) -> None:
     """`ckpt-chaos` kills an unmodified program at its file events and judges the resume."""
-    judge = Path(sys.executable).with_name("ckpt-chaos")
-    if not judge.exists():
-        pytest.skip("ckpt-chaos is not installed; `make setup` installs it")
-    command = [
-        *(str(judge), "run", "--work", str(tmp_path), "--max-points", "12", "--modes", "before,torn,term"),
-        *("--checkpoint-glob", "{out}/run/checkpoints/step-*", "--step-regex", r"Going on from step (\d+)"),
-        *("--ckpt-ignore-size", "--result-file", "{out}/export/tensors.safetensors"),
-        *("--fail-on", "HARD_FAIL,SILENT_DIVERGENCE,LOST_WORK,CONTROL_FAIL"),
-        *("--", sys.executable, toy.__file__, "{out}/run", "{out}/export"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    judged = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert judged.returncode == 0, judged.stdout + judged.stderr
+    subject = toy_subject() if name == "toy" else stage_subject(tmp_path / "workspace")
+    judgements = judge(subject, tmp_path / "judged")
+    assert all(one.clean for one in judgements), table_of_judgements(name, judgements)

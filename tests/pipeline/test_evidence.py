@@ -191,6 +191,48 @@ def test_changed_digits(place: Workspace) -> None:
         assert re.search(named, reasons(found, row)), file
 
 
+def edit_byte(path: Path) -> None:
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+
+
+def test_a_changed_byte_in_any_file_of_the_report(place: Workspace) -> None:
+    """Every table, every form of every figure, paper, page and Markdown has a row that names it."""
+    names = list(json.loads((place.root / "reports/provenance.json").read_text())["outputs"])
+    assert {Path(name).suffix for name in names} == {".tex", ".pdf", ".png", ".svg", ".html", ".md"}
+    for name in names:
+        edit_byte(place.root / name)
+    found = checked(place.root)
+    for name in names:
+        assert name in reasons(found, name) or "by the predictions" in reasons(found, name)
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("confidence: 0.95", r" is \S+ in results/aggregate/stats.json, but the predictions give \S+"),
+        ("lr: 0.01", r"parameters is '\w{64}' in .*stats.json, but the predictions give '\w{64}'"),
+    ],
+)
+def test_a_changed_digit_of_the_parameters(place: Workspace, key: str, named: str) -> None:
+    path = place.root / "params.yaml"
+    path.write_text(path.read_text().replace(f" {key}\n", f" {key[:-1]}{(int(key[-1]) - 3) % 10}\n"))
+    assert re.search(named, reasons(checked(place.root), "aggregate"))
+
+
+def test_a_changed_digit_of_the_lock(place: Workspace) -> None:
+    path = place.root / "dvc.lock"
+    lines = path.read_text().splitlines()
+    start = lines.index("  evaluate@wire-tiny-1:")
+    line = next(i for i in range(start, len(lines)) if lines[i].strip() == "outs:") + 3
+    assert lines[line].strip().startswith("md5: ")
+    lines[line] = lines[line].replace("md5: ", "md5: 0")[: len(lines[line])]
+    path.write_text("\n".join(lines) + "\n")
+    said = reasons(checked(place.root), "evaluate@wire-tiny-1")
+    assert re.search(r"dvc.lock says 0\w{11} of results/evaluate/wire-tiny-1, which has \w{12}", said)
+
+
 def test_changed_digits_of_which_no_statistics_can_be_made(place: Workspace) -> None:
     edit_digit(place.root / "results/train/wire-tiny-0/journal.jsonl", '"train/loss":')
     edit_digit(place.root / "results/evaluate/wire-tiny-0/meta.json", '"bytes_per_example"')
@@ -349,8 +391,23 @@ def test_the_execution_report_changes_no_result(place: Workspace) -> None:
     before = place.results(["results"])
     written = appendix.write(place.root, appendix.gather(place.root, load(place.root / "params.yaml")))
     text = written[0].read_text()
-    assert re.search(r"\| wire-tiny-0 \| [0-9a-f]{12} \| 1 \| 0 \| 0 \| 12 \| 0 \| [\d.]+ \|", text)
+    assert re.search(r"\| wire-tiny-0 \| [0-9a-f]{12} \| 1 \| [^|]+ \| 0 \| 0 \| 12 \| 0 \| [\d.]+ \|", text)
     assert place.results(["results"]) == before
+    assert git(place.root, "status", "--short") == ""
+
+
+def test_measured_costs_are_no_result(place: Workspace) -> None:
+    before, lock = place.results(["results"]), (place.root / "dvc.lock").read_bytes()
+    few = ("--examples", "2", "--repeats", "1")
+    place.stage("profile", *few)
+    written = place.root / "reports/execution"
+    assert {path.name for path in written.iterdir()} == {"profile.json", "profile.md", "latency.png"}
+    ways = json.loads((written / "profile.json").read_text())["ways"]
+    readers, methods = ("llama", "gemma"), ("wire", "text", "truncated")
+    assert {(way["receiver"], way["method"]) for way in ways} == {(r, m) for r in readers for m in methods}
+    said = place.stage("profile", *few, "--against", "reports/execution/profile.json", "--tolerance", "1000")
+    assert said.count("within tolerance cost    tiny/") == len(ways)
+    assert (place.results(["results"]), (place.root / "dvc.lock").read_bytes()) == (before, lock)
     assert git(place.root, "status", "--short") == ""
 
 

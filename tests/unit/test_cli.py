@@ -10,6 +10,7 @@ from latentwire import params
 from latentwire.cli import run
 from latentwire.status import standing
 from latentwire.training.item import TrainItem
+from unbroken.lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
 ITEM = ("wire-r8-0", "0123456789ab")
@@ -30,7 +31,7 @@ def test_an_item_that_never_started(tmp_path: Path) -> None:
 def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
     stop = {"event": "end", "verdict": "preempted", "step": 20}
-    saved = [{"event": "checkpoint", "step": step} for step in (20, 40)]
+    saved = [{**start, "event": "checkpoint", "step": step} for step in (20, 40)]
     write(tmp_path / "wire-r8-0-0123456789ab", [start, saved[0], stop, {**start, "step": 20}, saved[1], stop], 40)
     now = standing(tmp_path, *ITEM, 80)
     assert (now.step, now.durable, now.starts, now.verdict, now.seconds_left) == (40, 40, 2, "preempted", None)
@@ -39,8 +40,11 @@ def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
 def test_an_item_under_way_has_time_left(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
     write(tmp_path / "wire-r8-0-0123456789ab", [start], 20)
+    assert standing(tmp_path, *ITEM, 80).verdict == "killed"
+    lock = FolderLock(tmp_path / "wire-r8-0-0123456789ab", patience=0)
     now = standing(tmp_path, *ITEM, 80)
-    assert now.verdict == "running or killed"
+    lock.release()
+    assert now.verdict == "running"
     assert now.seconds_left is not None
     assert now.seconds_left > 0
 

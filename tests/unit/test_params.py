@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from latentwire import params
 from latentwire.describe import describe
 from latentwire.errors import ConfigurationError
+from latentwire.training.item import TrainItem, defining_params
 
 ROOT = Path(__file__).parents[2]
 Change = Callable[[dict[str, Any]], Any]
@@ -54,6 +55,15 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
         ),
         (lambda v: v["train"].pop("steps"), "`train.steps` is missing"),
         (lambda v: v["train"].update(steps=-1), "`train.steps`: Input should be greater than 0, found -1"),
+        (
+            lambda v: v["train"]["checkpoint"].update(every="often"),
+            "`train.checkpoint.every`: expected a number of steps above 0, or auto, found 'often'",
+        ),
+        (lambda v: v["train"]["checkpoint"].update(every=0), "a number of steps above 0, or auto, found 0"),
+        (
+            lambda v: v["train"].update(mode="fast"),
+            "`train.mode`: Input should be 'exact' or 'throughput', found 'fast'",
+        ),
         (lambda v: v["train"].update(steps=10), "warmup must be below steps, found 12 and 10"),
         (lambda v: v["train"].update(seeds=[1, 1]), "seeds must differ, found [1, 1]"),
         (lambda v: v["train"]["losses"].update(token_ce=0), "token_ce or label_ce must be above 0"),
@@ -89,6 +99,19 @@ def test_every_parameter_is_described() -> None:
     lines = list(describe(params.load(ROOT / "params.yaml")))
     assert any(line.startswith("train.validate.every = 16  # Steps between two validations") for line in lines)
     assert any(line.startswith("# methods.wire: A trained method") for line in lines)
+
+
+def test_checkpoints_may_come_as_often_as_pays_and_change_no_identity(values: dict[str, Any]) -> None:
+    loaded = params.parse(values, "params.yaml")
+    item = TrainItem.of(loaded, "wire", "r8", 0)
+    before = defining_params(loaded, item)
+    values["train"]["checkpoint"] = {"every": "auto", "keep": 2, "preemptions_per_hour": 0.5}
+    values["runtime"]["threads"] += 1
+    changed = params.parse(values, "params.yaml")
+    assert changed.train.checkpoint.every == "auto"
+    assert defining_params(changed, item) == before
+    values["train"]["mode"] = "throughput"
+    assert defining_params(params.parse(values, "params.yaml"), item) != before
 
 
 def test_an_option_outside_the_file_is_refused() -> None:

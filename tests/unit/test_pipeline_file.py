@@ -9,6 +9,9 @@ import grimp
 import pytest
 import yaml
 
+from latentwire.params import Params
+from latentwire.sections import Train
+
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What only shows, checks, times or stops what a stage does: a change of it does not make a finished result wrong. The
@@ -17,6 +20,7 @@ NOT_RESULTS = (
     "latentwire",
     "latentwire.environment",
     "latentwire.errors",
+    "latentwire.image",
     "latentwire.params",
     "latentwire.progress",
     "latentwire.sections",
@@ -83,3 +87,10 @@ def test_seeds_and_checkpoint_interval_are_no_parameters_of_an_item() -> None:
     for stage in ("train", "evaluate"):
         listed = STAGES[stage]["params"]
         assert not {"train", "train.seeds", "train.methods", "train.checkpoint", "prepare"} & set(listed)
+
+
+def test_the_digest_of_the_parameters_depends_on_what_aggregate_lists() -> None:
+    """The report names one digest of all parameters of the results, so each of them has to run `aggregate` again."""
+    sections = set(Params.model_fields) - {"report", "verify", "tracking", "train"}
+    keys = {field.alias or name for name, field in Train.model_fields.items()} - {"checkpoint"}
+    assert set(STAGES["aggregate"]["params"]) == sections | {f"train.{key}" for key in keys}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,17 @@ def test_every_stop_signal_means_75_also_when_repeated(number: signal.Signals) -
             except subprocess.TimeoutExpired:
                 continue
     assert process.returncode == 75
+
+
+def test_a_stage_that_does_not_look_at_the_flag_leaves_a_verdict(tmp_path: Path) -> None:
+    deaf = STUBBORN.replace("StopFlag.install().check()", "pass")
+    own = {"PYTHONPATH": "src", "UNBROKEN_VERDICT": str(tmp_path / "verdict.json"), "UNBROKEN_DEADLINE_S": "0.2"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", deaf], stdout=subprocess.PIPE, text=True, env={**os.environ, **own}
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(60) == 75
+    assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 75, "signal": "SIGTERM", "step": None}

@@ -18,10 +18,10 @@ Advance = Callable[[int], None]
 
 
 @torch.no_grad()
-def write_wires(wire: Wire, features: Features, count: int, length: int, batch: int) -> Tensor:
-    """Wires [N, M, d] of the first `count` examples of a split, in float16, as they are sent."""
+def write_wires(wire: Wire, features: Features, rows: Sequence[int], length: int, batch: int) -> Tensor:
+    """Wires [N, M, d] of some examples of a split by position, in float16, as they are sent."""
     wire.eval()
-    states = (features.padded(indices, length) for indices in _batches(count, batch))
+    states = (features.padded(rows[first : first + batch], length) for first in range(0, len(rows), batch))
     return torch.cat([wire.write(*padded).half() for padded in states])
 
 

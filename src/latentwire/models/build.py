@@ -17,8 +17,12 @@ from latentwire.tasks.stored import MODELS
 from unbroken.randomness import seed_all
 
 
-def settle_runtime(runtime: Runtime) -> None:
+def settle_runtime(runtime: Runtime, threads: int | None = None) -> None:
     """Fix where torch computes and what changes the bits of its results: threads, kernels, TF32.
+
+    Args:
+        runtime: The section of params.yaml.
+        threads: Instead of its number.
 
     Raises:
         ConfigurationError: The device is not here.
@@ -29,7 +33,7 @@ def settle_runtime(runtime: Runtime) -> None:
             "CUDA build of torch. Next: `nvidia-smi`, then `make setup TORCH=cuda`; or set runtime.device to cpu."
         )
     torch.set_default_device(runtime.device)
-    torch.set_num_threads(runtime.threads)
+    torch.set_num_threads(threads or runtime.threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from latentwire.errors import ConfigurationError
-from latentwire.models.loading import FrozenModel
+
+if TYPE_CHECKING:  # it brings `transformers`, whose import takes seconds
+    from latentwire.models.loading import FrozenModel
 
 FILE = "features.safetensors"
 INDEX = "index.json"

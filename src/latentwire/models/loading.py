@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -74,6 +75,32 @@ def load_model(
     tokenizer = _tokenizer(source)
     hidden_size = int(model.config.hidden_size)
     return FrozenModel(name, model, tokenizer, source.family, hidden_size, _bos_id(tokenizer), source.digest)
+
+
+def outline(
+    name: str,
+    spec: ModelSource,
+    *,
+    dtype: str = "bfloat16",
+    cache_dir: Path | str = store.FOLDER,
+    assets: Assets | None = None,
+) -> FrozenModel:
+    """A causal model with its shapes and tokenizer but without weights: everything on torch's `meta` device.
+
+    Raises:
+        ConfigurationError: As `load_model` does.
+    """
+    source = materialise(name, spec, cache=Path(cache_dir), assets=assets)
+    hush_bars()
+    config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
+    auto: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
+    tokenizer = _tokenizer(source)
+    frozen = model.eval().requires_grad_(False)
+    return FrozenModel(
+        name, frozen, tokenizer, source.family, int(config.hidden_size), _bos_id(tokenizer), source.digest
+    )
 
 
 def _frozen(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:

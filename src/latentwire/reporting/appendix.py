@@ -159,7 +159,7 @@ def _calibrated(facts: Facts, block: Record, row: Record) -> Row:
         interval(error["low"], error["high"]),
         *ranked,
     ]
-    return cells, key
+    return cells, f"{key}, {block['task']}/{block['receiver']}/ranks" if rank else key
 
 
 def checklist(facts: Facts, revision: Revision | None) -> Table:

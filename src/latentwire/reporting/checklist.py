@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from latentwire.reporting.facts import Facts, Revision
+from latentwire.reporting.labels import labels
 from latentwire.reporting.numbers import Tex, escape, listed, points
 
 DIGEST = 12
 """Letters of a digest that are printed."""
+ELSEWHERE = Tex(
+    r"Not in this document, which is the same for every execution: \texttt{latentwire execution} and "
+    r"\texttt{latentwire profile} write them to \texttt{reports/execution/}, with the digest of the image if there "
+    r"was one."
+)
 ADJUSTMENTS = {"holm": "Holm", "bh": "Benjamini--Hochberg"}
 
 
@@ -20,10 +26,13 @@ def answers(facts: Facts, revision: Revision | None) -> Iterator[tuple[Tex, Tex]
     yield Tex("How many runs, and are all of them reported?"), _runs(facts)
     yield Tex("What do the intervals show?"), _intervals(facts)
     yield Tex("How are several comparisons handled?"), _families(facts)
+    yield Tex("How small a difference would have been found?"), _detectable(facts)
     yield Tex("Which margins were set before the results?"), _margins(facts)
     yield Tex("Are there negative results?"), _negative(facts)
     yield Tex("Are there classes without a test example?"), _absent(facts)
     yield Tex("Are predictions and weights kept?"), _kept(facts)
+    yield Tex("Can the weights be had again bit for bit?"), _exact(facts)
+    yield Tex("Where are hardware, time and costs of the computation?"), ELSEWHERE
 
 
 def drafts(facts: Facts, revision: Revision | None) -> list[str]:
@@ -35,6 +44,8 @@ def drafts(facts: Facts, revision: Revision | None) -> list[str]:
         found.append("the code differs from its revision")
     sources = facts.stats["sources"].items()
     found += [f"{path} has no digest" for path, source in sources if not source["sha256"] or not source["data_digest"]]
+    if not facts.stats["parameters"]:
+        found.append("the parameters have no digest")
     found += [f"{key} has no digest" for key, model in facts.stats["models"].items() if not model["digest"]]
     trained = {path for path, source in sources if "/evaluate/" in path and not source["checkpoint"]}
     return found + [f"{path} names no checkpoint" for path in sorted(trained)]
@@ -88,6 +99,26 @@ def _families(facts: Facts) -> Tex:
         f"{family['m']} {escape(key.replace('_', ' '))}" for key, family in sorted(facts.stats["families"].items())
     ]
     return Tex(f"{name} within families declared before the results: {listed(sizes)}.")
+
+
+def _detectable(facts: Facts) -> Tex:
+    found = [r["mde"] for r in facts.family("versus_baselines") if r["verdict"] == "not different" and r["mde"]]
+    if not found:
+        return Tex("No difference of a trained method from a baseline was left open.")
+    return Tex(
+        rf"Of {len(found)} differences that were left open, true ones of {points(min(found))} to {points(max(found))} "
+        r"points with 80\,\% power; each stands beside its difference."
+    )
+
+
+def _exact(facts: Facts) -> Tex:
+    found = labels(facts)
+    if found:
+        return Tex(" ".join(found))
+    return Tex(
+        "Yes, by any number of processes on the same architecture and software: all "
+        f"{len(facts.stats['runs'])} runs are in exact mode, and none changed its numerics."
+    )
 
 
 def _margins(facts: Facts) -> Tex:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 
-SCHEMA = "latentwire-stats/1"
+SCHEMA = "latentwire-stats/2"
 Record = dict[str, Any]
 
 
@@ -53,6 +53,10 @@ class Facts:
     def cell(self, key: str) -> Record:
         """Accuracy by id."""
         return dict(self.stats["cells"][key])
+
+    def average(self, key: str) -> Record:
+        """Mean accuracy over the tasks by id."""
+        return dict(self.stats["averages"][key])
 
     def comparison(self, key: str) -> Record:
         """Difference by id."""

@@ -45,7 +45,7 @@ def learning_curves(facts: Facts, folder: Path) -> Drawn:
         for ax in axes[-1]:
             ax.set_xlabel("step")
         paths = save(figure, folder, "learning_curves")
-    return Drawn("learning_curves", tuple(paths), ())
+    return Drawn("learning_curves", tuple(paths), tuple(facts.stats["runs"]))
 
 
 def _loss_panel(facts: Facts, ax: Axes, runs: pd.DataFrame) -> None:

@@ -77,7 +77,7 @@ def calibration(facts: Facts, folder: Path) -> Drawn:
     styles = _looks(facts)
     ids: list[str] = []
     shown = [key for key in styles if key not in facts.controls() and key != facts.setting("chance")]
-    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 2.1 * len(facts.tasks)) as (figure, axes):
+    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 1.7 * len(facts.tasks)) as (figure, axes):
         for task, line in zip(facts.tasks, axes, strict=True):
             for receiver, ax in zip(facts.receivers, line, strict=True):
                 ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
@@ -132,13 +132,13 @@ def variance_shares(facts: Facts, folder: Path) -> Drawn | None:
 
 def critical_difference(facts: Facts, folder: Path) -> Drawn | None:
     """Mean ranks over the tasks, a panel per receiver; None below six tasks, where no ranks are compared."""
-    ranks = {r: record for r, record in facts.stats["ranks"].items() if record["reason"] is None}
+    ranks = {key: record for key, record in facts.stats["ranks"].items() if record["reason"] is None}
     if not ranks:
         return None
     styles = _looks(facts)
     lines = max(len(record["methods"]) for record in ranks.values())
     with panels(1, len(ranks), 0.9 + 0.16 * lines) as (figure, axes):
-        for ax, (receiver, record) in zip(axes[0], ranks.items(), strict=True):
+        for ax, record in zip(axes[0], ranks.values(), strict=True):
             ordered = sorted(record["methods"].items(), key=lambda item: item[1])
             for height, (method, rank) in enumerate(ordered):
                 look = styles[method]
@@ -148,9 +148,9 @@ def critical_difference(facts: Facts, folder: Path) -> Drawn | None:
             ax.set_yticks([-h for h in range(len(ordered))], [facts.name(method) for method, _ in ordered])
             ax.set_ylim(0.6 - len(ordered), 0.6)
             ax.set_xlabel("mean rank (line: critical difference)")
-            ax.set_title(facts.name(receiver), loc="left")
+            ax.set_title(facts.name(record["model"]), loc="left")
         paths = save(figure, folder, "ranks")
-    return Drawn("ranks", tuple(paths), ())
+    return Drawn("ranks", tuple(paths), tuple(ranks))
 
 
 def _looks(facts: Facts) -> dict[str, Look]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentwire.reporting.checklist import DIGEST, drafts
 from latentwire.reporting.facts import Facts, Record, Revision
+from latentwire.reporting.labels import labels
 from latentwire.reporting.numbers import (
     Tex,
     decimals_for,
@@ -40,6 +41,9 @@ def paper(facts: Facts, title: str, revision: Revision | None = None, origin: Ma
         checkpoints=_checkpoints(facts),
         draft=drafts(facts, revision),
         footer=footer(facts, revision, origin or {}),
+        averaged=bool(facts.stats["main"]),
+        ablations="ablations" in facts.stats["families"],
+        labels=labels(facts),
         shares=any(r["shares"] for r in facts.family("versus_reference")),
         ranked=any(record["reason"] is None for record in facts.stats["ranks"].values()),
         unranked=[record["reason"].split(". Next")[0] for record in facts.stats["ranks"].values() if record["reason"]][
@@ -49,14 +53,19 @@ def paper(facts: Facts, title: str, revision: Revision | None = None, origin: Ma
 
 
 def footer(facts: Facts, revision: Revision | None, origin: Mapping[str, str]) -> list[Tex]:
-    """Where the numbers come from: code, files and seeds, in a few words each."""
+    """Where the numbers come from: code, files, parameters, data, frozen weights and seeds.
+
+    The trained weights stand in the table above it; the image is a fact of the execution (invariant I12).
+    """
     code = "unknown" if revision is None else revision.commit[:DIGEST] + ("+changes" if revision.dirty else "")
     seeds = {
         facts.name(m): f"{len(facts.stats['methods'][m]['seeds'])} of {len(facts.stats['methods'][m]['seeds'])}"
         for m in facts.trained()
     }
     parts = {"code": code, **{name: digest[:DIGEST] for name, digest in origin.items()}}
+    parts["parameters"] = facts.stats["parameters"][:DIGEST]
     parts |= {f"data of {facts.name(t)}": facts.stats["tasks"][t]["data_digest"][:DIGEST] for t in facts.tasks}
+    parts |= {f"weights of {facts.name(m)}": about["digest"][:DIGEST] for m, about in facts.stats["models"].items()}
     parts |= {f"seeds of {name}": found for name, found in seeds.items()}
     parts["schema"] = facts.stats["schema"]
     return [Tex(rf"{escape(name)} \texttt{{{escape(value)}}}") for name, value in parts.items()]

@@ -7,27 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from latentwire.errors import EvidenceError
 from latentwire.reporting.appendix import appendix_tables
 from latentwire.reporting.facts import Facts, Record, Revision
-from latentwire.reporting.numbers import (
-    MISSING,
-    Tex,
-    bold,
-    decimals_for,
-    escape,
-    interval,
-    p_value,
-    points,
-    whole_digits,
-)
+from latentwire.reporting.main_table import main_table
+from latentwire.reporting.numbers import Tex, bold, decimals_for, interval, points, whole_digits
+from latentwire.reporting.rows import common, difference, unique, verdict
 from latentwire.reporting.style import SEES, Table
 from latentwire.reporting.templates import render
 
 
 def all_tables(facts: Facts, revision: Revision | None = None) -> list[Table]:
-    """Every table of the report; without a `revision` the checklist says that it is not known."""
-    main = [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
-    return [*main, *appendix_tables(facts, revision)]
+    """Every table of the report; without a `revision` the checklist says that it is not known.
+
+    Raises:
+        EvidenceError: A task is called as a table is, so that one would be written over the other.
+    """
+    found = [main_table(facts)] if facts.stats["main"] else []
+    found += [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
+    if "ablations" in facts.stats["families"]:
+        found.append(ablations_table(facts))
+    found += appendix_tables(facts, revision)
+    _refuse_same_names([table.name for table in found])
+    return found
 
 
 def task_table(facts: Facts, task: str) -> Table:
@@ -40,7 +42,7 @@ def task_table(facts: Facts, task: str) -> Table:
         "task.tex.j2",
         label=Tex(f"tab:{task}"),
         task=facts.name(task),
-        **_common(facts, "versus_reference", differences),
+        **common(facts, "versus_reference", differences, [task]),
         about=facts.stats["tasks"][task],
         decimals=decimals,
         whole=whole_digits([cell["value"] for cell in cells]),
@@ -51,7 +53,7 @@ def task_table(facts: Facts, task: str) -> Table:
         unestimated=any(cell["seed_variance"] == "not estimated" for cell in cells),
         wilson=any("ci:wilson" in cell["signature"] for cell in cells),
     )
-    return Table(f"{task}.tex", text, _unique([*(row["cell"] for b in blocks for row in b["rows"]), *differences]))
+    return Table(f"{task}.tex", text, unique([*(row["cell"] for b in blocks for row in b["rows"]), *differences]))
 
 
 def _task_row(facts: Facts, block: Record, row: Record, decimals: int) -> Record:
@@ -66,7 +68,7 @@ def _task_row(facts: Facts, block: Record, row: Record, decimals: int) -> Record
         "accuracy": bold(accuracy) if strong else accuracy,
         "interval": interval(cell["low"], cell["high"], decimals),
         "ids": ", ".join(key for key in (row["cell"], row["versus_reference"]) if key),
-        **_difference(facts, row["versus_reference"], "versus_reference", decimals),
+        **difference(facts, row["versus_reference"], "versus_reference", decimals),
     }
 
 
@@ -82,14 +84,43 @@ def chance_table(facts: Facts) -> Table:
 
 def baselines_table(facts: Facts) -> Table:
     """Trained methods against every baseline."""
-    return _family_table(facts, "versus_baselines", "baselines.tex.j2", facts.family("versus_baselines"), [])
+    return _differences_table(
+        facts,
+        "versus_baselines",
+        "Baseline",
+        Tex(
+            r"Trained methods against every baseline: $\Delta$ is the paired difference in points, method minus "
+            r"baseline. \emph{Worse} means that the baseline wins."
+        ),
+    )
 
 
-def _family_table(facts: Facts, family: str, template: str, records: Sequence[Record], cells: Sequence[str]) -> Table:
-    """A row per difference of a family; `cells` are the accuracies that the template prints beside them."""
+def ablations_table(facts: Facts) -> Table:
+    """The trained method against its variants and controls."""
+    return _differences_table(
+        facts,
+        "ablations",
+        "Changed",
+        Tex(
+            r"Ablations: what the method loses with one thing changed. $\Delta$ is the paired difference in points, "
+            r"method minus the changed one: a variant of its parameters, or a control that reads another text's wire."
+        ),
+    )
+
+
+def _differences_table(facts: Facts, family: str, second: str, caption: Tex) -> Table:
+    return _family_table(
+        facts, family, "differences.tex.j2", facts.family(family), [], family=family, second=second, caption=caption
+    )
+
+
+def _family_table(
+    facts: Facts, name: str, template: str, records: Sequence[Record], cells: Sequence[str], **words: str
+) -> Table:
+    """A row per difference of a family; `cells` are the accuracies that the template prints, `words` what it says."""
     decimals = decimals_for([r["high"] - r["low"] for r in records if r["low"] is not None])
     rows = {
-        task: [_family_row(facts, record, family, decimals) for record in records if record["task"] == task]
+        task: [_family_row(facts, record, name, decimals) for record in records if record["task"] == task]
         for task in facts.tasks
     }
     keys = [record["id"] for record in records]
@@ -97,10 +128,11 @@ def _family_table(facts: Facts, family: str, template: str, records: Sequence[Re
         template,
         decimals=decimals,
         whole=whole_digits([record["value"] for record in records]),
-        **_common(facts, family, keys),
+        **common(facts, name, keys),
+        **words,
         groups=[(facts.name(task), _without_repeats(group)) for task, group in rows.items()],
     )
-    return Table(f"{family}.tex", text, _unique([*cells, *keys]))
+    return Table(f"{name}.tex", text, unique([*cells, *keys]))
 
 
 def _family_row(facts: Facts, record: Record, family: str, decimals: int) -> Record:
@@ -112,8 +144,8 @@ def _family_row(facts: Facts, record: Record, family: str, decimals: int) -> Rec
         "seeds": cell["S"],
         "accuracy": points(cell["value"], decimals),
         "ids": record["id"],
-        "verdict": _verdict(record["verdict"]),
-        **_difference(facts, record["id"], family, decimals),
+        "verdict": verdict(record["verdict"]),
+        **difference(facts, record["id"], family, decimals),
     }
 
 
@@ -133,46 +165,10 @@ def _without_repeats(rows: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _difference(facts: Facts, key: str | None, family: str, decimals: int) -> Record:
-    """Printed parts of a difference: the smallest detectable one stands wherever none was found."""
-    if key is None:
-        return {
-            "delta": MISSING,
-            "delta_interval": Tex("--"),
-            "p": Tex("--"),
-            "mde": MISSING,
-            "dagger": False,
-        }
-    record = facts.comparison(key)
-    adjusted = facts.adjusted(key, family)
-    return {
-        "delta": points(record["value"], decimals),
-        "delta_interval": interval(record["low"], record["high"], decimals, sign=True),
-        "p": p_value(adjusted["p_adjusted"]),
-        "mde": points(record["mde"], decimals) if adjusted["verdict"] == "not different" else MISSING,
-        "dagger": adjusted["verdict"] != "better" and record["retention"]["outcome"] == "non-inferior",
-    }
-
-
-def _verdict(verdict: str) -> Tex:
-    return {"better": Tex(r"\textbf{better}"), "worse": Tex("worse")}.get(verdict, escape(verdict))
-
-
-def _common(facts: Facts, family: str, keys: Sequence[str]) -> Record:
-    """What the notes under every table say."""
-    declared = facts.stats["families"][family]
-    return {
-        "m": declared["m"],
-        "adjust": {"holm": "Holm", "bh": "BH"}[declared["adjust"]],
-        "alpha": f"{declared['alpha']:g}",
-        "confidence": f"{100 * facts.setting('confidence'):g}",
-        "retained": f"{100 * facts.setting('retained'):g}",
-        "reference": facts.name(facts.setting("reference")),
-        "chance": facts.name(facts.setting("chance")),
-        "constant": any(facts.comparison(key)["low"] is None for key in keys),
-        "signatures": sorted({facts.adjusted(key, family)["signature"] for key in keys}),
-    }
-
-
-def _unique(keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(keys))
+def _refuse_same_names(names: Sequence[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise EvidenceError(
+            f"Two tables would be written to reports/tables/{twice[0]}, expected a name for each. "
+            "Next: give the task another key in params.yaml, then `dvc repro`."
+        )

@@ -9,26 +9,38 @@ from collections.abc import Callable, Sequence
 
 from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
+from latentwire.image import refuse_other_code
 from latentwire.tracking.logging import configure, never_silent
+from unbroken import verdict
 from unbroken.errors import UnbrokenError
-from unbroken.preemption import StopFlag
+from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 
 Main = Callable[[Sequence[str] | None], None]
 
 
 def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
-    StopFlag.install()
+    stop = StopFlag.install()
+    # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
+    stop.before_forced_exit(lambda: verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
     configure()
     never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
-    code = exit_code(main, argv)
+    code = exit_code(_of_one_code(main), argv)
     sys.stdout.flush()
     sys.stderr.flush()
     if code == 75:
         # A further TERM during interpreter shutdown would turn 75 into -15.
         os._exit(code)
     sys.exit(code)
+
+
+def _of_one_code(main: Main) -> Main:
+    def checked(argv: Sequence[str] | None) -> None:
+        refuse_other_code()
+        main(argv)
+
+    return checked
 
 
 def exit_code(main: Main, argv: Sequence[str] | None = None) -> int:

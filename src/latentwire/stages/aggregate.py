@@ -14,19 +14,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Aggregate the results of the repository in the current folder."""
     argparse.ArgumentParser(prog="python -m latentwire.stages.aggregate", description=__doc__).parse_args(argv)
 
-    from latentwire.statistics.comparisons import settings_of
     from latentwire.statistics.curves import curves
-    from latentwire.statistics.evidence import gather
     from latentwire.statistics.grid import expected
-    from latentwire.statistics.summary import summarise
+    from latentwire.statistics.summary import summary_of
     from latentwire.statistics.write import write_all
     from latentwire.tracking.publish import publish_journals, publish_statistics
+    from unbroken.preemption import StopFlag
 
-    values = params.load()
+    values, stop = params.load(), StopFlag.install()
     results = Path("results")
-    grid = expected(values)
-    summary = summarise(gather(results, grid), grid, settings_of(values.aggregate))
-    write_all(results / "aggregate", summary, curves(results, grid, values.train.steps))
+    stop.check()
+    summary = summary_of(results, values)
+    stop.check()
+    write_all(results / "aggregate", summary, curves(results, expected(values), values.train.steps))
     print(
         f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
     )

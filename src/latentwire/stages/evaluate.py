@@ -46,7 +46,7 @@ def evaluate(values: params.Params, item: TrainItem) -> None:
     features = Features.open(item.features, "test")
     trained = load_trained(values, item, features.width)
     length, batch = values.encode.max_tokens, values.evaluate.batch
-    wires = write_wires(trained.wire, features, len(features), length, batch)
+    wires = write_wires(trained.wire, features, range(len(features)), length, batch)
     folder, labels = Path("results/evaluate") / item.name, list(values.tasks[item.task].labels)
     described = meta(item, trained, wires, StoredTask.open(item.task).digest)
     write(folder, score(values, item, trained, wires), features.example_ids, labels, described)

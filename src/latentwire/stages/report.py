@@ -31,16 +31,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from latentwire.reporting.build import build
     from latentwire.reporting.latex import ENGINE, compile_paper
     from latentwire.tracking.publish import publish_statistics
+    from unbroken.preemption import StopFlag
 
     # Fonts are subset for every figure, with a dozen lines each at the level that the stages log at.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-    values = params.load()
+    values, stop = params.load(), StopFlag.install()
+    stop.check()
     if not options.pdf_only:
         code = revision(Path())
         written = build(Path(), values.report.title, values.report.names, code)
         print(f"{len(written)} files in reports/")
         if code is None or code.dirty:
             print(f"note: the report is marked DRAFT, because {DIRTY if code else UNKNOWN}. {AGAIN}")
+    stop.check()
     paper = compile_paper(Path("reports/paper.tex"))
     if paper is None:
         print(

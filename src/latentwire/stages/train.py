@@ -1,19 +1,26 @@
-"""Stage `train`: one wire for one task and seed; stop it at any time and start it again."""
+"""Stage `train`: one wire for one task and seed, on one process or several; stop it at any time and start it again."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentwire import params
 from latentwire.stages import entry
+from latentwire.tracking.logging import configure
+from latentwire.training.item import TrainItem
+from latentwire.training.processes import on_machine, processes
+from unbroken import environment
+from unbroken.preemption import StopFlag
 
 if TYPE_CHECKING:
-    from latentwire.training.item import TrainItem
     from latentwire.training.loop import Trainer
+    from unbroken.group import Group
     from unbroken.identity import Identity
 
 STATE = Path("state")
@@ -30,47 +37,74 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the final checkpoints")
     options = parser.parse_args(argv)
 
-    from latentwire.training.item import TrainItem
-
     values = params.load()
     item = TrainItem.of(values, options.method, options.task, options.seed)
+    place = environment.place()
+    count = processes(values)
+    if place is None and (count > 1 or environment.nodes() is not None):
+        start_together(count, values)
+    if place is not None and place.rank > 0:
+        configure(level=logging.WARNING, rank=place.rank)
     train_item(values, item, options.state, options.results / item.name)
 
 
+def start_together(count: int, values: params.Params) -> None:
+    """Start this command as several ranks, `count` of them on this machine, and leave with their exit code."""
+    from unbroken.launch import launch
+
+    # The ranks speak; that their parent is at work says nothing.
+    configure(level=logging.WARNING)
+    shards = values.train.shards
+    raise SystemExit(launch(count, StopFlag.install(), limit=shards, rule=lambda *found: on_machine(values, *found)))
+
+
 def train_item(values: params.Params, item: TrainItem, state: Path, results: Path) -> None:
-    """Train an item to its end, from where it was.
+    """Train an item to its end, from where it was, as one rank of those that were started together.
 
     Raises:
-        unbroken.preemption.Preempted: A signal came; the next start goes on.
+        unbroken.preemption.Preempted: A signal came to some rank; the next start goes on.
     """
-    from latentwire.models.build import settle_runtime
-    from latentwire.training.assemble import assemble
+    from latentwire.training.assemble import assemble, meet
     from latentwire.training.item import identity
     from unbroken import reports
     from unbroken.identity import open_folder
-    from unbroken.preemption import StopFlag
 
-    settle_runtime(values.runtime)
-    defined = identity(values, item)
-    folder = open_folder(state, item.name, defined, reports.log)
-    StopFlag.install().check()
-    run_to_the_end(values, item, defined, folder, results, assemble(values, item))
-    write_metrics(results)
+    stop = StopFlag.install()
+    with closing(meet(values.runtime, stop)) as group:
+        defined = identity(values, item)
+        folder = open_folder(state, item.name, defined, reports.log if group.rank == 0 else lambda sentence: None)
+        trainer = assemble(values, item, group)
+        stop.check(group)
+        run_to_the_end(values, item, defined, folder, results, trainer, group)
+        if group.rank == 0:
+            write_metrics(results)
+        group.barrier()
 
 
 def run_to_the_end(
-    values: params.Params, item: TrainItem, defined: Identity, folder: Path, results: Path, trainer: Trainer
+    values: params.Params,
+    item: TrainItem,
+    defined: Identity,
+    folder: Path,
+    results: Path,
+    trainer: Trainer,
+    group: Group,
 ) -> None:
     """All remaining steps of a run, and the export of its final state."""
+    from latentwire.image import recorded
     from latentwire.models.layout import LayoutState
     from latentwire.tracking.items import tracked
     from latentwire.tracking.mirror import MlflowMirror
-    from latentwire.tracking.progress import progress
+    from latentwire.tracking.progress import progress, silent
+    from latentwire.training.assemble import gradients_of
     from latentwire.training.loop import train
-    from unbroken.preemption import StopFlag
+    from latentwire.training.micro import settle
+    from latentwire.training.numerics import execution, numerics
+    from unbroken.randomness import seed_all
     from unbroken.run import Run
     from unbroken.state import Holder
 
+    stop, first = StopFlag.install(), group.rank == 0
     optimizer = trainer.optimizer()
     schedule = trainer.schedule(optimizer)
     state: dict[str, Holder] = {
@@ -79,24 +113,31 @@ def run_to_the_end(
         "schedule": schedule,
         "layout": LayoutState({reader.name: reader.layout for reader in trainer.receivers}),
     }
-    mirror = MlflowMirror(tracked(values, item, defined.digest), experiment=values.tracking.experiment, root=Path())
+    facts = numerics(values.train, group)
+    gradients = gradients_of(trainer, group)
+    together = settle(gradients, folder, facts)
+    # The probe drew for the shards of this process; the run goes on from a state that does not tell which.
+    seed_all(item.seed, purpose="training")
+    stop.check(group)
     kept = values.train.checkpoint
+    mirror = MlflowMirror(tracked(values, item, defined.digest), experiment=values.tracking.experiment, root=Path())
     with (
         Run(
             folder,
             identity=defined,
             state=state,
-            stop=StopFlag.install(),
+            stop=stop,
+            group=group,
+            numerics=facts,
             every=kept.every,
             keep=kept.keep,
-            # Measured with two threads: every step takes 1.7 times as long once the writing thread is prepared; why is
-            # not known. A save of this small state in the loop costs less than a hundredth of its interval.
-            background=False,
-            observers=[mirror],
+            preemptions_per_hour=kept.preemptions_per_hour,
+            observers=[mirror] if first else [],
+            facts={"image": recorded(), **execution(values.runtime, group), "together": together},
         ) as run,
-        progress(values.train.steps, item.name, run.step) as bar,
+        progress(values.train.steps, item.name, run.step) if first else silent() as bar,
     ):
-        train(trainer, run, optimizer, schedule, bar.advance)
+        train(trainer, gradients, run, optimizer, schedule, bar.advance)
         run.export(results)
 
 

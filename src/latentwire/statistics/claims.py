@@ -32,10 +32,11 @@ def retention(a: Scores, b: Scores, retained: float, alpha: float) -> Retention:
     """One-sided test on the contrast A − retained·B, which needs no distribution of a ratio."""
     contrast = estimate(pair(a, b, retained))
     ratio = float(a.values.mean() / b.values.mean()) if b.values.mean() else None
-    return Retention(retained, ratio, contrast.p_above(), _outcome(contrast, alpha))
+    return Retention(retained, ratio, contrast.p_above(), outcome(contrast, alpha))
 
 
-def _outcome(contrast: Estimate, alpha: float) -> Outcome:
+def outcome(contrast: Estimate, alpha: float) -> Outcome:
+    """Is the mean of A − retained·B above 0 (non-inferior), below (inferior), or neither shown?"""
     above = contrast.p_above()
     if above is None:
         return "non-inferior" if contrast.mean >= 0 else "inferior"

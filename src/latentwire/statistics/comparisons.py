@@ -59,7 +59,7 @@ def cell(scores: Scores, trained: bool, settings: Settings) -> Record:
         "value": rate.mean,
         "low": low,
         "high": high,
-        **_design(rate),
+        **design(rate),
         "per_seed": _per_seed(scores),
         "seed_variance": _seed_variance(rate, trained),
         "signature": signature(ci=kind, conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]),
@@ -82,7 +82,7 @@ def compare(a: Scores, b: Scores, settings: Settings) -> Record:
         "p": p,
         "mde": minimum_detectable(found, settings.alpha),
         "reason": None if interval else NO_VARIANCE,
-        **_design(found),
+        **design(found),
         "effects": _effects(a, b),
         "retention": {**vars(kept), "low": ratio_low, "high": ratio_high},
         "signature": signature(
@@ -112,7 +112,8 @@ def _p_value(a: Scores, b: Scores, paired: Paired, found: Estimate) -> tuple[flo
     return found.p_value(), "t"
 
 
-def _design(found: Estimate) -> Record:
+def design(found: Estimate) -> Record:
+    """What a number was computed over: seeds, examples, variance and its shares, and what it speaks of."""
     return {
         "S": found.seeds,
         "N": found.examples,

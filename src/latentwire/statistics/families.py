@@ -6,13 +6,15 @@ receivers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from latentwire.statistics.comparisons import Record, Settings, verdict
 from latentwire.statistics.grid import CHANCE, Grid, Method
 from latentwire.statistics.multiplicity import adjust
 
 METRIC = "accuracy"
+PLACE = "all-tasks"
+"""Stands in ids where a task would; no task can be called so."""
 Pair = tuple[str, str, str, str, str]
 """(task, place, receiver, a, b); place is the receiver, or a's model where neither reads a receiver."""
 
@@ -38,14 +40,16 @@ def serving(grid: Grid, receiver: str) -> list[Method]:
 
 
 def declared(grid: Grid, reference: str) -> dict[str, list[Pair]]:
-    """The declared families: each is what one table shows, and is corrected as a whole."""
+    """The declared families that have members: each is what one table shows, and is corrected as a whole."""
     everything = list(grid.methods)
     trained, baselines = [m.name for m in grid.trained()], [m.name for m in grid.baselines()]
-    return {
+    found = {
         "versus_reference": _pairs(grid, everything, [reference]),
         "versus_chance": _pairs(grid, everything, [CHANCE]),
         "versus_baselines": _pairs(grid, trained, baselines),
+        "ablations": _ablations(grid),
     }
+    return {name: pairs for name, pairs in found.items() if pairs}
 
 
 def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pair]:
@@ -61,9 +65,21 @@ def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pa
     return list(found.values())
 
 
-def correct(name: str, pairs: Sequence[Pair], comparisons: dict[str, Record], settings: Settings) -> Record:
+def _ablations(grid: Grid) -> list[Pair]:
+    """The first trained method against the other trained ones, and every trained method against its controls."""
+    first, *others = [method.name for method in grid.trained()]
+    controls = [(str(m.control_of), m.name) for m in grid.methods.values() if m.control_of]
+    both = [*((first, other) for other in others), *controls]
+    return [found for a, b in both for found in _pairs(grid, [a], [b])]
+
+
+def ids_of(pairs: Sequence[Pair]) -> list[str]:
+    """Ids of the differences of a family."""
+    return [comparison_id(task, place, a, b) for task, place, _, a, b in pairs]
+
+
+def correct(name: str, ids: Sequence[str], comparisons: Mapping[str, Record], settings: Settings) -> Record:
     """Correct the p-values of a family, writing them into its comparisons."""
-    ids = [comparison_id(task, place, a, b) for task, place, _, a, b in pairs]
     corrected = adjust({key: comparisons[key]["p"] for key in ids}, settings.adjust)
     extra = f"|adj:{settings.adjust}|m:{len(ids)}"
     for key in ids:
@@ -73,4 +89,4 @@ def correct(name: str, pairs: Sequence[Pair], comparisons: dict[str, Record], se
             "verdict": verdict(record, corrected[key], settings.alpha),
             "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),
         }
-    return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": ids}
+    return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": list(ids)}

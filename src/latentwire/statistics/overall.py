@@ -9,7 +9,7 @@ from scipy import stats
 
 from latentwire.statistics.bootstrap import Plan, crossed, percentiles
 from latentwire.statistics.comparisons import Record, Settings
-from latentwire.statistics.families import cell_id, serving
+from latentwire.statistics.families import PLACE, cell_id, serving
 from latentwire.statistics.grid import Grid
 from latentwire.statistics.ranks import critical_difference, few_data_sets, friedman, pairwise
 from latentwire.statistics.scores import Scores
@@ -38,11 +38,14 @@ def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settin
 
 
 def rank_records(cells: Mapping[str, Record], grid: Grid, settings: Settings) -> dict[str, Record]:
-    """Receiver → ranks of the methods over the tasks; below six tasks the reason why there are none."""
+    """Ranks over the tasks, a record for each receiver; below six tasks the reason why there are none."""
     reason = few_data_sets(len(grid.tasks))
-    if reason:
-        return {receiver: {"data_sets": len(grid.tasks), "reason": reason} for receiver in grid.receivers}
-    return {receiver: _over_tasks(cells, grid, receiver, settings) for receiver in grid.receivers}
+    return {
+        f"{PLACE}/{receiver}/ranks": {"data_sets": len(grid.tasks), "model": receiver, "reason": reason}
+        if reason
+        else {"model": receiver, **_over_tasks(cells, grid, receiver, settings)}
+        for receiver in grid.receivers
+    }
 
 
 def _over_tasks(cells: Mapping[str, Record], grid: Grid, receiver: str, settings: Settings) -> Record:

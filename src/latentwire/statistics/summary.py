@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
+from latentwire.params import Params
+from latentwire.statistics import averages
 from latentwire.statistics.bootstrap import Plan
 from latentwire.statistics.calibration import calibration
-from latentwire.statistics.comparisons import Record, Settings, cell, compare, verdict
+from latentwire.statistics.comparisons import Record, Settings, cell, compare, settings_of, verdict
 from latentwire.statistics.details import details
-from latentwire.statistics.evidence import Evidence, Source, ids_of
+from latentwire.statistics.evidence import Evidence, Source, gather
 from latentwire.statistics.families import (
     METRIC,
     Pair,
@@ -19,23 +24,48 @@ from latentwire.statistics.families import (
     comparison_id,
     correct,
     declared,
+    ids_of,
     place_of,
     serving,
 )
-from latentwire.statistics.grid import CHANCE, Grid, Method
+from latentwire.statistics.golds import digests
+from latentwire.statistics.grid import CHANCE, Grid, Method, expected
 from latentwire.statistics.multiplicity import adjust
 from latentwire.statistics.overall import block_ranks, rank_records
+from latentwire.statistics.runs import runs
 from latentwire.statistics.scores import Scores
 
-SCHEMA = "latentwire-stats/1"
+SCHEMA = "latentwire-stats/2"
+
+
+def summary_of(results: Path, values: Params) -> Record:
+    """All statistics of the predictions in `results/`, as the parameters declare them.
+
+    Raises:
+        EvidenceError: Something is missing, doubled, unequal, not a number, or was made from something else.
+    """
+    grid = expected(values)
+    evidence = gather(results, grid)
+    summary = summarise(evidence, grid, settings_of(values.aggregate))
+    return {**summary, "runs": runs(results, evidence, values.train.mode), "parameters": parameters_digest(values)}
+
+
+def parameters_digest(values: Params) -> str:
+    """SHA-256 of every parameter that a result can depend on; how often a run is saved changes none."""
+    kept = values.model_dump(mode="json", by_alias=True, exclude={"report", "verify", "tracking"})
+    del kept["train"]["checkpoint"]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def summarise(evidence: Evidence, grid: Grid, settings: Settings) -> Record:
-    """All statistics of the grid."""
+    """The statistics of the grid: everything that is computed from scores."""
     cells = dict(_cells(evidence, grid, settings))
     wanted = declared(grid, settings.reference)
     comparisons = _compare_all(evidence, [pair for pairs in wanted.values() for pair in pairs], settings)
-    families = {name: correct(name, pairs, comparisons, settings) for name, pairs in wanted.items()}
+    families = {name: correct(name, ids_of(pairs), comparisons, settings) for name, pairs in wanted.items()}
+    means, apart = averages.averages(evidence, grid, settings), averages.differences(evidence, grid, settings)
+    if apart:
+        families[averages.FAMILY] = correct(averages.FAMILY, list(apart), apart, settings)
     summary = {
         "schema": SCHEMA,
         "settings": {**vars(settings), "metric": METRIC, "chance": CHANCE, "alpha": settings.alpha},
@@ -48,7 +78,9 @@ def summarise(evidence: Evidence, grid: Grid, settings: Settings) -> Record:
             "methods": list(grid.methods),
         },
         "cells": cells,
-        "comparisons": comparisons,
+        "averages": means,
+        "comparisons": {**comparisons, **apart},
+        "main": averages.rows(grid, settings, means),
         "families": families,
         "calibration": _calibrations(evidence, cells, settings),
         "ranks": rank_records(cells, grid, settings),
@@ -189,7 +221,7 @@ def _task(evidence: Evidence, grid: Grid, task: str) -> Record:
         "counts": counts,
         "absent": [label for label in grid.tasks[task] if label not in counts],
         "data_digest": golds.data_digest,
-        **ids_of(golds),
+        **digests(golds),
     }
 
 

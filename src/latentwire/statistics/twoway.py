@@ -57,7 +57,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Squares:
+class Squares:
     """Mean squares of rows (seeds), columns (examples) and residual, of an [S, N] matrix."""
 
     rows: float
@@ -104,12 +104,13 @@ def _shape(values: Matrix) -> tuple[int, int]:
     return values.shape[0], values.shape[1]
 
 
-def _squares(values: Matrix) -> _Squares:
+def squares(values: Matrix) -> Squares:
+    """Mean squares of an [S, N] matrix, S and N at least 2."""
     seeds, examples = values.shape
     mean = values.mean()
     rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     residual = values - rows - columns + mean
-    return _Squares(
+    return Squares(
         rows=examples * float(((rows - mean) ** 2).sum()) / (seeds - 1),
         columns=seeds * float(((columns - mean) ** 2).sum()) / (examples - 1),
         residual=float((residual**2).sum()) / ((seeds - 1) * (examples - 1)),
@@ -119,7 +120,7 @@ def _squares(values: Matrix) -> _Squares:
 
 
 def _crossed(values: Matrix, subtrahend: Matrix | None) -> Estimate:
-    own = _squares(values)
+    own = squares(values)
     size = values.size
     terms = [(own.rows / size, own.degrees[0]), (own.columns / size, own.degrees[1])]
     variance = max(own.rows + own.columns - own.residual, own.rows, own.columns) / size
@@ -136,7 +137,7 @@ def _crossed(values: Matrix, subtrahend: Matrix | None) -> Estimate:
 
 def _seed_variance(subtrahend: Matrix) -> tuple[float, list[tuple[float, int]]]:
     """Variance that unpaired seeds of B add to the mean difference; A − mean(B) has its residual already."""
-    other = _squares(subtrahend)
+    other = squares(subtrahend)
     size = subtrahend.size
     extra = max(other.rows - other.residual, 0.0) / size
     return extra, [(other.rows / size, other.degrees[0]), (other.residual / size, other.degrees[2])]

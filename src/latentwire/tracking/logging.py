@@ -26,8 +26,8 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def configure(restart: int | None = None, level: int = logging.INFO) -> None:
-    """Log to stderr with time, level and logger; `restart`, the job's restart number, tags every line.
+def configure(restart: int | None = None, level: int = logging.INFO, rank: int | None = None) -> None:
+    """Log to stderr with time, level and logger; the job's restart number and the rank, where given, tag every line.
 
     Calling it again changes the tag and the level and adds no second handler.
     """
@@ -37,6 +37,7 @@ def configure(restart: int | None = None, level: int = logging.INFO) -> None:
         handler = _StderrHandler()
         root.addHandler(handler)
     tag = "" if restart is None else f"[restart {restart}] "
+    tag += "" if rank is None else f"[rank {rank}] "
     handler.setFormatter(logging.Formatter(tag + LAYOUT))
     root.setLevel(level)
 

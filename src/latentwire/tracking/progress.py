@@ -43,6 +43,17 @@ def progress(total: int, description: str, start: int = 0, seconds: float = SECO
         yield bar
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[Bar]:
+    """A bar that shows nothing: of several processes that work together, one speaks."""
+    yield _NoBar()
+
+
+class _NoBar:
+    def advance(self, steps: int = 1, **values: float) -> None:
+        return
+
+
 class _RichBar:
     """A bar of rich."""
 

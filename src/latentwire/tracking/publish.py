@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.params import Params
+from latentwire.statistics.entries import entries
 from latentwire.tracking.items import tracked
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import attempt
@@ -16,7 +17,7 @@ from latentwire.tracking.sync import sync_journal
 from latentwire.training.item import TrainItem
 
 STATS = Path("results/aggregate/stats.json")
-NUMBERS = ("cells", "comparisons", "calibration")
+NUMBERS = ("cells", "averages", "comparisons", "calibration", "ranks", "blocks")
 
 
 def publish_journals(values: Params, root: Path) -> None:
@@ -29,9 +30,9 @@ def publish_journals(values: Params, root: Path) -> None:
 
 
 def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[Path]]) -> None:
-    """Log every cell and comparison with its signature, and files (artifact folder → files), to one run."""
+    """Log every number of the statistics with its signature, and files (artifact folder → files), to one run."""
     stats = json.loads((root / STATS).read_text(encoding="utf-8"))
-    signatures = {name: entry["signature"] for section in NUMBERS for name, entry in stats[section].items()}
+    signatures = {name: entry["signature"] for name, entry in entries(stats).items()}
     sources = {item.name: _identity(root / item.results) for item in TrainItem.all(values)}
     attempt(
         lambda: log_statistics(

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from latentwire import environment
 from latentwire.errors import ConfigurationError
-from latentwire.evaluation.scoring import score_wires, write_wires
-from latentwire.models.build import new_wire, receivers
+from latentwire.models.build import new_wire, receivers, settle_runtime
 from latentwire.models.features import Features
-from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.params import Params
+from latentwire.sections import Runtime
 from latentwire.tasks.examples import Example
 from latentwire.tasks.stored import StoredTask
+from latentwire.training.exact import Exact
 from latentwire.training.item import TrainItem
 from latentwire.training.loop import Data, Trainer
+from latentwire.training.throughput import Throughput
+from latentwire.training.validation import Validation
+from unbroken.group import SOLO, Group, join
+from unbroken.preemption import StopFlag
 
 
-def assemble(values: Params, item: TrainItem) -> Trainer:
-    """Load data and frozen models and make the wire of an item.
+def meet(runtime: Runtime, stop: StopFlag) -> Group:
+    """Join the other training processes, and settle what changes bits; each has one thread and, on `cuda`, a GPU.
+
+    Raises:
+        ConfigurationError: There is no GPU.
+        PeerError: The others did not come in time.
+        unbroken.preemption.Preempted: One of the processes was told to stop.
+    """
+    cards, asked = torch.cuda.device_count(), environment.processes()
+    crowded = asked is not None and asked > cards
+    group = join(stop, nccl=runtime.device == "cuda" and not crowded)
+    settle_runtime(runtime, threads=1)
+    if runtime.device == "cuda":
+        torch.cuda.set_device(group.local_rank % cards)
+    return group
+
+
+def assemble(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
+    """Load data and frozen models and make the wire of an item, the same on every process.
 
     Raises:
         ConfigurationError: A file is missing or the features are of other examples.
@@ -38,8 +58,13 @@ def assemble(values: Params, item: TrainItem) -> Trainer:
         data=train,
         settings=values.train,
         seed=item.seed,
-        validate=lambda: _accuracies(wire, readers, validation, values.train.validate_.examples, values.evaluate.batch),
+        validate=Validation(wire, readers, validation, values.train.validate_.examples, values.evaluate.batch, group),
     )
+
+
+def gradients_of(trainer: Trainer, group: Group = SOLO) -> Exact | Throughput:
+    """How the gradients of a step are computed, by `train.mode`."""
+    return (Exact if trainer.settings.mode == "exact" else Throughput)(trainer, group)
 
 
 def _data(item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence[str], length: int) -> Data:
@@ -50,15 +75,3 @@ def _data(item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence
             f"that `prepare` stored; expected the same ones in the same order. Next: `dvc repro encode`."
         )
     return Data(features, [labels.index(row.label) for row in rows], length)
-
-
-def _accuracies(wire: Wire, readers: Sequence[Receiver], data: Data, examples: int, batch: int) -> Mapping[str, float]:
-    count = min(examples, len(data.labels))
-    wires = write_wires(wire, data.features, count, data.length, batch)
-    golds = torch.tensor(data.labels[:count])
-    return {f"accuracy/{reader.name}": _accuracy(wire, reader, wires, golds, batch) for reader in readers}
-
-
-def _accuracy(wire: Wire, reader: Receiver, wires: Tensor, golds: Tensor, batch: int) -> float:
-    scores = score_wires(wire, reader, wires, batch, lambda count: None)
-    return float((scores.argmax(dim=1) == golds).double().mean())

@@ -1,4 +1,7 @@
-"""One item of the training matrix: its name, where its files are, and the identity of its run."""
+"""One item of the training matrix: its name, where its files are, and the identity of its run.
+
+Imports no torch: who only starts the training processes does without.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from latentwire.models.features import Features
 from latentwire.params import Params, chosen
-from latentwire.tasks.stored import MODELS, StoredTask
 from unbroken.identity import Identity
 from unbroken.jsontext import JSON
 from unbroken.source import code_digest
@@ -71,7 +72,8 @@ def defining_params(values: Params, item: TrainItem) -> dict[str, Any]:
         "method": values.methods[item.method].model_dump(mode="json"),
         "task": values.tasks[item.task].model_dump(mode="json", include={"labels", "primer", "anchor"}),
         "encode": values.encode.model_dump(mode="json"),
-        "runtime": values.runtime.model_dump(mode="json"),
+        # A training process has one thread, whatever runtime.threads says for the other stages.
+        "runtime": values.runtime.model_dump(mode="json", exclude={"threads"}),
         "train": train,
     }
 
@@ -87,6 +89,9 @@ def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
     Raises:
         ConfigurationError: Those results are not there.
     """
+    from latentwire.models.features import Features
+    from latentwire.tasks.stored import MODELS, StoredTask
+
     task = StoredTask.open(item.task, root)
     models = json.loads((root / MODELS).read_text(encoding="utf-8"))
     features = Features.file(root / item.features)

@@ -1,7 +1,4 @@
-"""The training loop: sums over virtual shards, one AdamW step, a journal line; `unbroken.Run` keeps it alive.
-
-Shapes: V shards, B/V examples in a shard.
-"""
+"""The training loop: mean gradients of a step, one AdamW step, a journal line; `unbroken.Run` keeps it alive."""
 
 from __future__ import annotations
 
@@ -15,11 +12,13 @@ from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
 from latentwire.sections import Train
-from latentwire.training.objective import Batch, objective
+from latentwire.training.objective import Batch
 from latentwire.training.schedule import warmup_cosine
-from unbroken.elastic import fold
-from unbroken.randomness import sample_ids, seed_all, stream
+from unbroken.randomness import sample_ids
 from unbroken.run import Run
+
+Gradients = Callable[[int], tuple[list[Tensor], dict[str, Tensor]]]
+"""Step → mean gradient of each parameter and mean loss terms by name, over the global batch, on every process."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Trainer:
     settings: Train
     seed: int
     validate: Callable[[], Mapping[str, float]]
-    """Metrics of the validation split, by name."""
+    """Metrics of the validation split, by name, the same on every process."""
 
     def optimizer(self) -> torch.optim.AdamW:
         """AdamW with this method's peak rate."""
@@ -57,27 +56,20 @@ class Trainer:
         """Linear warm-up, then a cosine to 0."""
         return warmup_cosine(optimizer, self.settings.warmup, self.settings.steps)
 
-    def gradients(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Mean gradient of each parameter, and the mean loss terms, of one step's global batch."""
+    def indices(self, step: int) -> list[int]:
+        """Positions of a step's global batch in the training split: B of them."""
+        positions: list[int] = sample_ids(self.seed, step, self.settings.batch, len(self.data.features)).tolist()
+        return positions
+
+    def shard(self, step: int, shard: int) -> Batch:
+        """One virtual shard of a step: B/V examples."""
         size = self.settings.batch // self.settings.shards
-        indices = sample_ids(self.seed, step, self.settings.batch, len(self.data.features))
-        names: list[str] = []
-
-        def leaf(shard: int) -> list[Tensor]:
-            seed_all(stream(self.seed, step, shard, "dropout"))
-            batch = self.data.batch(indices[shard * size : (shard + 1) * size].tolist())
-            loss, terms = objective(self.wire, self.receivers, batch, self.settings.losses)
-            gradients = torch.autograd.grad(loss, list(self.wire.parameters()))
-            names[:] = ["loss", *terms]
-            return [*gradients, loss.detach(), *terms.values()]
-
-        total = [value / self.settings.shards for value in fold(leaf, self.settings.shards)]
-        count = len(total) - len(names)
-        return total[:count], dict(zip(names, total[count:], strict=True))
+        return self.data.batch(self.indices(step)[shard * size : (shard + 1) * size])
 
 
 def train(
     trainer: Trainer,
+    gradients: Gradients,
     run: Run,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -92,9 +84,9 @@ def train(
     parameters = list(trainer.wire.parameters())
     for step in run.steps(settings.steps):
         trainer.wire.train()
-        gradients, means = trainer.gradients(step)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        slopes, means = gradients(step)
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            parameter.grad = slope
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
         rate = schedule.get_last_lr()[0]
         optimizer.step()

@@ -1,11 +1,11 @@
 """What is minimised: answers read from one wire by every receiver.
 
-Shapes: B batch, T tokens, M slots, d wire width, D_s sender width, C labels.
+Shapes: B batch, T tokens, M slots, d wire width, D_s / D_r hidden widths of sender and receiver, C labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.sections import Losses
 
 
@@ -29,34 +28,31 @@ class Batch:
     """[B] int64, positions in the task's labels."""
 
 
-def objective(
-    wire: Wire, receivers: Sequence[Receiver], batch: Batch, weights: Losses
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted loss of one batch and its terms, each a mean over examples and receivers (method.md, part 1)."""
-    written = wire.write(batch.states, batch.mask)
-    terms = {f"token_ce/{r.name}": token_ce(wire, r, written, batch.labels) for r in receivers if weights.token_ce}
-    terms |= {f"label_ce/{r.name}": label_ce(wire, r, written, batch.labels) for r in receivers if weights.label_ce}
-    loss = torch.zeros(())
-    for name, term in terms.items():
-        loss = loss + getattr(weights, name.partition("/")[0]) * term / len(receivers)
-    if weights.collapse:
-        terms["collapse"] = collapse(written)
-        loss = loss + weights.collapse * terms["collapse"]
-    return loss, {name: term.detach() for name, term in terms.items()}
+def supervision(receiver: Receiver, read: Tensor, labels: Tensor, weights: Losses) -> dict[str, Tensor]:
+    """The terms with a weight, each by example [B], for what a receiver reads [B, M, D_r] (method.md, part 1)."""
+    terms = {}
+    if weights.token_ce:
+        terms["token_ce"] = token_ce(receiver, read, labels)
+    if weights.label_ce:
+        terms["label_ce"] = label_ce(receiver, read, labels)
+    return terms
 
 
-def token_ce(wire: Wire, receiver: Receiver, written: Tensor, labels: Tensor) -> Tensor:
-    """Mean over examples of the answer's cross-entropy per token, in nats; wire [B, M, d], labels [B]."""
+def weighted(terms: Mapping[str, Tensor], weights: Losses) -> Tensor:
+    """Sum of terms times their weights."""
+    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(dim=0)
+
+
+def token_ce(receiver: Receiver, read: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the answer per token, in nats, by example [B]; read [B, M, D_r], labels [B]."""
     answers = [receiver.layout.answers[label] for label in labels.tolist()]
     lengths = torch.tensor([len(answer) for answer in answers])
-    middle = list(wire.read(written, receiver.name))
-    return -(receiver.answer_log_likelihoods(middle, answers) / lengths).mean()
+    return -(receiver.answer_log_likelihoods(list(read), answers) / lengths)
 
 
-def label_ce(wire: Wire, receiver: Receiver, written: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over the label set's summed token log-likelihoods, in nats; wire [B, M, d], labels [B]."""
-    scores = receiver.label_log_likelihoods(list(wire.read(written, receiver.name)))
-    return F.cross_entropy(scores, labels)
+def label_ce(receiver: Receiver, read: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy over the label set's summed token log-likelihoods, in nats, by example [B]."""
+    return F.cross_entropy(receiver.label_log_likelihoods(list(read)), labels, reduction="none")
 
 
 def collapse(written: Tensor) -> Tensor:

@@ -65,11 +65,11 @@ def execution(root: Path) -> int:
     return 0
 
 
-def doctor(root: Path, as_json: bool) -> int:
-    """Print every check; 0, or 1 where something is missing."""
-    from latentwire.verification import doctor
+def doctor(root: Path, as_json: bool, of_image: bool) -> int:
+    """Print every check of this machine or of the image; 0, or 1 where something is missing."""
+    from latentwire.verification import doctor, image
 
-    checks = doctor.examine(root)
+    checks = image.examine(root) if of_image else doctor.examine(root)
     if as_json:
         print(json.dumps(doctor.as_json(checks), indent=1, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -77,6 +77,16 @@ def doctor(root: Path, as_json: bool) -> int:
     else:
         print("\n".join(doctor.lines(checks)))
     return doctor.exit_code(checks)
+
+
+def memory(root: Path, as_json: bool) -> int:
+    """Print what a training process holds; 1 where not all that the train stage starts here fit."""
+    from latentwire.params import load
+    from latentwire.verification.memory import plan
+
+    planned = plan(load(root / "params.yaml"), root)
+    print(json.dumps(planned.as_json(), indent=1) if as_json else "\n".join(planned.lines()))
+    return int(not planned.fits)
 
 
 def show(found: list[Row]) -> None:

@@ -30,6 +30,9 @@ NEEDED_DISK = 6 * machine.GIB
 VERSION = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
 
 
+CLUSTER = "use it on a cluster that has it, or `bash tests/cluster/install.sh` for a virtual one"
+
+
 class State(StrEnum):
     """`optional` is not here and not needed for `make repro` on one machine."""
 
@@ -102,7 +105,8 @@ def _python(root: Path) -> Iterator[Check]:
     yield Check("Python", State.OK if good else State.MISSING, found, "" if good else f"install Python {PYTHON}")
 
 
-def _packages(root: Path) -> Iterator[Check]:
+def packages(root: Path) -> Iterator[Check]:
+    """Whether what `requirements.lock` in `root` pins is installed."""
     lock = root / "requirements.lock"
     if not lock.is_file():
         yield Check("packages", State.MISSING, "no requirements.lock", "run it in the root of the repository")
@@ -114,12 +118,18 @@ def _packages(root: Path) -> Iterator[Check]:
     yield Check("packages", state, f"{', '.join(other[:3])}{more}" if other else f"{len(pinned)} as locked", advice)
 
 
-def _torch(root: Path) -> Iterator[Check]:
+def frameworks(root: Path) -> Iterator[Check]:
+    """Torch, its build, and the GPUs that it would use."""
     found, gpus = machine.installed("torch"), machine.gpus()
     if found is None:
         yield Check("torch", State.MISSING, "not installed", "make environment")
         return
     build = _build()
+    lock = root / f"requirements-{'cpu' if build == 'CPU' else 'cuda'}.lock"
+    other = unlike(pins(lock.read_text(encoding="utf-8")), machine.installed) if lock.is_file() else []
+    if other:
+        yield Check("torch", State.MISSING, ", ".join(other[:3]), "make environment")
+        return
     idle = gpus.cards and build == "CPU"
     advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
     yield Check("torch", State.OPTIONAL if idle else State.OK, f"{found}, {build} build", advice)
@@ -203,7 +213,9 @@ def _dvc(root: Path) -> Iterator[Check]:
         done = _output(sys.executable, "-m", "dvc", "remote", "list", cwd=root)
         names = ", ".join(line.split()[0] for line in (done or "").splitlines() if line.split())
         here = Check("DVC remote", State.OK, names) if names else None
-        yield here or Check("DVC remote", State.OPTIONAL, "none", "dvc remote add -d NAME URL, to share results")
+        yield here or Check(
+            "DVC remote", State.OPTIONAL, "none", "dvc remote add -d NAME URL, to share results and to park checkpoints"
+        )
     else:
         yield Check("DVC repository", State.MISSING, "no .dvc here", "run it in the root of the repository")
 
@@ -229,13 +241,14 @@ def _database(path: Path) -> Check:
 
 
 def _programs(root: Path) -> Iterator[Check]:
-    yield _program("git", ("git", "--version"), "install git", needed=True)
-    yield _program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
-    yield _program("SLURM", ("sinfo", "--version"), "")
-    yield _program("Apptainer", ("apptainer", "--version"), "")
+    yield program("git", ("git", "--version"), "install git", needed=True)
+    yield program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
+    yield program("SLURM", ("sinfo", "--version"), CLUSTER)
+    yield program("Apptainer", ("apptainer", "--version"), CLUSTER)
 
 
-def _program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
+def program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
+    """Whether a program answers, and with what first line."""
     found = _output(*command)
     if found is not None:
         text = next((line for line in found.splitlines() if line.strip()), "answers")
@@ -252,4 +265,4 @@ def _output(*command: str, cwd: Path | None = None) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS = (_python, _packages, _torch, _machine, _parameters, _dvc, _mlflow, _programs)
+CHECKS = (_python, packages, frameworks, _machine, _parameters, _dvc, _mlflow, _programs)

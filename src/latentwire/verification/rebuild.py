@@ -38,14 +38,9 @@ def statistics(root: Path, values: Params) -> dict[str, Any]:
     Raises:
         EvidenceError: They are not what the parameters declare.
     """
-    from latentwire.statistics.comparisons import settings_of
-    from latentwire.statistics.evidence import gather
-    from latentwire.statistics.grid import expected
-    from latentwire.statistics.summary import summarise
+    from latentwire.statistics.summary import summary_of
 
-    grid = expected(values)
-    summary = summarise(gather(root / "results", grid), grid, settings_of(values.aggregate))
-    return dict(json.loads(json.dumps(summary)))
+    return dict(json.loads(json.dumps(summary_of(root / "results", values))))
 
 
 def rebuild(root: Path, values: Params, scratch: Path) -> Rebuilt:

@@ -52,7 +52,25 @@ def _row(stage: Stage, published: Published, here: Here) -> Row:
         return _changed(stage, changed, found, published, here)
     if stage.name == "aggregate" and (wrong := here.rebuilt.refusal or here.rebuilt.difference):
         return Row("stage", stage.name, Status.DIFFERS, wrong)
+    if edited := _edited_lock(stage, here):
+        return Row("stage", stage.name, Status.DIFFERS, edited)
     return Row("stage", stage.name, Status.IDENTICAL, _made_from_other(stage, here))
+
+
+def _edited_lock(stage: Stage, here: Here) -> str | None:
+    """What `dvc.lock` says that is true neither of the outs here nor of any parameters; None where all is."""
+    mine = here.lock.get(stage.name)
+    if mine is None:
+        return None
+    for out, digest in mine.outs.items():
+        if digest != stage.outs.get(out):
+            return f"dvc.lock says {digest[:12]} of {out}, which has {str(digests.md5(here.root / out))[:12]}"
+    for key, value in mine.params.items():
+        now = parameter(here.params, key)
+        if value not in (stage.params.get(key), now):
+            was = shown(stage.params.get(key))
+            return f"dvc.lock says {key} is {shown(value)}, published with {was}, and params.yaml has {shown(now)}"
+    return None
 
 
 def _changed(

@@ -9,11 +9,11 @@ from typing import Any
 
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.params import Params, load
+from latentwire.statistics.entries import entries
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
 from latentwire.verification.differences import ABSENT, close, json_differences, shown
-from latentwire.verification.entries import entries
 from latentwire.verification.published import PROVENANCE, STATS
 from latentwire.verification.runs import NONE, Reader, reader
 

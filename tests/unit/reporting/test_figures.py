@@ -47,6 +47,7 @@ def test_figures_name_the_numbers_in_them(facts: Facts, tmp_path: Path) -> None:
     assert set(drawn["pareto"].ids) == {key for key in facts.stats["cells"] if "shuffled" not in key}
     assert set(drawn["calibration"].ids) < set(facts.stats["calibration"])
     assert len(drawn["variance_shares"].ids) == 4
+    assert set(drawn["learning_curves"].ids) == set(facts.stats["runs"])
     assert "ranks" not in drawn
     assert all(path.stat().st_size > 5000 for figure in drawn.values() for path in figure.paths)
 
@@ -58,10 +59,12 @@ def test_the_front_holds_what_nothing_cheaper_beats() -> None:
 
 
 def test_ranks_are_drawn_from_six_tasks_on(facts: Facts, tmp_path: Path) -> None:
-    record = {"reason": None, "methods": {"wire": 1.2, "text": 2.0, "probe": 2.8}, "critical_difference": 1.1}
-    changed = Facts({**facts.stats, "ranks": {"smollm2": record}}, facts.curves, facts.names)
+    ranks = {"wire": 1.2, "text": 2.0, "probe": 2.8}
+    record = {"reason": None, "model": "smollm2", "methods": ranks, "critical_difference": 1.1}
+    changed = Facts({**facts.stats, "ranks": {"all-tasks/smollm2/ranks": record}}, facts.curves, facts.names)
     drawn = critical_difference(changed, tmp_path)
     assert drawn is not None
+    assert drawn.ids == ("all-tasks/smollm2/ranks",)
     assert [path.name for path in drawn.paths] == ["ranks.pdf", "ranks.png", "ranks.svg"]
     assert r"\includegraphics{figures/ranks.pdf}" in paper(changed, "Title")
     assert r"\includegraphics{figures/ranks.pdf}" not in paper(facts, "Title")

@@ -19,10 +19,11 @@ from latentwire.reporting.paper import paper
 from latentwire.reporting.provenance import sha256
 from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
+from latentwire.statistics.entries import entries
 from tests.unit.statistics import made_up
 
 TITLE = "A wire & 100% of its readers"
-FAMILIES = ("versus_chance", "versus_baselines")
+FAMILIES = ("versus_chance", "versus_baselines", "ablations")
 APPENDIX = ("costs", "statistics", "calibration", "checklist")
 ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
 
@@ -41,8 +42,8 @@ def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _main(facts: Facts) -> list[Table]:
-    """The tables of accuracies and of differences."""
-    return [table for table in all_tables(facts) if table.name.removesuffix(".tex") not in APPENDIX]
+    """The tables of accuracies and of differences on one task."""
+    return [table for table in all_tables(facts) if table.name.removesuffix(".tex") not in ("main", *APPENDIX)]
 
 
 def _changed(facts: Facts, change: Callable[[dict[str, Any]], None]) -> Facts:
@@ -55,14 +56,14 @@ def test_every_file_is_there(reports: Path) -> None:
     found = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
     drawn = ("accuracy", "differences", "learning_curves", "pareto", "calibration", "variance_shares")
     figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")}
-    tables = {f"tables/{table}.tex" for table in ("rotten_tomatoes", "r8", *FAMILIES, *APPENDIX)}
+    tables = {f"tables/{table}.tex" for table in ("main", "rotten_tomatoes", "r8", *FAMILIES, *APPENDIX)}
     assert found == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
 
 
 def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
     rows = [row for table in _main(facts) for row in ROW.finditer(table.text)]
-    assert len(rows) == 28 + 22 + 20
+    assert len(rows) == 28 + 22 + 20 + 4
     for row in rows:
         for key in row["ids"].split(", "):
             record = facts.stats["cells"].get(key) or facts.stats["comparisons"][key]
@@ -72,9 +73,52 @@ def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
 
 
 def test_the_ids_of_a_table_are_those_of_its_rows(facts: Facts) -> None:
-    for table in all_tables(facts)[:2]:
+    for table in all_tables(facts)[:3]:
         printed = {key for row in ROW.finditer(table.text) for key in row["ids"].split(", ")}
         assert printed == set(table.ids)
+
+
+def test_the_main_table_prints_the_means_and_what_they_are_means_of(facts: Facts) -> None:
+    table = all_tables(facts)[0]
+    rows = list(ROW.finditer(table.text))
+    assert len(rows) == 14
+    for row in rows:
+        mean, *others = row["ids"].split(", ")
+        found, cells = facts.average(mean), [facts.cell(key)["value"] for key in others if "-vs-" not in key]
+        assert found["value"] == pytest.approx(sum(cells) / 2, abs=1e-9)
+        assert interval(found["low"], found["high"]) in row["cells"]
+        for value in (found["value"], *cells):
+            assert re.search(rf"(?<![\d.]){points(value)} ", row["cells"] + " "), row["cells"]
+        for key in (key for key in others if "-vs-" in key):
+            assert interval(facts.comparison(key)["low"], facts.comparison(key)["high"], sign=True) in row["cells"]
+    assert "corrected over the 12 differences of this table" in table.text
+    assert r"ci:twoway-average\textbar{}" in table.text
+
+
+@pytest.mark.parametrize(
+    ("fact", "sentence"),
+    [
+        (
+            {"mode": "throughput"},
+            "not exactly reproducible over GPU counts",
+        ),
+        ({"numerics_changed": [17, 40]}, "Numerics changed while training (wire-r8-1 at step 17 and 40)"),
+    ],
+)
+def test_a_run_that_was_not_exact_is_labelled_where_its_numbers_stand(
+    facts: Facts, fact: dict[str, Any], sentence: str
+) -> None:
+    changed = _changed(facts, lambda stats: stats["runs"]["r8/wire/1/training"].update(fact))
+    labelled = {table.name for table in all_tables(changed) if sentence in table.text.replace("\n", " ")}
+    assert labelled == {"main.tex", "r8.tex", *(f"{family}.tex" for family in FAMILIES), "checklist.tex"}
+    assert sentence in paper(changed, TITLE)
+    assert not [table.name for table in all_tables(facts) if sentence in table.text]
+    assert "all 6 runs are in exact mode" in all_tables(facts)[-1].text
+
+
+def test_two_tables_of_one_name_are_refused(facts: Facts) -> None:
+    with pytest.raises(EvidenceError, match=r"Two tables would be written to reports/tables/main.tex"):
+        all_tables(Facts(json.loads(json.dumps(facts.stats).replace('"r8', '"main')), facts.curves, facts.names))
 
 
 def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(facts: Facts) -> None:
@@ -85,7 +129,7 @@ def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(fact
             stats["comparisons"][key]["adjusted"]["versus_reference"]["verdict"] = verdict
             stats["comparisons"][key]["retention"]["outcome"] = kept
 
-        rows = ROW.finditer(all_tables(_changed(facts, change))[1].text)
+        rows = ROW.finditer(all_tables(_changed(facts, change))[2].text)
         return next(r"\dag" in row["cells"] for row in rows if row["ids"].endswith(key))
 
     assert outcome("not different", "non-inferior")
@@ -129,7 +173,7 @@ def test_the_checklist_is_answered_from_the_data(facts: Facts) -> None:
 
 
 def test_the_best_is_bold_and_the_family_is_named(facts: Facts) -> None:
-    text = all_tables(facts)[0].text
+    text = all_tables(facts)[1].text
     best = facts.block("rotten_tomatoes", "smollm2")["best"]
     bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
     assert f"/{best}/" in bold[0]["ids"]
@@ -167,10 +211,10 @@ def test_a_difference_without_interval_prints_a_dash_and_says_why(facts: Facts) 
         record["adjusted"]["versus_reference"] |= {"p": 1.0, "verdict": "not different"}
 
     changed = _changed(facts, collapse)
-    text = all_tables(changed)[0].text
+    text = all_tables(changed)[1].text
     assert r"& 0.0 & {\scriptsize --} & 1.000 & {--} \\ % rotten_tomatoes/smollm2/truncated/" in text
     assert "without an interval is the same on every example" in text
-    assert "without an interval" not in all_tables(facts)[0].text
+    assert "without an interval" not in all_tables(facts)[1].text
 
 
 def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
@@ -178,7 +222,7 @@ def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
     made_up.aggregate(tmp_path)
     facts = read(tmp_path / "results/aggregate", {})
     assert facts.cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"
-    assert "seed variance not estimated" in all_tables(facts)[0].text
+    assert "seed variance not estimated" in all_tables(facts)[1].text
     assert "holds for this checkpoint only" in paper(facts, TITLE)
 
 
@@ -203,7 +247,7 @@ def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) 
     for path, digest in found["inputs"].items():
         assert digest == sha256(reports.parent / path)
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
-    known = set(stats["cells"]) | set(stats["comparisons"]) | set(stats["calibration"])
+    known = set(entries(stats))
     assert {key for output in found["outputs"].values() for key in output["ids"]} <= known
     assert str(reports) not in text
     assert found["sources"] == stats["sources"]
@@ -227,5 +271,5 @@ def test_missing_statistics(aggregated: Path, tmp_path: Path, name: str) -> None
 def test_statistics_of_another_version(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("task\n")
     (tmp_path / "stats.json").write_text('{"schema": "latentwire-stats/0"}')
-    with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/1'"):
+    with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/2'"):
         read(tmp_path, {})

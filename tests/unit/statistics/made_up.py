@@ -13,11 +13,10 @@ import pandas as pd
 import yaml
 
 from latentwire import params
-from latentwire.statistics.comparisons import Record, settings_of
+from latentwire.statistics.comparisons import Record
 from latentwire.statistics.curves import curves
-from latentwire.statistics.evidence import gather
 from latentwire.statistics.grid import expected
-from latentwire.statistics.summary import summarise
+from latentwire.statistics.summary import summary_of
 from latentwire.statistics.write import write_all
 from latentwire.tasks import examples
 from unbroken import journal
@@ -63,9 +62,8 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dic
 def aggregate(root: Path) -> Record:
     """What the stage `aggregate` does, in another folder than the current one."""
     values = params.load(root / "params.yaml")
-    grid = expected(values)
-    summary = summarise(gather(root / "results", grid), grid, settings_of(values.aggregate))
-    write_all(root / "results/aggregate", summary, curves(root / "results", grid, STEPS))
+    summary = summary_of(root / "results", values)
+    write_all(root / "results/aggregate", summary, curves(root / "results", expected(values), STEPS))
     return summary
 
 
@@ -204,4 +202,7 @@ def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.rando
             entry |= {f"validation/accuracy/{model}": float(rise + 0.02 * rng.normal()) for model in receivers}
         lines.append(journal.line(step, entry))
     (folder / journal.NAME).write_bytes(b"".join(lines))
-    (folder / "manifest.json").write_text(json.dumps({"identity": digest(folder.name)}), encoding="utf-8")
+    journalled = hashlib.sha256((folder / journal.NAME).read_bytes()).hexdigest()
+    facts = {"step": steps, "identity": digest(f"identity {folder.name}"), "state": digest(folder.name)}
+    facts |= {"tree": {}, "files": {"journal.jsonl": {"sha256": journalled}}}
+    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -124,6 +124,17 @@ def test_predictions_that_do_not_say_what_was_seen(repository: Path) -> None:
     _refused(repository, WIRE, "a meta.json without sees")
 
 
+def test_predictions_of_other_weights(repository: Path) -> None:
+    path = repository / "results/train/wire-r8-1/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "0" * 64}))
+    _refused(repository, WIRE, "made with the weights", "those of results/train/wire-r8-1, 000000000000")
+
+
+def test_a_run_without_its_manifest(repository: Path) -> None:
+    (repository / "results/train/wire-r8-1/manifest.json").unlink()
+    _refused(repository, "results/train/wire-r8-1/manifest.json is missing", "a finished run")
+
+
 def test_costs_that_differ_by_seed(repository: Path) -> None:
     path = repository / WIRE.replace("predictions.parquet", "meta.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"bytes_per_example": 1.0}))

@@ -15,7 +15,7 @@ from statsmodels.stats.weightstats import ttost_paired
 from latentwire.statistics.claims import minimum_detectable, tost
 from latentwire.statistics.exact import discordant, mcnemar, sign_flip, wilson
 from latentwire.statistics.multiplicity import benjamini_hochberg, holm
-from latentwire.statistics.twoway import _squares, estimate
+from latentwire.statistics.twoway import estimate, squares
 
 
 @pytest.mark.parametrize("stream", range(5))
@@ -75,7 +75,7 @@ def test_mean_squares_against_least_squares() -> None:
     full = OLS(values.ravel(), np.hstack([by_row, by_column])).fit()
     without_rows = OLS(values.ravel(), np.hstack([np.ones((36, 1)), by_column])).fit()
     without_columns = OLS(values.ravel(), by_row).fit()
-    found = _squares(values)
+    found = squares(values)
     assert found.residual == pytest.approx(full.mse_resid)
     assert found.rows == pytest.approx((without_rows.ssr - full.ssr) / 3)
     assert found.columns == pytest.approx((without_columns.ssr - full.ssr) / 8)

@@ -94,9 +94,9 @@ def _grid(tasks: int) -> tuple[Grid, dict[str, dict[str, float]]]:
 def test_ranks_are_recorded_from_six_tasks_on_and_otherwise_why_not() -> None:
     settings = Settings(confidence=0.95, reference="text", adjust="holm", retained=0.95)
     grid, cells = _grid(5)
-    assert "Ranks over 5 data sets" in rank_records(cells, grid, settings)["reader"]["reason"]
+    assert "Ranks over 5 data sets" in rank_records(cells, grid, settings)["all-tasks/reader/ranks"]["reason"]
     grid, cells = _grid(8)
-    found = rank_records(cells, grid, settings)["reader"]
+    found = rank_records(cells, grid, settings)["all-tasks/reader/ranks"]
     assert found["methods"] == {"wire": 1.0, "text": 2.0, "majority": 3.0}
     assert found["critical_difference"] == pytest.approx(2.3437 * np.sqrt(3 * 4 / (6 * 8)), abs=1e-3)
     assert len(found["pairs"]) == 3

@@ -9,7 +9,7 @@ from scipy import stats
 from latentwire.statistics.claims import tost
 from latentwire.statistics.exact import mcnemar, sign_flip, wilson
 from latentwire.statistics.multiplicity import benjamini_hochberg, holm
-from latentwire.statistics.twoway import _squares, estimate
+from latentwire.statistics.twoway import estimate, squares
 
 SLEEP = np.array([[0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]]) - np.array(
     [[1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]]
@@ -103,7 +103,7 @@ def test_mean_squares_of_the_crossed_layout() -> None:
     i = np.arange(1, 201)
     group = np.ceil(i / 5)
     values = (np.sin(group) + 0.5 * np.cos(i)).reshape(40, 5)
-    found = _squares(values)
+    found = squares(values)
     assert (found.rows, found.columns, found.residual) == pytest.approx((2.699091, 0.00181201, 0.14916399), rel=5e-7)
 
 

@@ -12,15 +12,17 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from latentwire.stages import aggregate, exit_code
+from latentwire.statistics.entries import entries
 from latentwire.tracking import publish
 from tests.unit.statistics import made_up
 from tests.unit.statistics.made_up import EASE, build, digest
+from unbroken.tree import Encoder
 
 
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
     assert exit_code(aggregate.main, []) == 0
-    assert "24 cells and 58 differences" in capsys.readouterr().out
+    assert "24 cells and 74 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy.csv",
@@ -47,6 +49,8 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
         "versus_reference": 24,
         "versus_chance": 22,
         "versus_baselines": 20,
+        "ablations": 4,
+        "average_versus_reference": 12,
     }
     for name, family in stats["families"].items():
         records = [stats["comparisons"][key] for key in family["members"]]
@@ -58,6 +62,32 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
             assert (found["verdict"] == "not different") == (found["p"] >= 0.05 or record["low"] <= 0 <= record["high"])
             if found["verdict"] != "not different":
                 assert (found["verdict"] == "better") == (record["value"] > 0)
+
+
+def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = repository / "results/train/wire-r8-2/manifest.json"
+    facts = json.loads(path.read_text())
+    segments = [{"first": first, "on": gpu} for first, gpu in ((1, "one GPU"), (17, "another"), (40, "one GPU"))]
+    facts["tree"]["numerics"] = Encoder().encode({"segments": segments}, "numerics")
+    path.write_text(json.dumps(facts))
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    assert {run["mode"] for run in runs.values()} == {"exact"}
+    assert runs["r8/wire/2/training"]["numerics_changed"] == [17, 40]
+    assert runs["r8/wire/1/training"]["numerics_changed"] == []
+    assert runs["r8/wire/2/training"]["checkpoint"] == facts["state"]
+
+
+def test_the_mode_of_training_is_that_of_the_parameters(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = repository / "params.yaml"
+    path.write_text(path.read_text().replace("mode: exact", "mode: throughput"))
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    assert {run["mode"] for run in runs.values()} == {"throughput"}
 
 
 def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +174,11 @@ def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monke
 
 def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
     stats = made_up.aggregate(repository)
-    for section in publish.NUMBERS:
-        assert all("|v:1" in entry["signature"] for entry in stats[section].values())
+    signed = entries(stats)
+    for section in set(publish.NUMBERS) - {"ranks", "blocks"}:
+        assert all("|v:1" in signed[key]["signature"] for key in stats[section])
+    for block in stats["blocks"]:
+        assert "|v:1" in signed[f"{block['task']}/{block['receiver']}/ranks"]["signature"]
     assert {key.removesuffix("ece") for key in stats["calibration"]} == {
         k.removesuffix("accuracy") for k in stats["cells"]
     }

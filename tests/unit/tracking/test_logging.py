@@ -30,6 +30,15 @@ def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
+def test_other_ranks_speak_up_only_where_something_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level=logging.WARNING, rank=2)
+    logging.getLogger("x").info("not at all")
+    logging.getLogger("x").warning("out of memory")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("[rank 2] ")
+    assert line.endswith("WARNING x: out of memory")
+
+
 def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:
     configure(restart=1)
     configure(level=logging.WARNING)

@@ -64,6 +64,69 @@ def test_a_buffer_is_filled_again_without_allocating() -> None:
         buffer.fill(Snapshot({"w": torch.zeros(2, dtype=torch.complex128)}, {}))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_state_on_a_gpu_is_copied_beside_the_loop_and_later_work_waits_for_it() -> None:
+    weights = torch.ones(64_000_000, device="cuda")
+    buffer = Buffer()
+    buffer.fill(Snapshot({"w": weights}, {}))
+    buffer.wait()
+    for value in range(2, 6):
+        weights.fill_(value)
+        copied = buffer.fill(Snapshot({"w": weights, "cpu": torch.zeros(3)}, {}))
+        weights.fill_(-1)  # queued at once, and done only after the copy
+        buffer.wait()
+        assert copied.tensors["w"].is_pinned()
+        assert copied.tensors["w"].min() == copied.tensors["w"].max() == value
+
+
+TEAMS = """
+import os, sys, time
+from pathlib import Path
+import torch
+from unbroken.checkpoint import CheckpointStore
+from unbroken.state import capture
+from unbroken.writer import Order, Writer
+
+torch.set_num_threads(2)
+weights = torch.zeros(1_000_000)
+weights.add_(1)
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+store = CheckpointStore(Path(sys.argv[1]))
+writer = Writer(lambda order, snapshot: store.save(order.step, snapshot, "a" * 64), background=True)
+live = capture({"w": {"w": weights, "odd": torch.zeros(999, 333).t()}}, copy=False)
+writer.prepare(live)
+while writer._bare or writer._busy:
+    time.sleep(0.01)
+for step in (1, 2):
+    writer.submit(Order(step, b"", False), live, 0.0)
+    assert [outcome.error for outcome in writer.finish()] == [None]
+print(threads() - before)
+"""
+
+
+def test_the_writing_thread_has_no_team_of_openmp_threads(tmp_path: Path) -> None:
+    """With one, the loop's team sleeps in every parallel region: libgomp counts more threads than cores."""
+    command = [sys.executable, "-c", TEAMS, str(tmp_path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == "1\n", "the writing thread itself, and nobody with it"
+
+
+def test_who_waits_for_a_save_waits_for_no_copy(tmp_path: Path) -> None:
+    seen: list[Snapshot] = []
+
+    def save(order: Order, snapshot: Snapshot) -> Path:
+        seen.append(snapshot)
+        return tmp_path
+
+    writer, weights = Writer(save, background=True), torch.zeros(9)
+    writer.write(Order(1, b"", True), capture({"w": {"w": weights}}, copy=False), time.monotonic())
+    (outcome,) = writer.finish()
+    assert outcome.path == tmp_path
+    assert seen[0].tensors["w/w"].data_ptr() == weights.data_ptr()
+    writer.close()
+
+
 def test_the_loop_goes_on_while_a_save_hangs_and_newer_saves_supersede_waiting_ones(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:

@@ -222,6 +222,33 @@ def test_saving_a_step_again_keeps_the_old_one_aside(store: CheckpointStore, rep
     assert names(store) == ["bad-step-00000005-superseded", "step-00000005"]
 
 
+def test_of_those_set_aside_the_newest_three_are_kept_once_a_newer_one_is_verified(
+    store: CheckpointStore, reports: list[str]
+) -> None:
+    for step in range(1, 6):
+        store.save(step, snapshot(step), IDENTITY)
+        flip(store.path(step) / "manifest.json")
+        assert store.latest_good(IDENTITY) is None
+    for value in (1, 2):
+        store.save(5, snapshot(value), IDENTITY)
+    aside = [name for name in names(store) if name.startswith("bad-")]
+    assert aside == ["bad-step-00000004-manifest", "bad-step-00000005-manifest", "bad-step-00000005-superseded"]
+    removed = [report for report in reports if "was removed: of the checkpoints set aside, 3 are kept." in report]
+    assert [report.split(" ")[0].rpartition("/")[2] for report in removed] == [
+        f"bad-step-0000000{step}-manifest" for step in (1, 2, 3)
+    ]
+
+
+def test_nothing_set_aside_is_removed_without_a_verified_one(store: CheckpointStore, reports: list[str]) -> None:
+    for step in range(1, 7):
+        store.save(step, snapshot(step), IDENTITY, pinned=True)
+    for step in range(1, 7):
+        flip(store.path(step) / "tensors.safetensors")
+    assert store.latest_good(IDENTITY) is None
+    store.save(9, snapshot(9), IDENTITY, verify=False)
+    assert len([name for name in names(store) if name.startswith("bad-")]) == 6
+
+
 def test_manifest_text_is_canonical(store: CheckpointStore) -> None:
     data = (store.save(5, snapshot(5), IDENTITY) / "manifest.json").read_bytes()
     assert manifests.parse(data, "here").text() == data

@@ -1,13 +1,166 @@
+"""The sum over virtual shards has the same bytes for every number of processes and every way to divide the shards."""
+
 from __future__ import annotations
 
+import itertools
+import math
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threads import together
+from torch import Tensor
 
-from unbroken.elastic import fold
+from unbroken.elastic import fold, fold_split, owned
+from unbroken.errors import UnbrokenError
+from unbroken.group import Group
+from unbroken.randomness import sample_ids
+
+SHAPES = [(), (7,), (3, 5), (1,), (2, 1, 4)]  # 31 numbers: no number of processes but 31 divides them
+LIMIT = 16
 
 
-def leaves(count: int) -> list[torch.Tensor]:
+def leaves(count: int) -> list[Tensor]:
     dice = torch.Generator().manual_seed(count)
     return [torch.randn(50, generator=dice) * 10**5 + torch.randn(50, generator=dice) for _ in range(count)]
+
+
+def mixed_leaf(shard: int) -> list[Tensor]:
+    """Shapes and types in no order, values for which the order of the sum matters."""
+    dice = torch.Generator().manual_seed(shard)
+    wide = [torch.randn(shape, generator=dice) * 10.0 ** (shard % 5) for shape in SHAPES]
+    types = [torch.float32, torch.float64, torch.float32, torch.bfloat16, torch.float16]
+    return [*(tensor.to(dtype) for tensor, dtype in zip(wide, types, strict=True)), torch.tensor(shard)]
+
+
+def data(tensors: Sequence[Tensor]) -> list[tuple[object, ...]]:
+    """Bytes, shapes and types."""
+    plain = [tensor.detach().clone().reshape(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors]
+    return [(raw, tensor.shape, tensor.dtype) for raw, tensor in zip(plain, tensors, strict=True)]
+
+
+def written_out(leaf: Callable[[int], list[Tensor]], first: int, end: int) -> list[Tensor]:
+    """The sum as its definition says it, without the code under test."""
+    if end - first == 1:
+        return leaf(first)
+    left = 2 ** (math.ceil(math.log2(end - first)) - 1)
+    halves = written_out(leaf, first, first + left), written_out(leaf, first + left, end)
+    return [a + b for a, b in zip(*halves, strict=True)]
+
+
+def splits(shards: int) -> Iterator[list[range]]:
+    """Every way to divide the shards into ranges."""
+    for count in range(shards):
+        for cuts in itertools.combinations(range(1, shards), count):
+            yield [range(a, b) for a, b in itertools.pairwise([0, *cuts, shards])]
+
+
+def check(split: list[range], expected: list[tuple[object, ...]]) -> None:
+    for total in together(len(split), lambda group: data(fold_split(mixed_leaf, split, group))):
+        assert total == expected, split
+
+
+@pytest.mark.parametrize("shards", range(1, LIMIT + 1))
+def test_one_process_folds_as_the_definition_says(shards: int) -> None:
+    assert data(fold(mixed_leaf, shards)) == data(written_out(mixed_leaf, 0, shards))
+
+
+@pytest.mark.parametrize("shards", range(1, LIMIT + 1))
+def test_any_number_of_processes_gives_the_bytes_of_one(shards: int) -> None:
+    expected = data(written_out(mixed_leaf, 0, shards))
+    for size in range(1, shards + 1):
+        for total in together(size, lambda group: data(fold(mixed_leaf, shards, group))):
+            assert total == expected, size
+
+
+@pytest.mark.parametrize("shards", range(1, 9))
+def test_any_way_to_divide_up_to_eight_shards_gives_the_bytes_of_one(shards: int) -> None:
+    expected = data(written_out(mixed_leaf, 0, shards))
+    every = list(splits(shards))
+    assert len(every) == 2 ** (shards - 1)
+    for split in every:
+        check(split, expected)
+
+
+@given(st.integers(9, LIMIT).flatmap(lambda shards: st.tuples(st.just(shards), st.sets(st.integers(1, shards - 1)))))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_drawn_ways_to_divide_more_shards_give_the_bytes_of_one(case: tuple[int, set[int]]) -> None:
+    shards, cuts = case
+    split = [range(a, b) for a, b in itertools.pairwise([0, *sorted(cuts), shards])]
+    check(split, data(written_out(mixed_leaf, 0, shards)))
+
+
+def test_the_order_matters_for_these_leaves() -> None:
+    """Negative control: other groupings of the same leaves have other bytes, so the tests above can fail."""
+    straight = [torch.zeros_like(tensor) for tensor in mixed_leaf(0)]
+    for shard in range(8):
+        straight = [a + b for a, b in zip(straight, mixed_leaf(shard), strict=True)]
+    assert data(straight) != data(fold(mixed_leaf, 8))
+
+
+def local_sums(group: Group, shards: int) -> list[bytes]:
+    """What a plain all-reduce does: each rank sums its own, then the sums are added."""
+    mine = torch.stack([leaves(shards)[shard] for shard in owned(group.rank, group.size, shards)])
+    total = mine[0].clone()
+    for one in mine[1:]:
+        total += one
+    parts = [torch.frombuffer(bytearray(raw), dtype=torch.float32) for raw in group.gather(total.numpy().tobytes())]
+    return [sum(parts[1:], parts[0]).numpy().tobytes()]
+
+
+def test_negative_control_sums_of_each_rank_depend_on_the_number_of_ranks() -> None:
+    plain = {size: together(size, lambda group: local_sums(group, 8))[0][0] for size in (1, 2, 3, 4)}
+    exact = {
+        size: together(size, lambda group: data(fold(lambda shard: [leaves(8)[shard]], 8, group)))[0]
+        for size in (1, 2, 3, 4)
+    }
+    assert len(set(plain.values())) > 1
+    assert all(total == exact[1] for total in exact.values())
+
+
+@pytest.mark.parametrize(("size", "shards"), [(n, v) for v in (2, 4, 8, 16) for n in (2, 4, 8, 16) if n <= v])
+def test_as_many_bytes_are_sent_as_by_a_ring_all_reduce(size: int, shards: int) -> None:
+    count = 1000
+
+    def action(group: Group) -> int:
+        fold(lambda shard: [torch.ones(count)], shards, group)
+        return group.sent
+
+    padded = math.ceil(count / size) * size * 4
+    assert together(size, action) == [2 * (size - 1) * padded // size] * size
+
+
+class Watched:
+    """Leaves whose tensors are counted for as long as they live."""
+
+    def __init__(self) -> None:
+        self.alive, self.most = 0, 0
+
+    def leaf(self, shard: int) -> list[Tensor]:
+        tensor = torch.full((4,), float(shard))
+        weakref.finalize(tensor, self._gone)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        return [tensor]
+
+    def _gone(self) -> None:
+        self.alive -= 1
+
+
+@pytest.mark.parametrize("shards", range(1, LIMIT + 1))
+def test_no_more_partial_sums_live_than_the_tree_is_deep(shards: int) -> None:
+    for size in range(1, shards + 1):
+        most = together(size, lambda group: _most_alive(shards, group))
+        assert max(most) <= math.ceil(math.log2(shards)) + 1, size
+
+
+def _most_alive(shards: int, group: Group) -> int:
+    watched = Watched()
+    fold(watched.leaf, shards, group)
+    return watched.most
 
 
 def test_the_tree_is_the_canonical_one() -> None:
@@ -26,7 +179,7 @@ def test_a_count_that_is_no_power_of_two_folds_from_the_right() -> None:
 def test_every_leaf_is_made_once_in_order() -> None:
     seen: list[int] = []
 
-    def leaf(shard: int) -> list[torch.Tensor]:
+    def leaf(shard: int) -> list[Tensor]:
         seen.append(shard)
         return [torch.ones(2), torch.full((1,), float(shard))]
 
@@ -39,3 +192,26 @@ def test_every_leaf_is_made_once_in_order() -> None:
 def test_one_shard_is_itself() -> None:
     (total,) = fold(lambda shard: [torch.full((3,), 7.0)], 1)
     assert total.tolist() == [7.0] * 3
+
+
+def test_more_processes_than_shards_are_refused() -> None:
+    with pytest.raises(UnbrokenError, match=r"3 processes cannot share 2 virtual shards.*To go on: start 2 processes"):
+        together(3, lambda group: fold(mixed_leaf, 2, group))
+
+
+@pytest.mark.parametrize("shards", [1, 5, 8, 16])
+def test_every_shard_belongs_to_one_process_and_the_samples_come_in_one_order(shards: int) -> None:
+    per_shard, samples, steps = 3, 50, 12
+    history = itertools.cycle([size for size in (1, 2, 4, 3, 1, 5, 16) if size <= shards])
+    seen: list[int] = []
+    for step, size in zip(range(1, steps + 1), history, strict=False):
+        ids = sample_ids(7, step, shards * per_shard, samples)
+        mine = [
+            [ids[shard * per_shard : (shard + 1) * per_shard] for shard in owned(r, size, shards)] for r in range(size)
+        ]
+        assert all(mine), "a process without a shard"
+        seen += [int(number) for parts in mine for part in parts for number in part]
+    assert seen == [int(n) for step in range(1, steps + 1) for n in sample_ids(7, step, shards * per_shard, samples)]
+    whole = len(seen) // samples * samples
+    for epoch in range(0, whole, samples):
+        assert sorted(seen[epoch : epoch + samples]) == list(range(samples))

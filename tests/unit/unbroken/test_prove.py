@@ -22,7 +22,7 @@ from unbroken.preemption import StopFlag
 from unbroken.prove import Plan, chosen, prove
 from unbroken.prove_certificate import Certificate
 from unbroken.prove_command import main
-from unbroken.prove_runs import launch
+from unbroken.prove_runs import Program, launch
 
 FAULTY = [sys.executable, faulty.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
@@ -199,6 +199,32 @@ def test_the_command_line_in_real_processes(tmp_path: Path) -> None:
     options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
     assert main(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
     assert json.loads(certificate.read_bytes())["verdict"] == "identical"
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_a_program_of_several_processes_is_told_which_of_them_is_struck(rank: int | None, tmp_path: Path) -> None:
+    told: list[Mapping[str, str]] = []
+
+    def started(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+        told.append(variables)
+        return 0
+
+    Program(["train"], None, started, rank).start(tmp_path / "run", interrupt="KILL@3")
+    assert told[0].get("UNBROKEN_INTERRUPT_RANK") == (None if rank is None else "2")
+    assert told[0]["UNBROKEN_INTERRUPT"] == "KILL@3"
+
+
+@pytest.mark.parametrize(("rank", "verdict"), [(None, "could not be verified"), (0, "identical")])
+def test_a_launcher_that_ends_with_1_when_its_process_is_killed_counts_as_killed_when_a_rank_is_named(
+    rank: int | None, verdict: str, tmp_path: Path
+) -> None:
+    def launcher(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+        status = forked(command, variables, log)
+        return 1 if status < 0 else status
+
+    struck = [Interruption.parse("KILL@9")]
+    certificate = certify(tmp_path, TOY, launch=launcher, rank=rank, interruptions=struck, controls=["rng"])
+    assert certificate.verdict == verdict
 
 
 def test_random_interruptions_are_ascending_repeatable_and_in_all_phases() -> None:

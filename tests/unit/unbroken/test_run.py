@@ -17,6 +17,7 @@ import torch
 import toy
 
 from unbroken.errors import CheckpointError, IdentityError, LockedError, UnbrokenError
+from unbroken.events import read
 from unbroken.identity import Identity
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -208,3 +209,10 @@ def test_results_hold_nothing_of_the_execution(tmp_path: Path, uninterrupted: di
     everything = b"".join(uninterrupted.values())
     assert socket.gethostname().encode() not in everything
     assert str(tmp_path.parent).encode() not in everything
+
+
+def test_facts_of_the_execution_are_in_the_start_event(tmp_path: Path) -> None:
+    with make(tmp_path, facts={"image": "sha256:ab"}):
+        pass
+    (start,) = [event for event in read(tmp_path / "events.jsonl") if event["event"] == "start"]
+    assert start["image"] == "sha256:ab"

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import torch
 import toy
 
+from unbroken.checkpoint import CheckpointStore
 from unbroken.errors import StorageError
 from unbroken.files import FileSystem, write_durably
 from unbroken.preemption import StopFlag
+from unbroken.state import capture
 
 T = TypeVar("T")
 
@@ -115,6 +118,22 @@ def test_a_checkpoint_that_reads_back_differently_is_not_trusted(
     assert toy.contents(tmp_path / "export") == uninterrupted
 
 
+def test_it_is_read_back_from_the_disk_not_from_the_cache(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Watching(FileSystem):
+        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+            if path.name == "tensors.safetensors":
+                order.append(name)
+            return action()
+
+    store = CheckpointStore(tmp_path, files=Watching())
+    store.save(1, capture({"w": {"w": torch.zeros(9)}}), "a" * 64)
+    forgotten = order.index("fadvise")
+    assert "fsync" in order[:forgotten]
+    assert order.index("write") < forgotten < len(order) - 1 - order[::-1].index("read")
+
+
 def test_short_writes_are_completed(tmp_path: Path) -> None:
     class Short(FileSystem):
         def write(self, descriptor: int, path: Path, data: bytes | bytearray | memoryview) -> int:
@@ -133,7 +152,21 @@ def test_space_is_reserved_before_anything_is_written(tmp_path: Path) -> None:
             return action()
 
     write_durably(Watching(), tmp_path / "file", 3, [b"abc"])
-    assert order == ["create", "reserve", "write", "fsync", "fadvise", "close"]
+    assert order == ["create", "reserve", "write", "fsync", "close"]
+
+
+def test_the_disk_begins_before_the_last_byte_is_written(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Watching(FileSystem):
+        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+            order.append(name)
+            return action()
+
+    block = bytes(3 << 20)
+    write_durably(Watching(), tmp_path / "file", 3 * len(block), [block, block, block])
+    assert order[2:] == ["write", "write", "writeback", "write", "fsync", "close"]
+    assert (tmp_path / "file").stat().st_size == 3 * len(block)
 
 
 def test_commit_syncs_files_then_folder_then_renames_then_syncs_the_parent(tmp_path: Path) -> None:

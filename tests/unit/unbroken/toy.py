@@ -1,6 +1,7 @@
 """A small trainer with all that makes a resume hard: shuffle, dropout, schedule, clipping, a mid-epoch cursor.
 
-`python toy.py FOLDER TARGET [KILL_AT]` trains it in a process of its own; it kills itself in step KILL_AT.
+`python toy.py FOLDER TARGET [KILL_AT | --foreground]` trains it in a process of its own. It kills itself in step
+KILL_AT, or it saves without a thread, so that its file operations have one order.
 """
 
 from __future__ import annotations
@@ -156,6 +157,8 @@ def in_child(action: Callable[[], object]) -> int:
 
 
 if __name__ == "__main__":
-    killing = kill_at(int(sys.argv[3])) if len(sys.argv) > 3 else None
-    for _sentence in train(Path(sys.argv[1]), Path(sys.argv[2]), STOP, killing, files=FileSystem(), keep=99):
+    _options = sys.argv[3:]
+    killing = kill_at(int(_options[0])) if _options and _options[0].isdecimal() else None
+    _settings = {"files": FileSystem(), "keep": 99, "background": "--foreground" not in _options}
+    for _sentence in train(Path(sys.argv[1]), Path(sys.argv[2]), STOP, killing, **_settings):
         print(_sentence)

@@ -54,6 +54,24 @@ def test_totals_count_preemptions_kills_and_gpu_hours() -> None:
     assert total.gpu_hours * 3600 == pytest.approx(2 * 90 + 60 + 2 * 100)
 
 
+def test_processes_on_gpus_are_counted_by_device_and_images_are_named() -> None:
+    story = [
+        event(0, "start", 0, device="cuda", processes=4, image="ab" * 32),
+        event(90, "end", 0, verdict="preempted", step=25),
+        event(100, "start", 1, step=25, device="cpu", processes=2),
+        event(190, "end", 1, verdict="finished", step=64),
+    ]
+    found = sessions(FOLDER, story)
+    assert [(one.gpus, one.processes, one.image) for one in found] == [(4, 4, "ab" * 32), (0, 2, None)]
+    (total,) = totals(found, {})
+    assert total.gpu_hours is not None
+    assert total.gpu_hours * 3600 == pytest.approx(4 * 90)
+    written = "\n".join(appendix.appendix(execution(found, None, [])))
+    assert "| 2 | 4 → 2 | 1 |" in written
+    assert f"Image: {'ab' * 32}; not run from an image" in written
+    assert "Not measured: `latentwire profile`" in written
+
+
 def test_an_unknown_number_of_gpus_is_not_taken_for_none() -> None:
     story = [{key: value for key, value in one.items() if key != "gpus"} for one in STORY]
     assert totals(sessions(FOLDER, story), {})[0].gpu_hours is None
@@ -134,7 +152,7 @@ def test_the_report_has_figure_preemptions_and_accounting(tmp_path: Path) -> Non
     text, figure = appendix.write(tmp_path, whole)
     assert figure.read_bytes().startswith(b"\x89PNG")
     written = text.read_text()
-    assert "| wire-r8-0 | 4077aa040e43 | 3 | 1 | 1 | 64 | 0 | 0.069 | 0.122 | finished |" in written
+    assert "| wire-r8-0 | 4077aa040e43 | 3 | – | 1 | 1 | 64 | 0 | 0.069 | 0.122 | finished |" in written
     assert "3 runs of jobs, 4.00 GPU-hours as SLURM counts them." in written
     assert "| GPU | 14.5 % on average |" in written
     assert text.parent == tmp_path / "reports/execution"
@@ -150,4 +168,6 @@ def test_the_report_says_what_is_missing(tmp_path: Path) -> None:
 
 def execution(found: list[Session], jobs: list[sacct.Job] | None, series: list[Measured]) -> Execution:
     missing = None if series else "MLflow has nothing here, so there are no system metrics."
-    return Execution("c" * 40, {"GPUs": "none"}, {"results": 2**30}, found, totals(found, {}), jobs, series, missing)
+    return Execution(
+        "c" * 40, {"GPUs": "none"}, {"results": 2**30}, found, totals(found, {}), jobs, series, missing, None
+    )

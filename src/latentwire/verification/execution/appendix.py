@@ -18,7 +18,7 @@ from latentwire.verification.execution.utilisation import Measured
 from latentwire.verification.runs import reader
 
 FOLDER = Path("reports/execution")
-TEXT, FIGURE = "execution.md", "utilisation.png"
+TEXT, FIGURE, COSTS = "execution.md", "utilisation.png", "profile.md"
 STORED = ("results", "state", ".dvc/cache", "assets", "mlflow.db", "mlartifacts", ".venv")
 
 
@@ -35,6 +35,8 @@ class Execution:
     measured: Sequence[Measured]
     missing: str | None
     """Why there are no system metrics."""
+    profile: str | None
+    """Name of the text on measured costs beside this one; None where nothing was measured."""
 
 
 def gather(root: Path, values: Params) -> Execution:
@@ -54,6 +56,7 @@ def gather(root: Path, values: Params) -> Execution:
         jobs=sacct.ask(f"{since:%Y-%m-%d}") if since else None,
         measured=measured,
         missing=missing,
+        profile=COSTS if (root / FOLDER / COSTS).is_file() else None,
     )
 
 
@@ -94,6 +97,8 @@ def appendix(execution: Execution) -> list[str]:
         "",
         f"Code revision: {execution.commit or 'no git revision'}",
         "",
+        f"Image: {_images(execution.sessions)}",
+        "",
         "## Machine on which this was written",
         "",
         *_pairs(execution.hardware),
@@ -105,6 +110,12 @@ def appendix(execution: Execution) -> list[str]:
         "## Utilisation",
         "",
         *_utilisation(execution),
+        "",
+        "## Costs of an answer",
+        "",
+        f"In [{execution.profile}]({execution.profile})."
+        if execution.profile
+        else "Not measured: `latentwire profile`.",
         "",
         "## SLURM",
         "",
@@ -119,10 +130,12 @@ def appendix(execution: Execution) -> list[str]:
 def _runs(execution: Execution) -> list[str]:
     if not execution.totals:
         return ["No run has its state here: `state/*/events.jsonl` is on the machine that trained."]
-    head = "| run | identity | starts | preempted | killed | steps | steps repeated | hours | GPU-hours | standing |"
+    head = (
+        "| run | identity | starts | processes | preempted | killed | steps | repeated | hours | GPU-hours | standing |"
+    )
     rows = [
-        f"| {t.item} | {t.identity} | {t.starts} | {t.preemptions} | {t.kills} | {t.steps} | {t.repeated} "
-        f"| {t.hours:.3f} | {_hours(t.gpu_hours)} | {t.verdict} |"
+        f"| {t.item} | {t.identity} | {t.starts} | {_processes(t)} | {t.preemptions} | {t.kills} | {t.steps} "
+        f"| {t.repeated} | {t.hours:.3f} | {_hours(t.gpu_hours)} | {t.verdict} |"
         for t in execution.totals
     ]
     hosts = sorted({session.host for session in execution.sessions})
@@ -133,7 +146,17 @@ def _runs(execution: Execution) -> list[str]:
     unknown = len(execution.totals) - len(known)
     note = f" ({unknown} runs whose number of GPUs is not known are not in it)" if known and unknown else ""
     span = f"on {', '.join(hosts)}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
-    return [head, "|---|---|--:|--:|--:|--:|--:|--:|--:|---|", *rows, "", f"{sums}{note}, {span}"]
+    return [head, "|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|", *rows, "", f"{sums}{note}, {span}"]
+
+
+def _processes(total: Totals) -> str:
+    return " → ".join(map(str, total.processes)) or "–"
+
+
+def _images(sessions: Sequence[Session]) -> str:
+    """The images that training came from, or that it came from none."""
+    found = list(dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions))
+    return "; ".join(found) or "no run has its state here"
 
 
 def _utilisation(execution: Execution) -> list[str]:

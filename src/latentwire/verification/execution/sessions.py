@@ -33,6 +33,10 @@ class Session:
     checkpoints: int
     gpus: int | None
     """None where the events do not say."""
+    processes: int | None
+    """That shared a step; None where the events do not say."""
+    image: str | None
+    """Digest of the image that the process came from; None outside of one."""
 
     @property
     def hours(self) -> float:
@@ -75,8 +79,19 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         first_step=int(first.get("step", 0)),
         last_step=max(int(event.get("step", 0)) for event in group),
         checkpoints=sum(event["event"] == "checkpoint" for event in group),
-        gpus=int(first["gpus"]) if "gpus" in first else None,
+        gpus=_gpus(first),
+        processes=int(first["processes"]) if "processes" in first else None,
+        image=str(first["image"]) if first.get("image") else None,
     )
+
+
+def _gpus(start: Mapping[str, Any]) -> int | None:
+    """A process on a GPU has one of its own."""
+    if "gpus" in start:
+        return int(start["gpus"])
+    if "device" not in start or "processes" not in start:
+        return None
+    return int(start["processes"]) if str(start["device"]).startswith("cuda") else 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,8 @@ class Totals:
     hours: float
     gpu_hours: float | None
     """None where the number of GPUs is not known."""
+    processes: tuple[int, ...]
+    """Of its starts, one after the other, without repeats; empty where the events do not say."""
     verdict: str
 
 
@@ -119,5 +136,6 @@ def _total(item: str, identity: str, group: Sequence[Session], gpus: int | None)
         repeated=sum(session.last_step - session.first_step for session in group) - steps + group[0].first_step,
         hours=sum(session.hours for session in group),
         gpu_hours=None if None in used else sum(spent),
+        processes=tuple(count for count, _ in groupby(one.processes for one in group) if count is not None),
         verdict=group[-1].verdict,
     )

@@ -1,0 +1,239 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # container.slurm reads `site_options`, and sets `notes` and `asked`
+# The host's part of a job; container.slurm sources it. A job keeps its notes in state/slurm/JOB/:
+#   commit         what it was submitted with
+#   progress       checksum of what was finished at the start, and how many starts in a row finished nothing
+#   ready, exit    written by inside.sh: it can be signalled; what the command ended with
+#   verdict.json   what the trainer says became of it
+
+RUN_ME_AGAIN=75
+
+say() { printf '=== %s\n' "$*"; }
+die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
+
+# Facts of the site, where there are any: SBATCH_* for sbatch, LATENTWIRE_* for these scripts. What the user has set in
+# the environment of the submission wins.
+read_site() {
+    local set_before
+    if [ -f "$1/slurm/site.env" ]; then
+        set_before=$(export -p | grep -E '^declare -x (SBATCH|LATENTWIRE|APPTAINER)_' || true)
+        set -a
+        # shellcheck source=/dev/null
+        . "$1/slurm/site.env"
+        eval "${set_before//declare -x/export}"
+        set +a
+    fi
+    read -ra site_options <<<"${LATENTWIRE_SBATCH:-}"
+}
+
+# The words that start a command in the image, or in .venv where there is no image.
+prepare_container() {
+    local image=${LATENTWIRE_IMAGE:-latentwire.sif}
+    if [ "$image" = none ]; then
+        container=(env "PATH=$1/.venv/bin:$PATH")
+        return
+    fi
+    [[ "$image" = /* ]] || image=$1/$image
+    [ -f "$image" ] || die "no image at $image. Next: make image, or set LATENTWIRE_IMAGE in slurm/site.env." 2
+    if [ -f "$image.sha256" ]; then
+        LATENTWIRE_IMAGE_DIGEST=$(cut -c1-64 "$image.sha256")
+        export LATENTWIRE_IMAGE_DIGEST
+    fi
+    container=(apptainer exec --nv --bind "$1" --pwd "$PWD" "$image")
+}
+
+# One word of what SLURM knows of a job.
+fact() { scontrol --oneliner show job "$1" 2>/dev/null | grep -oP "(^|\s)$2=\K\S+" || true; }
+
+begin() {
+    restart=${SLURM_RESTART_COUNT:-0} max_stalled=${LATENTWIRE_MAX_STALLED:-5}
+    # SLURM counts from 1 again after a reinstallation: notes of another job with our number are not ours.
+    [ "$restart" -gt 0 ] || rm -rf "$notes"
+    mkdir -p "$notes"
+    say "start $((restart + 1)) of job $SLURM_JOB_ID, $(date -u +%FT%TZ), on $SLURM_JOB_NODELIST: $*"
+    settle_commit
+    take_checkout
+    count_stalled
+    rm -f "$notes"/{ready,exit,verdict.json}
+    export UNBROKEN_VERDICT=$PWD/$notes/verdict.json DVC_SITE_CACHE_DIR=$PWD/.cache/dvc
+}
+
+# Tracked files that are not as in HEAD, but for what the pipeline itself writes.
+uncommitted() {
+    git --no-optional-locks status --porcelain --untracked-files=no -- \
+        . ':!dvc.lock' ':!results' ':!reports/provenance.json'
+}
+
+# A job runs the commit that it was submitted with, in every start.
+settle_commit() {
+    local now wanted changed
+    now=$(git rev-parse HEAD)
+    if [ ! -s "$notes/commit" ]; then
+        # Where HEAD was when the job was submitted; a clone without a reflog does not know.
+        git rev-parse --quiet --verify "HEAD@{$(fact "$SLURM_JOB_ID" SubmitTime)}" >"$notes/commit" 2>/dev/null ||
+            echo "$now" >"$notes/commit"
+    fi
+    wanted=$(cat "$notes/commit")
+    [ "$now" = "$wanted" ] || die "job $SLURM_JOB_ID was submitted with commit ${wanted:0:12}, but $PWD is at \
+${now:0:12}; it runs nothing else. Next: git checkout ${wanted:0:12}, or submit a new job." 2
+    changed=$(uncommitted)
+    [ -z "$changed" ] || die "files in $PWD are not as in commit ${wanted:0:12}, so the job would not run what it was \
+submitted with: $(xargs <<<"$changed"). Next: commit or restore them, and submit again." 2
+}
+
+# One job in one checkout; what a dead one left of DVC's locks is removed.
+take_checkout() {
+    local owner=.dvc/tmp/owner job host pid since
+    mkdir -p .dvc/tmp
+    exec 9>"$owner.lock"
+    flock 9 # two jobs may start in the same second
+    if read -r job host pid since 2>/dev/null <"$owner"; then
+        if [ "$job" != "$SLURM_JOB_ID" ] && at_work "$job"; then
+            die "job $job works in $PWD already, and two in one checkout would train the same item twice. Next: wait \
+for it, or use a clone (slurm/sweep.sh makes one for each item)."
+        fi
+        if [ "$host" = "$(hostname)" ] && [ "$(started_at "$pid")" = "$since" ]; then
+            die "process $pid of job $job still runs here in $PWD. Next: kill $pid, and submit again."
+        fi
+        remove_lock_of "$pid"
+    fi
+    echo "$SLURM_JOB_ID - 0 0" >"$owner"
+    exec 9>&-
+}
+
+at_work() { [[ "$(fact "$1" JobState)" =~ ^(RUNNING|SUSPENDED|COMPLETING|STOPPED)$ ]]; }
+
+# When a living process was started, in the kernel's ticks: another process with its number has another time.
+started_at() {
+    local state
+    state=$(sed -E 's/^.*\) //' "/proc/$1/stat" 2>/dev/null) || return 0
+    [ "${state:0:1}" = Z ] || cut -d' ' -f20 <<<"$state"
+}
+
+# DVC's rwlock names processes by their number only, and takes any living process with that number for its owner.
+remove_lock_of() {
+    local lock=.dvc/tmp/rwlock pids
+    pids=$(grep -oE '"pid": *[0-9]+' "$lock" 2>/dev/null | grep -oE '[0-9]+' | sort -u) || return 0
+    [ "$pids" = "$1" ] || return 0
+    rm "$lock"
+    say "removed DVC's lock of process $1, which is dead"
+}
+
+# What is finished: stages, and steps of training that are durable.
+progress() { { cat dvc.lock; ls -d state/*/checkpoints/step-*; } 2>/dev/null | cksum || true; }
+
+count_stalled() {
+    local before
+    stalled=0
+    begun_with=$(progress)
+    if { read -r stalled && read -r before; } 2>/dev/null <"$notes/progress" && [ "$before" = "$begun_with" ]; then
+        stalled=$((stalled + 1))
+    else
+        stalled=0
+    fi
+    printf '%s\n' "$stalled" "$begun_with" >"$notes/progress"
+    [ "$stalled" -lt "$max_stalled" ] || die "$(stalled_sentence)" "$(cat "$notes/exit" 2>/dev/null || echo 1)"
+}
+stalled_sentence() {
+    echo "the last $max_stalled starts of job $SLURM_JOB_ID finished no stage and no checkpoint, so it is not started" \
+        "again. Next: read what the command said above; then submit a new job, which goes on from what is there."
+}
+
+# One task on each node; the first runs the command, the others help it to train.
+run() {
+    local nodes=${SLURM_JOB_NUM_NODES:-1} label=() processors
+    [ "$nodes" = 1 ] || label=(--label)
+    # As many for the task as every node has, `16` or `16(x2),8`: srun would bind it to one.
+    processors=$(tr ',' '\n' <<<"$SLURM_JOB_CPUS_PER_NODE" | sed 's/(.*//' | sort -n | head -1)
+    [ "$nodes" = 1 ] || meet "$nodes"
+    code=0
+    srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$processors" \
+        --kill-on-bad-exit=0 --wait=60 "${label[@]}" "${container[@]}" bash slurm/inside.sh "$notes" "$@" &
+    step=$!
+    while kill -0 "$step" 2>/dev/null; do
+        if [ -z "$asked" ]; then
+            wait "$step" || true # a trap ends it early
+        else
+            pass_on
+            [ "$asked" != TERM ] || at_the_limit
+            sleep 1
+        fi
+    done
+    wait "$step" || code=$?
+}
+
+# Where the nodes of a training find each other, and the word by which they know each other.
+meet() {
+    UNBROKEN_NODES=$1
+    UNBROKEN_HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -1)
+    UNBROKEN_TOKEN=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
+    export UNBROKEN_NODES UNBROKEN_HEAD UNBROKEN_TOKEN
+}
+
+# USR1, never TERM: that makes srun kill the step. Again and again: what is starting may not hear the first.
+pass_on() { [ ! -e "$notes/ready" ] || kill -USR1 "$step" 2>/dev/null || true; }
+
+# SLURM never requeues what it ends at the time limit, and then kills this script too: so before a save is over.
+at_the_limit() {
+    [ -z "${looked:-}" ] || return 0
+    looked=1
+    if [ "$(fact "$SLURM_JOB_ID" Reason)" = TimeLimit ] && [ "$restart" -lt "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
+        scontrol requeue "$SLURM_JOB_ID"
+        say "the time limit is reached; job $SLURM_JOB_ID is requeued"
+    fi
+}
+
+# The exit code of the command, not that of srun, which is the highest of all nodes.
+exit_code() {
+    if [ -s "$notes/exit" ]; then
+        code=$(cat "$notes/exit")
+    elif [ -n "$asked" ] || { [ ! -e "$notes/ready" ] && [[ "$code" =~ ^(138|140|143)$ ]]; }; then
+        code=$RUN_ME_AGAIN # the signal came before there was anyone to hear it
+    fi
+    if [ "$code" != 0 ] && [ "$code" != "$RUN_ME_AGAIN" ] && lost_node; then
+        say "a node of this job does not answer"
+        code=$RUN_ME_AGAIN
+    fi
+}
+
+lost_node() {
+    [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ] || return 1
+    ! timeout 30 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap true >/dev/null 2>&1
+}
+
+finish() {
+    exit_code
+    case $code in
+    0) say "job $SLURM_JOB_ID is done" ;;
+    "$RUN_ME_AGAIN") come_again ;;
+    *) say "job $SLURM_JOB_ID failed with exit code $code; it is $(requeued || echo "not ")requeued" ;;
+    esac
+    exit "$code"
+}
+
+requeued() { [ "$(fact "$SLURM_JOB_ID" Restarts)" -gt "$restart" ]; }
+
+come_again() {
+    if requeued; then
+        say "checkpointed; SLURM starts job $SLURM_JOB_ID again"
+        return
+    fi
+    # Once SLURM ends a job it says COMPLETING, whatever for; only of a time limit it gives the reason.
+    case $(fact "$SLURM_JOB_ID" JobState)-$(fact "$SLURM_JOB_ID" Reason) in
+    RUNNING-* | *-TimeLimit) ;;
+    *)
+        say "checkpointed; job $SLURM_JOB_ID was cancelled and is not requeued. Submit a new one to go on."
+        return
+        ;;
+    esac
+    if [ "$restart" -ge "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
+        say "checkpointed; not requeued: job $SLURM_JOB_ID was started $((restart + 1)) times, and" \
+            "LATENTWIRE_MAX_REQUEUES is ${LATENTWIRE_MAX_REQUEUES:-100}. Submit a new one to go on."
+    elif [ "$begun_with" = "$(progress)" ] && [ $((stalled + 1)) -ge "$max_stalled" ]; then
+        say "not requeued: $(stalled_sentence)"
+    elif scontrol requeue "$SLURM_JOB_ID"; then
+        say "checkpointed; job $SLURM_JOB_ID is requeued"
+    else
+        say "checkpointed, but scontrol could not requeue job $SLURM_JOB_ID. Submit a new one to go on."
+    fi
+}

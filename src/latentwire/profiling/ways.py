@@ -1,0 +1,105 @@
+"""The ways by which a receiver comes to an answer, each as parts that are timed one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latentwire.evaluation.reading import TrainedWire, load_trained
+from latentwire.models.build import frozen
+from latentwire.models.features import Features, hidden_states
+from latentwire.models.loading import FrozenModel
+from latentwire.models.receiver import Receiver
+from latentwire.params import Params
+from latentwire.tasks.stored import StoredTask
+from latentwire.training.item import TrainItem
+
+Part = Callable[[int], object]
+"""Does its work for the test example of this number."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method as one receiver lives through it, one example at a time."""
+
+    task: str
+    method: str
+    receiver: str
+    parts: Mapping[str, Part]
+    """In the order in which they come; each starts from what the one before would hand over."""
+    positions: float
+    """Mean positions of the prompt that carry the example."""
+    bytes_per_example: float
+    """As the predictions recorded it."""
+    examples: int
+    """Test examples that the parts are ready for."""
+
+
+def ways(values: Params, task: str, examples: int) -> Iterator[Way]:
+    """The wire of the first seed and the text itself, whole and cut, for every receiver of a task."""
+    texts = [example.text for example in StoredTask.open(task).split("test")][:examples]
+    sender = frozen(values, values.encode.sender, "encoder", "float32")
+    for method in values.train.methods:
+        item = TrainItem.of(values, method, task, values.train.seeds[0])
+        features = Features.open(item.features, "test")
+        trained = load_trained(values, item, features.width)
+        for receiver in trained.receivers:
+            yield _of_wire(values, item, trained, receiver, features, sender, texts)
+            if method == values.train.methods[0]:
+                yield from _of_texts(values, task, receiver, texts)
+
+
+def _of_wire(
+    values: Params,
+    item: TrainItem,
+    trained: TrainedWire,
+    receiver: Receiver,
+    features: Features,
+    sender: FrozenModel,
+    texts: Sequence[str],
+) -> Way:
+    encode, wire = values.encode, trained.wire
+    padded = [features.padded([i], encode.max_tokens) for i in range(len(texts))]
+    with torch.no_grad():
+        sent = [wire.write(*states).half() for states in padded]
+    return Way(
+        item.task,
+        item.method,
+        receiver.name,
+        {
+            "sender": lambda i: hidden_states(sender, [texts[i]], encode.layer, encode.max_tokens),
+            "write": lambda i: wire.write(*padded[i]).half(),
+            "read": lambda i: receiver.label_log_likelihoods(list(wire.read(sent[i].float(), receiver.name))),
+        },
+        float(sent[0].shape[1]),
+        _bytes(Path("results/evaluate") / item.name),
+        len(texts),
+    )
+
+
+def _of_texts(values: Params, task: str, receiver: Receiver, texts: Sequence[str]) -> Iterator[Way]:
+    lengths = {"text": values.baseline.max_tokens, "truncated": values.methods[values.baseline.budget_of].slots}
+    for method, most in lengths.items():
+        if method in values.baseline.methods:
+            counts = [min(len(receiver.tokenise(text)), most) for text in texts]
+            yield Way(
+                task,
+                method,
+                receiver.name,
+                {"read": _reading(receiver, texts, most)},
+                sum(counts) / len(counts),
+                _bytes(Path("results/baseline") / task / method),
+                len(texts),
+            )
+
+
+def _reading(receiver: Receiver, texts: Sequence[str], most: int) -> Part:
+    return lambda i: receiver.label_log_likelihoods(receiver.embed_texts([texts[i]], most))
+
+
+def _bytes(folder: Path) -> float:
+    return float(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["bytes_per_example"])

@@ -1,0 +1,90 @@
+"""`reports/execution/profile.json`, the same as Markdown, and accuracy against time as a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from latentwire.reporting.facts import Facts
+from latentwire.reporting.style import Look, looks, panels
+from latentwire.verification.machine import readable
+
+FOLDER = Path("reports/execution")
+DATA, TEXT, FIGURE = "profile.json", "profile.md", "latency.png"
+Profile = Mapping[str, Any]
+
+
+def write(root: Path, profile: Profile, facts: Facts | None) -> list[Path]:
+    """Write data, text and, where there are statistics, the figure; return their paths."""
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    data, text = folder / DATA, folder / TEXT
+    data.write_text(json.dumps(profile, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text.write_text("\n".join(lines(profile, drawn=facts is not None)) + "\n", encoding="utf-8")
+    return [data, text, *([draw(profile, facts, folder / FIGURE)] if facts else [])]
+
+
+def lines(profile: Profile, drawn: bool) -> Iterator[str]:
+    """The Markdown text, line by line."""
+    yield from ("# What an answer costs", "")
+    yield (
+        f"Milliseconds of one example at a time, median and the middle half, over {profile['examples']} test texts "
+        f"{profile['repeats']} times, the ways alternating. sender: the sender reads the text; write: its states "
+        "become a wire; read: the receiver scores every label. Another machine has other numbers."
+    )
+    yield from ("", "| | |", "|---|---|")
+    yield from (f"| {name} | {value} |" for name, value in profile["machine"].items())
+    yield f"| most memory of the process | {readable(profile['peak_process_bytes'])} |"
+    yield from ("", "| task | receiver | method | sender | write | read | total | positions | bytes | GPU memory |")
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    yield from (_row(way) for way in profile["ways"])
+    if drawn:
+        yield from ("", f"![Accuracy against milliseconds per example]({FIGURE})")
+
+
+def _row(way: Profile) -> str:
+    spent = way["milliseconds"]
+    times = [_time(spent[part]) if part in spent else "–" for part in ("sender", "write", "read", "total")]
+    memory = "–" if way["peak_gpu_bytes"] is None else readable(way["peak_gpu_bytes"])
+    facts = [f"{way['positions']:.1f}", f"{way['bytes_per_example']:,.1f}", memory]
+    return f"| {' | '.join([way['task'], way['receiver'], way['method'], *times, *facts])} |"
+
+
+def _time(found: Mapping[str, float]) -> str:
+    return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def draw(profile: Profile, facts: Facts, path: Path) -> Path:
+    """Accuracy with its interval against the median time and its middle half, on a log₂ axis."""
+    methods = list(dict.fromkeys(way["method"] for way in profile["ways"]))
+    styles = looks(methods, {})
+    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 1.75 * len(facts.tasks)) as (figure, axes):
+        for task, line in zip(facts.tasks, axes, strict=True):
+            for receiver, ax in zip(facts.receivers, line, strict=True):
+                for way in profile["ways"]:
+                    if (way["task"], way["receiver"]) == (task, receiver):
+                        _point(ax, way, facts, styles[way["method"]])
+                ax.set_xscale("log", base=2)
+                ax.set_title(f"{facts.name(task)}: {facts.name(receiver)}", loc="left")
+            line[0].set_ylabel("accuracy (%)")
+        for ax in axes[-1]:
+            ax.set_xlabel("milliseconds per example")
+        handles = axes[0][0].get_legend_handles_labels()[0]
+        figure.legend(handles=handles, loc="outside lower center", ncols=6)
+        figure.savefig(path)
+    return path
+
+
+def _point(ax: Axes, way: Profile, facts: Facts, look: Look) -> None:
+    cell = facts.cell(f"{way['task']}/{way['receiver']}/{way['method']}/{facts.setting('metric')}")
+    spent, value = way["milliseconds"]["total"], 100 * cell["value"]
+    ax.errorbar(
+        spent["median"], value, label=facts.name(way["method"]),
+        xerr=[[spent["median"] - spent["low"]], [spent["high"] - spent["median"]]],
+        yerr=[[value - 100 * cell["low"]], [100 * cell["high"] - value]],
+        color=look.color, marker=look.marker, elinewidth=0.9, capsize=1.5, linestyle="none",
+    )  # fmt: skip

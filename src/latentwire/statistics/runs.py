@@ -1,0 +1,77 @@
+"""The training runs behind the predictions: weights, journal, and what their numerics were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from latentwire.errors import EvidenceError
+from latentwire.statistics.comparisons import Record
+from latentwire.statistics.evidence import Evidence, Source
+from latentwire.statistics.signature import signature
+from unbroken import manifest
+from unbroken.tree import Decoder
+
+NUMERICS = "numerics"
+SHOWN = 8
+"""Letters of a digest in a signature."""
+
+
+def run_id(task: str, method: str, seed: int | None) -> str:
+    """Id of a training run among the numbers."""
+    return f"{task}/{method}/{seed}/training"
+
+
+def runs(results: Path, evidence: Evidence, mode: str) -> dict[str, Record]:
+    """Every training run, by its id; `mode` is how the processes of a run shared a step, `exact` or `throughput`.
+
+    Raises:
+        EvidenceError: A manifest is missing, or the predictions were made with other weights than are there.
+    """
+    trained = {path: source for path, source in evidence.sources.items() if source.meta["checkpoint"] is not None}
+    return dict(_run(results, path, source, mode) for path, source in trained.items())
+
+
+def _run(results: Path, path: str, source: Source, mode: str) -> tuple[str, Record]:
+    item = source.item
+    found = _read(results / "train" / Path(path).parent.name / manifest.NAME)
+    if found["state"] != source.meta["checkpoint"]:
+        raise EvidenceError(
+            f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "
+            f"{results.name}/train/{Path(path).parent.name}, {found['state'][:12]}. Next: `dvc repro evaluate`."
+        )
+    journal = str(found["files"]["journal.jsonl"]["sha256"])
+    return run_id(item.task, item.method, item.seed), {
+        "task": item.task,
+        "method": item.method,
+        "seed": item.seed,
+        "steps": found["step"],
+        "mode": mode,
+        "numerics_changed": changes_of(found["tree"]),
+        "identity": found["identity"],
+        "checkpoint": found["state"],
+        "journal": journal,
+        "sources": [path],
+        "signature": signature(
+            run=item.method, steps=found["step"], weights=found["state"][:SHOWN], journal=journal[:SHOWN]
+        ),
+    }
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro train`.")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def changes_of(tree: Mapping[str, Any]) -> list[int]:
+    """First steps that a run computed with other numerics than the ones before.
+
+    Its state `numerics` holds `segments`, each with its `first` step; a run that recorded none has no change to show.
+    """
+    if NUMERICS not in tree:
+        return []
+    segments = Decoder({}).decode(tree[NUMERICS])["segments"]
+    return [int(segment["first"]) for segment in segments[1:]]

@@ -1,0 +1,57 @@
+"""What the bits of a training depend on besides its identity: hardware, library versions and switches."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from latentwire import environment
+from latentwire.sections import Runtime, Train
+from unbroken.group import Group
+from unbroken.jsontext import JSON
+
+
+def numerics(settings: Train, group: Group) -> dict[str, JSON]:
+    """Facts of this process; another one of them may give other bits and is recorded with the step.
+
+    The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing.
+    """
+    facts: dict[str, JSON] = {
+        "device": device_name(),
+        "capability": _capability(),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+        "cublas_workspace": environment.cublas_workspace(),
+        "mode": settings.mode,
+    }
+    return facts if settings.mode == "exact" else {**facts, "processes": group.size}
+
+
+def execution(runtime: Runtime, group: Group) -> dict[str, JSON]:
+    """Facts of this start that change no bit; for its event."""
+    return {
+        "processes": group.size,
+        "threads": torch.get_num_threads(),
+        "device": device_name(),
+        "gpus": group.size if runtime.device == "cuda" else 0,
+    }
+
+
+def device_name() -> str:
+    """The GPU of this process, or its processor."""
+    if torch.get_default_device().type == "cuda":
+        return torch.cuda.get_device_name()
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return found[1] if found else platform.machine()
+
+
+def _capability() -> str:
+    if torch.get_default_device().type == "cuda":
+        return "{}.{}".format(*torch.cuda.get_device_capability())
+    return str(torch.backends.cpu.get_cpu_capability())

@@ -1,0 +1,96 @@
+"""Mode `throughput`: plain data parallelism. Faster where shards are small, but another number of processes, or another
+micro-batch, gives other bits; results say so.
+
+Shapes: B examples in a step, over all processes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from latentwire.training.gradients import Slope, slopes
+from latentwire.training.loop import Trainer
+from latentwire.training.room import explained, out_of_memory
+from unbroken.elastic import owned
+from unbroken.errors import PeerError
+from unbroken.group import SOLO, Group
+from unbroken.randomness import seed_all, stream
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Throughput:
+    """Mean gradients and loss terms of a step: micro-batches as large as fit, then one all-reduce."""
+
+    trainer: Trainer
+    group: Group = SOLO
+    micro: int = field(init=False)
+    """Examples in one forward; halved whenever memory runs out."""
+
+    def __post_init__(self) -> None:
+        settings = self.trainer.settings
+        mine = owned(self.group.rank, self.group.size, settings.batch)
+        self.first, self.count = mine.start, len(mine)
+        self.micro = self.count
+
+    def __call__(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """See `latentwire.training.loop.Gradients`."""
+        mine = self.trainer.indices(step)[self.first : self.first + self.count]
+        sums: list[Tensor] = []
+        names: list[str] = []
+        done = 0
+        while done < self.count:
+            slope = self._slope(step, done, mine[done : done + self.micro])
+            if slope is not None:
+                part = min(self.micro, self.count - done)
+                values = [part * value for value in (*slope.gradients, *slope.means.values())]
+                sums = [a + b for a, b in zip(sums, values, strict=True)] if sums else values
+                names[:] = slope.means
+                done += part
+        means = [value / self.trainer.settings.batch for value in self._reduced(sums)]
+        count = len(means) - len(names)
+        return means[:count], dict(zip(names, means[count:], strict=True))
+
+    def _slope(self, step: int, done: int, part: Sequence[int]) -> Slope | None:
+        """Of one micro-batch; None where it does not fit and a smaller one is to be tried."""
+        trainer = self.trainer
+        seed = stream(trainer.seed, step, self.first + done, "dropout")
+        try:
+            with explained(1, "one alone") if len(part) == 1 else nullcontext():
+                batches = [trainer.data.batch(part)]
+                return slopes(
+                    trainer.wire, trainer.receivers, batches, trainer.settings.losses, lambda _: seed_all(seed)
+                )[0]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            self._shrink(len(part), str(error).splitlines()[0])
+            return None
+
+    def _shrink(self, examples: int, why: str) -> None:
+        self.micro = (examples + 1) // 2
+        log.warning("%d examples do not fit into one forward (%s): going on with %d.", examples, why, self.micro)
+        torch.cuda.empty_cache()
+
+    def _reduced(self, values: list[Tensor]) -> list[Tensor]:
+        """Summed over all processes, in whatever order the network likes."""
+        if self.group.size == 1:
+            return values
+        flat = torch.cat([value.reshape(-1) for value in values])
+        try:
+            dist.all_reduce(flat)
+        except RuntimeError as error:
+            raise PeerError(
+                f"Rank {self.group.rank} of {self.group.size} waited for the gradients of the others, but one is gone "
+                f"({str(error).splitlines()[0]}). Checkpoints are intact. To go on: run the same command again."
+            ) from error
+        parts = flat.split([value.numel() for value in values])
+        return [part.view_as(value) for part, value in zip(parts, values, strict=True)]

@@ -1,0 +1,244 @@
+"""`latentwire watch`: the training items while they train, and afterwards; it only reads."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pynvml
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from latentwire.errors import ConfigurationError
+from latentwire.params import Params, chosen, load
+from latentwire.status import Standing, runs, standing
+from latentwire.training.item import TrainItem
+from latentwire.verification.machine import readable
+from unbroken.journal import Record
+
+LOSS, QUALITY = "train/loss", "validation/accuracy"
+BARS = "▁▂▃▄▅▆▇█"
+CURVE, BAR = 24, 20
+"""Characters."""
+SHARE = 4
+"""It sleeps at least so many times as long as a look takes, so that long journals do not cost the trainer its cores."""
+STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "killed": "red", "preempted": "yellow"}
+"""Of a verdict; dim where there is none here, such as `running on HOST, or killed`."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What NVML says of one GPU at this moment."""
+
+    name: str
+    busy: int | None
+    """Percent of the last moments in which a kernel ran; None where NVML does not say (MIG)."""
+    used: int
+    """Bytes."""
+    total: int
+    """Bytes."""
+
+    def __str__(self) -> str:
+        busy = "use unknown" if self.busy is None else f"{self.busy} % busy"
+        return f"{self.name}: {busy}, {readable(self.used)} of {readable(self.total)}"
+
+
+def watch(root: Path, item: str | None, once: bool, seconds: float, console: Console | None = None) -> int:
+    """Show frames until every item is finished or the user interrupts; 0.
+
+    Args:
+        root: The repository.
+        item: Only this one.
+        once: One frame, and no more.
+        seconds: Between two frames; where the output is no terminal, between two lines for each item under way.
+        console: Where to; the terminal.
+
+    Raises:
+        ConfigurationError: There is no such item; with `once`, also where `prepare` or `encode` did not run.
+    """
+    values, shown = load(root / "params.yaml"), console or Console()
+    if item is not None:
+        chosen("ITEM", item, [one.name for one in TrainItem.all(values)])
+    look = _look(values, root, item)
+    if once:
+        shown.print(frame(look(), values.train.steps, gpus()))
+        return 0
+    try:
+        (_live if shown.is_terminal else _lines)(look, values.train.steps, seconds, shown)
+    except KeyboardInterrupt:
+        print("The training is not affected.", file=sys.stderr)
+    return 0
+
+
+Look = Callable[[], Mapping[str, Standing]]
+
+
+def _look(values: Params, root: Path, item: str | None) -> Look:
+    known: dict[str, str] = {}
+
+    def look() -> dict[str, Standing]:
+        if not known:
+            known.update(runs(values, root))
+        found = {short: name for short, name in known.items() if item in (None, name)}
+        return {short: standing(root / "state", name, short, values.train.steps) for short, name in found.items()}
+
+    return look
+
+
+def _live(look: Look, steps: int, seconds: float, console: Console) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        for found in _looks(look, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
+            live.update(frame(found, steps, gpus()), refresh=True)
+
+
+def _lines(look: Look, steps: int, seconds: float, console: Console) -> None:
+    for found in _looks(look, seconds, console.print):
+        for line in lines(found, steps, gpus()):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterator[Mapping[str, Standing]]:
+    """Look again and again, until all is finished; what cannot be shown yet is waited for."""
+    while True:
+        began = time.monotonic()
+        try:
+            found = look()
+        except ConfigurationError as error:
+            waiting(f"Waiting. {error}")
+            found = {}
+        if found:
+            yield found
+        if found and all(now.verdict == "finished" for now in found.values()):
+            return
+        time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
+
+
+def frame(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu] | None) -> Text:
+    """Everything at a glance, for 80 columns or more; three or four lines for a run, one for what did not start."""
+    names = max((len(now.item) for now in found.values()), default=0)
+    verdicts = max((len(_short(now.verdict)) for now in found.values()), default=0)
+    shown = [line for now in found.values() for line in _block(now, steps, names, verdicts)]
+    return Text("\n").join([*shown, *(Text(line, "dim") for line in _cards(cards))])
+
+
+def _block(now: Standing, steps: int, names: int, verdicts: int) -> list[Text]:
+    done = BAR * now.step // steps
+    head = Text.assemble(
+        (f"{now.item:{names}}  ", "bold"),
+        (f"{_short(now.verdict):{verdicts}}  ", STYLES.get(now.verdict, "dim")),
+        f"{f'{now.step}/{steps}':>{2 * len(str(steps)) + 1}} ",
+        ("━" * done, "cyan"),
+        ("─" * (BAR - done), "dim"),
+    )
+    return [head, *(Text(f"  {line}", "dim") for line in filter(None, _details(now)))]
+
+
+def _short(verdict: str) -> str:
+    return verdict.replace(", or killed", "?")
+
+
+def _details(now: Standing) -> list[str]:
+    if not now.starts:
+        return []
+    loss = _values(now.records, LOSS)
+    metrics = [
+        f"{LOSS} {_last(loss)} {sparkline(loss)}" if loss else "",
+        *(f"{key} {_last(values)}" for key in (QUALITY,) if (values := _values(now.records, key))),
+    ]
+    pace = f"{now.pace:.3g} steps/s  {_left(now)} left" if now.pace is not None else ""
+    saved = f"checkpoint {_checkpoint(now)}  starts {_starts(now)}"
+    return [now.problem, "  ".join(filter(None, metrics)), pace, saved]
+
+
+def lines(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu] | None) -> list[str]:
+    """The same for a log file: a line for each item that is under way, or one that says that none is."""
+    active = [now for now in found.values() if now.under_way]
+    if not active:
+        counts = Counter(now.verdict for now in found.values())
+        return ["nothing is under way: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
+    return [_line(now, steps) + "; " + "; ".join(_cards(cards)) for now in active]
+
+
+def _line(now: Standing, steps: int) -> str:
+    parts = [
+        f"{now.item}: {now.verdict}",
+        f"{now.step}/{steps}",
+        *(f"{key} {_last(_values(now.records, key))}" for key in (LOSS, QUALITY) if _values(now.records, key)),
+        "" if now.pace is None else f"{now.pace:.3g} steps/s",
+        f"{_left(now)} left" if _left(now) else "",
+        f"checkpoint {_checkpoint(now)}",
+        f"starts {_starts(now)}",
+        now.problem,
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def sparkline(values: Sequence[float], width: int = CURVE) -> str:
+    """The curve in `width` characters or fewer, each the mean of its part; × where a part holds no finite number."""
+    count = min(width, len(values))
+    parts = [values[len(values) * i // count : len(values) * (i + 1) // count] for i in range(count)]
+    means = [_mean([value for value in part if math.isfinite(value)]) for part in parts]
+    finite = [mean for mean in means if mean is not None]
+    low, span = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+    top = len(BARS) - 1
+    return "".join("×" if m is None else BARS[round(top * (m - low) / span) if span else 0] for m in means)
+
+
+def gpus() -> list[Gpu] | None:
+    """The GPUs of this machine; None where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: object) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    try:
+        busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+    except pynvml.NVMLError_NotSupported:
+        busy = None
+    return Gpu(pynvml.nvmlDeviceGetName(handle), busy, memory.used, memory.total)
+
+
+def _cards(cards: Sequence[Gpu] | None) -> list[str]:
+    return [f"GPU {index} {card}" for index, card in enumerate(cards)] if cards else ["no GPU"]
+
+
+def _values(records: Sequence[Record], key: str) -> list[float]:
+    return [float(record[key]) for record in records if record.get(key) is not None]
+
+
+def _last(values: Sequence[float]) -> str:
+    return f"{values[-1]:.4g}" if values else ""
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _left(now: Standing) -> str:
+    return "" if now.seconds_left is None else str(timedelta(seconds=round(now.seconds_left)))
+
+
+def _checkpoint(now: Standing) -> str:
+    if now.saved is None:
+        return f"{now.durable}" if now.durable else "none yet"
+    return f"{now.durable}, {timedelta(seconds=round((datetime.now(UTC) - now.saved).total_seconds()))} ago"
+
+
+def _starts(now: Standing) -> str:
+    ends = {"preempted": now.preempted, "killed": now.killed}
+    said = ", ".join(f"{count} {how}" for how, count in ends.items() if count)
+    return f"{now.starts} ({said})" if said else str(now.starts)

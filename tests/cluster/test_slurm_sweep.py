@@ -1,0 +1,53 @@
+"""slurm/sweep.sh: the train matrix as an array, one task preempted, against the same pipeline in one piece."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.slurm import Cluster, Job, copy, make, same_results, until
+
+pytestmark = pytest.mark.cluster
+
+ITEMS = [f"wire-tiny-{seed}" for seed in range(6)]
+ONE_TASK_A_NODE = "--partition=preempt --cpus-per-task=4 --exclude=node4"
+
+
+def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> None:
+    place = make(free_folder / "sweep", train__seeds=list(range(6)), train__steps=12)
+    alone = copy(cluster, place, free_folder / "sequential")
+    said = cluster.call("slurm/sweep.sh", "3", cwd=place.root, LATENTWIRE_SBATCH=ONE_TASK_A_NODE)
+    first, array, last = (Job(cluster, number, place.root) for number in re.findall(r"(\d+) \(", said)[:3])
+    first.done()
+    sequential = cluster.submit(alone.root, "--partition=normal --nodelist=node4")
+    preempt_one(cluster, place.root, array)
+    assert last.done()["Restarts"] == "0"
+    assert "Running stage 'train" not in last.log
+    assert "Running stage 'evaluate" not in last.log
+    assert last.log.count("is cached - skipping run") == 2 * len(ITEMS)
+    sequential.done()
+    same_results(place, alone)
+    with sqlite3.connect(place.root / "mlflow.db") as database:
+        runs = database.execute("select name from runs where name like 'wire-%' order by name").fetchall()
+    assert [name for (name,) in runs] == ITEMS
+    assert "finished" in cluster.call(
+        "apptainer", "exec", "--bind", free_folder, "--pwd", place.root, cluster.image, "latentwire", "status"
+    )
+
+
+def preempt_one(cluster: Cluster, root: Path, array: Job) -> None:
+    """Take the node of the first task that trains."""
+
+    def training() -> int | None:
+        started = (task for task, item in enumerate(ITEMS) if list(root.glob(f"state/sweep/*/{item}/state/{item}-*")))
+        return next(started, None)
+
+    until("a task to train", lambda: training() is not None)
+    task = training()
+    shown = cluster.call("squeue", "--noheader", f"--job={array.id}_{task}", "--format=%N")
+    cluster.occupy(shown.strip())
+    log = root / f"slurm-{array.id}_{task}.out"
+    until(f"task {task} to be started again", lambda: "=== start 2 of job" in log.read_text())

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "unbroken"))  # for `import toy`
+import toy
+from machines import Machine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The export of a run that nothing disturbed."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    toy.train(root / "run", root / "export")
+    return toy.contents(root / "export")
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    """The folder that is the DVC remote."""
+    return tmp_path / "remote"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Machine]:
+    """Makes machines that share nothing but the remote."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+
+    def make(name: str) -> Machine:
+        root = tmp_path / name
+        (root / ".dvc").mkdir(parents=True)
+        (root / ".dvc/config").write_text(
+            f"[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = {remote}\n"
+        )
+        (root / ".dvc/.gitignore").write_text("/tmp\n/cache\n")
+        (root / ".gitignore").write_text("/state/\n/parked/\n")
+        (root / ".dvcignore").write_text("state\n")
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+        return Machine(root)
+
+    return make

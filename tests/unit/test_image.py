@@ -1,0 +1,185 @@
+"""Which image this is, which code it runs, and what an execution record says of it; no Apptainer needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentwire import image
+from latentwire.cli import run
+from latentwire.errors import ConfigurationError
+from latentwire.image import Image
+from latentwire.verification import image as doctor
+from latentwire.verification.doctor import State
+from tools.image import INPUTS, command, revision, seal
+
+ROOT = Path(__file__).parents[2]
+DEFINITION = (ROOT / "Apptainer.def").read_text()
+BUILT = Image(commit="0123456789abcdef" * 2 + "01234567", tree="clean", torch="cpu")
+DIGEST = "ab" * 32
+TEMPLATE = "latentwire/reporting/templates/paper.tex.j2"
+SOURCES = ("latentwire/__init__.py", TEMPLATE, "unbroken/__init__.py", "unbroken/run.py")
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This process as if its environment were an image's; a clone of the same code."""
+    for name in ("LATENTWIRE_IMAGE_DIGEST", "APPTAINER_CONTAINER", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(image, "here", lambda prefix=None: BUILT)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(image, "INSTALLED", tmp_path / "lib")
+    for name in SOURCES:
+        (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lib" / name).write_text(f"# {name}\n")
+    shutil.copytree(tmp_path / "lib", tmp_path / "clone/src")
+    return tmp_path / "clone"
+
+
+def test_no_image_outside_of_one(tmp_path: Path) -> None:
+    assert image.here() is None
+    assert image.recorded() is None
+    image.refuse_other_code(ROOT)
+    (only,) = doctor.examine(ROOT)
+    assert (only.state, only.advice) == (State.MISSING, "apptainer run latentwire.sif doctor --image")
+    (tmp_path / image.FACTS).write_text(json.dumps({"commit": "c" * 40, "tree": "dirty", "torch": "cuda"}))
+    assert str(image.here(tmp_path)) == "commit cccccccccccc with changes that were not committed"
+
+
+def test_a_clone_of_the_same_code_may_run(inside: Path) -> None:
+    image.refuse_other_code(inside)
+    (inside / "src/latentwire/note.txt").write_text("no code")
+    image.refuse_other_code(inside)
+    image.refuse_other_code(inside / "src")
+
+
+@pytest.mark.parametrize("name", ["src/unbroken/run.py", "src/latentwire/new.py", f"src/{TEMPLATE}"])
+def test_a_clone_of_other_code_is_refused(inside: Path, name: str) -> None:
+    (inside / name).write_text("# changed\n")
+    with pytest.raises(ConfigurationError) as caught:
+        image.refuse_other_code(inside)
+    assert str(caught.value) == (
+        f"The image has the code of commit 0123456789ab, but the clone in {inside} has other code: {name}. "
+        "A stage would run the one and record the other. "
+        "Next: `make image` in the clone, or `git checkout 0123456789ab`."
+    )
+
+
+def test_a_missing_file_is_other_code(inside: Path) -> None:
+    (inside / "src/unbroken/run.py").unlink()
+    with pytest.raises(ConfigurationError, match=r"has other code: src/unbroken/run\.py\."):
+        image.refuse_other_code(inside)
+
+
+def test_the_real_packages_are_where_a_clone_has_them() -> None:
+    assert image.Clone(ROOT).is_one
+    assert image.INSTALLED == ROOT / "src"
+
+
+def test_code_from_another_folder_is_refused(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(inside))
+    with pytest.raises(ConfigurationError, match=r"imported from .*/lib; expected .*Next: `unset PYTHONPATH`"):
+        image.refuse_other_code(inside)
+
+
+def test_every_command_but_the_doctor_is_refused(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inside / "src/unbroken/run.py").write_text("# changed\n")
+    monkeypatch.chdir(inside)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(["status"])
+    assert "has other code: src/unbroken/run.py" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"^1$"):
+        run(["doctor", "--image"])
+    assert "has other code: src/unbroken/run.py" in capsys.readouterr().out
+
+
+def test_the_digest_is_told_or_lies_beside_the_image(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert image.recorded() == "commit 0123456789ab, digest unknown"
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(inside / "latentwire.sif"))
+    assert image.recorded() == "commit 0123456789ab, digest unknown"
+    (inside / "latentwire.sif").write_bytes(b"squash")
+    digest = seal(inside / "latentwire.sif")
+    assert image.recorded() == f"sha256:{digest}"
+    for told in (DIGEST, f"sha256:{DIGEST}"):
+        monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", told)
+        assert image.recorded() == f"sha256:{DIGEST}"
+
+
+def test_a_digest_that_is_none_is_an_error(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", "latentwire.sif")
+    with pytest.raises(ConfigurationError, match=r"is 'latentwire\.sif', expected 64 hex"):
+        image.recorded()
+
+
+def test_doctor_compares_the_digest_with_the_file(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = inside / "latentwire.sif"
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(file))
+    monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", DIGEST)
+    assert found_digest(inside) == (State.OK, f"sha256:{DIGEST}, as told; the file is not visible from inside", "")
+    file.write_bytes(b"squash")
+    state, found, advice = found_digest(inside)
+    assert state is State.MISSING
+    assert found.startswith(f"sha256:{DIGEST}, but the file has sha256:")
+    assert advice == "in its folder, `sha256sum latentwire.sif >latentwire.sif.sha256`"
+    monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", seal(file))
+    assert found_digest(inside) == (State.OK, f"sha256:{seal(file)}", "")
+
+
+def found_digest(root: Path) -> tuple[State, str, str]:
+    (check,) = (check for check in doctor.examine(root, root) if check.name == "image digest")
+    return check.state, check.found, check.advice
+
+
+def test_doctor_tells_what_to_do(inside: Path, tmp_path: Path) -> None:
+    (inside / "src/unbroken/run.py").write_text("# changed\n")
+    checks = {check.name: check for check in doctor.examine(inside, tmp_path)}
+    assert checks["code"].state is State.MISSING
+    assert checks["image"].found == "commit 0123456789ab"
+    assert checks["image digest"].state is State.OPTIONAL
+    assert checks["programs"].state is State.MISSING
+    assert checks["packages"].state is State.MISSING
+
+
+def test_the_definition_file_copies_what_the_digest_of_its_inputs_covers() -> None:
+    files = re.search(r"%files\n((?:    .*\n)+)", DEFINITION)
+    assert files is not None
+    sources = {line.split(" /opt/")[0].strip() for line in files[1].splitlines()}
+    locks = {f"requirements-{build}.lock" for build in ("cpu", "cuda")}
+    assert sources - {"requirements-{{ TORCH }}.lock"} | locks | {"Apptainer.def"} == set(INPUTS)
+
+
+def test_the_command_of_a_build() -> None:
+    commit, tree = revision()
+    options = ["--no-https", "--build-arg", "REGISTRY=127.0.0.1:5/library"]
+    assert command("cpu", Path("/x/latentwire.sif"), options) == [
+        *("apptainer", "build", "--force", "--notest"),
+        *("--build-arg", f"COMMIT={commit}", "--build-arg", f"TREE={tree}", "--build-arg", "TORCH=cpu"),
+        *options,
+        *("/x/latentwire.sif", "Apptainer.def"),
+    ]
+
+
+def test_a_seal_is_read_by_sha256sum(tmp_path: Path) -> None:
+    (tmp_path / "latentwire.sif").write_bytes(b"abc")
+    assert seal(tmp_path / "latentwire.sif") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (tmp_path / "latentwire.sif.sha256").read_text() == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  latentwire.sif\n"
+    )
+
+
+def test_the_definition_file_says_what_users_read() -> None:
+    """Its parts that others rely on, word by word."""
+    assert "From: {{ REGISTRY }}/python:3.11-slim-bookworm\n" in DEFINITION
+    assert "    REGISTRY=docker.io/library\n" in DEFINITION
+    assert "    TORCH=cuda\n" in DEFINITION
+    assert "    org.opencontainers.image.revision {{ COMMIT }}\n    latentwire.tree {{ TREE }}\n" in DEFINITION
+    assert "--require-hashes -r requirements.lock -r requirements-{{ TORCH }}.lock\n" in DEFINITION
+    assert '%runscript\n    exec latentwire "$@"\n' in DEFINITION
+    assert re.search(r"%test\n    set -eu\n    latentwire doctor --image\n", DEFINITION)

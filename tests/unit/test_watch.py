@@ -1,0 +1,273 @@
+"""The live view: stored runs, torn lines, a run that is being written, GPUs, no terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+from rich.console import Console
+
+from latentwire import status, watch
+from latentwire.cli import run
+from latentwire.errors import ConfigurationError
+from latentwire.status import Standing, standing
+from latentwire.watch import Gpu, frame, lines, sparkline
+from unbroken.journal import line
+from unbroken.lock import FolderLock
+
+ROOT = Path(__file__).parents[2]
+STEPS = 40
+SHORT = "0123456789ab"
+CARD = Gpu("NVIDIA X", 93, 4 * 2**30, 8 * 2**30)
+
+
+def at(seconds_ago: float, event: str, **facts: object) -> dict[str, object]:
+    return {"time": (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(), "event": event, **facts}
+
+
+def store(state: Path, events: list[dict[str, object]], steps: int, tail: bytes = b"", item: str = "wire-r8-0") -> Path:
+    """A run folder with so many journalled steps; the loss falls from 2."""
+    folder = state / f"{item}-{SHORT}"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    losses = [{"train/loss": 2 / step, "validation/accuracy": 0.5 if step % 10 == 0 else None} for step in range(1, 99)]
+    written = b"".join(line(step, losses[step - 1]) for step in range(1, steps + 1))
+    (folder / "journal.jsonl").write_bytes(written + tail)
+    return folder
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Callable[[], dict[str, Standing]]:
+    return lambda: {SHORT: standing(tmp_path, "wire-r8-0", SHORT, STEPS)}
+
+
+Look = Callable[[], dict[str, Standing]]
+
+
+def life() -> list[dict[str, object]]:
+    """Preempted once, killed once, and started again."""
+    return [
+        at(9000, "start", step=0),
+        at(8000, "checkpoint", step=5),
+        at(7000, "end", verdict="preempted", step=5),
+        at(6000, "start", step=5),
+        at(5000, "start", step=5),
+        at(600, "checkpoint", step=20),
+    ]
+
+
+def shown(found: dict[str, Standing], cards: list[Gpu] | None = None) -> str:
+    console = Console(file=io.StringIO(), width=220)
+    console.print(frame(found, STEPS, cards))
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_run_under_way(tmp_path: Path, look: Look) -> None:
+    lock = FolderLock(store(tmp_path, life(), 20), 0)
+    text = shown(look(), [CARD])
+    lock.release()
+    for expected in (
+        "running",
+        "20/40",
+        "0.1",
+        "█▄▃",
+        "checkpoint 20, 0:1",
+        "starts 3 (1 preempted, 1 killed)",
+        "0.00",
+        "1:5",
+    ):
+        assert expected in text
+    assert "GPU 0 NVIDIA X: 93 % busy, 4.00 GiB of 8.00 GiB" in text
+
+
+def test_the_lock_tells_running_from_killed(tmp_path: Path, look: Look) -> None:
+    folder = store(tmp_path, life(), 20)
+    assert look()[SHORT].verdict == "killed"
+    lock = FolderLock(folder, 0)
+    assert (look()[SHORT].verdict, look()[SHORT].killed) == ("running", 1)
+    lock.release()
+    now = look()[SHORT]
+    assert (now.verdict, now.killed, now.seconds_left, now.pace) == ("killed", 2, None, None)
+    (folder / "lock").write_text(json.dumps({"pid": 1, "host": "node7"}))
+    now = look()[SHORT]
+    assert now.verdict == "running on node7, or killed"
+    assert now.under_way
+
+
+def test_looking_takes_no_lock(tmp_path: Path, look: Look) -> None:
+    folder = store(tmp_path, life(), 20)
+    look()
+    FolderLock(folder, 0).release()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    shown(look())
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_fetched_checkpoint_is_durable(tmp_path: Path, look: Look) -> None:
+    """The record of a run that was parked while it trained may lack the line of its newest checkpoint."""
+    folder = store(tmp_path, life(), 20)
+    (folder / "checkpoints/step-00000020-old").mkdir(parents=True)
+    assert look()[SHORT].durable == 20
+    (folder / "checkpoints/step-00000025").mkdir()
+    assert look()[SHORT].durable == 25
+
+
+def test_a_torn_line_is_left_out_and_a_damaged_one_is_said(tmp_path: Path, look: Look) -> None:
+    folder = store(tmp_path, life(), 20, tail=line(21, {"train/loss": 1.0})[:20])
+    assert look()[SHORT].step == 20
+    data = (folder / "journal.jsonl").read_bytes()
+    (folder / "journal.jsonl").write_bytes(data.replace(b"train/loss", b"train/lost", 1))
+    now = look()[SHORT]
+    assert now.problem.startswith("Line 1 of ")
+    assert "Line 1 of" in shown(look())
+    (folder / "journal.jsonl").unlink()
+    assert (look()[SHORT].step, look()[SHORT].problem) == (0, "")
+
+
+def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
+    """Every look sees whole steps, never fewer than before."""
+    folder = store(tmp_path, life(), 0)
+    over = threading.Event()
+
+    def write() -> None:
+        with (folder / "journal.jsonl").open("ab", buffering=0) as file:
+            for step in range(1, STEPS + 1):
+                text = line(step, {"train/loss": 1 / step})
+                file.write(text[:9])
+                time.sleep(0.001)
+                file.write(text[9:])
+        over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = [0]
+    while not over.is_set():
+        assert look()[SHORT].problem == ""
+        seen.append(look()[SHORT].step)
+        shown(look())
+    writer.join()
+    assert seen == sorted(seen)
+    assert look()[SHORT].step == STEPS
+
+
+def test_lines_for_a_log_file(tmp_path: Path, look: Look) -> None:
+    lock = FolderLock(store(tmp_path, life(), 20), 0)
+    (text,) = lines(look(), STEPS, None)
+    lock.release()
+    assert re.fullmatch(
+        r"wire-r8-0: running, 20/40, train/loss 0\.1, validation/accuracy 0\.5, 0\.00\d+ steps/s, 1:5\d:\d\d left, "
+        r"checkpoint 20, 0:1\d:\d\d ago, starts 3 \(1 preempted, 1 killed\); no GPU",
+        text,
+    )
+    assert lines(look(), STEPS, None) == ["nothing is under way: 1 killed"]
+
+
+def test_it_waits_and_ends_when_all_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Standing("wire-r8-0", 40, 40, 1, "finished", None)
+    turns: list[object] = [ConfigurationError("Nothing is prepared. Next: `dvc repro prepare`."), done]
+
+    def look() -> dict[str, Standing]:
+        turn = turns.pop(0)
+        if isinstance(turn, Exception):
+            raise turn
+        return {SHORT: turn}  # type: ignore[dict-item]
+
+    console = Console(file=io.StringIO(), width=100)
+    watch._lines(look, STEPS, 0.01, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said == "Waiting. Nothing is prepared. Next: `dvc repro prepare`.\nnothing is under way: 1 finished\n"
+
+
+def test_live_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    frames = iter([Standing("wire-r8-0", step, step, 1, "running", 1.0) for step in (5, 6)])
+    last = Standing("wire-r8-0", 64, 64, 1, "finished", None)
+    monkeypatch.setattr(watch, "runs", lambda *_: {SHORT: "wire-r8-0"})
+    monkeypatch.setattr(watch, "standing", lambda *_: next(frames, last))
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    assert watch.watch(tmp_path, "wire-r8-0", False, 0.01, console) == 0
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(expected in said for expected in ("5/64", "6/64", "64/64", "finished"))
+
+
+def test_an_interrupt_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "runs", interrupted)
+    assert watch.watch(tmp_path, None, False, 0.01, Console(file=io.StringIO())) == 0
+    assert capsys.readouterr().err == "The training is not affected.\n"
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(["watch", "--once", "--root", str(tmp_path)])
+    assert "Next: `dvc repro prepare`" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(["watch", "nosuch", "--once", "--root", str(tmp_path)])
+    assert "ITEM 'nosuch' is not in params.yaml" in capsys.readouterr().err
+    monkeypatch.setattr(status, "identity", lambda values, item, root: SimpleNamespace(short=f"{item.seed:012d}"))
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run(["watch", "wire-r8-1", "--once", "--root", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "wire-r8-1" in said
+    assert "wire-r8-0" not in said
+    assert "no GPU" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], ""),
+        ([3.0], "▁"),
+        ([1.0, 1.0], "▁▁"),
+        ([8.0, 1.0], "█▁"),
+        ([0.0, math.nan, 7.0], "▁×█"),
+        ([math.inf], "×"),
+        ([float(i) for i in range(80)], "▁▂▃▄▅▆▇█"),
+    ],
+)
+def test_sparkline(values: list[float], expected: str) -> None:
+    assert sparkline(values, width=8) == expected
+
+
+def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    assert watch.gpus() is None
+    fakes = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetName": lambda handle: "NVIDIA X",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=4 * 2**30, total=8 * 2**30),
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=93),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(pynvml, name, fake)
+    assert watch.gpus() == [CARD, CARD]
+
+    def unsupported(handle: object) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", unsupported)
+    assert str(watch.gpus()[0]) == "NVIDIA X: use unknown, 4.00 GiB of 8.00 GiB"  # type: ignore[index]

@@ -1,0 +1,74 @@
+"""A small training on any number of processes and machines: `python many.py FOLDER TARGET COUNT PAUSE`.
+
+COUNT processes on each machine. A step lasts PAUSE seconds at least, so that a test can meet it. Each rank says after
+which step it left.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from unbroken import environment
+from unbroken.launch import launch
+from unbroken.preemption import Preempted, StopFlag
+
+if __name__ == "__main__":
+    STOP = StopFlag.install()
+    COUNT = int(sys.argv[3])
+    if environment.place() is None:
+        sys.exit(launch(COUNT, STOP, rule=lambda cores, gpus: COUNT))
+
+import torch
+from toy import Unsynced
+
+from unbroken.elastic import fold
+from unbroken.group import Group, join
+from unbroken.identity import Identity
+from unbroken.randomness import generator, seed_all
+from unbroken.run import Run
+
+SHARDS, STEPS = 4, 30
+IDENTITY = Identity({"lr": 0.05})
+
+
+def train(folder: Path, target: Path, stop: StopFlag, group: Group, pause: float = 0.0) -> None:
+    """From where it was to its end, then export."""
+    seed_all(5)
+    model = torch.nn.Linear(6, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+
+    def leaf(shard: int) -> list[torch.Tensor]:
+        features = torch.randn(7, 6, generator=generator(5, step, shard, "data"))
+        loss = model(features).square().mean()
+        return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+
+    state = {"model": model, "optimizer": optimizer}
+    files = Unsynced()
+    with Run(folder, identity=IDENTITY, state=state, stop=stop, group=group, every=5, files=files) as run:
+        for step in run.steps(STEPS):
+            loss, *gradients = fold(leaf, SHARDS, group)
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            run.log(loss=loss)
+            seed_all(5, step)
+            time.sleep(pause)
+        run.export(target)
+
+
+def main(folder: Path, target: Path, pause: float) -> None:
+    """As one rank."""
+    group = join(STOP)
+    try:
+        train(folder, target, STOP, group, pause)
+    except Preempted as left:
+        print(f"rank {group.rank}: {left}", flush=True)
+        raise
+    group.barrier()
+    group.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[4]))

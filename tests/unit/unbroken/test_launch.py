@@ -1,0 +1,146 @@
+"""Several processes on one machine, real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import many
+import pytest
+from toy import contents
+
+from unbroken import ranks
+from unbroken.group import SOLO
+from unbroken.launch import launch
+from unbroken.preemption import StopFlag
+from unbroken.ranks import LOOPBACK, Share, free_port
+
+HERE = Path(__file__).parent
+ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
+
+
+def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    """Wait for something that has to happen."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def python(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", program, *arguments]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [("0 0", 0), ("75 75", 75), ("0 75", 75), ("75 3 0", 3), ("0 1", 1), ("2", 2)]
+)
+def test_the_exit_code_of_all(codes: str, expected: int) -> None:
+    asked = codes.split()
+    assert launch(len(asked), StopFlag(), python(ENDS, *asked)) == expected
+
+
+def test_a_rank_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_PATIENCE_S", 0.3)
+    program = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
+    said: list[str] = []
+    assert launch(3, StopFlag(), python(program), said.append) == 1
+    assert said[0].startswith("Rank 1 was killed by SIGKILL; checkpoints are intact. To go on: look for who sent it")
+
+
+def test_a_rank_that_fails_leaves_the_others_time_to_end_themselves(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time, pathlib\nif os.environ['RANK'] == '0': sys.exit(2)\ntime.sleep(0.5)\n"
+        "pathlib.Path(sys.argv[1]).touch()\nsys.exit(1)"
+    )
+    assert launch(2, StopFlag(), python(program, str(tmp_path / "ended"))) == 2
+    assert (tmp_path / "ended").exists()
+
+
+def test_what_a_rank_finds_in_its_environment(tmp_path: Path) -> None:
+    names = "RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR OMP_NUM_THREADS GLOO_SOCKET_IFNAME"
+    program = (
+        "import os, sys, pathlib\nvalues = [os.environ[name] for name in sys.argv[2].split()]\n"
+        "pathlib.Path(sys.argv[1], values[0]).write_text(' '.join(values))"
+    )
+    assert launch(2, StopFlag(), python(program, str(tmp_path), names)) == 0
+    assert (tmp_path / "0").read_text() == "0 0 2 127.0.0.1 1 lo"
+    assert (tmp_path / "1").read_text() == "1 1 2 127.0.0.1 1 lo"
+
+
+def test_the_ranks_of_a_further_machine() -> None:
+    variables = Share(first=2, count=2, total=4, address="node7", port=99).variables(1)
+    assert variables == {
+        "RANK": "3",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "4",
+        "MASTER_ADDR": "node7",
+        "MASTER_PORT": "99",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def test_a_free_port_is_free() -> None:
+    with socket.create_server((LOOPBACK, free_port(LOOPBACK))):
+        pass
+
+
+def test_ranks_do_not_outlive_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    rank = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
+    launcher = (
+        "import sys\nfrom unbroken.launch import launch\nfrom unbroken.preemption import StopFlag\n"
+        "launch(2, StopFlag(), sys.argv[1:])"
+    )
+    with subprocess.Popen(python(launcher, *python(rank, str(tmp_path)))) as process:
+        until(lambda: len(list(tmp_path.iterdir())) == 2)
+        process.kill()
+    until(lambda: not any(alive(int(path.name)) for path in tmp_path.iterdir()))
+
+
+def test_a_stop_that_comes_while_the_ranks_still_import() -> None:
+    program = "import time\ntime.sleep(0.7)\nfrom unbroken.preemption import StopFlag\n"
+    program += "stop = StopFlag.install()\ntime.sleep(0.2)\nstop.check()\nraise SystemExit(9)"
+    stop = StopFlag()
+    stop.set("SIGTERM")
+    assert launch(2, stop, python(program)) == 75
+
+
+def test_a_stop_that_comes_after_the_start() -> None:
+    program = "import time\nfrom unbroken.preemption import StopFlag\nstop = StopFlag.install()\n"
+    program += "while True:\n    time.sleep(0.01)\n    stop.check()"
+    stop = StopFlag()
+    timer = threading.Timer(0.5, stop.set, ["SIGTERM"])
+    timer.start()
+    assert launch(2, stop, python(program)) == 75
+    timer.join()
+
+
+def test_all_leave_after_one_step_and_one_process_goes_on(tmp_path: Path) -> None:
+    many.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
+    run, target = tmp_path / "run", tmp_path / "export"
+    command = [sys.executable, str(HERE / "many.py"), str(run), str(target), "2", "0.05"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        until(lambda: (run / "journal.jsonl").exists() and (run / "journal.jsonl").read_bytes().count(b"\n") > 2)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.stdout
+        said = process.stdout.read().split("\n")
+    assert process.returncode == 75
+    steps = {line.partition("after step ")[2].partition(";")[0] for line in said if line}
+    assert len(steps) == 1, said
+    assert len([line for line in said if line.startswith("rank")]) == 2
+    assert not target.exists()
+    many.train(run, target, StopFlag(), SOLO)
+    assert contents(target) == contents(tmp_path / "expected")

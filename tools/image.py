@@ -1,0 +1,100 @@
+"""`tools/image.py [--output FILE] [--torch cuda|cpu] [-- OPTIONS OF apptainer build]`: build, test, seal the image.
+
+Needs Apptainer, git and Python, nothing else; `make image` runs it. The image appears under its name only after its own
+test has passed, with `FILE.sha256` beside it, which execution records carry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFINITION = "Apptainer.def"
+LOCKS = ("requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock")
+INPUTS = (DEFINITION, "LICENSE", "README.md", "params.yaml", "pyproject.toml", *LOCKS, "src")
+"""All that Apptainer.def reads."""
+
+
+def git(*arguments: str) -> str:
+    """What a git command printed here. Exits with a sentence where git fails."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(
+            f"error: {done.stderr.strip()} An image carries the commit that it was built from. Next: build in a clone."
+        )
+    return done.stdout.strip()
+
+
+def revision() -> tuple[str, str]:
+    """The commit, and `dirty` where a file that goes into the image differs from it."""
+    changed = git("status", "--porcelain", "--untracked-files=all", "--", *INPUTS)
+    return git("rev-parse", "HEAD"), "dirty" if changed else "clean"
+
+
+def as_root(status: str) -> list[str]:
+    """What comes before `apptainer` as root: a user namespace, where the bounding set is not full.
+
+    Args:
+        status: The text of /proc/self/status.
+    """
+    bounding = re.search(r"^CapBnd:\s*([0-9a-f]+)$", status, re.M)
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    full = bounding is not None and int(bounding[1], 16) == (1 << last + 1) - 1
+    return [] if full else [sys.executable, str(ROOT / "tools/userns_exec.py")]
+
+
+def command(torch: str, target: Path, more: Sequence[str]) -> list[str]:
+    """The build. The test is left out: it runs on the finished, read-only image."""
+    commit, tree = revision()
+    facts = (f"COMMIT={commit}", f"TREE={tree}", f"TORCH={torch}")
+    arguments = [part for fact in facts for part in ("--build-arg", fact)]
+    return ["apptainer", "build", "--force", "--notest", *arguments, *more, str(target), DEFINITION]
+
+
+def seal(image: Path) -> str:
+    """Write `IMAGE.sha256`, as `sha256sum --check` reads it, and return the digest."""
+    with image.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    Path(f"{image}.sha256").write_text(f"{digest}  {image.name}\n", encoding="utf-8")
+    return digest
+
+
+def build(output: Path, torch: str, more: Sequence[str]) -> None:
+    """Build beside the old image, test, rename. Exits with Apptainer's code where one of its commands fails."""
+    if shutil.which("apptainer") is None:
+        sys.exit("error: no apptainer here. Next: install it (on Debian 12 as root: tests/cluster/install.sh).")
+    before = as_root(Path("/proc/self/status").read_text()) if os.geteuid() == 0 else []
+    partial = output.with_name(f"{output.name}.partial")
+    try:
+        for step in (command(torch, partial, more), ["apptainer", "test", str(partial)]):
+            print("+", *step, flush=True)
+            code = subprocess.run([*before, *step], cwd=ROOT, check=False).returncode
+            if code:
+                sys.exit(code)
+        output.with_name(f"{output.name}.sha256").unlink(missing_ok=True)
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{output}: {output.stat().st_size / 2**20:.0f} MiB, SHA-256 {seal(output)}")
+
+
+def main() -> None:
+    """Parse and build."""
+    parser = argparse.ArgumentParser(prog="tools/image.py", description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "latentwire.sif", help="(%(default)s)")
+    parser.add_argument("--torch", choices=("cuda", "cpu"), default="cuda", help="the build of torch (%(default)s)")
+    parser.add_argument("options", nargs="*", metavar="OPTION", help="after --, for `apptainer build`")
+    options = parser.parse_args()
+    build(options.output.resolve(), options.torch, options.options)
+
+
+if __name__ == "__main__":
+    main()
