@@ -111,7 +111,9 @@ class _Exchange:
         return result
 
     def _flat(self, parts: list[list[Tensor]]) -> Tensor:
-        slices = torch.stack([_sliced(part, self._group.size) for part in parts], dim=1)
+        flat = [_sliced(part, self._group.size) for part in parts]
+        # One subtree is the usual case, and needs no second copy.
+        slices = flat[0].unsqueeze(1) if len(flat) == 1 else torch.stack(flat, dim=1)
         width = slices.shape[2] * slices.element_size()
         take = [len(nodes) * width for nodes in self._nodes]
         pieces = slices.view(-1).view(torch.uint8)

@@ -56,7 +56,8 @@ def compare(group: Group, step: int, snapshot: Snapshot) -> None:
         if places := difference(everyone[0]["tree"], everyone[0]["digests"], theirs["tree"], theirs["digests"]):
             raise UnbrokenError(
                 f"Rank {rank} differs from rank 0 after step {step}: {places[0]}. The run would depend on the number "
-                f"of processes. To go on: make every rank do the same to its state, with gradients from `fold`."
+                f"of processes. To go on: make every rank do the same to its state, with gradients from `fold`, and "
+                f"draw from the global generators in the steps only, or the same on every rank."
             )
 
 
