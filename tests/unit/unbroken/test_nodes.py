@@ -149,7 +149,8 @@ def test_a_signal_to_one_machine_stops_all(signalled: int, job: dict[str, str], 
         (process, helper)[signalled].terminate()
         assert end(process)[0] == 75
         helper.terminate()
-        assert end(helper)[0] == (75 if signalled else 0)
+        # The agent of another machine may not have seen yet that its ranks ended.
+        assert end(helper)[0] in ((75,) if signalled else (0, 75))
 
 
 def test_a_stop_while_the_head_waits(job: dict[str, str], tmp_path: Path) -> None:
