@@ -50,10 +50,19 @@ def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float
 
 
 def of_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) -> dict[str, float]:
-    """Value and ends of the interval of the numbers with these ids (all for None)."""
+    """Value and ends of the interval of the numbers with these ids (all for None).
+
+    Where there is no interval, as when no two scores differ, its ends are the value: another run may have one.
+    """
     known = entries(stats)
     chosen = known if ids is None else [key for key in ids if key in known]
-    return {f"{key}:{end}": float(known[key][end]) for key in chosen for end in ENDS if known[key].get(end) is not None}
+    return {f"{key}:{end}": float(number) for key in chosen for end, number in _ends(known[key])}
+
+
+def _ends(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    value = entry.get("value")
+    found = [(end, value if entry.get(end) is None else entry[end]) for end in ENDS]
+    return [(end, number) for end, number in found if number is not None]
 
 
 def other_verdict(

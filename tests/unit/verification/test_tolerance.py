@@ -50,10 +50,11 @@ def statistics(value: float, verdict: str) -> dict[str, Any]:
     }
 
 
-def test_values_and_ends_of_intervals_are_compared() -> None:
+def test_values_and_ends_of_intervals_are_compared_and_a_missing_end_is_the_value() -> None:
     assert of_statistics(statistics(0.9, "better"), [CELL, "of another kind"]) == {
         f"{CELL}:value": 0.9,
         f"{CELL}:low": pytest.approx(0.8),
+        f"{CELL}:high": 0.9,
     }
     assert set(entries(statistics(0.9, "better"))) == {CELL, "c"}
 
