@@ -57,12 +57,6 @@ def use_one_process() -> None:
     os.environ.setdefault("LATENTWIRE_PROCESSES", "1")
 
 
-def visible_gpus() -> int | None:
-    """How many GPUs CUDA_VISIBLE_DEVICES names; None where it is not set and all are visible."""
-    text = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if text is None else len([name for name in text.split(",") if name.strip()])
-
-
 def cublas_workspace() -> str:
     """CUBLAS_WORKSPACE_CONFIG, which cuBLAS needs to be deterministic; empty where it is not set."""
     return os.environ.get("CUBLAS_WORKSPACE_CONFIG", "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
+from unbroken.environment import usable_cores
 from unbroken.writer import Outcome
 
 Every = int | Literal["auto"]
@@ -73,7 +73,7 @@ class Auto:
 
     def note(self, outcome: Outcome) -> None:
         """Take the newest cost."""
-        cost = outcome.blocked + outcome.cpu / len(os.sched_getaffinity(0))
+        cost = outcome.blocked + outcome.cpu / usable_cores()
         self.interval = max(interval(cost, self._between), outcome.seconds)
 
 

@@ -208,11 +208,17 @@ def usable_cores() -> int:
 
 def usable_gpus() -> int:
     """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver knows."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = visible_gpus()
     if named is not None:
-        return len([name for name in named.split(",") if name.strip()])
+        return named
     known = Path("/proc/driver/nvidia/gpus")
     return len(list(known.iterdir())) if known.is_dir() else 0
+
+
+def visible_gpus() -> int | None:
+    """How many GPUs CUDA_VISIBLE_DEVICES names; None where it is not set and all are visible."""
+    text = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if text is None else len([name for name in text.split(",") if name.strip()])
 
 
 def first_host(nodelist: str) -> str:

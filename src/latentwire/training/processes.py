@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from latentwire import environment
 from latentwire.errors import ConfigurationError
 from latentwire.params import Params
+from unbroken.environment import usable_cores, visible_gpus
 
 
 def processes(values: Params) -> int:
@@ -21,17 +20,12 @@ def processes(values: Params) -> int:
             f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
             f"most so many. Next: `export LATENTWIRE_PROCESSES={shards}`."
         )
-    return min(shards, on_machine(values, cores(), gpus() if values.runtime.device == "cuda" else 0))
+    return min(shards, on_machine(values, usable_cores(), gpus() if values.runtime.device == "cuda" else 0))
 
 
 def on_machine(values: Params, cores: int, gpus: int) -> int:
     """Those of a machine with so many usable cores and GPUs."""
     return environment.processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def gpus() -> int:
@@ -46,5 +40,5 @@ def gpus() -> int:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return 0
-    named = environment.visible_gpus()
+    named = visible_gpus()
     return there if named is None else min(there, named)
