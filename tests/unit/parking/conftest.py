@@ -6,24 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unbroken"))  # for `import toy`
-import toy
 from machines import Machine
+from toy_fixtures import one_thread, uninterrupted
 
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The export of a run that nothing disturbed."""
-    root = tmp_path_factory.mktemp("uninterrupted")
-    toy.train(root / "run", root / "export")
-    return toy.contents(root / "export")
+__all__ = ["machine", "one_thread", "remote", "uninterrupted"]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_one_for_each_core_but_not_more_than_shards(
     cores: int, expected: int, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LATENTWIRE_PROCESSES", raising=False)
-    monkeypatch.setattr(processes, "cores", lambda: cores)
+    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     assert processes.processes(values) == expected
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,9 +26,9 @@ from unbroken.group import Group
 from unbroken.identity import Identity
 from unbroken.lock import FolderLock
 from unbroken.preemption import StopFlag
+from unbroken.ranks import LOOPBACK, free_port
 
 Bytes = dict[str, bytes]
-LOOPBACK = "127.0.0.1"
 QUIET = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -37,15 +36,8 @@ def places(size: int, **variables: str) -> list[Mapping[str, str]]:
     """The variables of each process, as torchrun would set them."""
     if size == 1:
         return [variables]
-    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(free_port())}
+    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(free_port(LOOPBACK))}
     return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), **variables} for rank in range(size)]
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def started(work: Path, size: int, variables: Mapping[str, str] | None = None, **options: Any) -> list[int]:
@@ -187,7 +179,7 @@ def test_variables_of_srun_bring_processes_together(tmp_path: Path, alone: Bytes
 @pytest.mark.slow
 def test_torchrun_starts_again_after_a_kill(tmp_path: Path, alone: Bytes) -> None:
     options = f"--nnodes=1:1 --nproc-per-node=2 --max-restarts=2 --rdzv-backend=c10d --rdzv-endpoint={LOOPBACK}:"
-    command = [sys.executable, "-m", "torch.distributed.run", *f"{options}{free_port()}".split()]
+    command = [sys.executable, "-m", "torch.distributed.run", *f"{options}{free_port(LOOPBACK)}".split()]
     done = subprocess.run(
         [*command, *script(tmp_path)[1:]],
         env={**os.environ, STRIKE: "1:KILL@step", **QUIET},
