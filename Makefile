@@ -71,8 +71,15 @@ chaos-judge: environment ## Let ckpt-chaos kill the toy and the train stage at e
 bench-trainer: setup ## What a save each ten steps costs the real trainer, as a ratio
 	$(BIN)/python -m benchmarks.trainer
 
-bench-checkpoint: environment ## Checkpoints against torch.save, DCP and other peers, as ratios
-	$(BIN)/python -m benchmarks.checkpoint
+bench-checkpoint: .cache/bench/.installed ## Checkpoints against torch.save, DCP, Lightning and HF Trainer, as ratios
+	PYTHONPATH=src .cache/bench/bin/python -m benchmarks.checkpoint --sizes 10,200,1000
+
+# Lightning is a peer, no requirement: it has an environment of its own, which sees the packages of .venv.
+.cache/bench/.installed: | environment
+	$(PYTHON) -m venv .cache/bench
+	echo "$(CURDIR)/.venv/lib/python3.11/site-packages" > .cache/bench/lib/python3.11/site-packages/base.pth
+	.cache/bench/bin/pip install --quiet --disable-pip-version-check lightning==2.6.6
+	touch $@
 
 bench-elastic: environment ## Exact sums over processes against DDP and a plain loop, as ratios (exit 3: a goal is missed)
 	$(BIN)/python -m benchmarks.elastic

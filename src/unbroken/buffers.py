@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -18,9 +18,14 @@ class Buffer:
         self._tensors: dict[str, torch.Tensor] = {}
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
-    def prepare(self, like: Mapping[str, torch.Tensor]) -> None:
-        """Allocate for tensors like these and touch every page: the first fill is then a plain copy too."""
+    def prepare(self, like: Mapping[str, torch.Tensor], wanted: Callable[[], bool] = lambda: True) -> None:
+        """Allocate for tensors like these and touch every page: the first fill is then a plain copy too.
+
+        It is given up, between two tensors, once it is no longer `wanted`.
+        """
         for name, source in like.items():
+            if not wanted():
+                return
             # Not `zero_()`: a second thread that enters one parallel region keeps a team of OpenMP threads of its own.
             # With it they are more than the cores, so libgomp lets none of them spin: the loop's sleep in every region.
             np.frombuffer(raw(self._room(name, source)), dtype=np.uint8).fill(0)

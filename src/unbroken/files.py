@@ -193,28 +193,27 @@ def sync_folder(files: FileSystem, path: Path) -> None:
 
 
 def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
-    """The file has its old content or the new one, never a part of it, and is durable when this returns."""
-    temporary = _beside(files, path)
+    """The file has its old content or the new one, never a part of it, and is durable when this returns.
+
+    One writer at a time: whoever owns the folder.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    remove(files, temporary)
     write_durably(files, temporary, len(data), [data])
     files.rename(temporary, path)
     sync_folder(files, path.parent)
 
 
 def leave_note(files: FileSystem, path: Path, data: bytes) -> None:
-    """As `replace_file`, but for readers in this boot only: after a power cut the file may be empty or not there."""
-    temporary = _beside(files, path)
+    """For readers in this boot only: after a power cut the file may be empty or not there. Any number of writers."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    remove(files, temporary)
     descriptor = files.create(temporary)
     try:
         write_all(files, descriptor, temporary, data)
     finally:
         files.close(descriptor, temporary)
     files.rename(temporary, path)
-
-
-def _beside(files: FileSystem, path: Path) -> Path:
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    remove(files, temporary)
-    return temporary
 
 
 def remove(files: FileSystem, path: Path) -> None:

@@ -66,7 +66,7 @@ class Writer:
         self._like: dict[str, torch.Tensor] = {}
         self._bare: list[Buffer] = []
         self._waiting: _Job | None = None
-        self._busy = self._closed = False
+        self._busy = self._closed = self._hurried = False
         self._ended: list[Outcome] = []
         self._thread: threading.Thread | None = None
 
@@ -74,7 +74,7 @@ class Writer:
         """Let the thread allocate both buffers for states like this one."""
         if self._background:
             with self._news:
-                self._like, self._bare = dict(live.tensors), list(self._free)
+                self._like, self._bare, self._hurried = dict(live.tensors), list(self._free), False
                 self._wake()
 
     def write(self, order: Order, live: Snapshot, begun: float) -> None:
@@ -84,7 +84,7 @@ class Writer:
         """
         with self._news:
             self._supersede()
-            self._bare = []
+            self._bare, self._hurried = [], True
             self._news.wait_for(lambda: not self._busy)
         if self._background and any(tensor.is_cuda for tensor in live.tensors.values()):
             # Both buffers are free now, and their page-locked memory is the fastest way out of a GPU.
@@ -120,14 +120,14 @@ class Writer:
     def finish(self) -> list[Outcome]:
         """Wait until everything that was submitted is durable, superseded or failed."""
         with self._news:
-            self._bare = []  # whoever waits now has no time for buffers of later saves
+            self._bare, self._hurried = [], True  # whoever waits now has no time for buffers of later saves
             self._news.wait_for(lambda: self._waiting is None and not self._busy)
         return self.outcomes()
 
     def close(self) -> None:
         """Finish, then end the thread."""
         with self._news:
-            self._closed = True
+            self._closed = self._hurried = True
             self._bare = []
             self._news.notify_all()
         if self._thread is not None:
@@ -163,7 +163,7 @@ class Writer:
                 buffer = job.buffer if job else self._next_bare()
             outcome = self._written(job) if job else None
             if buffer and not job:
-                buffer.prepare(self._like)
+                buffer.prepare(self._like, lambda: not self._hurried)
             with self._news:
                 if outcome:
                     self._ended.append(outcome)

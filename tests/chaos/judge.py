@@ -108,21 +108,8 @@ def _judgement(
     record: dict[str, Any], work: Path, subject: Subject, verdicts: Mapping[str, str], expected: Mapping[str, bytes]
 ) -> Judgement:
     at: Path = record["at"]
-    planned = True
-    if "point" in record:
-        number = record["point"][0]
-        planned = _event(at, number) == _event(work / "reference", number)
     same = _contents(at / "out" / subject.results) == expected
-    return Judgement(record["label"], verdicts.get(record["label"], "not judged"), planned, same)
-
-
-def _event(folder: Path, number: int) -> tuple[str, str]:
-    """Kind and name of a file event; the process id in the name of a temporary file is left out."""
-    for line in (folder / "events.log.rank0").read_text().splitlines():
-        count, kind, name, _ = line.split("\t")
-        if int(count) == number:
-            return kind, re.sub(r"^(\.tmp-.*)-\d+$", r"\1", name)
-    return "nothing", ""
+    return Judgement(record["label"], verdicts.get(record["label"], "not judged"), not record["drift"], same)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
