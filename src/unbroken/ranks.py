@@ -110,7 +110,8 @@ class Ranks:
             self._failed_at = time.monotonic()
 
     def _ended(self) -> list[int]:
-        codes = {rank: code for rank, process in self._running.items() if (code := process.poll()) is not None}
+        polled = {rank: process.poll() for rank, process in self._running.items()}
+        codes = {rank: self._meant(code) for rank, code in polled.items() if code is not None}
         for rank, code in codes.items():
             del self._running[rank]
             if code < 0:
@@ -119,6 +120,10 @@ class Ranks:
                     f"for who sent it (`dmesg` tells of too little memory), then run the same command again."
                 )
         return sorted(codes.values())  # a rank that was killed comes before those that lost it
+
+    def _meant(self, code: int) -> int:
+        # Who was asked to stop may die of it: Python resets its handlers to the default while it shuts down.
+        return EXIT_PREEMPTED if self._stopped and code == -signal.SIGTERM else code
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._running.values():

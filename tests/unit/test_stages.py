@@ -83,6 +83,25 @@ def test_every_stop_signal_means_75_also_when_repeated(number: signal.Signals) -
     assert process.returncode == 75
 
 
+# CPython resets its handlers first and takes the modules apart then.
+LATE = """
+import os, signal
+from latentwire.stages import entry
+class Late:
+    def __del__(self, strike=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        strike(pid, number)
+        print("struck", flush=True)
+late = Late()
+entry(lambda argv: None)
+"""
+
+
+def test_a_signal_after_the_end_changes_no_exit_code() -> None:
+    own = {**os.environ, "PYTHONPATH": "src"}
+    done = subprocess.run([sys.executable, "-c", LATE], env=own, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "struck\n")
+
+
 def test_a_stage_that_does_not_look_at_the_flag_leaves_a_verdict(tmp_path: Path) -> None:
     deaf = STUBBORN.replace("StopFlag.install().check()", "pass")
     own = {"PYTHONPATH": "src", "UNBROKEN_VERDICT": str(tmp_path / "verdict.json"), "UNBROKEN_DEADLINE_S": "0.2"}

@@ -27,11 +27,11 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     configure()
     never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
     code = exit_code(_of_one_code(main), argv)
+    stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()
     sys.stderr.flush()
-    if code == 75:
-        # A further TERM during interpreter shutdown would turn 75 into -15.
-        os._exit(code)
+    if code == EXIT_PREEMPTED:
+        os._exit(code)  # the shutdown of an interpreter with torch takes time that a stopped process does not have
     sys.exit(code)
 
 

@@ -53,6 +53,14 @@ def test_the_exit_code_of_all(codes: str, expected: int) -> None:
     assert launch(len(asked), StopFlag(), python(ENDS, *asked)) == expected
 
 
+def test_ranks_that_die_of_the_signal_were_stopped() -> None:
+    stop = StopFlag()
+    threading.Timer(0.5, stop.set, ["SIGTERM"]).start()
+    said: list[str] = []
+    deaf = "import signal, time\nsignal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])\ntime.sleep(600)"
+    assert (launch(2, stop, python(deaf), said.append), said) == (75, [])
+
+
 def test_a_rank_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_PATIENCE_S", 0.3)
     program = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
