@@ -109,9 +109,9 @@ def started_again_trains_nothing(cluster: Cluster, place: Workspace, job: Job) -
 
 def test_the_time_limit(cluster: Cluster, prepared: Workspace, undisturbed: Workspace, free_folder: Path) -> None:
     place = copy(cluster, prepared, free_folder / "limited")
-    # A minute is SLURM's shortest limit: the first start idles through most of it.
-    idle = "[ -e state/idled ] || { touch state/idled; sleep 35; }; exec " + " ".join(TRAIN)
-    job = cluster.submit(place.root, "--partition=preempt --time=1 --signal=B:USR1@15", "bash", "-c", idle)
+    # The first start idles through most of it; the whole of it is enough for a second one also where others work.
+    idle = "[ -e state/idled ] || { touch state/idled; sleep 85; }; exec " + " ".join(TRAIN)
+    job = cluster.submit(place.root, "--partition=preempt --time=2 --signal=B:USR1@20", "bash", "-c", idle)
     assert int(job.done()["Restarts"]) >= 1
     assert place.results() == undisturbed.results()
 
