@@ -61,7 +61,7 @@ class Identity:
 
 
 def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
-    """`root/<item>-<short>/`, made when missing, with `identity.json` in it.
+    """`root/<item>-<short>/`, made when missing. Any number of processes may call it; who owns the folder settles it.
 
     Every `<item>-*` beside it that belongs to another identity is reported: what differs, that it is kept, and
     how to remove it. Raises StorageError when the folder cannot be made.
@@ -69,7 +69,6 @@ def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str
     folder = root / f"{item}-{identity.short}"
     with storage_errors("make the run folder", folder, "Nothing was changed."):
         folder.mkdir(parents=True, exist_ok=True)
-    settle(folder, identity, FileSystem(), report)
     for sibling in sorted(root.glob(f"{item}-*")):
         if sibling != folder and _is_sibling(sibling, item):
             report(_about_sibling(sibling, folder, identity))
@@ -77,7 +76,10 @@ def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str
 
 
 def settle(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
-    """Write `identity.json`, or check the one that is there. Raises IdentityError, StorageError."""
+    """Write `identity.json`, or check the one that is there. For the owner of the folder's lock.
+
+    Raises IdentityError, StorageError.
+    """
     path = folder / NAME
     with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
         found = Identity.read(path, files)

@@ -76,6 +76,7 @@ def _bring(place: Place, store: Store, pointer: Pointer, work: Path, report: Cal
     _download(store, listing, wanted, work)
     arrived = CheckpointStore(work / CHECKPOINTS).load(pointer.step, place.identity.digest, keep=False)
     with locked(open_folder(place.state, place.item, place.identity, report), patience=0):
+        identities.settle(place.folder, place.identity, FileSystem(), report)
         _merge_events(place.folder / events.NAME, (work / events.NAME).read_bytes())
         _put(place, arrived)
     return Fetched(pointer.step, new=True)

@@ -34,6 +34,7 @@ def test_only_json_is_an_identity() -> None:
 
 def test_open_folder_says_why_an_old_state_is_not_used(tmp_path: Path) -> None:
     old = open_folder(tmp_path, "wire-0", ONE, pytest.fail)
+    settle(old, ONE, FileSystem(), pytest.fail)
     (old / "precious").write_text("kept")
     open_folder(tmp_path, "wire-00", ONE, pytest.fail)
     reports: list[str] = []
@@ -46,6 +47,7 @@ def test_open_folder_says_why_an_old_state_is_not_used(tmp_path: Path) -> None:
     ]
     assert (old / "precious").exists()
     assert open_folder(tmp_path, "wire-0", TWO, lambda sentence: None) == new
+    assert list(new.iterdir()) == [], "many processes are here, and only the one with the lock may write"
 
 
 def test_a_folder_of_another_identity_is_refused(tmp_path: Path) -> None:
