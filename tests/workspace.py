@@ -72,11 +72,11 @@ class Workspace:
             start_new_session=True,
         )
 
-    def run(self, *command: str, code: int = 0, **variables: str) -> str:
-        """Run a command to its end, check its exit code and return what it printed."""
+    def run(self, *command: str, code: int = 0, limit: float = 300, **variables: str) -> str:
+        """Run a command to its end within `limit` seconds, check its exit code and return what it printed."""
         process = self.start(*command, **variables)
         try:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -413,5 +413,5 @@ def test_measured_costs_are_no_result(place: Workspace) -> None:
 
 @pytest.mark.slow
 def test_recompute_runs_everything_again(committed: Workspace) -> None:
-    said = committed.run("latentwire", "verify", "--recompute")
+    said = committed.run("latentwire", "verify", "--recompute", limit=1800)
     assert "0 within tolerance, 0 differs, 0 not verifiable" in said
