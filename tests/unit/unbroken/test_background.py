@@ -127,6 +127,35 @@ def test_who_waits_for_a_save_waits_for_no_copy(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_who_waits_for_a_save_waits_for_no_buffer_of_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def endless(self: Buffer, like: Any, wanted: Callable[[], bool]) -> None:
+        begun.set()
+        end = time.monotonic() + 60
+        while wanted():
+            assert time.monotonic() < end, "it was still wanted after a minute"
+            time.sleep(0.001)
+
+    monkeypatch.setattr(Buffer, "prepare", endless)
+    writer = Writer(lambda order, snapshot: tmp_path, background=True)
+    live = capture({"model": {"weights": torch.zeros(9)}}, copy=False)
+    writer.prepare(live)
+    assert begun.wait(60)
+    asked = time.monotonic()
+    writer.write(Order(1, b"", False), live, asked)
+    assert time.monotonic() - asked < 30
+    writer.close()
+
+
+def test_a_buffer_that_is_not_wanted_is_left_as_it_is() -> None:
+    buffer, wanted = Buffer(), iter([True, False])
+    buffer.prepare({"first": torch.ones(3), "second": torch.ones(3)}, lambda: next(wanted))
+    assert list(buffer._tensors) == ["first"]
+
+
 def test_the_loop_goes_on_while_a_save_hangs_and_newer_saves_supersede_waiting_ones(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
