@@ -1,7 +1,7 @@
 """What saving costs the real trainer: `python -m benchmarks.trainer`. Blocks of steps with and without saves, in turn.
 
 The train stage's own loop and state (default parameters, the models of `make assets`), one thread; a save each ten
-steps, in the loop and in the background. Ratios, medians. Hardware: any; time: some minutes on two cores.
+steps, in the loop and beside it. Ratios. Hardware: any; time: a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from latentwire import params
@@ -22,85 +23,109 @@ from latentwire.training.item import TrainItem
 from latentwire.training.loop import Trainer, train
 from unbroken.checkpoint import CheckpointStore
 from unbroken.state import Snapshot, capture
-from unbroken.writer import Order, Writer
+from unbroken.writer import Order, Outcome, Writer
 
 IDENTITY = "a" * 64
 EVERY = 10
+INSIDE, BESIDE = "in the loop", "beside the loop"
 
 
 class Blocks:
-    """In the place of a `Run`: gives the loop its steps in blocks, and saves in every other one."""
+    """In the place of a `Run`: gives the loop its steps in blocks, with the saves of one writer or with none."""
 
-    def __init__(self, writer: Writer, size: int, pairs: int) -> None:
-        self._writer, self._size, self._pairs = writer, size, pairs
+    def __init__(self, writers: Mapping[str, Writer], size: int, rounds: int) -> None:
+        self._writers, self._size, self._rounds = writers, size, rounds
         self.state: dict[str, object] = {}
-        self.lost: list[float] = []
-        """Share of the throughput that saving costs, of each pair of blocks."""
+        self.lost: dict[str, list[float]] = {name: [] for name in writers}
+        """Share of the throughput that saving costs, of each round; the noise of the machine is in it."""
+        self.busy: dict[str, list[float]] = {name: [] for name in writers}
+        """Share of a block in which something of a save was going on: it cannot cost more."""
 
     def steps(self, total: int) -> Iterator[int]:
-        """Steps 1, 2, …; the first pair warms up and does not count."""
-        step = 0
-        for pair in range(self._pairs + 1):
-            seconds = {}
-            for saving in (pair % 2 == 0, pair % 2 == 1):
+        """Steps 1, 2, …; a block without saves warms up and does not count."""
+        yield from range(1, self._size + 1)
+        first = self._size + 1
+        for turn in range(self._rounds):
+            seconds: dict[str | None, float] = {}
+            kinds = [None, *self._writers]
+            for kind in kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]:
                 begun = time.perf_counter()
-                for _ in range(self._size):
-                    step += 1
-                    yield step
-                    if saving and step % EVERY == 0:
-                        live = capture(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
-                        self._writer.submit(Order(step, b"", False), live, time.monotonic())
-                self._writer.finish()  # what a save leaves to the thread counts for the block that began it
-                seconds[saving] = time.perf_counter() - begun
-            self.lost.append(seconds[True] / seconds[False] - 1.0)
-        del self.lost[0]
+                yield from self._block(first, self._writers.get(kind) if kind else None)
+                outcomes = self._writers[kind].finish() if kind else []  # what a save leaves to the thread counts too
+                seconds[kind] = time.perf_counter() - begun
+                first += self._size
+                if kind:
+                    self.busy[kind].append(sum(map(duration, outcomes)) / seconds[kind])
+            for name in self._writers:
+                self.lost[name].append(seconds[name] / seconds[None] - 1.0)
+
+    def _block(self, first: int, writer: Writer | None) -> Iterator[int]:
+        for step in range(first, first + self._size):
+            yield step
+            if writer and step % EVERY == 0:
+                begun = time.monotonic()
+                live = capture(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
+                writer.submit(Order(step, b"", False), live, begun)
 
     def log(self, **values: float) -> None:
-        """No journal: both kinds of blocks would have it."""
+        """No journal: all kinds of blocks would have it."""
 
 
-def lost(trainer: Trainer, background: bool, size: int, pairs: int) -> float:
-    """Median share of the throughput that a save each `EVERY` steps costs."""
+def duration(outcome: Outcome) -> float:
+    """Seconds from the start of a save, in the loop, to its end there or in the thread. Raises what it failed with."""
+    if outcome.error:
+        raise outcome.error
+    return outcome.blocked if outcome.blocked >= outcome.seconds else outcome.blocked + outcome.seconds
+
+
+def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
+    """Train in blocks."""
     with tempfile.TemporaryDirectory() as folder:
-        store = CheckpointStore(Path(folder), keep=1, report=lambda sentence: None)
-
-        def save(order: Order, snapshot: Snapshot) -> Path:
-            return store.save(order.step, snapshot, IDENTITY, order.journal, order.pinned, order.verify)
-
-        writer = Writer(save, background)
-        blocks, optimizer = Blocks(writer, size, pairs), trainer.optimizer()
+        writers = {name: _writer(Path(folder) / name, name == BESIDE) for name in (INSIDE, BESIDE)}
+        blocks, optimizer = Blocks(writers, size, rounds), trainer.optimizer()
         schedule = trainer.schedule(optimizer)
         blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
         train(trainer, gradients_of(trainer), blocks, optimizer, schedule, lambda **values: None)  # type: ignore[arg-type]
-        writer.close()
-    return statistics.median(blocks.lost)
+        for writer in writers.values():
+            writer.close()
+    return blocks
+
+
+def _writer(folder: Path, background: bool) -> Writer:
+    store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
+
+    def save(order: Order, snapshot: Snapshot) -> Path:
+        return store.save(order.step, snapshot, IDENTITY, order.journal, order.pinned, order.verify)
+
+    return Writer(save, background)
 
 
 def default_trainer() -> Trainer:
     """The first item of params.yaml, never validated. Raises LatentWireError where models or prepared data lack."""
     values = params.load()
-    train_values = values.train
-    rare = train_values.validate_.model_copy(update={"every": 10**9})
-    values = values.model_copy(update={"train": train_values.model_copy(update={"validate_": rare})})
     settle_runtime(values.runtime, threads=1)
-    item = TrainItem.of(values, train_values.methods[0], values.prepare.tasks[0], train_values.seeds[0])
-    return assemble(values, item)
+    item = TrainItem.of(values, values.train.methods[0], values.prepare.tasks[0], values.train.seeds[0])
+    return replace(assemble(values, item), validate=dict)
 
 
 def main(make: Callable[[], Trainer] = default_trainer) -> int:
     """Print the comparison; exit code 1 where models or data are missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trainer", description=__doc__)
-    parser.add_argument("--steps", type=int, default=2 * EVERY, help="steps of a block (%(default)s)")
-    parser.add_argument("--pairs", type=int, default=5, help="blocks with and without saves (%(default)s)")
+    parser.add_argument("--steps", type=int, default=EVERY, help="steps of a block (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="blocks of each kind (%(default)s)")
     options = parser.parse_args()
     try:
         trainer = make()
     except (LatentWireError, OSError) as error:
         print(f"{error}\nTo go on: `make setup`, then `dvc repro encode`.", file=sys.stderr)
         return 1
-    for background in (False, True):
-        share = lost(trainer, background, options.steps, options.pairs)
-        print(f"a save each {EVERY} steps {'beside' if background else 'in'} the loop: {share:.2%} of throughput lost")
+    blocks = measure(trainer, options.steps, options.rounds)
+    print(f"a save each {EVERY} steps, {options.rounds} rounds of blocks of {options.steps} steps:")
+    for name, lost in blocks.lost.items():
+        print(
+            f"  {name:<16} busy with it for {statistics.median(blocks.busy[name]):.3%} of the time;"
+            f" {statistics.median(lost):+.2%} of throughput lost ({min(lost):+.2%} to {max(lost):+.2%})"
+        )
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -77,7 +78,7 @@ def global_state() -> dict[str, Any]:
     """The global generators of python, numpy, torch and, where it is in use, of the current CUDA device."""
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
-        "python": {"version": version, "words": np.array(words, dtype=np.uint32), "gauss": gauss},
+        "python": {"version": version, "words": np.array(array("I", words), dtype=np.uint32), "gauss": gauss},
         "numpy": np.random.get_state(legacy=False),
         "torch": torch.get_rng_state(),
     }

@@ -44,6 +44,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _HASH_CHUNK = 1 << 24
 _HASH_THREADS = min(4, os.cpu_count() or 1)
 _SMALL = 1 << 16  # bytes that are hashed sooner than a thread is woken
+_GROUP = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,20 @@ def file_order(specs: Mapping[str, Spec]) -> list[str]:
     return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
 
 
+def _groups(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+    """The tensors in the order of the file, some at a time: `_GROUP` bytes or a little more."""
+    names: list[str] = []
+    size = 0
+    for name in file_order(specs):
+        names.append(name)
+        size += specs[name].nbytes
+        if size >= _GROUP:
+            yield names
+            names, size = [], 0
+    if names:
+        yield names
+
+
 def header(specs: Mapping[str, Spec]) -> bytes:
     """Length and JSON header of the file, padded to 8 bytes."""
     entries: dict[str, object] = {}
@@ -122,29 +137,33 @@ class Hasher:
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def digest(self, spec: Spec, data: memoryview) -> Callable[[], str]:
-        """Begin; the returned function waits for the digest."""
-        if len(data) < _SMALL:
-            done = tensor_digest(spec, data)
+    def digests(self, specs: Mapping[str, Spec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
+        """Begin with these tensors; the returned function waits for their digests."""
+
+        def all_of_them() -> dict[str, str]:
+            return {name: tensor_digest(specs[name], data) for name, data in parts.items()}
+
+        if sum(map(len, parts.values())) < _SMALL:
+            done = all_of_them()
             return lambda: done
-        return self._threads.submit(tensor_digest, spec, data).result
+        return self._threads.submit(all_of_them).result
 
 
 def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
     specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
-    digests: dict[str, Callable[[], str]] = {}
+    digests: list[Callable[[], dict[str, str]]] = []
 
     def chunks(hasher: Hasher) -> Iterator[Buffer]:
         yield header(specs)
-        for name in file_order(specs):
-            data = raw(tensors[name])
-            digests[name] = hasher.digest(specs[name], data)
-            yield data
+        for names in _groups(specs):
+            parts = {name: raw(tensors[name]) for name in names}
+            digests.append(hasher.digests(specs, parts))
+            yield from parts.values()
 
     with Hasher() as hasher:
         write_durably(files, path, file_size(specs), chunks(hasher))
-        return {name: digest() for name, digest in digests.items()}
+        return {name: digest for group in digests for name, digest in group().items()}
 
 
 def read(
@@ -157,17 +176,17 @@ def read(
     descriptor = _opened(files, path, specs)
     try:
         kept: dict[str, torch.Tensor] = {}
-        unchecked: deque[tuple[str, Callable[[], str]]] = deque()
+        unchecked: deque[Callable[[], dict[str, str]]] = deque()
         with Hasher() as hasher:
-            for name in file_order(specs):
-                tensor = _read_tensor(files, descriptor, path, specs[name])
-                unchecked.append((name, hasher.digest(specs[name], raw(tensor))))
+            for names in _groups(specs):
+                found = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
+                unchecked.append(hasher.digests(specs, {name: raw(tensor) for name, tensor in found.items()}))
                 if keep:
-                    kept[name] = tensor
+                    kept.update(found)
                 if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
-                    _check(path, *unchecked.popleft(), digests)
-            for name, digest in unchecked:
-                _check(path, name, digest, digests)
+                    _check(path, unchecked.popleft()(), digests)
+            for group in unchecked:
+                _check(path, group(), digests)
         return kept
     finally:
         files.close(descriptor, path)
@@ -224,8 +243,9 @@ def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: Spec) -> 
     return tensor
 
 
-def _check(path: Path, name: str, digest: Callable[[], str], digests: Mapping[str, str]) -> None:
-    if (found := digest()) != digests[name]:
-        raise CheckpointError(
-            f"Tensor {name} in {path} has SHA-256 {found[:12]}, expected {digests[name][:12]}.", "digest"
-        )
+def _check(path: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    for name, digest in found.items():
+        if digest != expected[name]:
+            raise CheckpointError(
+                f"Tensor {name} in {path} has SHA-256 {digest[:12]}, expected {expected[name][:12]}.", "digest"
+            )

@@ -43,7 +43,7 @@ class Encoder:
             return {TAG: _SEQUENCES[type(value)], "items": self._items(value, path)}  # type: ignore[arg-type]
         if type(value) in _MAPPINGS:
             pairs: list[JSON] = [
-                [self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
+                [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
                 for key, inner in value.items()  # type: ignore[attr-defined]  # every type in _MAPPINGS has it
             ]
             return {TAG: _MAPPINGS[type(value)], "items": pairs}
@@ -63,7 +63,7 @@ class Encoder:
         return [self.encode(value, f"{path}/{index}") for index, value in enumerate(values)]
 
     def _keep(self, tensor: torch.Tensor, path: str) -> str:
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised "
                 f"tensors that hold data can be stored. To go on: store its parts."

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import trainer
 from latentwire.errors import ConfigurationError
 from unbroken.state import Snapshot
-from unbroken.writer import Order, Writer
+from unbroken.writer import Order, Outcome, Writer
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,17 +29,30 @@ def test_the_trainer_benchmark_says_what_is_missing(
     assert "To go on: `make setup`, then `dvc repro encode`." in capsys.readouterr().err
 
 
-def test_blocks_with_and_without_saves_take_turns_and_the_first_pair_does_not_count() -> None:
-    saved: list[int] = []
+def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None:
+    saved: dict[str, list[int]] = {trainer.INSIDE: [], trainer.BESIDE: []}
 
-    def save(order: Order, snapshot: Snapshot) -> Path:
-        saved.append(order.step)
-        return Path()
+    def writer(name: str) -> Writer:
+        def save(order: Order, snapshot: Snapshot) -> Path:
+            saved[name].append(order.step)
+            return Path()
 
-    blocks = trainer.Blocks(Writer(save, background=False), size=10, pairs=3)
-    assert list(blocks.steps(1)) == list(range(1, 81))
-    assert saved == [10, 40, 50, 80], "either kind of block comes first as often"
-    assert len(blocks.lost) == 3
+        return Writer(save, background=name == trainer.BESIDE)
+
+    blocks = trainer.Blocks({name: writer(name) for name in saved}, size=10, rounds=3)
+    assert list(blocks.steps(1)) == list(range(1, 101))
+    assert saved == {trainer.INSIDE: [30, 50, 100], trainer.BESIDE: [40, 60, 80]}, "each kind is in each place once"
+    for name in saved:
+        assert len(blocks.lost[name]) == len(blocks.busy[name]) == 3
+        assert all(0.0 < share < 1.0 for share in blocks.busy[name])
+
+
+def test_what_a_save_takes_is_the_copy_and_the_writing_however_it_was_done() -> None:
+    order = Order(1, b"", False)
+    assert trainer.duration(Outcome(order, blocked=0.1, seconds=2.0)) == 2.1, "copied in the loop, written beside it"
+    assert trainer.duration(Outcome(order, blocked=2.0, seconds=1.9)) == 2.0, "written while the loop waited"
+    with pytest.raises(OSError, match="full"):
+        trainer.duration(Outcome(order, error=OSError("full")))
 
 
 @pytest.mark.slow
