@@ -58,6 +58,23 @@ def test_round_trip_and_format(store: CheckpointStore) -> None:
     assert json.loads((path / "manifest.json").read_text())["schema"] == "unbroken/1"
 
 
+def test_many_megabytes_are_hashed_in_groups_and_each_tensor_is_still_checked(store: CheckpointStore) -> None:
+    sizes = [5_000_000, 3_000_000, 700_000, 0, 3, *[900_000] * 6]
+    tensors = {f"t{index}": torch.randn(size // 4) for index, size in enumerate(sizes)}
+    saved = capture({"weights": tensors}, copy=False)
+    path = store.save(1, saved, IDENTITY) / "tensors.safetensors"
+    loaded = store.load(1, IDENTITY)
+    assert loaded.manifest.digests == saved.digests() == loaded.snapshot.digests()
+    for name, bytes_of in safetensors.torch.load_file(path).items():
+        if len(bytes_of):
+            good = path.read_bytes()
+            at = good.index(bytes_of.numpy().tobytes()) + bytes_of.nbytes - 1
+            path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            with pytest.raises(CheckpointError, match=f"Tensor {name} in "):
+                store.load(1, IDENTITY)
+            path.write_bytes(good)
+
+
 def test_the_library_writes_the_same_tensor_order(store: CheckpointStore) -> None:
     saved = snapshot(1)
     ours = (store.save(1, saved, IDENTITY) / "tensors.safetensors").read_bytes()
