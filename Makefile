@@ -38,8 +38,10 @@ repro: setup ## Run the whole pipeline; only what changed runs again
 profile: setup ## Measure latency, bytes and memory of every way to an answer, after `make repro`
 	python -m latentwire.stages.profile
 
-test: environment ## Run the tests
-	$(BIN)/python -m pytest
+# Whole files at once: what the tests of one file share is made once.
+JOBS ?= 2
+test: environment ## Run the tests, JOBS at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""

@@ -204,9 +204,12 @@ def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
     sync_folder(files, path.parent)
 
 
-def leave_note(files: FileSystem, path: Path, data: bytes) -> None:
-    """For readers in this boot only: after a power cut the file may be empty or not there. Any number of writers."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+def leave_note(files: FileSystem, path: Path, data: bytes, by: int | None = None) -> None:
+    """For readers in this boot only: after a power cut the file may be empty or not there.
+
+    `by` tells processes apart where several may write; else one writer at a time: whoever owns the folder.
+    """
+    temporary = path.with_name(f".tmp-{path.name}" if by is None else f".tmp-{path.name}-{by}")
     remove(files, temporary)
     descriptor = files.create(temporary)
     try:

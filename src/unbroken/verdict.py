@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,20 +27,18 @@ class Verdict:
 
 
 def announce(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
-    """Write the verdict to the run folder and to UNBROKEN_VERDICT, where given. Raises OSError.
+    """Write the verdict to the run folder, whose owner we are, and to UNBROKEN_VERDICT, where given. Raises OSError.
 
     It is for the script that started us, which a power cut ends with us: so nobody waits for the disk.
     """
-    for path in _places(folder):
-        leave_note(files or FileSystem(), path, verdict.text())
+    files, asked = files or FileSystem(), environment.verdict_path()
+    if folder:
+        leave_note(files, folder / NAME, verdict.text())
+    if asked:
+        leave_note(files, asked, verdict.text(), by=os.getpid())  # launchers and ranks write it too
 
 
 def withdraw(folder: Path, files: FileSystem) -> None:
     """Remove old verdicts: a process that is killed must not leave its predecessor's. Raises OSError."""
-    for path in _places(folder):
+    for path in filter(None, (folder / NAME, environment.verdict_path())):
         remove(files, path)
-
-
-def _places(folder: Path | None) -> list[Path]:
-    asked = environment.verdict_path()
-    return [path for path in (folder / NAME if folder else None, asked) if path]

@@ -188,3 +188,17 @@ def test_commit_syncs_files_then_folder_then_renames_then_syncs_the_parent(tmp_p
         ("rename", "step-00000001"),
         ("fsync", "checkpoints"),
     ]
+
+
+def test_the_file_operations_of_a_run_are_those_of_any_other_process(tmp_path: Path) -> None:
+    names: set[str] = set()
+
+    class Watching(FileSystem):
+        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+            names.add(path.name)
+            return action()
+
+    with pytest.raises(SystemExit):
+        toy.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy.stop_at(9), files=Watching())
+    assert {".tmp-verdict.json", ".tmp-identity.json", ".tmp-step-00000007"} <= names
+    assert not {name for name in names if name.endswith(f"-{os.getpid()}")}
