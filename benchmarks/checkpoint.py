@@ -51,17 +51,22 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def new_writer(folder: Path, background: bool) -> Writer:
+    """A writer as a run has one, with a store in `folder`."""
+    store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
+
+    def save(order: Order, snapshot: Snapshot) -> Path:
+        return store.save(order.step, snapshot, IDENTITY)
+
+    return Writer(save, background)
+
+
 class Ours:
     """The background writer as a run uses it."""
 
     def __init__(self, state: State, folder: Path) -> None:
         self.state, self.durable = state, list[float]()
-        store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
-
-        def save(order: Order, snapshot: Snapshot) -> Path:
-            return store.save(order.step, snapshot, IDENTITY)
-
-        self.writer = Writer(save, background=True)
+        self.writer = new_writer(folder, background=True)
 
     def blocked(self, index: int) -> float:
         """Seconds that the loop waits; as with the peers, the save before it has ended."""

@@ -7,34 +7,35 @@ steps, in the loop and beside it. Ratios. Hardware: any; time: a quarter of an h
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.checkpoint import new_writer
 from latentwire import params
 from latentwire.errors import LatentWireError
 from latentwire.models.build import settle_runtime
 from latentwire.training.assemble import assemble, gradients_of
 from latentwire.training.item import TrainItem
 from latentwire.training.loop import Trainer, train
-from unbroken.checkpoint import CheckpointStore
-from unbroken.state import Snapshot, capture
+from unbroken.state import capture
 from unbroken.writer import Order, Outcome, Writer
 
-IDENTITY = "a" * 64
 EVERY = 10
-INSIDE, BESIDE = "in the loop", "beside the loop"
+NOWHERE, INSIDE, BESIDE = "nowhere", "in the loop", "beside the loop"
 
 
 class Blocks:
     """In the place of a `Run`: gives the loop its steps in blocks, with the saves of one writer or with none."""
 
     def __init__(self, writers: Mapping[str, Writer], size: int, rounds: int) -> None:
-        self._writers, self._size, self._rounds = writers, size, rounds
+        self._writers: dict[str, Writer | None] = {NOWHERE: None, **writers}
+        self._size, self._rounds = size, rounds
         self.state: dict[str, object] = {}
         self.lost: dict[str, list[float]] = {name: [] for name in writers}
         """Share of the throughput that saving costs, of each round; the noise of the machine is in it."""
@@ -43,45 +44,44 @@ class Blocks:
 
     def steps(self, total: int) -> Iterator[int]:
         """Steps 1, 2, …; a block without saves warms up and does not count."""
-        yield from range(1, self._size + 1)
-        first = self._size + 1
+        starts, kinds = itertools.count(1, self._size), list(self._writers)
+        yield from self._block(next(starts), None)
         for turn in range(self._rounds):
-            seconds: dict[str | None, float] = {}
-            kinds = [None, *self._writers]
-            for kind in kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]:
+            seconds: dict[str, float] = {}
+            first = turn % len(kinds)
+            for kind in kinds[first:] + kinds[:first]:
                 begun = time.perf_counter()
-                yield from self._block(first, self._writers.get(kind) if kind else None)
-                outcomes = self._writers[kind].finish() if kind else []  # what a save leaves to the thread counts too
+                outcomes = yield from self._block(next(starts), self._writers[kind])
                 seconds[kind] = time.perf_counter() - begun
-                first += self._size
-                if kind:
-                    self.busy[kind].append(sum(map(duration, outcomes)) / seconds[kind])
-            for name in self._writers:
-                self.lost[name].append(seconds[name] / seconds[None] - 1.0)
+                if kind != NOWHERE:
+                    self.busy[kind].append(sum(duration(one, kind) for one in outcomes) / seconds[kind])
+            for kind, lost in self.lost.items():
+                lost.append(seconds[kind] / seconds[NOWHERE] - 1.0)
 
-    def _block(self, first: int, writer: Writer | None) -> Iterator[int]:
+    def _block(self, first: int, writer: Writer | None) -> Generator[int, None, list[Outcome]]:
         for step in range(first, first + self._size):
             yield step
             if writer and step % EVERY == 0:
                 begun = time.monotonic()
                 live = capture(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
                 writer.submit(Order(step, b"", False), live, begun)
+        return writer.finish() if writer else []  # what a save leaves to the thread counts too
 
     def log(self, **values: float) -> None:
         """No journal: all kinds of blocks would have it."""
 
 
-def duration(outcome: Outcome) -> float:
+def duration(outcome: Outcome, kind: str) -> float:
     """Seconds from the start of a save, in the loop, to its end there or in the thread. Raises what it failed with."""
     if outcome.error:
         raise outcome.error
-    return outcome.blocked if outcome.blocked >= outcome.seconds else outcome.blocked + outcome.seconds
+    return outcome.blocked + (outcome.seconds if kind == BESIDE else 0.0)  # in the loop it waits for the writing too
 
 
 def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
     """Train in blocks."""
     with tempfile.TemporaryDirectory() as folder:
-        writers = {name: _writer(Path(folder) / name, name == BESIDE) for name in (INSIDE, BESIDE)}
+        writers = {name: new_writer(Path(folder) / name, name == BESIDE) for name in (INSIDE, BESIDE)}
         blocks, optimizer = Blocks(writers, size, rounds), trainer.optimizer()
         schedule = trainer.schedule(optimizer)
         blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
@@ -89,15 +89,6 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
         for writer in writers.values():
             writer.close()
     return blocks
-
-
-def _writer(folder: Path, background: bool) -> Writer:
-    store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
-
-    def save(order: Order, snapshot: Snapshot) -> Path:
-        return store.save(order.step, snapshot, IDENTITY, order.journal, order.pinned, order.verify)
-
-    return Writer(save, background)
 
 
 def default_trainer() -> Trainer:

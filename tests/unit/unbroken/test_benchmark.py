@@ -49,10 +49,14 @@ def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None
 
 def test_what_a_save_takes_is_the_copy_and_the_writing_however_it_was_done() -> None:
     order = Order(1, b"", False)
-    assert trainer.duration(Outcome(order, blocked=0.1, seconds=2.0)) == 2.1, "copied in the loop, written beside it"
-    assert trainer.duration(Outcome(order, blocked=2.0, seconds=1.9)) == 2.0, "written while the loop waited"
+    assert trainer.duration(Outcome(order, blocked=0.1, seconds=2.0), trainer.BESIDE) == 2.1, (
+        "copied in the loop, written beside it"
+    )
+    assert trainer.duration(Outcome(order, blocked=2.0, seconds=1.9), trainer.INSIDE) == 2.0, (
+        "written while the loop waited"
+    )
     with pytest.raises(OSError, match="full"):
-        trainer.duration(Outcome(order, error=OSError("full")))
+        trainer.duration(Outcome(order, error=OSError("full")), trainer.BESIDE)
 
 
 @pytest.mark.slow
