@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.peers import PEERS, State, quiet
-from unbroken.buffers import Buffer
-from unbroken.checkpoint import CheckpointStore
-from unbroken.files import FileSystem, remove
-from unbroken.state import Snapshot, capture
-from unbroken.writer import Order, Writer
+from unbroken.checkpoint.buffers import Buffer
+from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.store import CheckpointStore
+from unbroken.checkpoint.writer import Order, Writer
+from unbroken.filesystem import FileSystem, remove
 
 IDENTITY = "a" * 64
 TENSORS = 48

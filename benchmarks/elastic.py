@@ -31,12 +31,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unbroken.elastic import fold, owned
-from unbroken.group import SOLO, Group, join
-from unbroken.identity import Identity
-from unbroken.launch import launch
-from unbroken.randomness import generator, seed_all
+from unbroken.exact.fold import fold, owned
+from unbroken.exact.group import SOLO, Group
+from unbroken.exact.randomness import generator, seed_all
+from unbroken.processes.distributed import join
+from unbroken.processes.launch import launch
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 SEED, SHARDS, PER_SHARD, TOKENS, WIDTH = 1, 8, 4, 32, 256
 BLOCKS = 8

@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.checkpoint import new_writer
-from latentwire import params
 from latentwire.errors import LatentWireError
+from latentwire.item import TrainItem
 from latentwire.models.build import settle_runtime
+from latentwire.params import load as params
 from latentwire.training.assemble import assemble, gradients_of
-from latentwire.training.item import TrainItem
 from latentwire.training.loop import Trainer, train
-from unbroken.state import capture
-from unbroken.writer import Order, Outcome, Writer
+from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.writer import Order, Outcome, Writer
 
 EVERY = 10
 NOWHERE, INSIDE, BESIDE = "nowhere", "in the loop", "beside the loop"

@@ -1,6 +1,6 @@
 """Hand-made models, a task and a wheel, small enough for any test; the rehearsal of the image runs on the same ones."""
 
-from latentwire.verification.tiny import (
+from latentwire.rehearsal.tiny import (
     ANCHOR,
     CUES,
     FILLER,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from latentwire.console.heartbeat import heartbeat
 from latentwire.errors import ConfigurationError
-from latentwire.progress import heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from latentwire.exits import exit_code
 from latentwire.image import refuse_other_code
-from latentwire.stages import exit_code
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from latentwire.verification.rows import Row
 
 app = typer.Typer(
     help="LatentWire: one wire, many language models.",
@@ -35,8 +43,8 @@ def refuse(context: typer.Context) -> None:
 @app.command(rich_help_panel=TRAINING)
 def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
     """Show every parameter with its value and its meaning."""
-    from latentwire.describe import describe
-    from latentwire.params import load
+    from latentwire.params.describe import describe
+    from latentwire.params.load import load
 
     for line in describe(load(path)):
         typer.echo(line)
@@ -45,9 +53,7 @@ def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.
 @app.command(rich_help_panel=TRAINING)
 def status(root: Root = Path()) -> None:
     """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
-    from rich.console import Console
-
-    from latentwire.params import load
+    from latentwire.params.load import load
     from latentwire.status import table
 
     Console().print(table(load(root / "params.yaml"), root))
@@ -86,9 +92,12 @@ def verify(
     root: Root = Path(),
 ) -> None:
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
-    from latentwire.verification import commands
+    from latentwire.verification import rows
 
-    raise typer.Exit(commands.verify(root, published, recompute))
+    found, label = _compared(root, published, recompute)
+    _print_rows(rows.table(found), rows.lines(found))
+    typer.echo(rows.summary(found, label))
+    raise typer.Exit(rows.exit_code(found))
 
 
 @app.command(rich_help_panel=EVIDENCE)
@@ -99,9 +108,19 @@ def archive(
     root: Root = Path(),
 ) -> None:
     """Write the folder that one uploads for a DOI: an RO-Crate of params, predictions, statistics and report."""
-    from latentwire.verification import commands
+    from latentwire.archive.folder import archive, parts_of, reasons, refuse
+    from latentwire.verification.lockfile import UnverifiableError
 
-    raise typer.Exit(commands.archive(root, folder, published, draft))
+    try:
+        why = reasons(root, _compared(root, published, again=False)[0])
+    except UnverifiableError as error:
+        if not draft:
+            raise
+        why = [str(error)]
+    if not draft:
+        refuse(why)
+    written = archive(root, folder, why)
+    typer.echo(f"{len(parts_of(written))} files in {written}{' (DRAFT)' if why else ''}")
 
 
 @app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -163,15 +182,18 @@ def fetch(
 @app.command(rich_help_panel=EVIDENCE)
 def execution(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
-    from latentwire.verification import commands
+    from latentwire.execution.report import gather, write
+    from latentwire.params.load import load
 
-    raise typer.Exit(commands.execution(root))
+    for path in write(root, gather(root, load(root / "params.yaml"))):
+        typer.echo(path)
 
 
 @app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def profile(context: typer.Context) -> None:
     """Measure what an answer costs here, for reports/execution/; options of `python -m latentwire.stages.profile`."""
-    from latentwire.stages import entry, profile
+    from latentwire.exits import entry
+    from latentwire.stages import profile
 
     entry(profile.main, context.args)
 
@@ -188,9 +210,45 @@ def doctor(
     root: Root = Path(),
 ) -> None:
     """Say what is here, what is missing and what to do (exit 1 where something is missing, or does not fit)."""
-    from latentwire.verification import commands
+    raise typer.Exit(_plan_memory(root, as_json) if of_memory else _examine(root, as_json, of_image))
 
-    raise typer.Exit(commands.memory(root, as_json) if of_memory else commands.doctor(root, as_json, of_image))
+
+def _compared(root: Path, where: str | None, again: bool) -> tuple[list[Row], str]:
+    from latentwire.verification.published import find
+    from latentwire.verification.recompute import recompute
+    from latentwire.verification.verify import verify
+
+    reference = find(root, where)
+    with tempfile.TemporaryDirectory(prefix="latentwire-recompute-") as scratch:
+        compared = recompute(root, reference, Path(scratch)) if again else root
+        return verify(compared, reference), reference.label
+
+
+def _print_rows(table: Table, lines: Sequence[str]) -> None:
+    if sys.stdout.isatty():
+        Console().print(table)
+    else:
+        typer.echo("\n".join(lines))
+
+
+def _examine(root: Path, as_json: bool, of_image: bool) -> int:
+    from latentwire.doctor import checks, image_checks
+
+    found = image_checks.examine(root) if of_image else checks.examine(root)
+    if as_json:
+        typer.echo(json.dumps(checks.as_json(found), indent=1, ensure_ascii=False))
+    else:
+        _print_rows(checks.table(found), checks.lines(found))
+    return checks.exit_code(found)
+
+
+def _plan_memory(root: Path, as_json: bool) -> int:
+    from latentwire.doctor.memory import plan
+    from latentwire.params.load import load
+
+    planned = plan(load(root / "params.yaml"), root)
+    typer.echo(json.dumps(planned.as_json(), indent=1) if as_json else "\n".join(planned.lines()))
+    return int(not planned.fits)
 
 
 def run(argv: Sequence[str] | None = None) -> None:

@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Sequence
 
 from latentwire.environment import use_one_process, use_tracking_uri
-from latentwire.training.item import ENTRY
+from latentwire.item import ENTRY
 
 
 def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int:
     """Prove one item and return the exit code of `python -m unbroken prove`, which documents the options."""
-    from unbroken.prove_command import main
+    from unbroken.prove.command import main
 
     item = ("--method", method, "--task", task, "--seed", str(seed))
     stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")

@@ -13,11 +13,12 @@ from typing import Any
 
 from rich.table import Table
 
-from latentwire.params import Params
-from latentwire.training.item import TrainItem, identity
-from unbroken import events, journal, lock
+from latentwire.item import TrainItem
+from latentwire.params.load import Params
+from latentwire.training.run_identity import identity
 from unbroken.errors import CheckpointError
-from unbroken.journal import Record
+from unbroken.run_folder import events, journal, lock
+from unbroken.run_folder.journal import Record
 
 
 @dataclass(frozen=True)

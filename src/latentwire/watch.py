@@ -17,11 +17,11 @@ from rich.live import Live
 from rich.text import Text
 
 from latentwire.errors import ConfigurationError
-from latentwire.params import Params, chosen, load
+from latentwire.item import TrainItem
+from latentwire.machine import readable
+from latentwire.params.load import Params, chosen, load
 from latentwire.status import Standing, runs, standing
-from latentwire.training.item import TrainItem
-from latentwire.verification.machine import readable
-from unbroken.journal import Record
+from unbroken.run_folder.journal import Record
 
 LOSS, QUALITY = "train/loss", "validation/accuracy"
 BARS = "▁▂▃▄▅▆▇█"

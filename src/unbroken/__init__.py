@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unbroken.checkpoint import CheckpointStore as CheckpointStore
-    from unbroken.identity import Identity as Identity
+    from unbroken.checkpoint.store import CheckpointStore as CheckpointStore
+    from unbroken.observers import Observer as Observer
     from unbroken.preemption import Preempted as Preempted
     from unbroken.preemption import StopFlag as StopFlag
-    from unbroken.run import Observer as Observer
     from unbroken.run import Run as Run
+    from unbroken.run_folder.identity import Identity as Identity
 
 _HOMES = {
-    "CheckpointStore": "checkpoint",
-    "Identity": "identity",
-    "Observer": "run",
+    "CheckpointStore": "checkpoint.store",
+    "Identity": "run_folder.identity",
+    "Observer": "observers",
     "Preempted": "preemption",
     "Run": "run",
     "StopFlag": "preemption",

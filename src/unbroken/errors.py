@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,3 +70,9 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
             f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
             f"{intact} To go on: {advice}, then run the same command again."
         ) from error
+
+
+def log_sentence(sentence: str) -> None:
+    """As a warning of the logger `unbroken`: where sentences for the user go unless the caller says otherwise."""
+    # A warning is visible even where nobody has configured logging.
+    logging.getLogger("unbroken").warning("%s", sentence)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from unbroken.run import Run
+from typing import Any, Protocol
 
 
 class Observer(Protocol):
     """Must be idempotent: after a resume it is given every record up to the resumed step again."""
 
-    def started(self, run: Run) -> None:
-        """State is restored; `run.step` is the step that the run goes on from."""
+    def started(self, step: int) -> None:
+        """State is restored; `step` is the one that the run goes on from."""
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
         """These records, all up to `step`, are durable now."""
@@ -29,9 +26,9 @@ class Audience:
         self._observers = tuple(observers)
         self._report = report
 
-    def started(self, run: Run) -> None:
+    def started(self, step: int) -> None:
         """Tell everyone."""
-        self._tell(lambda observer: observer.started(run))
+        self._tell(lambda observer: observer.started(step))
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
         """Tell everyone; each gets a list of its own."""

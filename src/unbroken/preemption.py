@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from unbroken import environment, verdict
+from unbroken import environment
+from unbroken.run_folder import verdict
 
 EXIT_PREEMPTED = 75
 """EX_TEMPFAIL: checkpointed, run me again."""
@@ -42,7 +43,7 @@ class Preempted(SystemExit):
 
 
 class Agreeing(Protocol):
-    """A group of processes, as far as stopping goes; `unbroken.group.Group` is one, but it needs torch."""
+    """A group of processes, as far as stopping goes; `unbroken.exact.group.Group` is one."""
 
     rank: int
 

@@ -15,31 +15,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from unbroken import events as event_log
-from unbroken import identity as identities
-from unbroken import journal as journals
-from unbroken import membership
-from unbroken import verdict as verdicts
-from unbroken.cadence import Auto, Cadence, Every, Fixed, interruptions_per_hour
-from unbroken.checkpoint import Checkpoint, CheckpointStore
-from unbroken.drill import Drill
-from unbroken.errors import PeerError, UnbrokenError, errno_name, storage_errors
-from unbroken.events import Events
-from unbroken.export import export
-from unbroken.files import FileSystem
-from unbroken.group import SOLO, Group
-from unbroken.identity import Identity
-from unbroken.journal import Journal
-from unbroken.lock import FolderLock
-from unbroken.numerics import NAME as NUMERICS
-from unbroken.numerics import Facts, Numerics
+from unbroken.checkpoint.export import export
+from unbroken.checkpoint.saver import Saver
+from unbroken.checkpoint.schedule import Auto, Cadence, Every, Fixed, interruptions_per_hour
+from unbroken.checkpoint.state import Holder, capture, restore
+from unbroken.checkpoint.store import Checkpoint, CheckpointStore
+from unbroken.errors import PeerError, UnbrokenError, errno_name, log_sentence, storage_errors
+from unbroken.exact.group import SOLO, Group
+from unbroken.exact.numerics import NAME as NUMERICS
+from unbroken.exact.numerics import Facts, Numerics
+from unbroken.exact.randomness import next_seed, seed_all
+from unbroken.filesystem import FileSystem
 from unbroken.observers import Audience, Observer
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
-from unbroken.randomness import next_seed, seed_all
-from unbroken.reports import log
-from unbroken.saving import Saver
-from unbroken.state import Holder, capture, restore
-from unbroken.verdict import Verdict
+from unbroken.processes import sync as membership
+from unbroken.prove.drill import Drill
+from unbroken.run_folder import events as event_log
+from unbroken.run_folder import identity as identities
+from unbroken.run_folder import journal as journals
+from unbroken.run_folder import verdict as verdicts
+from unbroken.run_folder.events import Events
+from unbroken.run_folder.identity import Identity
+from unbroken.run_folder.journal import Journal
+from unbroken.run_folder.lock import FolderLock
+from unbroken.run_folder.verdict import Verdict
 
 __all__ = ["Observer", "Run"]
 
@@ -64,7 +63,7 @@ class Run:
         background: bool = True,
         observers: Sequence[Observer] = (),
         facts: Mapping[str, object] | None = None,
-        report: Callable[[str], None] = log,
+        report: Callable[[str], None] = log_sentence,
         patience: float = 5.0,
         files: FileSystem | None = None,
     ) -> None:
@@ -258,7 +257,7 @@ class Run:
             self._go_back_to(checkpoint)
         self._enter_numerics()
         self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._facts)
-        self._audience.started(self)
+        self._audience.started(self.step)
         self._saver.publish()
 
     def _new_saver(self) -> Saver:

@@ -14,7 +14,7 @@ from pathlib import Path
 import toy
 
 from tests.chaos.world import ERRORS, Disk, TornDisk, World, waited
-from unbroken import events
+from unbroken.run_folder import events
 
 Harm = Callable[[World], set[int]]
 KINDS: dict[str, Harm] = {}

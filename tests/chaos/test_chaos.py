@@ -14,7 +14,7 @@ from tests.chaos.faults import KINDS, operations
 from tests.chaos.judge import judge, stage_subject, toy_subject
 from tests.chaos.judge import table as table_of_judgements
 from tests.chaos.world import Disk, World
-from unbroken import tensorfile
+from unbroken.checkpoint import tensorfile
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import toy
 
-from unbroken import events
-from unbroken.files import Buffer, FileSystem
+from unbroken.filesystem import Buffer, FileSystem
 from unbroken.preemption import StopFlag
+from unbroken.run_folder import events
 
 T = TypeVar("T")
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")

@@ -92,7 +92,7 @@ SLOW_PLACES = {
     "assemble": "latentwire.training.assemble:assemble",
     "step": "latentwire.training.exact:Exact.slopes",
     "validation": "latentwire.training.validation:Validation._chosen",
-    "saving": "unbroken.checkpoint:CheckpointStore.save",
+    "saving": "unbroken.checkpoint.store:CheckpointStore.save",
 }
 """Phase → the function that is being executed when the signal comes."""
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from latentwire.archive import folder as archive
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params import load
-from latentwire.verification import archive, published, rebuild, rows, trace, verify
-from latentwire.verification.execution import appendix
+from latentwire.execution import report as appendix
+from latentwire.params.load import load
+from latentwire.verification import published, rebuild, rows, trace, verify
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.rows import Row, Status
 from tests import workspace

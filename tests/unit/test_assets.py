@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from latentwire import params, sections
 from latentwire.assets import TERMS, Assets
 from latentwire.errors import ConfigurationError
+from latentwire.params import load as params
+from latentwire.params import sections
 from latentwire.stages import fetch
 from tests.tiny import tiny_wheel
 

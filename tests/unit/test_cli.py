@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from latentwire import params
 from latentwire.cli import run
+from latentwire.item import TrainItem
+from latentwire.params import load as params
 from latentwire.status import standing
-from latentwire.training.item import TrainItem
-from unbroken.lock import FolderLock
+from unbroken.run_folder.lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
 ITEM = ("wire-r8-0", "0123456789ab")
 
 
 def write(folder: Path, events: list[dict[str, object]], steps: int) -> None:
-    from unbroken.journal import line
+    from unbroken.run_folder.journal import line
 
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))

@@ -12,10 +12,10 @@ import pytest
 
 from latentwire import image
 from latentwire.cli import run
+from latentwire.doctor import image_checks as doctor
+from latentwire.doctor.checks import State
 from latentwire.errors import ConfigurationError
 from latentwire.image import Image
-from latentwire.verification import image as doctor
-from latentwire.verification.doctor import State
 from tools.image import INPUTS, command, revision, seal
 
 ROOT = Path(__file__).parents[2]

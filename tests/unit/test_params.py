@@ -10,10 +10,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from latentwire import params
-from latentwire.describe import describe
 from latentwire.errors import ConfigurationError
-from latentwire.training.item import TrainItem, defining_params
+from latentwire.item import TrainItem
+from latentwire.params import load as params
+from latentwire.params.describe import describe
+from latentwire.training.run_identity import defining_params
 
 ROOT = Path(__file__).parents[2]
 Change = Callable[[dict[str, Any]], Any]

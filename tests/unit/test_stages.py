@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.errors import ConfigurationError, EvidenceError, LatentWireError
-from latentwire.stages import exit_code
+from latentwire.exits import exit_code
 from unbroken.errors import IdentityError, StorageError
 from unbroken.preemption import Preempted
 
@@ -54,7 +54,7 @@ def test_a_known_error_is_one_sentence_and_a_bug_a_traceback(capsys: pytest.Capt
 
 STUBBORN = """
 import sys, time
-from latentwire.stages import entry
+from latentwire.exits import entry
 from unbroken.preemption import StopFlag
 assert "torch" not in sys.modules, "signals must be caught before torch is imported"
 def main(argv):
@@ -86,7 +86,7 @@ def test_every_stop_signal_means_75_also_when_repeated(number: signal.Signals) -
 # CPython resets its handlers first and takes the modules apart then.
 LATE = """
 import os, signal
-from latentwire.stages import entry
+from latentwire.exits import entry
 class Late:
     def __del__(self, strike=os.kill, pid=os.getpid(), number=signal.SIGTERM):
         strike(pid, number)

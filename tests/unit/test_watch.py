@@ -23,8 +23,8 @@ from latentwire.cli import run
 from latentwire.errors import ConfigurationError
 from latentwire.status import Standing, standing
 from latentwire.watch import Gpu, frame, lines, sparkline
-from unbroken.journal import line
-from unbroken.lock import FolderLock
+from unbroken.run_folder.journal import line
+from unbroken.run_folder.lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40

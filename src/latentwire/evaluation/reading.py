@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from latentwire.item import TrainItem
 from latentwire.models.build import new_wire, receivers
 from latentwire.models.layout import LayoutState
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.params import Params
-from latentwire.training.item import TrainItem
-from unbroken.checkpoint import load
+from latentwire.params.load import Params
+from unbroken.checkpoint.store import load
 
 
 @dataclass(frozen=True)

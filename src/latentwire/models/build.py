@@ -11,10 +11,10 @@ from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, Role, load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params import Params
-from latentwire.sections import Method, Runtime
+from latentwire.params.load import Params
+from latentwire.params.sections import Method, Runtime
 from latentwire.tasks.stored import MODELS
-from unbroken.randomness import seed_all
+from unbroken.exact.randomness import seed_all
 
 
 def settle_runtime(runtime: Runtime, threads: int | None = None) -> None:

@@ -11,9 +11,9 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentwire.assets import sha256_of
+from latentwire.console.heartbeat import heartbeat
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest, weight_files
-from latentwire.progress import heartbeat
 from unbroken.errors import storage_errors
 
 FOLDER = Path(".cache/models")

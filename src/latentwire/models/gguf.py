@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from latentwire.console.heartbeat import heartbeat, hush_bars
 from latentwire.errors import ConfigurationError
-from latentwire.progress import heartbeat, hush_bars
 
 
 def converter() -> str:

@@ -17,11 +17,11 @@ from transformers import (
 )
 
 from latentwire.assets import Assets
+from latentwire.console.heartbeat import hush_bars
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models.sources import Source, materialise
-from latentwire.progress import hush_bars
-from latentwire.sections import ModelSource
+from latentwire.params.sections import ModelSource
 
 Role = Literal["causal", "encoder"]
 

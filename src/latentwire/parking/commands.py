@@ -10,8 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from latentwire.console.logging import configure
 from latentwire.errors import ConfigurationError, LatentWireError
-from latentwire.params import Params, chosen, load
+from latentwire.item import TrainItem
+from latentwire.machine import readable
+from latentwire.params.load import Params, chosen, load
 from latentwire.parking import fetch as fetching
 from latentwire.parking import park as parking
 from latentwire.parking.fetch import NothingParkedError
@@ -19,9 +22,7 @@ from latentwire.parking.park import NothingToParkError
 from latentwire.parking.place import Place
 from latentwire.parking.pointer import FOLDER
 from latentwire.parking.store import Store, open_store
-from latentwire.tracking.logging import configure
-from latentwire.training.item import TrainItem, identity
-from latentwire.verification.machine import readable
+from latentwire.training.run_identity import identity
 from unbroken.errors import UnbrokenError
 
 

@@ -11,14 +11,14 @@ from latentwire.parking.place import Place, difference
 from latentwire.parking.pointer import ParkingError, Pointer
 from latentwire.parking.store import Store
 from latentwire.parking.workplace import locked, workplace
-from unbroken import checkpoint as checkpoints
-from unbroken import events, journal
-from unbroken import identity as identities
-from unbroken.checkpoint import Checkpoint, CheckpointStore
+from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import CheckpointError, IdentityError, storage_errors
-from unbroken.files import FileSystem, read_file, replace_file, sync_folder
-from unbroken.identity import Identity, open_folder
+from unbroken.filesystem import FileSystem, read_file, replace_file, sync_folder
 from unbroken.run import CHECKPOINTS
+from unbroken.run_folder import events, journal
+from unbroken.run_folder import identity as identities
+from unbroken.run_folder.identity import Identity, open_folder
 
 _RECORDS = (identities.NAME, events.NAME)
 

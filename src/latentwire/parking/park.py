@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from latentwire.git import git
 from latentwire.parking.place import Place, difference, step_of
 from latentwire.parking.pointer import FOLDER, ParkingError, Pointer, parse
 from latentwire.parking.store import Store
 from latentwire.parking.workplace import link, workplace
-from latentwire.verification.revision import git
-from unbroken import checkpoint as checkpoints
-from unbroken import events
-from unbroken import identity as identities
-from unbroken.checkpoint import CheckpointStore
+from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, storage_errors
-from unbroken.files import FileSystem, remove, replace_file
-from unbroken.identity import Identity
+from unbroken.filesystem import FileSystem, remove, replace_file
 from unbroken.run import CHECKPOINTS
+from unbroken.run_folder import events
+from unbroken.run_folder import identity as identities
+from unbroken.run_folder.identity import Identity
 
 REF = "refs/latentwire/park"
 KEEP = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbroken.identity import Identity
 from unbroken.run import CHECKPOINTS
+from unbroken.run_folder.identity import Identity
 
 
 @dataclass(frozen=True)

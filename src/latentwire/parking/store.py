@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentwire.console.heartbeat import heartbeat
 from latentwire.parking.pointer import NAME, ParkingError, Pointer, parse
-from latentwire.progress import heartbeat
 from unbroken.errors import UnbrokenError
 
 POINTERS = "latentwire/parked"

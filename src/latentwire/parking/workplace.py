@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unbroken.errors import storage_errors
-from unbroken.files import FileSystem, remove
-from unbroken.lock import FolderLock
+from unbroken.filesystem import FileSystem, remove
+from unbroken.run_folder.lock import FolderLock
 
 FOLDER = ".parking"
 PATIENCE_S = 600.0

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from latentwire.evaluation.reading import TrainedWire, load_trained
+from latentwire.item import TrainItem
 from latentwire.models.build import frozen
 from latentwire.models.features import Features, hidden_states
 from latentwire.models.loading import FrozenModel
 from latentwire.models.receiver import Receiver
-from latentwire.params import Params
+from latentwire.params.load import Params
 from latentwire.tasks.stored import StoredTask
-from latentwire.training.item import TrainItem
 
 Part = Callable[[int], object]
 """Does its work for the test example of this number."""

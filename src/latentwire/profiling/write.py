@@ -9,9 +9,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from latentwire.machine import readable
 from latentwire.reporting.facts import Facts
 from latentwire.reporting.style import Look, looks, panels
-from latentwire.verification.machine import readable
 
 FOLDER = Path("reports/execution")
 DATA, TEXT, FIGURE = "profile.json", "profile.md", "latency.png"

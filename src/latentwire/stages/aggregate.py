@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire import params
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentwire import params
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,9 +87,9 @@ class _TextBaselines:
 
     def _scores(self, max_tokens: int) -> Mapping[str, Tensor]:
         """Receiver name → label scores [N, C]; computed once for each number of tokens."""
+        from latentwire.console.progress import progress
         from latentwire.evaluation.scoring import score_texts
         from latentwire.models.build import receivers
-        from latentwire.tracking.progress import progress
         from unbroken.preemption import StopFlag
 
         if max_tokens in self._done:

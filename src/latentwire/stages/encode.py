@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire import params
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def encode(values: params.Params, name: str) -> None:
     """Encode all splits of a task with the frozen sender."""
+    from latentwire.console.progress import progress
     from latentwire.models import features
     from latentwire.models.build import frozen, settle_runtime
     from latentwire.tasks.examples import SPLITS
     from latentwire.tasks.stored import StoredTask
-    from latentwire.tracking.progress import progress
     from unbroken.preemption import StopFlag
 
     settle_runtime(values.runtime)

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentwire import params, sections
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
+from latentwire.params import sections
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentwire.evaluation.predictions import Scored
     from latentwire.evaluation.reading import TrainedWire
-    from latentwire.training.item import TrainItem
+    from latentwire.item import TrainItem
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", required=True, type=int, help="one of train.seeds in params.yaml")
     options = parser.parse_args(argv)
 
-    from latentwire.training.item import TrainItem
+    from latentwire.item import TrainItem
 
     values = params.load()
     evaluate(values, TrainItem.of(values, options.method, options.task, options.seed))
@@ -55,9 +56,9 @@ def evaluate(values: params.Params, item: TrainItem) -> None:
 
 def score(values: params.Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> list[Scored]:
     """Scores of every receiver, for the wires [N, M, d] and for the controls."""
+    from latentwire.console.progress import progress
     from latentwire.evaluation.predictions import Scored
     from latentwire.evaluation.scoring import score_wires, shuffle
-    from latentwire.tracking.progress import progress
     from unbroken.preemption import StopFlag
 
     stop, batch = StopFlag.install(), values.evaluate.batch

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire.stages import entry
+from latentwire.exits import entry
 
 
 def main(argv: Sequence[str] | None = None) -> None:

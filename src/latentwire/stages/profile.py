@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentwire import params
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
 
 if TYPE_CHECKING:
     from latentwire.reporting.facts import Facts
@@ -42,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def profile(values: params.Params, examples: int, repeats: int) -> dict[str, Any]:
     """Facts of this machine and a record for every way."""
+    from latentwire.console.progress import progress
+    from latentwire.execution.report import hardware
     from latentwire.models.build import settle_runtime
     from latentwire.profiling.measure import measure, peak_process_bytes
     from latentwire.profiling.ways import ways
-    from latentwire.tracking.progress import progress
-    from latentwire.verification.execution.appendix import hardware
     from unbroken.preemption import StopFlag
 
     settle_runtime(values.runtime)

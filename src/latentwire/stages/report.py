@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentwire import params
-from latentwire.stages import entry
+from latentwire.exits import entry
+from latentwire.params import load as params
 
 if TYPE_CHECKING:
     from latentwire.reporting.facts import Revision

@@ -10,18 +10,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentwire import params
-from latentwire.stages import entry
-from latentwire.tracking.logging import configure
-from latentwire.training.item import TrainItem
-from latentwire.training.processes import on_machine, processes
+from latentwire.console.logging import configure
+from latentwire.exits import entry
+from latentwire.item import TrainItem
+from latentwire.params import load as params
+from latentwire.training.process_count import on_machine, processes
 from unbroken import environment
 from unbroken.preemption import StopFlag
 
 if TYPE_CHECKING:
     from latentwire.training.loop import Trainer
-    from unbroken.group import Group
-    from unbroken.identity import Identity
+    from unbroken.exact.group import Group
+    from unbroken.run_folder.identity import Identity
 
 STATE = Path("state")
 RESULTS = Path("results/train")
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def start_together(count: int, values: params.Params) -> None:
     """Start this command as several ranks, `count` of them on this machine, and leave with their exit code."""
-    from unbroken.launch import launch
+    from unbroken.processes.launch import launch
 
     # The ranks speak; that their parent is at work says nothing.
     configure(level=logging.WARNING)
@@ -65,14 +65,14 @@ def train_item(values: params.Params, item: TrainItem, state: Path, results: Pat
         unbroken.preemption.Preempted: A signal came to some rank; the next start goes on.
     """
     from latentwire.training.assemble import assemble, meet
-    from latentwire.training.item import identity
-    from unbroken import reports
-    from unbroken.identity import open_folder
+    from latentwire.training.run_identity import identity
+    from unbroken.errors import log_sentence
+    from unbroken.run_folder.identity import open_folder
 
     stop = StopFlag.install()
     with closing(meet(values.runtime, stop)) as group:
         defined = identity(values, item)
-        folder = open_folder(state, item.name, defined, reports.log if group.rank == 0 else lambda sentence: None)
+        folder = open_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda sentence: None)
         trainer = assemble(values, item, group)
         stop.check(group)
         run_to_the_end(values, item, defined, folder, results, trainer, group)
@@ -91,18 +91,18 @@ def run_to_the_end(
     group: Group,
 ) -> None:
     """All remaining steps of a run, and the export of its final state."""
+    from latentwire.console.progress import progress, silent
     from latentwire.image import recorded
     from latentwire.models.layout import LayoutState
-    from latentwire.tracking.items import tracked
     from latentwire.tracking.mirror import MlflowMirror
-    from latentwire.tracking.progress import progress, silent
+    from latentwire.tracking.publish import tracked
     from latentwire.training.assemble import gradients_of
     from latentwire.training.loop import train
-    from latentwire.training.micro import settle
     from latentwire.training.numerics import execution, numerics
-    from unbroken.randomness import seed_all
+    from latentwire.training.shard_batching import settle
+    from unbroken.checkpoint.state import Holder
+    from unbroken.exact.randomness import seed_all
     from unbroken.run import Run
-    from unbroken.state import Holder
 
     stop, first = StopFlag.install(), group.rank == 0
     optimizer = trainer.optimizer()
@@ -143,7 +143,7 @@ def run_to_the_end(
 
 def write_metrics(results: Path) -> None:
     """What `dvc metrics show` shows of an item: the numbers of its last step."""
-    from unbroken.journal import read
+    from unbroken.run_folder.journal import read
 
     last = read(results / "journal.jsonl")[-1]
     metrics = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("validation/")}

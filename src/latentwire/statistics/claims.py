@@ -1,13 +1,14 @@
-"""Claims with three outcomes, the smallest detectable effect, and effect sizes by their names."""
+"""Claims with three outcomes, the smallest detectable effect, effect sizes by their names, and intervals of ratios."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from latentwire.statistics.exact import discordant
 from latentwire.statistics.scores import Scores, pair
@@ -16,6 +17,8 @@ from latentwire.statistics.twoway import Estimate, estimate
 Outcome = Literal["non-inferior", "inferior", "inconclusive"]
 Equivalence = Literal["equivalent", "different", "inconclusive"]
 NO_VARIANCE = "the scores do not vary"
+FARTHEST = 64.0
+"""How far from the ratio an end is looked for, in units of 1 + |ratio|."""
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,34 @@ def odds_ratio(a: Scores, b: Scores) -> float | None:
         return None
     only_a, only_b = discordant(a.values, b.values)
     return only_a / only_b if only_b else None
+
+
+def fieller(a: Scores, b: Scores, confidence: float) -> tuple[float, float] | None:
+    """Fieller's interval of mean(A) / mean(B): all ratios r for which A − r·B is not told from 0 by the two-way test.
+
+    None where it has no end, or nothing varies.
+    """
+    denominator = float(b.values.mean())
+    if denominator == 0.0:
+        return None
+    ratio = float(a.values.mean()) / denominator
+    if estimate(pair(a, b, ratio)).constant:
+        return None
+
+    def excess(r: float) -> float:
+        found = estimate(pair(a, b, r))
+        return abs(found.mean) - float(stats.t.ppf(0.5 + confidence / 2, found.df)) * found.error
+
+    low, high = _end(excess, ratio, -1.0), _end(excess, ratio, 1.0)
+    return None if low is None or high is None else (low, high)
+
+
+def _end(excess: Callable[[float], float], ratio: float, side: float) -> float | None:
+    """Where the test begins to reject, going from `ratio` to one side; None where it never does."""
+    inner, step = ratio, 2.0**-6 * (1 + abs(ratio))
+    while step <= FARTHEST * (1 + abs(ratio)):
+        outer = ratio + side * step
+        if excess(outer) > 0:
+            return float(optimize.brentq(excess, inner, outer, xtol=1e-13))
+        inner, step = outer, 2 * step
+    return None

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from latentwire.sections import Aggregate
-from latentwire.statistics.claims import NO_VARIANCE, cohen_h, d_z, minimum_detectable, odds_ratio, retention
+from latentwire.params.sections import Aggregate
+from latentwire.statistics.claims import NO_VARIANCE, cohen_h, d_z, fieller, minimum_detectable, odds_ratio, retention
 from latentwire.statistics.exact import discordant, mcnemar, proportion_interval
-from latentwire.statistics.ratios import fieller
 from latentwire.statistics.scores import Paired, Scores, pair
 from latentwire.statistics.signature import signature
 from latentwire.statistics.twoway import Estimate, estimate

@@ -10,7 +10,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 from latentwire.statistics.grid import Grid
-from unbroken import journal
+from unbroken.run_folder import journal
 
 COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
 LOSS = "train/loss"

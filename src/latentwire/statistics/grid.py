@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from latentwire.errors import ConfigurationError
-from latentwire.params import Params
+from latentwire.params.load import Params
 
 CHANCE = "majority"
 """The baseline that stands for chance: the most frequent class of the training split."""

@@ -11,8 +11,8 @@ from latentwire.errors import EvidenceError
 from latentwire.statistics.comparisons import Record
 from latentwire.statistics.evidence import Evidence, Source
 from latentwire.statistics.signature import signature
-from unbroken import manifest
-from unbroken.tree import Decoder
+from unbroken.checkpoint import manifest
+from unbroken.checkpoint.tree import Decoder
 
 NUMERICS = "numerics"
 SHOWN = 8

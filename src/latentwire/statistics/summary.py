@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.params import Params
-from latentwire.statistics import averages
+from latentwire.params.load import Params
+from latentwire.statistics import average_records as averages
 from latentwire.statistics.bootstrap import Plan
 from latentwire.statistics.calibration import calibration
 from latentwire.statistics.comparisons import Record, Settings, cell, compare, settings_of, verdict
@@ -31,7 +31,7 @@ from latentwire.statistics.families import (
 from latentwire.statistics.golds import digests
 from latentwire.statistics.grid import CHANCE, Grid, Method, expected
 from latentwire.statistics.multiplicity import adjust
-from latentwire.statistics.overall import block_ranks, rank_records
+from latentwire.statistics.rank_records import block_ranks, rank_records
 from latentwire.statistics.runs import runs
 from latentwire.statistics.scores import Scores
 

@@ -43,3 +43,15 @@ def accuracies(summary: Record) -> pd.DataFrame:
     cells = [cell for _, cell in sorted(summary["cells"].items())]
     rows = [["/".join(cell[n] for n in columns[:3]), *(cell[n] for n in columns)] for cell in cells]
     return pd.DataFrame(rows, columns=["cell", "task", "model", "method", "accuracy", "low", "high"])
+
+
+def entries(stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Id → entry: all that carry the signature of how they were computed."""
+    sections = [section for section in stats.values() if isinstance(section, Mapping)]
+    blocks = {f"{b['task']}/{b['receiver']}/ranks": {"task": b["task"], **b["ranks"]} for b in stats.get("blocks", ())}
+    return {
+        key: dict(entry)
+        for section in (*sections, blocks)
+        for key, entry in section.items()
+        if isinstance(entry, Mapping) and "signature" in entry
+    }

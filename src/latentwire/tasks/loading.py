@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
-from latentwire.sections import DataSource, PackagedFiles, Prepare, Task
+from latentwire.params.sections import DataSource, PackagedFiles, Prepare, Task
 from latentwire.tasks.examples import Example, digest, write
 from latentwire.tasks.splits import Dropped, counts, require_every_label, split
 from latentwire.tasks.tables import read_rows

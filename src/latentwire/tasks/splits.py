@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from latentwire.errors import ConfigurationError
-from latentwire.sections import Prepare
+from latentwire.params.sections import Prepare
 from latentwire.tasks.examples import SPLITS, Example, Split, clean, example_id, position
 from latentwire.tasks.tables import Row
 

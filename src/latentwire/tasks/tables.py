@@ -7,7 +7,7 @@ import io
 from collections.abc import Collection, Iterator
 
 from latentwire.errors import ConfigurationError
-from latentwire.sections import TableFormat
+from latentwire.params.sections import TableFormat
 
 Row = tuple[str, str]
 """Text and label key."""

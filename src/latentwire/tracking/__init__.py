@@ -1,1 +1,1 @@
-"""The journals mirrored into MLflow, system metrics, progress, logging: no result depends on any of it."""
+"""The journals mirrored into MLflow, statistics, system metrics: no result depends on any of it."""

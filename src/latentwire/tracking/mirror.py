@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from latentwire.tracking.runs import Item, Record, TrackedRun, points_of
 from latentwire.tracking.store import explained, locate
@@ -50,7 +49,7 @@ class MlflowMirror:
         self._reported: set[str] = set()
         self._sender = _Sender(lambda: item.open(store, experiment, report), system_metrics, self._failed)
 
-    def started(self, run: Any) -> None:
+    def started(self, step: int) -> None:
         """Begin: the run appears in MLflow as running."""
         self._sender.start()
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from latentwire.params import Params
-from latentwire.statistics.entries import entries
-from latentwire.tracking.items import tracked
+from latentwire.item import TrainItem, defining_params
+from latentwire.params.load import Params
+from latentwire.statistics.write import entries
+from latentwire.tracking.runs import Item
 from latentwire.tracking.statistics import log_statistics
-from latentwire.tracking.store import attempt
-from latentwire.tracking.sync import sync_journal
-from latentwire.training.item import TrainItem
+from latentwire.tracking.store import attempt, explained, locate
+from unbroken.run_folder.journal import read
+
+logger = logging.getLogger(__name__)
 
 STATS = Path("results/aggregate/stats.json")
 NUMBERS = ("cells", "averages", "comparisons", "calibration", "ranks", "blocks")
+
+
+def tracked(values: Params, item: TrainItem, identity: str) -> Item:
+    """Name, identity, parameters and tags of an item's one MLflow run."""
+    tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
+    return Item(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)
 
 
 def publish_journals(values: Params, root: Path) -> None:
@@ -27,6 +36,28 @@ def publish_journals(values: Params, root: Path) -> None:
     """
     for item in TrainItem.all(values):
         attempt(partial(_publish_journal, values, item, root))
+
+
+def sync_journal(
+    item: Item,
+    journal_path: Path,
+    *,
+    experiment: str,
+    root: Path,
+    report: Callable[[str], None] = logger.warning,
+) -> int:
+    """Send what MLflow lacks of a finished item's journal and show the run as finished.
+
+    Returns the number of points sent.
+
+    Doing it again sends nothing and leaves the end time as it was. Raises TrackingError.
+    """
+    records = read(journal_path)
+    run = item.open(locate(root), experiment, report)
+    with explained(run.experiment.store):
+        sent = run.send(records)
+        run.close("FINISHED")
+    return sent
 
 
 def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[Path]]) -> None:

@@ -8,19 +8,20 @@ import torch
 
 from latentwire import environment
 from latentwire.errors import ConfigurationError
+from latentwire.item import TrainItem
 from latentwire.models.build import new_wire, receivers, settle_runtime
 from latentwire.models.features import Features
-from latentwire.params import Params
-from latentwire.sections import Runtime
+from latentwire.params.load import Params
+from latentwire.params.sections import Runtime
 from latentwire.tasks.examples import Example
 from latentwire.tasks.stored import StoredTask
 from latentwire.training.exact import Exact
-from latentwire.training.item import TrainItem
 from latentwire.training.loop import Data, Trainer
 from latentwire.training.throughput import Throughput
 from latentwire.training.validation import Validation
-from unbroken.group import SOLO, Group, join
+from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
+from unbroken.processes.distributed import join
 
 
 def meet(runtime: Runtime, stop: StopFlag) -> Group:

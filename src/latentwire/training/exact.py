@@ -12,10 +12,10 @@ from torch import Tensor
 
 from latentwire.training.gradients import Slope, slopes
 from latentwire.training.loop import Trainer
-from latentwire.training.room import explained
-from unbroken.elastic import fold, owned
-from unbroken.group import SOLO, Group
-from unbroken.randomness import seed_all, stream
+from latentwire.training.out_of_memory import explained
+from unbroken.exact.fold import fold, owned
+from unbroken.exact.group import SOLO, Group
+from unbroken.exact.randomness import seed_all, stream
 
 
 @dataclass

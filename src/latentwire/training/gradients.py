@@ -2,7 +2,7 @@
 
 The receivers are most of the work and are not trained: what they do to one example needs nothing of another. So their
 forward and backward may run over several batches at once, between the wires' own forward and backward, which stay
-apart. Whether that changes bits depends on the kernels; `latentwire.training.micro` finds out.
+apart. Whether that changes bits depends on the kernels; `latentwire.training.shard_batching` finds out.
 
 Shapes: k batches of B examples, M slots, D_r hidden width of a receiver.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.sections import Losses
+from latentwire.params.sections import Losses
 from latentwire.training.objective import Batch, collapse, supervision, weighted
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.sections import Train
+from latentwire.params.sections import Train
 from latentwire.training.objective import Batch
 from latentwire.training.schedule import warmup_cosine
-from unbroken.randomness import sample_ids
+from unbroken.exact.randomness import sample_ids
 from unbroken.run import Run
 
 Gradients = Callable[[int], tuple[list[Tensor], dict[str, Tensor]]]

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from latentwire import environment
-from latentwire.sections import Runtime, Train
-from unbroken.group import Group
-from unbroken.jsontext import JSON
+from latentwire.params.sections import Runtime, Train
+from unbroken.canonical_json import JSON
+from unbroken.exact.group import Group
 
 
 def numerics(settings: Train, group: Group) -> dict[str, JSON]:

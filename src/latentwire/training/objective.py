@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentwire.models.receiver import Receiver
-from latentwire.sections import Losses
+from latentwire.params.sections import Losses
 
 
 @dataclass(frozen=True)

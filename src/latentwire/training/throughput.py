@@ -17,11 +17,11 @@ from torch import Tensor
 
 from latentwire.training.gradients import Slope, slopes
 from latentwire.training.loop import Trainer
-from latentwire.training.room import explained, out_of_memory
-from unbroken.elastic import owned
+from latentwire.training.out_of_memory import explained, out_of_memory
 from unbroken.errors import PeerError
-from unbroken.group import SOLO, Group
-from unbroken.randomness import seed_all, stream
+from unbroken.exact.fold import owned
+from unbroken.exact.group import SOLO, Group
+from unbroken.exact.randomness import seed_all, stream
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from latentwire.evaluation.scoring import score_wires, write_wires
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
 from latentwire.training.loop import Data
-from unbroken.elastic import owned
-from unbroken.group import SOLO, Group
+from unbroken.exact.fold import owned
+from unbroken.exact.group import SOLO, Group
 
 
 @dataclass(frozen=True)

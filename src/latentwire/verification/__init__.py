@@ -1,1 +1,1 @@
-"""Evidence: trace a number to its predictions, verify published results, archive them, report the execution."""
+"""Evidence: trace a number to its predictions, and verify published results."""

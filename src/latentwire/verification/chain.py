@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
+from latentwire import digests
+from latentwire import git as revision
 from latentwire.errors import EvidenceError
-from latentwire.verification import digests, lockfile, revision
+from latentwire.verification import lockfile
 from latentwire.verification.differences import shown
 from latentwire.verification.lockfile import Lock, parameter
 from latentwire.verification.published import PROVENANCE
-from unbroken import events
+from unbroken.run_folder import events
 
 NO_IMAGE = "not run from an image"
 

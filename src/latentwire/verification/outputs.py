@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from latentwire.verification import digests
+from latentwire import digests
 from latentwire.verification.differences import first_difference
 from latentwire.verification.published import PROVENANCE, Published
 from latentwire.verification.rows import Row, Status

@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentwire.verification import digests, lockfile, revision
+from latentwire import digests
+from latentwire import git as revision
+from latentwire.verification import lockfile
 from latentwire.verification.lockfile import Lock, UnverifiableError
 
 LOCK = "dvc.lock"

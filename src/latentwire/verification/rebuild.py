@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.params import Params
+from latentwire.params.load import Params
 from latentwire.verification.differences import close, json_differences, shown
 from latentwire.verification.published import STATS
 from unbroken.errors import UnbrokenError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentwire.verification import digests
+from latentwire import digests
 from latentwire.verification.differences import first_difference, shown
 from latentwire.verification.features import of_features
 from latentwire.verification.lockfile import Lock, Stage, outs, parameter

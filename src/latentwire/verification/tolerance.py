@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from latentwire.statistics.entries import entries
+from latentwire.statistics.write import entries
 
 Numbers = Mapping[str, float]
 ENDS = ("value", "low", "high")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params import Params, load
-from latentwire.statistics.entries import entries
+from latentwire.params.load import Params, load
+from latentwire.statistics.write import entries
+from latentwire.tracking.lookup import NONE, Reader, reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
 from latentwire.verification.differences import ABSENT, close, json_differences, shown
 from latentwire.verification.published import PROVENANCE, STATS
-from latentwire.verification.runs import NONE, Reader, reader
 
 
 def trace(root: Path, name: str) -> int:

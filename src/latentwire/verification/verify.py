@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from latentwire.params import load
+from latentwire.params.load import load
 from latentwire.verification import lockfile
 from latentwire.verification.outputs import output_rows
 from latentwire.verification.published import LOCK, Published

@@ -5,7 +5,7 @@ import torch
 
 from latentwire.errors import ConfigurationError
 from latentwire.models.build import settle_runtime
-from latentwire.sections import Runtime
+from latentwire.params.sections import Runtime
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentwire import params
 from latentwire.assets import Assets, sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.weights import tensors_digest
-from latentwire.sections import HubModel, LocalModel
+from latentwire.params import load as params
+from latentwire.params.sections import HubModel, LocalModel
 from tests.tiny import tiny_causal_model, tiny_encoder_model
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from machines import ITEM, Machine
 
 from latentwire.cli import run
 from latentwire.parking import commands
-from unbroken.identity import Identity
+from unbroken.run_folder.identity import Identity
 
 ROOT = Path(__file__).parents[3]
 OTHER = Identity({"train": {"lr": 0.01, "steps": toy.STEPS}, "seed": 3})

@@ -18,11 +18,11 @@ from latentwire.parking import store as stores
 from latentwire.parking.fetch import Fetched, NothingParkedError
 from latentwire.parking.park import REF, NothingToParkError
 from latentwire.parking.pointer import ParkingError, Pointer, parse
-from unbroken import events
 from unbroken.errors import IdentityError, LockedError
-from unbroken.identity import Identity
 from unbroken.preemption import Preempted
 from unbroken.run import Run
+from unbroken.run_folder import events
+from unbroken.run_folder.identity import Identity
 
 Machines = Callable[[str], Machine]
 

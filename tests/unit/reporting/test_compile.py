@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from latentwire.errors import LatentWireError
+from latentwire.exits import exit_code
 from latentwire.reporting.build import build
 from latentwire.reporting.latex import compile_paper, complaints, first_error, refuse
-from latentwire.stages import exit_code, report
+from latentwire.stages import report
 from tests.unit.statistics import made_up
 
 needs_tex = pytest.mark.skipif(

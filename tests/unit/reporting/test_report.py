@@ -19,7 +19,7 @@ from latentwire.reporting.paper import paper
 from latentwire.reporting.provenance import sha256
 from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
-from latentwire.statistics.entries import entries
+from latentwire.statistics.write import entries
 from tests.unit.statistics import made_up
 
 TITLE = "A wire & 100% of its readers"

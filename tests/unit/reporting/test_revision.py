@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.stages import exit_code, report
+from latentwire.exits import exit_code
+from latentwire.stages import report
 from latentwire.stages.report import revision
 
 

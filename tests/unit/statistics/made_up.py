@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from latentwire import params
+from latentwire.params import load as params
 from latentwire.statistics.comparisons import Record
 from latentwire.statistics.curves import curves
 from latentwire.statistics.grid import expected
 from latentwire.statistics.summary import summary_of
 from latentwire.statistics.write import write_all
 from latentwire.tasks import examples
-from unbroken import journal
+from unbroken.run_folder import journal
 
 REPOSITORY = Path(__file__).parents[3]
 NAMES = {

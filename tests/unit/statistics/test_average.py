@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.average import estimate_average
+from latentwire.statistics.mean_over_tasks import estimate_average
 from latentwire.statistics.scores import Matrix, Paired
 from latentwire.statistics.twoway import Estimate, estimate
 

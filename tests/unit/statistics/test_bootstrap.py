@@ -9,8 +9,7 @@ from scipy import stats
 from latentwire.errors import EvidenceError
 from latentwire.statistics import bootstrap
 from latentwire.statistics.bootstrap import Plan, crossed, over_seeds, percentiles, resample_examples
-from latentwire.statistics.claims import retention
-from latentwire.statistics.ratios import fieller
+from latentwire.statistics.claims import fieller, retention
 from latentwire.statistics.scores import Matrix, Scores
 from tests.unit.statistics.test_properties import scores
 

@@ -9,7 +9,7 @@ from scipy import stats
 from latentwire.errors import EvidenceError
 from latentwire.statistics.comparisons import Settings
 from latentwire.statistics.grid import Grid, Method
-from latentwire.statistics.overall import rank_records
+from latentwire.statistics.rank_records import rank_records
 from latentwire.statistics.ranks import critical_difference, friedman, nemenyi, pairwise, wilcoxon
 
 DEMSAR = np.array(

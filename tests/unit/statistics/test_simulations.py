@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from latentwire.statistics.claims import fieller
 from latentwire.statistics.multiplicity import holm
-from latentwire.statistics.ratios import fieller
 from latentwire.statistics.scores import Matrix, Scores
 from latentwire.statistics.twoway import estimate
 

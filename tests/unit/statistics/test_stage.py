@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from latentwire.stages import aggregate, exit_code
-from latentwire.statistics.entries import entries
+from latentwire.exits import exit_code
+from latentwire.stages import aggregate
+from latentwire.statistics.write import entries
 from latentwire.tracking import publish
 from tests.unit.statistics import made_up
 from tests.unit.statistics.made_up import EASE, build, digest
-from unbroken.tree import Encoder
+from unbroken.checkpoint.tree import Encoder
 
 
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from latentwire import params
 from latentwire.assets import Assets, sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest
+from latentwire.params import load as params
 from latentwire.stages.prepare import prepare
 from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 

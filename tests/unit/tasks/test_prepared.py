@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from latentwire import params, sections
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
-from latentwire.sections import Prepare, Task
+from latentwire.params import load as params
+from latentwire.params import sections
+from latentwire.params.sections import Prepare, Task
 from latentwire.tasks.examples import digest, read
 from latentwire.tasks.loading import prepare_task, write_task
 from tests.tiny import CUES, tiny_task, tiny_wheel

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentwire.errors import ConfigurationError
-from latentwire.sections import Prepare
+from latentwire.params.sections import Prepare
 from latentwire.tasks.examples import Example, example_id
 from latentwire.tasks.splits import Dropped, counts, distinct, require_every_label, split
 from latentwire.tasks.tables import Row

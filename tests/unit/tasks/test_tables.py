@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from latentwire.errors import ConfigurationError
-from latentwire.sections import TableFormat
+from latentwire.params.sections import TableFormat
 from latentwire.tasks.tables import read_rows
 
 CSV = b'text,label,source\r\n"two\nlines, ""quoted""",1,film\r\nplain,0,film\r\nelsewhere,9,book\r\n'

@@ -14,9 +14,9 @@ from pathlib import Path
 from mlflow_toy import ITEM, records
 
 from latentwire.tracking.mirror import MlflowMirror
-from unbroken.identity import Identity
 from unbroken.preemption import StopFlag
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 EVERY = 5
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from latentwire.tracking.logging import configure
+from latentwire.console.logging import configure
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_silent_process_says_that_it_is_at_work() -> None:
     program = (
-        "import time\nfrom latentwire.tracking.logging import configure, never_silent\n"
+        "import time\nfrom latentwire.console.logging import configure, never_silent\n"
         "configure()\nnever_silent('loading', seconds=0.2)\ntime.sleep(1.0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from mlflow_toy import ITEM, Database, points_of, records
 
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import Item
-from unbroken import journal
+from unbroken.run_folder import journal
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -33,7 +33,7 @@ def play(database: Database, verdict: str, *parts: list[dict[str, Any]], item: I
     """One start of a run that commits `parts` and ends; what the mirror said."""
     said: list[str] = []
     observer = mirror(database.root, said, item)
-    observer.started(None)
+    observer.started(0)
     for part in parts:
         observer.committed(part[-1]["step"], part)
     observer.ended(verdict)
@@ -91,7 +91,7 @@ def test_status_follows_the_story(database: Database) -> None:
 def test_running_while_it_runs_again(database: Database) -> None:
     play(database, "failed", records(1, 10))
     observer = mirror(database.root, [])
-    observer.started(None)
+    observer.started(0)
     wait_until(lambda: database.runs() == [("wire-r8-0", "RUNNING")])
     observer.ended("finished")
 

@@ -50,7 +50,7 @@ def play(root: Path, patience: float = 30.0, verdict: str = "finished") -> tuple
         ITEM, experiment="toy", root=root, system_metrics=False, patience=patience, report=said.append
     )
     began = time.monotonic()
-    mirror.started(None)
+    mirror.started(0)
     mirror.committed(20, records(1, 20))
     assert time.monotonic() - began < 0.5
     mirror.ended(verdict)
@@ -110,7 +110,7 @@ def test_locked_for_a_moment_is_not_worth_a_word(database: Database) -> None:
         blocker.execute("begin exclusive")
         said: list[str] = []
         mirror = MlflowMirror(ITEM, experiment="toy", root=database.root, system_metrics=False, report=said.append)
-        mirror.started(None)
+        mirror.started(0)
         mirror.committed(20, records(1, 20))
         time.sleep(0.5)
         blocker.execute("rollback")
@@ -125,7 +125,7 @@ def test_it_comes_back_while_training_goes_on(tmp_path: Path, template: Path, mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     said: list[str] = []
     mirror = MlflowMirror(ITEM, experiment="toy", root=tmp_path, system_metrics=False, report=said.append)
-    mirror.started(None)
+    mirror.started(0)
     mirror.committed(5, records(1, 5))
     while not said:
         time.sleep(0.01)
@@ -165,7 +165,7 @@ def test_a_process_without_mlflow_ends_in_time_and_without_tracebacks(tmp_path: 
     code = (
         "import logging, pathlib; from mlflow_toy import ITEM, records; logging.basicConfig(); "
         "from latentwire.tracking.mirror import MlflowMirror; "
-        "mirror = MlflowMirror(ITEM, experiment='toy', root=pathlib.Path()); mirror.started(None); "
+        "mirror = MlflowMirror(ITEM, experiment='toy', root=pathlib.Path()); mirror.started(0); "
         "mirror.committed(20, records(1, 20)); mirror.ended('finished')"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from latentwire.tracking.progress import SECONDS, progress
+from latentwire.console.progress import SECONDS, progress
 
 
 def test_lines_come_while_one_step_is_slow(caplog: pytest.LogCaptureFixture) -> None:
@@ -50,8 +50,8 @@ def test_nothing_goes_on_after_an_error(caplog: pytest.LogCaptureFixture) -> Non
 
 CODE = """
 import sys, time
-from latentwire.tracking.logging import configure
-from latentwire.tracking.progress import progress
+from latentwire.console.logging import configure
+from latentwire.console.progress import progress
 configure()
 with progress(3, "training", seconds=0.05) as bar:
     for _ in range(3):
@@ -101,4 +101,4 @@ def test_lines_are_flushed_through_a_pipe() -> None:
         assert process.stderr is not None
         line = process.stderr.readline()  # arrives while the process goes on
         process.kill()
-    assert "INFO latentwire.tracking.progress: training: 0/3" in line
+    assert "INFO latentwire.console.progress: training: 0/3" in line

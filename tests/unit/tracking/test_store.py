@@ -162,7 +162,7 @@ def test_other_errors_are_not_hidden() -> None:
 def test_mlflow_is_imported_late_and_without_telemetry(tmp_path: Path) -> None:
     code = (
         "import os, sys; import latentwire.tracking.mirror, latentwire.tracking.statistics; "
-        "import latentwire.tracking.sync, latentwire.tracking.system; assert 'mlflow' not in sys.modules; "
+        "import latentwire.tracking.publish, latentwire.tracking.system; assert 'mlflow' not in sys.modules; "
         "from latentwire.tracking.store import mlflow; mlflow(); "
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled(); "
         "assert os.environ['MLFLOW_DISABLE_TELEMETRY'] == 'true'"

@@ -8,9 +8,9 @@ import pytest
 from mlflow_toy import ITEM, Database, points_of, records
 
 from latentwire.tracking.mirror import MlflowMirror
+from latentwire.tracking.publish import sync_journal
 from latentwire.tracking.store import locate
-from latentwire.tracking.sync import sync_journal
-from unbroken import journal
+from unbroken.run_folder import journal
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_into_an_empty_store_and_again(database: Database, path: Path) -> None:
 
 def test_completes_the_run_that_a_killed_mirror_left(database: Database, path: Path) -> None:
     mirror = MlflowMirror(ITEM, experiment="toy", root=database.root, system_metrics=False)
-    mirror.started(None)
+    mirror.started(0)
     mirror.committed(10, records(1, 10))
     mirror.ended("preempted")
     assert sync_journal(ITEM, path, experiment="toy", root=database.root) == 22

@@ -108,7 +108,7 @@ def test_a_machine_that_cannot_be_measured_costs_the_system_metrics_only(
     monkeypatch.setattr(mirrors, "SystemMetrics", broken)
     said: list[str] = []
     mirror = MlflowMirror(ITEM, experiment="toy", root=database.root, report=said.append)
-    mirror.started(None)
+    mirror.started(0)
     mirror.committed(1, [{"step": 1, "loss": 0.5}])
     mirror.ended("finished")
     assert database.points() == [("loss", 1, 0.5)]

@@ -12,7 +12,7 @@ from latentwire.models.features import FILE, INDEX, Features
 from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.sections import LocalModel, Train
+from latentwire.params.sections import LocalModel, Train
 from latentwire.training.loop import Data, Trainer
 from tests.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from latentwire.models.receiver import Receiver
-from latentwire.training import micro
+from latentwire.training import shard_batching as micro
 from latentwire.training.exact import Exact
 from latentwire.training.loop import Trainer
-from latentwire.training.room import NoRoomError
+from latentwire.training.out_of_memory import NoRoomError
 
 FACTS = {"torch": "1", "device": "d"}
 

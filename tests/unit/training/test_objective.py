@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.sections import Losses
+from latentwire.params.sections import Losses
 from latentwire.training.gradients import Slope, slopes
 from latentwire.training.objective import Batch, collapse, token_ce
 from latentwire.training.schedule import warmup_cosine

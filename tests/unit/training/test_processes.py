@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from latentwire import params
 from latentwire.errors import ConfigurationError
-from latentwire.params import Params
-from latentwire.training import processes
+from latentwire.params import load as params
+from latentwire.params.load import Params
+from latentwire.training import process_count as processes
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,7 +7,7 @@ import torch
 
 from latentwire.training.exact import Exact
 from latentwire.training.loop import Trainer
-from latentwire.training.room import NoRoomError
+from latentwire.training.out_of_memory import NoRoomError
 from latentwire.training.throughput import Throughput
 from tests.unit.training.test_exact import limited, raw
 

@@ -10,7 +10,7 @@ import pytest
 from latentwire.models.receiver import Receiver
 from latentwire.training.loop import Trainer
 from latentwire.training.validation import Validation
-from unbroken.group import SOLO, Solo
+from unbroken.exact.group import SOLO, Solo
 
 EXAMPLES, BATCH = 21, 4
 

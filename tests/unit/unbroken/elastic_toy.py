@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 from toy import Unsynced
 
-from unbroken.elastic import fold
 from unbroken.errors import UnbrokenError
-from unbroken.group import Group, join
-from unbroken.identity import Identity
+from unbroken.exact.fold import fold
+from unbroken.exact.group import Group
+from unbroken.exact.randomness import sample_ids, seed_all
 from unbroken.preemption import Preempted
-from unbroken.randomness import sample_ids, seed_all
+from unbroken.processes.distributed import join
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 STEPS, SHARDS, PER_SHARD, SAMPLES = 24, 8, 2, 50
 BUSY = 9

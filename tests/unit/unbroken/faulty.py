@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from unbroken.identity import Identity
+from unbroken.exact.randomness import seed_all
 from unbroken.preemption import StopFlag
-from unbroken.randomness import seed_all
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 STEPS, STOP = 12, 5
 EXPECTED: dict[str, int] = {}

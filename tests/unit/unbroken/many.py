@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from unbroken import environment
-from unbroken.launch import launch
 from unbroken.preemption import Preempted, StopFlag
+from unbroken.processes.launch import launch
 
 if __name__ == "__main__":
     STOP = StopFlag.install()
@@ -23,11 +23,12 @@ if __name__ == "__main__":
 import torch
 from toy import Unsynced
 
-from unbroken.elastic import fold
-from unbroken.group import Group, join
-from unbroken.identity import Identity
-from unbroken.randomness import generator, seed_all
+from unbroken.exact.fold import fold
+from unbroken.exact.group import Group
+from unbroken.exact.randomness import generator, seed_all
+from unbroken.processes.distributed import join
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 SHARDS, STEPS = 4, 30
 IDENTITY = Identity({"lr": 0.05})

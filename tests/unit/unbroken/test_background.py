@@ -18,14 +18,14 @@ import pytest
 import torch
 import toy
 
-from unbroken import events
-from unbroken.buffers import Buffer
-from unbroken.cadence import Auto, Fixed, interruptions_per_hour, interval
-from unbroken.checkpoint import CheckpointStore
+from unbroken.checkpoint.buffers import Buffer
+from unbroken.checkpoint.schedule import Auto, Fixed, interruptions_per_hour, interval
+from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.store import CheckpointStore
+from unbroken.checkpoint.writer import Order, Outcome, Writer
 from unbroken.errors import CheckpointError
 from unbroken.preemption import Preempted
-from unbroken.state import Snapshot, capture
-from unbroken.writer import Order, Outcome, Writer
+from unbroken.run_folder import events
 
 T = TypeVar("T")
 
@@ -83,9 +83,9 @@ TEAMS = """
 import os, sys, time
 from pathlib import Path
 import torch
-from unbroken.checkpoint import CheckpointStore
-from unbroken.state import capture
-from unbroken.writer import Order, Writer
+from unbroken.checkpoint.store import CheckpointStore
+from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.writer import Order, Writer
 
 torch.set_num_threads(2)
 weights = torch.zeros(1_000_000)
@@ -265,7 +265,7 @@ import sys, time
 from pathlib import Path
 import torch
 from unbroken import Identity, Run
-from unbroken.files import FileSystem
+from unbroken.filesystem import FileSystem
 
 class Hanging(FileSystem):
     def sync(self, descriptor, path):

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import trainer
 from latentwire.errors import ConfigurationError
-from unbroken.state import Snapshot
-from unbroken.writer import Order, Outcome, Writer
+from unbroken.checkpoint.state import Snapshot
+from unbroken.checkpoint.writer import Order, Outcome, Writer
 
 ROOT = Path(__file__).parents[3]
 

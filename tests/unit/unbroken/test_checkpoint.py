@@ -14,10 +14,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from unbroken import manifest as manifests
-from unbroken.checkpoint import CheckpointStore
+from unbroken.checkpoint import manifest as manifests
+from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, IdentityError
-from unbroken.state import Snapshot, capture
 
 IDENTITY = "a" * 64
 

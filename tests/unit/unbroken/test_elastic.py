@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from threads import together
 from torch import Tensor
 
-from unbroken.elastic import fold, fold_split, owned
 from unbroken.errors import UnbrokenError
-from unbroken.group import Group
-from unbroken.randomness import sample_ids
+from unbroken.exact.fold import fold, fold_split, owned
+from unbroken.exact.group import Group
+from unbroken.exact.randomness import sample_ids
 
 SHAPES = [(), (7,), (3, 5), (1,), (2, 1, 4)]  # 31 numbers: no number of processes but 31 divides them
 LIMIT = 16

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import toy
 
-from unbroken import events, journal
 from unbroken.errors import CheckpointError
+from unbroken.exact.randomness import global_state, set_global_state
 from unbroken.preemption import Preempted, StopFlag
-from unbroken.randomness import global_state, set_global_state
+from unbroken.run_folder import events, journal
 
 
 def test_the_uninterrupted_run_has_every_step_once(uninterrupted: dict[str, bytes]) -> None:
@@ -137,6 +137,6 @@ def test_negative_control_an_unrestored_generator_is_seen_at_once(
     def forgetful(stored: dict[str, Any]) -> None:
         set_global_state({**stored, generator: global_state()[generator]})
 
-    monkeypatch.setattr("unbroken.state.set_global_state", forgetful)
+    monkeypatch.setattr("unbroken.checkpoint.state.set_global_state", forgetful)
     with pytest.raises(CheckpointError, match=f"did not come back as it was stored: tensor rng/{generator}"):
         toy.train(tmp_path / "run", tmp_path / "export")

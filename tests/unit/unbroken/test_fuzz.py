@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbroken.checkpoint import FILES, CheckpointStore
+from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.store import FILES, CheckpointStore
 from unbroken.errors import UnbrokenError
-from unbroken.files import FileSystem
-from unbroken.state import capture
+from unbroken.filesystem import FileSystem
 
 IDENTITY = "a" * 64
 

@@ -13,10 +13,11 @@ import torch.distributed as dist
 from test_elastic import data, leaves, mixed_leaf
 from test_run_elastic import places
 
-from unbroken import elastic
 from unbroken.errors import UnbrokenError
-from unbroken.group import SOLO, Group, join
+from unbroken.exact import fold as elastic
+from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
+from unbroken.processes.distributed import join
 
 SHARDS = 8
 UNEVEN = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from unbroken.errors import IdentityError, UnbrokenError
-from unbroken.files import FileSystem
-from unbroken.identity import Identity, open_folder, settle
-from unbroken.source import code_digest
+from unbroken.filesystem import FileSystem
+from unbroken.run_folder.code_digest import code_digest
+from unbroken.run_folder.identity import Identity, open_folder, settle
 
 ONE = Identity({"train": {"lr": 0.001, "layers": [1, 2]}, "seed": 0})
 TWO = Identity({"train": {"lr": 0.002, "layers": [1, 2], "new": None}, "seed": 0})

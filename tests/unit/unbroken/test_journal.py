@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from unbroken import journal
 from unbroken.errors import CheckpointError
-from unbroken.files import FileSystem
-from unbroken.journal import Journal
+from unbroken.filesystem import FileSystem
+from unbroken.run_folder import journal
+from unbroken.run_folder.journal import Journal
 
 
 @pytest.fixture

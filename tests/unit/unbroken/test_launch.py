@@ -16,11 +16,11 @@ import many
 import pytest
 from toy import contents
 
-from unbroken import ranks
-from unbroken.group import SOLO
-from unbroken.launch import launch
+from unbroken.exact.group import SOLO
 from unbroken.preemption import StopFlag
-from unbroken.ranks import LOOPBACK, Share, free_port
+from unbroken.processes import local_ranks as ranks
+from unbroken.processes.launch import launch
+from unbroken.processes.local_ranks import LOOPBACK, Share, free_port
 
 HERE = Path(__file__).parent
 ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
@@ -109,7 +109,7 @@ def test_a_free_port_is_free() -> None:
 def test_ranks_do_not_outlive_a_launcher_that_is_killed(tmp_path: Path) -> None:
     rank = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
     launcher = (
-        "import sys\nfrom unbroken.launch import launch\nfrom unbroken.preemption import StopFlag\n"
+        "import sys\nfrom unbroken.processes.launch import launch\nfrom unbroken.preemption import StopFlag\n"
         "launch(2, StopFlag(), sys.argv[1:])"
     )
     with subprocess.Popen(python(launcher, *python(rank, str(tmp_path)))) as process:

@@ -17,21 +17,22 @@ import pytest
 from test_launch import HERE, alive, python, until
 from toy import contents
 
-from unbroken import channel, environment
-from unbroken.channel import AGENT, HEAD, Channel, Message
+from unbroken import environment
 from unbroken.environment import first_host
 from unbroken.errors import PeerError, UnbrokenError
-from unbroken.group import SOLO
-from unbroken.launch import launch
-from unbroken.nodes import shared
+from unbroken.exact.group import SOLO
 from unbroken.preemption import StopFlag
-from unbroken.ranks import LOOPBACK
+from unbroken.processes import channel
+from unbroken.processes.channel import AGENT, HEAD, Channel, Message
+from unbroken.processes.head import shared
+from unbroken.processes.launch import launch
+from unbroken.processes.local_ranks import LOOPBACK
 
 MARK = "import os, sys, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(os.environ['WORLD_SIZE'])"
 SLEEP = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(str(os.getpid())); "
 SLEEP += "time.sleep(600)"
 HEAD_PROGRAM = (
-    "import sys\nfrom unbroken.launch import launch\nfrom unbroken.preemption import StopFlag\n"
+    "import sys\nfrom unbroken.processes.launch import launch\nfrom unbroken.preemption import StopFlag\n"
     "sys.exit(launch(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
 )
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 import toy
 
-from unbroken.drill import PHASES, Drill, Interruption
+from unbroken.canonical_json import digest
 from unbroken.errors import UnbrokenError
-from unbroken.files import FileSystem
-from unbroken.jsontext import digest
+from unbroken.filesystem import FileSystem
 from unbroken.preemption import StopFlag
-from unbroken.prove import Plan, chosen, prove
-from unbroken.prove_certificate import Certificate
-from unbroken.prove_command import main
-from unbroken.prove_runs import Program, launch
+from unbroken.prove.certificate import Certificate
+from unbroken.prove.command import main
+from unbroken.prove.drill import PHASES, Drill, Interruption
+from unbroken.prove.proof import Plan, chosen, prove
+from unbroken.prove.runs import Program, launch
 
 FAULTY = [sys.executable, faulty.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed

@@ -12,7 +12,7 @@ import pytest
 import toy
 
 import unbroken
-from unbroken import prove_command
+from unbroken.prove import command as prove_command
 
 README = Path(unbroken.__file__).with_name("README.md")
 PROGRAM = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]  # type: ignore[index]

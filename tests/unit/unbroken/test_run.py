@@ -17,10 +17,10 @@ import torch
 import toy
 
 from unbroken.errors import CheckpointError, IdentityError, LockedError, UnbrokenError
-from unbroken.events import read
-from unbroken.identity import Identity
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
+from unbroken.run_folder.events import read
+from unbroken.run_folder.identity import Identity
 
 
 def make(folder: Path, reports: list[str] | None = None, **options: Any) -> Run:
@@ -45,7 +45,7 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_killed_process_is_free_although_its_worker_lives(tmp_path: Path) -> None:
     program = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom unbroken.lock import FolderLock\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom unbroken.run_folder.lock import FolderLock\n"
         "lock = FolderLock(Path(sys.argv[1]), 0)\npid = os.fork()\nif pid == 0: time.sleep(3); os._exit(0)\n"
         "print(pid, flush=True)\ntime.sleep(60)\n"
     )
@@ -65,8 +65,8 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[Any] = []
 
-    def started(self, run: Run) -> None:
-        self.heard.append(("started", run.step))
+    def started(self, step: int) -> None:
+        self.heard.append(("started", step))
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
         self.heard.append((step, [record["step"] for record in records]))

@@ -21,12 +21,12 @@ from elastic_toy import STEPS, Trainer
 from strikes import STRIKE
 
 import unbroken
-from unbroken import events
-from unbroken.group import Group
-from unbroken.identity import Identity
-from unbroken.lock import FolderLock
+from unbroken.exact.group import Group
 from unbroken.preemption import StopFlag
-from unbroken.ranks import LOOPBACK, free_port
+from unbroken.processes.local_ranks import LOOPBACK, free_port
+from unbroken.run_folder import events
+from unbroken.run_folder.identity import Identity
+from unbroken.run_folder.lock import FolderLock
 
 Bytes = dict[str, bytes]
 QUIET = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}

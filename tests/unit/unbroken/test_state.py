@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from unbroken.checkpoint.state import capture, difference, restore
+from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
-from unbroken.randomness import (
+from unbroken.exact.randomness import (
     generator,
     numpy_generator,
     permutation,
@@ -20,8 +22,6 @@ from unbroken.randomness import (
     seed_all,
     stream,
 )
-from unbroken.state import capture, difference, restore
-from unbroken.tree import Decoder, Encoder
 
 
 def same(first: Any, second: Any) -> bool:

@@ -12,11 +12,11 @@ import pytest
 import torch
 import toy
 
-from unbroken.checkpoint import CheckpointStore
+from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import StorageError
-from unbroken.files import FileSystem, write_durably
+from unbroken.filesystem import FileSystem, write_durably
 from unbroken.preemption import StopFlag
-from unbroken.state import capture
 
 T = TypeVar("T")
 

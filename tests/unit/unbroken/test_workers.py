@@ -13,10 +13,10 @@ import torch
 import toy
 from torch.utils.data import DataLoader, Dataset
 
-from unbroken.identity import Identity
+from unbroken.exact.randomness import numpy_generator, sample_ids, seed_all
 from unbroken.preemption import StopFlag, shield_worker
-from unbroken.randomness import numpy_generator, sample_ids, seed_all
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 

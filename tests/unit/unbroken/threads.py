@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from unbroken.group import Group
+from unbroken.exact.group import Group
 
 T = TypeVar("T")
 PATIENCE_S = 60.0

@@ -23,10 +23,10 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from unbroken.files import FileSystem
-from unbroken.identity import Identity
-from unbroken.randomness import seed_all
+from unbroken.exact.randomness import seed_all
+from unbroken.filesystem import FileSystem
 from unbroken.run import Run
+from unbroken.run_folder.identity import Identity
 
 STEPS = 40
 SAMPLES, BATCH = 22, 4  # an epoch ends inside a batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentwire.verification.crate import Facts, Part, citation, metadata
+from latentwire.archive.ro_crate import Facts, Part, citation, metadata
 
 CITED = {
     "title": "latentwire",

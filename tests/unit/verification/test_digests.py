@@ -8,7 +8,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 
-from latentwire.verification import digests
+from latentwire import digests
 
 
 def test_a_folder_has_the_digest_that_dvc_gives_it(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.verification import doctor
-from latentwire.verification.doctor import Check, State
+from latentwire.doctor import checks as doctor
+from latentwire.doctor.checks import Check, State
 
 ROOT = Path(__file__).parents[3]
 LOCKED = "torch==2.13.0 \\\n    --hash=sha256:aa\nPyYAML==6.0.2 \\\n    --hash=sha256:bb\n# note==1.0\n"

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from latentwire.verification.execution import appendix, sacct, utilisation
-from latentwire.verification.execution.appendix import Execution
-from latentwire.verification.execution.sessions import Session, sessions, totals
-from latentwire.verification.execution.utilisation import Measured
+from latentwire.execution import report as appendix
+from latentwire.execution import sacct, utilisation
+from latentwire.execution.report import Execution
+from latentwire.execution.sessions import Session, sessions, totals
+from latentwire.execution.utilisation import Measured
 
 FOLDER = "wire-r8-0-4077aa040e43"
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from latentwire import params
+from latentwire.doctor.memory import MAIN, Part, Plan, plan
 from latentwire.models.loading import load_model
-from latentwire.params import Params
-from latentwire.verification.memory import MAIN, Part, Plan, plan
+from latentwire.params import load as params
+from latentwire.params.load import Params
 from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +60,7 @@ def test_another_type_than_the_stored_one_is_a_copy_in_every_process(values: Par
 
 def test_activations_are_those_of_a_real_step(values: Params, tmp_path: Path) -> None:
     """The dry run on the meta device keeps what a real forward of the receiver keeps."""
-    from latentwire.training.kept import Kept
+    from latentwire.training.activation_bytes import Kept
 
     model = load_model("gemma", values.models["gemma"], dtype="float32", cache_dir=tmp_path).model
     embeddings = torch.zeros(2, 20, 32, requires_grad=True)

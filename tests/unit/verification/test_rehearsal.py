@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from latentwire import params
 from latentwire.errors import LatentWireError
-from latentwire.stages import exit_code
-from latentwire.verification import rehearsal
-from latentwire.verification.rehearsal import NAME, STEPS, DifferenceError
+from latentwire.exits import exit_code
+from latentwire.params import load as params
+from latentwire.rehearsal import run as rehearsal
+from latentwire.rehearsal.run import NAME, STEPS, DifferenceError
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from latentwire.statistics.entries import entries
+from latentwire.statistics.write import entries
 from latentwire.verification.tolerance import allowed, exceeding, of_statistics, other_verdict
 
 DECLARED = {"accuracy": 0.02, "validation/accuracy": 0.05, "train/loss": 0.1}

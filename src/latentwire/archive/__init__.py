@@ -1,0 +1,1 @@
+"""The folder that one uploads for a DOI."""

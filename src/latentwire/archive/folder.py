@@ -1,0 +1,150 @@
+"""`latentwire archive`: the folder that one uploads for a DOI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from latentwire import digests
+from latentwire import git as revision
+from latentwire.archive import ro_crate as crate
+from latentwire.archive.ro_crate import Facts, Part
+from latentwire.errors import ConfigurationError, EvidenceError
+from latentwire.params.load import load
+from latentwire.verification.rows import Row, Status
+
+PARTS = (
+    "params.yaml",
+    "dvc.yaml",
+    "dvc.lock",
+    "assets.lock",
+    "requirements*.lock",
+    "LICENSE*",
+    "assets/*TERMS*",
+    "results/prepare/models.json",
+    "results/prepare/*/task.json",
+    "results/baseline/*/*/predictions.parquet",
+    "results/baseline/*/*/meta.json",
+    "results/train/*.json",
+    "results/train/*/journal.jsonl",
+    "results/train/*/manifest.json",
+    "results/evaluate/*/predictions.parquet",
+    "results/evaluate/*/meta.json",
+    "results/aggregate/*",
+    "reports/*.*",
+    "reports/tables/*",
+    "reports/figures/*",
+)
+"""Not the texts, which belong to others, and not the weights, whose digests are in `manifest.json`."""
+SUMS = "SHA256SUMS"
+
+
+def reasons(root: Path, rows: Sequence[Row]) -> list[str]:
+    """Why the results are not to be published as they are: rows that are not clean, changed files."""
+    unclean = [row for row in rows if row.status is not Status.IDENTICAL]
+    found = [f"{row.name} {row.status.value}" + (f": {row.why}" if row.why else "") for row in unclean]
+    changed = revision.changed(root)
+    return found + ([f"files changed since the commit: {', '.join(changed)}"] if changed else [])
+
+
+def refuse(why: Sequence[str]) -> None:
+    """Raise where there are reasons.
+
+    Raises:
+        EvidenceError: Names the first of them.
+    """
+    if why:
+        raise EvidenceError(
+            f"{len(why)} things speak against publishing, first: {why[0]}. Expected `latentwire verify` to find "
+            "everything identical and no changed file. Next: `latentwire verify`, or `latentwire archive --draft`."
+        )
+
+
+def archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
+    """Write the archive of a repository to `target`, which appears whole or not at all.
+
+    Raises:
+        ConfigurationError: `target` is there already.
+        EvidenceError: There is no git revision, or results are missing.
+    """
+    if target.exists():
+        raise ConfigurationError(f"{target} is there already, expected a new folder. Next: name another one.")
+    facts = _facts(root, draft)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _copy(root, partial)
+    _write_paper(partial, compiled=not draft)
+    code = _write_code(root, partial, facts.commit)
+    _write_facts(partial, facts)
+    parts = parts_of(partial)
+    (partial / SUMS).write_text("".join(f"{part.sha256}  {part.path}\n" for part in parts), encoding="utf-8")
+    text = json.dumps(crate.metadata(facts, parts_of(partial), code), indent=1, ensure_ascii=False)
+    (partial / crate.METADATA).write_text(text + "\n", encoding="utf-8")
+    return partial.rename(target)
+
+
+def parts_of(folder: Path) -> list[Part]:
+    """Every file of a folder, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [Part(path.relative_to(folder).as_posix(), path.stat().st_size, digests.sha256(path)) for path in files]
+
+
+def _facts(root: Path, draft: Sequence[str]) -> Facts:
+    commit = revision.commit(root)
+    day = revision.date(root, commit) if commit else None
+    if commit is None or day is None:
+        raise EvidenceError(
+            f"{root.resolve()} has no git revision, expected the commit of the code there. Next: `git commit`."
+        )
+    path = root / "CITATION.cff"
+    if not path.is_file():
+        raise EvidenceError(f"No CITATION.cff in {root.resolve()}, expected authors and licence there. Next: write it.")
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Facts(load(root / "params.yaml").report.title, known, commit, day, draft)
+
+
+def _copy(root: Path, folder: Path) -> None:
+    for pattern in PARTS:
+        for source in sorted(path for path in root.glob(pattern) if path.is_file()):
+            copy = folder / source.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    for examples in sorted(root.glob("results/prepare/*/examples.parquet")):
+        labels = pd.read_parquet(examples, columns=["example_id", "split", "label"])
+        labels.to_csv(folder / examples.relative_to(root).with_name("labels.csv"), index=False, lineterminator="\n")
+
+
+def _write_paper(folder: Path, compiled: bool) -> None:
+    """`paper.pdf` of the archived source, where there is TeX: the one that was lying there may be of another."""
+    from latentwire.reporting.latex import compile_paper
+
+    source = folder / "reports/paper.tex"
+    source.with_suffix(".pdf").unlink(missing_ok=True)
+    if compiled:
+        compile_paper(source)
+
+
+def _write_code(root: Path, folder: Path, commit: str) -> str:
+    """The committed code as one file; return its path in the archive."""
+    data = revision.git(root, "archive", "--format=tar", f"--prefix=code-{commit[:12]}/", commit)
+    if data is None:
+        raise EvidenceError(f"git could not archive {commit}, expected the code there. Next: `git fsck`.")
+    name = f"code-{commit[:12]}.tar"
+    (folder / name).write_bytes(data)
+    return name
+
+
+def _write_facts(folder: Path, facts: Facts) -> None:
+    cited = yaml.safe_dump(crate.citation(facts), sort_keys=False, allow_unicode=True)
+    (folder / "CITATION.cff").write_text(cited, encoding="utf-8")
+    (folder / "REVISION").write_text(facts.commit + "\n", encoding="utf-8")
+    if facts.draft:
+        listed = "".join(f"- {reason}\n" for reason in facts.draft)
+        text = f"# Draft: not to be published\n\n`latentwire verify` was not clean when this was written:\n\n{listed}"
+        (folder / "DRAFT.md").write_text(text, encoding="utf-8")

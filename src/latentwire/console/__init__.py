@@ -1,0 +1,1 @@
+"""What the user reads while it runs: logging, progress, heartbeats."""

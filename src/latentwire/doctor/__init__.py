@@ -1,0 +1,1 @@
+"""What is here, what is missing, what to do: this machine, the image, the memory that a training needs."""

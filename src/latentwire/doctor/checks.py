@@ -1,0 +1,267 @@
+"""`latentwire doctor`: what is here, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from latentwire import assets, machine
+from latentwire.errors import LatentWireError
+from latentwire.params.load import Params, load
+from latentwire.params.sections import PackagedFiles, PackagedModel
+from latentwire.tracking.store import locate
+
+PYTHON = "3.11"
+NEEDED_DISK = 6 * machine.GIB
+"""What `make repro` writes in all."""
+VERSION = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
+
+
+CLUSTER = "use it on a cluster that has it, or `bash tests/cluster/install.sh` for a virtual one"
+
+
+class State(StrEnum):
+    """`optional` is not here and not needed for `make repro` on one machine."""
+
+    OK = "ok"
+    OPTIONAL = "optional"
+    MISSING = "missing"
+
+
+STYLES = {State.OK: "green", State.OPTIONAL: "dim", State.MISSING: "bold red"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked for. `advice` is a command or a sentence; empty where nothing is to be done."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def examine(root: Path) -> list[Check]:
+    """Every check, in the order in which things are needed."""
+    return [check for part in CHECKS for check in part(root)]
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """1 where something is missing that `make repro` needs."""
+    return int(any(check.state is State.MISSING for check in checks))
+
+
+def table(checks: Sequence[Check]) -> Table:
+    """The checks for a terminal."""
+    shown = Table("what", "state", "found", "what to do")
+    for check in checks:
+        style = STYLES[check.state]
+        shown.add_row(check.name, f"[{style}]{check.state.value}[/]", check.found, check.advice)
+    return shown
+
+
+def lines(checks: Sequence[Check]) -> list[str]:
+    """The same where the output is no terminal."""
+    return [f"{c.state.value:9} {c.name}: {c.found}{f'. Next: {c.advice}' if c.advice else ''}" for c in checks]
+
+
+def as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """The same for programs."""
+    return [asdict(check) for check in checks]
+
+
+def pins(text: str) -> dict[str, str]:
+    """Distribution → version of a requirements file with hashes."""
+    return {name.lower(): found for name, found in VERSION.findall(text)}
+
+
+def unlike(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
+    """Pinned distributions of which another version is installed, or none: `name 1.0 (locked 2.0)`."""
+    found = ((name, installed(name), version) for name, version in pinned.items())
+    return [f"{name} {has or 'absent'} (locked {wants})" for name, has, wants in found if not _same(has, wants)]
+
+
+def _same(has: str | None, wants: str) -> bool:
+    # A build such as 2.13.0+cpu is the version 2.13.0.
+    return has is not None and (has == wants or has.partition("+")[0] == wants)
+
+
+def _python(root: Path) -> Iterator[Check]:
+    found = platform.python_version()
+    good = found.startswith(f"{PYTHON}.")
+    yield Check("Python", State.OK if good else State.MISSING, found, "" if good else f"install Python {PYTHON}")
+
+
+def packages(root: Path) -> Iterator[Check]:
+    """Whether what `requirements.lock` in `root` pins is installed."""
+    lock = root / "requirements.lock"
+    if not lock.is_file():
+        yield Check("packages", State.MISSING, "no requirements.lock", "run it in the root of the repository")
+        return
+    pinned = pins(lock.read_text(encoding="utf-8"))
+    other = unlike(pinned, machine.installed)
+    state, advice = (State.MISSING, "make environment") if other else (State.OK, "")
+    more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+    yield Check("packages", state, f"{', '.join(other[:3])}{more}" if other else f"{len(pinned)} as locked", advice)
+
+
+def frameworks(root: Path) -> Iterator[Check]:
+    """Torch, its build, and the GPUs that it would use."""
+    found, gpus = machine.installed("torch"), machine.gpus()
+    if found is None:
+        yield Check("torch", State.MISSING, "not installed", "make environment")
+        return
+    build = _build()
+    lock = root / f"requirements-{'cpu' if build == 'CPU' else 'cuda'}.lock"
+    other = unlike(pins(lock.read_text(encoding="utf-8")), machine.installed) if lock.is_file() else []
+    if other:
+        yield Check("torch", State.MISSING, ", ".join(other[:3]), "make environment")
+        return
+    idle = gpus.cards and build == "CPU"
+    advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
+    yield Check("torch", State.OPTIONAL if idle else State.OK, f"{found}, {build} build", advice)
+    cards = ", ".join(f"{card.name} ({machine.readable(card.memory)})" for card in gpus.cards)
+    if cards:
+        yield Check("GPU", State.OK, f"{cards}, driver {gpus.driver}")
+    else:
+        yield Check("GPU", State.OPTIONAL, "none; everything runs on the CPU")
+
+
+def _build() -> str:
+    """`CPU`, or the CUDA that torch was built with; read from its version file, which is fast."""
+    from importlib.util import find_spec
+
+    spec = find_spec("torch")
+    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    text = file.read_text(encoding="utf-8") if file and file.is_file() else ""
+    cuda = re.search(r"^cuda\b.*=\s*'([\d.]+)'", text, re.M)
+    return f"CUDA {cuda[1]}" if cuda else "CPU"
+
+
+def _machine(root: Path) -> Iterator[Check]:
+    yield Check("processor", State.OK, f"{machine.processor()}, {machine.cores()} cores usable")
+    yield Check("memory", State.OK, machine.readable(machine.memory()))
+    free = machine.free_space(root)
+    done = (root / "results/aggregate/stats.json").is_file()
+    small = free < NEEDED_DISK and not done
+    found = f"{machine.readable(free)} free"
+    advice = f"make room: `make repro` needs {machine.readable(NEEDED_DISK)}" if small else ""
+    yield Check("disk", State.MISSING if small else State.OK, found, advice)
+
+
+def _parameters(root: Path) -> Iterator[Check]:
+    try:
+        values = load(root / "params.yaml")
+    except LatentWireError as error:
+        yield Check("params.yaml", State.MISSING, str(error))
+        return
+    yield Check(
+        "params.yaml", State.OK, f"{len(values.train.methods)} methods, tasks {', '.join(values.prepare.tasks)}"
+    )
+    yield _assets(root, values)
+
+
+def _assets(root: Path, values: Params) -> Check:
+    wanted = _packages_of(values)
+    if not wanted:
+        return Check("models and data", State.OK, "none come from packages")
+    held = assets.Assets(root / "assets", root / "assets.lock")
+    try:
+        absent = [name for name in wanted if _lacks(held, name)]
+    except LatentWireError as error:
+        return Check("models and data", State.MISSING, str(error))
+    if absent:
+        return Check("models and data", State.MISSING, f"not in assets/: {', '.join(absent)}", "make assets")
+    return Check("models and data", State.OK, f"{len(wanted)} packages in assets/")
+
+
+def _packages_of(values: Params) -> list[str]:
+    """Distributions that the chosen models and tasks come from."""
+    models = [values.models[name] for name in values.frozen_models()]
+    sources = [values.tasks[name].source for name in values.prepare.tasks]
+    names = [name for model in models if isinstance(model, PackagedModel) for name in model.package]
+    return [*names, *(source.package for source in sources if isinstance(source, PackagedFiles))]
+
+
+def _lacks(held: assets.Assets, name: str) -> bool:
+    """By file name; `make repro` checks the bytes, which takes seconds."""
+    pin = held.pins().get(name)
+    return pin is None or not any(pin.is_file(path) for path in held.folder.glob("*.whl"))
+
+
+def _dvc(root: Path) -> Iterator[Check]:
+    found = machine.installed("dvc")
+    if found is None:
+        yield Check("DVC", State.MISSING, "not installed", "make environment")
+        return
+    advice = "" if shutil.which("dvc") else "put .venv/bin on the PATH to call dvc yourself"
+    yield Check("DVC", State.OK, found, advice)
+    if (root / ".dvc").is_dir():
+        done = _output(sys.executable, "-m", "dvc", "remote", "list", cwd=root)
+        names = ", ".join(line.split()[0] for line in (done or "").splitlines() if line.split())
+        here = Check("DVC remote", State.OK, names) if names else None
+        yield here or Check(
+            "DVC remote", State.OPTIONAL, "none", "dvc remote add -d NAME URL, to share results and to park checkpoints"
+        )
+    else:
+        yield Check("DVC repository", State.MISSING, "no .dvc here", "run it in the root of the repository")
+
+
+def _mlflow(root: Path) -> Iterator[Check]:
+    store = locate(root)
+    if store.database is None:
+        yield Check("MLflow", State.OK, f"{store.uri} (not asked)")
+    elif not store.database.is_file():
+        yield Check("MLflow", State.OK, f"no {store.database.name} yet; the first run makes it")
+    else:
+        yield _database(store.database)
+
+
+def _database(path: Path) -> Check:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            (count,) = connection.execute("select count(*) from runs").fetchone()
+    except sqlite3.Error as error:
+        advice = f"mv {path} {path}.broken; results are not in it"
+        return Check("MLflow", State.MISSING, f"{path.name} is not a whole database ({error})", advice)
+    return Check("MLflow", State.OK, f"{path.name} with {count} runs")
+
+
+def _programs(root: Path) -> Iterator[Check]:
+    yield program("git", ("git", "--version"), "install git", needed=True)
+    yield program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
+    yield program("SLURM", ("sinfo", "--version"), CLUSTER)
+    yield program("Apptainer", ("apptainer", "--version"), CLUSTER)
+
+
+def program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
+    """Whether a program answers, and with what first line."""
+    found = _output(*command)
+    if found is not None:
+        text = next((line for line in found.splitlines() if line.strip()), "answers")
+        return Check(name, State.OK, text.strip())
+    return Check(name, State.MISSING if needed else State.OPTIONAL, f"no {command[0]}", advice)
+
+
+def _output(*command: str, cwd: Path | None = None) -> str | None:
+    """What a command printed; None where it is not there or failed."""
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=30)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+CHECKS = (_python, packages, frameworks, _machine, _parameters, _dvc, _mlflow, _programs)

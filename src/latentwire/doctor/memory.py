@@ -1,0 +1,246 @@
+"""`latentwire doctor --memory`: what a training process holds, from the real shapes, and whether it fits here.
+
+Nothing is loaded: models and wire are made on torch's `meta` device, which knows shapes and no data. Weights,
+gradients, optimizer state and buffers are counted; activations are those of one virtual shard, counted on a dry run,
+and called an estimate because temporary buffers of kernels are not seen.
+
+Shapes: V shards, B/V examples in a shard, L positions of a prompt, D hidden width of a receiver.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig
+
+from latentwire import machine
+from latentwire.assets import Assets
+from latentwire.models.loading import FrozenModel, outline
+from latentwire.models.receiver import FEW, Receiver
+from latentwire.models.sources import materialise
+from latentwire.models.weights import read_header, weight_files
+from latentwire.models.wire import Adapter, Resampler, Wire
+from latentwire.params.load import Params
+from latentwire.training.activation_bytes import Kept
+from latentwire.training.process_count import processes
+
+FLOAT = 4
+"""Bytes of a trained number."""
+STORED = {"F32": "float32", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something in the memory of a training process."""
+
+    name: str
+    bytes: int
+    how: str
+    """Where the number comes from."""
+    shared: bool = False
+    """Once for all processes of a machine."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of the most expensive method, and what is here to hold them."""
+
+    method: str
+    parts: Sequence[Part]
+    places: Sequence[tuple[str, int]]
+    """Name and bytes of each memory: the machine's, or each GPU's."""
+    wanted: int
+    """Processes that the train stage would start here."""
+
+    @property
+    def each(self) -> int:
+        """Bytes of one process of its own."""
+        return sum(part.bytes for part in self.parts if not part.shared)
+
+    @property
+    def shared(self) -> int:
+        """Bytes that all processes of a machine have together."""
+        return sum(part.bytes for part in self.parts if part.shared)
+
+    @property
+    def processes(self) -> int:
+        """How many fit."""
+        main = dict(self.places).get(MAIN)
+        if main is None:
+            return sum(self.each + self.shared <= size for _, size in self.places)
+        return max(0, (main - self.shared) // self.each)
+
+    @property
+    def fits(self) -> bool:
+        """Do all fit that the train stage starts here?"""
+        return self.processes >= self.wanted
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "method": self.method,
+            "parts": [asdict(part) for part in self.parts],
+            "places": dict(self.places),
+            "each": self.each,
+            "shared": self.shared,
+            "processes": self.processes,
+            "wanted": self.wanted,
+            "answer": self.answer(),
+        }
+
+    def lines(self) -> list[str]:
+        """For people, the answer last."""
+        rows = [f"{machine.readable(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
+        total = f"{machine.readable(self.each):>11}  one process of method {self.method}"
+        together = f", and {machine.readable(self.shared)} for all of them together" if self.shared else ""
+        here = "; ".join(f"{name} {machine.readable(size)}" for name, size in self.places) or "no GPU"
+        return [*rows, f"{total}{together}", f"here: {here}", self.answer()]
+
+    def answer(self) -> str:
+        """One sentence."""
+        if self.fits:
+            return f"fits {self.processes} processes; the train stage starts {self.wanted} here"
+        largest = max(self.parts, key=lambda part: part.bytes)
+        return (
+            f"does not fit: {self.processes} of the {self.wanted} processes that the train stage starts here; the "
+            f"largest part is {largest.name} with {machine.readable(largest.bytes)}. Next: set LATENTWIRE_PROCESSES to "
+            f"fewer, use smaller receivers, runtime.dtype bfloat16, or raise train.shards (which changes the results)."
+        )
+
+
+MAIN = "main memory"
+
+
+def plan(values: Params, root: Path = Path()) -> Plan:
+    """The plan of the method that needs most.
+
+    Raises:
+        ConfigurationError: A model is not there.
+    """
+    plans = [(method, _parts(values, method, root)) for method in values.train.methods]
+    method, parts = max(plans, key=lambda named: sum(part.bytes for part in named[1]))
+    return Plan(method, parts, places(values), processes(values))
+
+
+def places(values: Params) -> list[tuple[str, int]]:
+    """The memories that training processes may use: each GPU's whole, or what is available of the machine's."""
+    if values.runtime.device == "cuda":
+        return [(f"GPU {index}, {card.name}", card.memory) for index, card in enumerate(machine.gpus().cards)]
+    return [(MAIN, int(psutil.virtual_memory().available))]
+
+
+def _parts(values: Params, method: str, root: Path) -> list[Part]:
+    task, width = values.prepare.tasks[0], _sender_width(values, root)
+    frozen = [_outline(values, name, root) for name in values.methods[method].receivers]
+    wire = _wire(values, method, width, frozen)
+    trained = FLOAT * sum(parameter.numel() for parameter in wire.parameters())
+    on_device = [
+        *(_weights(values, one, root) for one in frozen),
+        *_of_training(values, trained),
+        _activations(values, method, task, width, wire, frozen),
+    ]
+    # On a GPU's machine these two are in main memory, which is not what runs short.
+    return on_device if values.runtime.device == "cuda" else [*on_device, _checkpoint(trained), _program()]
+
+
+def _sender_width(values: Params, root: Path) -> int:
+    name = values.encode.sender
+    source = materialise(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
+    return int(AutoConfig.from_pretrained(source.folder, local_files_only=True).hidden_size)
+
+
+def _outline(values: Params, name: str, root: Path) -> FrozenModel:
+    spec, dtype = values.models[name], values.runtime.dtype
+    return outline(name, spec, dtype=dtype, cache_dir=root / ".cache/models", assets=_assets(root))
+
+
+def _weights(values: Params, frozen: FrozenModel, root: Path) -> Part:
+    size = _bytes(frozen.model.parameters())
+    mapped = values.runtime.device == "cpu" and _stored(values, frozen.name, root) == {values.runtime.dtype}
+    how = f"{values.runtime.dtype}, frozen: no gradient and no optimizer state"
+    how += "; mapped from its file, one copy for all processes" if mapped else ", in every process"
+    return Part(f"weights of {frozen.name}", size, how, mapped)
+
+
+def _stored(values: Params, name: str, root: Path) -> set[str]:
+    """Types of the numbers in a model's files."""
+    source = materialise(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
+    headers = [read_header(path) for path in weight_files(source.folder)]
+    return {STORED.get(info["dtype"], info["dtype"]) for header in headers for info in header.values()}
+
+
+def _assets(root: Path) -> Assets:
+    return Assets(root / "assets", root / "assets.lock")
+
+
+def _of_training(values: Params, trained: int) -> list[Part]:
+    shards = values.train.shards
+    partial = (shards - 1).bit_length() + 1
+    return [
+        Part("trained weights", trained, "float32"),
+        Part("optimizer state", 2 * trained, "AdamW: two moments of the trained weights only"),
+        Part("partial gradients", partial * trained, f"the tree over {shards} shards: {partial} at once"),
+        Part("exchange of gradients", 2 * trained, "what is sent and what is received, with several processes"),
+    ]
+
+
+def _checkpoint(trained: int) -> Part:
+    return Part("checkpoint", 2 * 3 * trained, "rank 0: a copy of weights and moments, and one that is being written")
+
+
+def _activations(values: Params, method: str, task: str, width: int, wire: Wire, frozen: Sequence[FrozenModel]) -> Part:
+    examples = values.train.batch // values.train.shards
+    length, slots = values.encode.max_tokens, values.methods[method].slots
+    kept = Kept(wire.parameters())
+    with torch.device("meta"), kept:
+        written = wire.write(torch.empty(examples, length, width), torch.ones(examples, length, dtype=torch.bool))
+        reads = [wire.read(written, one.name) for one in frozen]
+    most = max(_reading(values, task, one, examples, slots) for one in frozen)
+    del reads
+    return Part(
+        "activations", kept.bytes + most, f"ESTIMATE for one shard of {examples} examples, one receiver at a time"
+    )
+
+
+def _reading(values: Params, task: str, frozen: FrozenModel, examples: int, slots: int) -> int:
+    """Bytes that one receiver keeps for its backward [B/V, L, D], and its largest temporary: float32 logits twice."""
+    words = values.tasks[task]
+    layout = Receiver(frozen, words.primer, words.anchor, list(words.labels.values())).layout
+    longest = max(len(answer) for answer in layout.answers)
+    positions = len(layout.bos) + len(layout.primer) + slots + len(layout.anchor) + longest
+    model, rows = frozen.model, max(FEW, examples * longest)
+    head: nn.Module = model.get_output_embeddings()
+    kept = Kept(model.parameters())
+    with torch.device("meta"), kept:
+        embeddings = torch.empty(examples, positions, frozen.hidden_size, dtype=model.dtype, requires_grad=True)
+        # A whole mask is taken as it is; from a shorter one transformers would make it by looking at its data.
+        mask = torch.ones(examples, 1, positions, positions, dtype=torch.bool)
+        read = model.get_decoder()(inputs_embeds=embeddings, attention_mask=mask, use_cache=False)
+        states: Tensor = read.last_hidden_state
+        scores = F.log_softmax(head(states.flatten(0, 1)[:1].expand(rows, -1)).float(), dim=-1)
+    return kept.bytes + 2 * int(scores.nbytes)
+
+
+def _wire(values: Params, method: str, width: int, frozen: Iterable[FrozenModel]) -> Wire:
+    shape = values.methods[method]
+    with torch.device("meta"):
+        resampler = Resampler(width, shape.slots, shape.width, shape.depth, shape.heads, shape.dropout)
+        adapters = {one.name: Adapter(shape.width, shape.hidden, one.hidden_size, 1.0) for one in frozen}
+        return Wire(resampler, adapters)
+
+
+def _program() -> Part:
+    held = psutil.Process(os.getpid()).memory_info().rss
+    return Part("Python and its libraries", held, "measured on this process")
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

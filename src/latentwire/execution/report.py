@@ -1,0 +1,199 @@
+"""`reports/execution/`: the artifact appendix in Markdown, with the figure of utilisation beside it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentwire import git as revision
+from latentwire import machine
+from latentwire.execution import sacct, utilisation
+from latentwire.execution.sacct import Job
+from latentwire.execution.sessions import Session, Totals, read, totals
+from latentwire.execution.utilisation import Measured
+from latentwire.item import TrainItem
+from latentwire.params.load import Params
+from latentwire.tracking.lookup import reader
+from latentwire.tracking.store import TrackingError
+from latentwire.verification import chain
+
+FOLDER = Path("reports/execution")
+TEXT, FIGURE, COSTS = "execution.md", "utilisation.png", "profile.md"
+STORED = ("results", "state", ".dvc/cache", "assets", "mlflow.db", "mlartifacts", ".venv")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """All that is known of how the results here came about."""
+
+    commit: str | None
+    hardware: Mapping[str, str]
+    disk: Mapping[str, int]
+    sessions: Sequence[Session]
+    totals: Sequence[Totals]
+    jobs: Sequence[Job] | None
+    measured: Sequence[Measured]
+    missing: str | None
+    """Why there are no system metrics."""
+    profile: str | None
+    """Name of the text on measured costs beside this one; None where nothing was measured."""
+
+
+def gather(root: Path, values: Params) -> Execution:
+    """Read events, SLURM's accounting and MLflow; whatever is not there is said to be missing."""
+    found = read(root / "state")
+    measured, missing = _measured(root, values)
+    gpus = {one.item: one.gpus for one in measured}
+    if not machine.gpus().cards:
+        gpus = {**{one.item: 0 for one in found if one.host == platform.node()}, **gpus}
+    since = min((session.start for session in found), default=None)
+    return Execution(
+        commit=revision.commit(root),
+        hardware=hardware(),
+        disk={name: machine.size(root / name) for name in STORED if (root / name).exists()},
+        sessions=found,
+        totals=totals(found, gpus),
+        jobs=sacct.ask(f"{since:%Y-%m-%d}") if since else None,
+        measured=measured,
+        missing=missing,
+        profile=COSTS if (root / FOLDER / COSTS).is_file() else None,
+    )
+
+
+def write(root: Path, execution: Execution) -> list[Path]:
+    """Write text and figure; return their paths."""
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    text, figure = folder / TEXT, folder / FIGURE
+    figure.unlink(missing_ok=True)
+    if execution.measured:
+        utilisation.draw(execution.measured, execution.sessions, figure)
+    text.write_text("\n".join(appendix(execution)) + "\n", encoding="utf-8")
+    return [text, figure] if figure.exists() else [text]
+
+
+def hardware() -> dict[str, str]:
+    """The machine that this is called on, which need not be the one that trained."""
+    found = machine.gpus()
+    cards = ", ".join(f"{gpu.name} ({machine.readable(gpu.memory)})" for gpu in found.cards) or "none"
+    return {
+        "host": platform.node(),
+        "processor": f"{machine.processor()}, {machine.cores()} cores usable",
+        "memory": machine.readable(machine.memory()),
+        "GPUs": cards + (f", driver {found.driver}" if found.driver else ""),
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        "torch": machine.installed("torch") or "not installed",
+    }
+
+
+def appendix(execution: Execution) -> list[str]:
+    """The Markdown text, line by line."""
+    return [
+        "# Execution",
+        "",
+        "How the results here came about. None of this is a result: another execution has other numbers here and the "
+        "same results.",
+        "",
+        f"Code revision: {execution.commit or 'no git revision'}",
+        "",
+        f"Image: {_images(execution.sessions)}",
+        "",
+        "## Machine on which this was written",
+        "",
+        *_pairs(execution.hardware),
+        "",
+        "## Training runs",
+        "",
+        *_runs(execution),
+        "",
+        "## Utilisation",
+        "",
+        *_utilisation(execution),
+        "",
+        "## Costs of an answer",
+        "",
+        f"In [{execution.profile}]({execution.profile})."
+        if execution.profile
+        else "Not measured: `latentwire profile`.",
+        "",
+        "## SLURM",
+        "",
+        *_jobs(execution.jobs),
+        "",
+        "## Disk",
+        "",
+        *_pairs({name: machine.readable(count) for name, count in execution.disk.items()}),
+    ]
+
+
+def _runs(execution: Execution) -> list[str]:
+    if not execution.totals:
+        return ["No run has its state here: `state/*/events.jsonl` is on the machine that trained."]
+    head = (
+        "| run | identity | starts | processes | preempted | killed | steps | repeated | hours | GPU-hours | standing |"
+    )
+    rows = [
+        f"| {t.item} | {t.identity} | {t.starts} | {_processes(t)} | {t.preemptions} | {t.kills} | {t.steps} "
+        f"| {t.repeated} | {t.hours:.3f} | {_hours(t.gpu_hours)} | {t.verdict} |"
+        for t in execution.totals
+    ]
+    hosts = sorted({session.host for session in execution.sessions})
+    first, last = min(s.start for s in execution.sessions), max(s.end for s in execution.sessions)
+    total = sum(t.hours for t in execution.totals)
+    known = [t.gpu_hours for t in execution.totals if t.gpu_hours is not None]
+    sums = f"Together {total:.3f} hours, {sum(known):.3f} GPU-hours" if known else f"Together {total:.3f} hours"
+    unknown = len(execution.totals) - len(known)
+    note = f" ({unknown} runs whose number of GPUs is not known are not in it)" if known and unknown else ""
+    span = f"on {', '.join(hosts)}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
+    return [head, "|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|", *rows, "", f"{sums}{note}, {span}"]
+
+
+def _processes(total: Totals) -> str:
+    return " → ".join(map(str, total.processes)) or "–"
+
+
+def _images(sessions: Sequence[Session]) -> str:
+    """The images that training came from, or that it came from none."""
+    found = list(dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions))
+    return "; ".join(found) or "no run has its state here"
+
+
+def _utilisation(execution: Execution) -> list[str]:
+    if not execution.measured:
+        return [execution.missing or "MLflow has no system metrics of these runs."]
+    means = utilisation.means(execution.measured)
+    rows = _pairs({kind: f"{mean:.1f} % on average" for kind, mean in means.items()})
+    caption = "dashed: a session was preempted; dotted: it was killed or still runs"
+    return [*rows, "", f"![Utilisation over time ({caption})]({FIGURE})"]
+
+
+def _jobs(jobs: Sequence[Job] | None) -> list[str]:
+    if jobs is None:
+        return ["No accounting of SLURM here (`sacct` is not installed or did not answer)."]
+    if not jobs:
+        return [f"SLURM's accounting has no job called {sacct.JOB_NAME} since the first start."]
+    hours = sum(job.gpu_hours for job in jobs)
+    return [*sacct.table(jobs), "", f"{len(jobs)} runs of jobs, {hours:.2f} GPU-hours as SLURM counts them."]
+
+
+def _measured(root: Path, values: Params) -> tuple[list[Measured], str | None]:
+    try:
+        mlflow = reader(root, values.tracking.experiment)
+    except TrackingError as error:
+        return [], str(error)
+    if mlflow is None:
+        return [], "MLflow has nothing here, so there are no system metrics."
+    identities = {item.name: chain.identity_of(root, item.name) for item in TrainItem.all(values)}
+    found = [utilisation.measure(mlflow, name, identity) for name, identity in identities.items() if identity]
+    return [one for one in found if one is not None], None
+
+
+def _pairs(facts: Mapping[str, str]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
+
+
+def _hours(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,141 @@
+"""`events.jsonl` as sessions: one per start of a training process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from unbroken.run_folder import events
+
+PREEMPTED = "preempted"
+KILLED = "killed or running"
+"""No end was written: the process was killed, lost its machine, or still runs."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """From a start to its end, or to the last thing that was written before a kill."""
+
+    item: str
+    identity: str
+    """First 12 hex of the run's identity."""
+    restart: int
+    host: str
+    start: datetime
+    end: datetime
+    verdict: str
+    first_step: int
+    last_step: int
+    checkpoints: int
+    gpus: int | None
+    """None where the events do not say."""
+    processes: int | None
+    """That shared a step; None where the events do not say."""
+    image: str | None
+    """Digest of the image that the process came from; None outside of one."""
+
+    @property
+    def hours(self) -> float:
+        """Wall time."""
+        return (self.end - self.start).total_seconds() / 3600
+
+
+def read(state: Path) -> list[Session]:
+    """Sessions of every run folder `ITEM-IDENTITY` of `state/`, in the order of their start."""
+    found = [
+        session
+        for path in sorted(state.glob(f"*/{events.NAME}"))
+        for session in sessions(path.parent.name, events.read(path))
+    ]
+    return sorted(found, key=lambda session: (session.start, session.item))
+
+
+def sessions(folder: str, recorded: Iterable[Mapping[str, Any]]) -> list[Session]:
+    """The sessions of one run; `folder` is its name, the item and 12 hex."""
+    item, _, identity = folder.rpartition("-")
+    ordered = sorted(
+        (event for event in recorded if "time" in event and "restart" in event), key=lambda e: e["restart"]
+    )
+    groups = [list(group) for _, group in groupby(ordered, key=lambda event: event["restart"])]
+    return [_session(item, identity, group) for group in groups if group[0].get("event") == "start"]
+
+
+def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Session:
+    first, last = group[0], group[-1]
+    stops = [event for event in group if event["event"] in ("end", "forced-exit")]
+    verdict = stops[-1].get("verdict", PREEMPTED) if stops else KILLED
+    return Session(
+        item=item,
+        identity=identity,
+        restart=int(first["restart"]),
+        host=str(first.get("host", "")),
+        start=datetime.fromisoformat(first["time"]),
+        end=datetime.fromisoformat(last["time"]),
+        verdict=str(verdict),
+        first_step=int(first.get("step", 0)),
+        last_step=max(int(event.get("step", 0)) for event in group),
+        checkpoints=sum(event["event"] == "checkpoint" for event in group),
+        gpus=_gpus(first),
+        processes=int(first["processes"]) if "processes" in first else None,
+        image=str(first["image"]) if first.get("image") else None,
+    )
+
+
+def _gpus(start: Mapping[str, Any]) -> int | None:
+    """A process on a GPU has one of its own."""
+    if "gpus" in start:
+        return int(start["gpus"])
+    if "device" not in start or "processes" not in start:
+        return None
+    return int(start["processes"]) if str(start["device"]).startswith("cuda") else 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the sessions of one run."""
+
+    item: str
+    identity: str
+    starts: int
+    preemptions: int
+    kills: int
+    steps: int
+    repeated: int
+    """Steps that were done again, because a kill came after the newest checkpoint."""
+    hours: float
+    gpu_hours: float | None
+    """None where the number of GPUs is not known."""
+    processes: tuple[int, ...]
+    """Of its starts, one after the other, without repeats; empty where the events do not say."""
+    verdict: str
+
+
+def totals(found: Sequence[Session], gpus: Mapping[str, int]) -> list[Totals]:
+    """Sums by run; `gpus` is the number of GPUs by item, for sessions that do not say it."""
+    keyed = sorted(found, key=lambda session: (session.item, session.identity, session.restart))
+    groups = groupby(keyed, key=lambda session: (session.item, session.identity))
+    return [_total(item, identity, list(group), gpus.get(item)) for (item, identity), group in groups]
+
+
+def _total(item: str, identity: str, group: Sequence[Session], gpus: int | None) -> Totals:
+    used = [session.gpus if session.gpus is not None else gpus for session in group]
+    spent = [session.hours * count for session, count in zip(group, used, strict=True) if count is not None]
+    steps = max(session.last_step for session in group)
+    return Totals(
+        item=item,
+        identity=identity,
+        starts=len(group),
+        preemptions=sum(session.verdict == PREEMPTED for session in group),
+        # The last session without an end may still run.
+        kills=sum(session.verdict == KILLED for session in group[:-1]),
+        steps=steps,
+        repeated=sum(session.last_step - session.first_step for session in group) - steps + group[0].first_step,
+        hours=sum(session.hours for session in group),
+        gpu_hours=None if None in used else sum(spent),
+        processes=tuple(count for count, _ in groupby(one.processes for one in group) if count is not None),
+        verdict=group[-1].verdict,
+    )

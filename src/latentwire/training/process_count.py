@@ -1,0 +1,44 @@
+"""How many training processes this machine starts. Imports no torch: whoever starts them does without."""
+
+from __future__ import annotations
+
+from latentwire import environment
+from latentwire.errors import ConfigurationError
+from latentwire.params.load import Params
+from unbroken.environment import usable_cores, visible_gpus
+
+
+def processes(values: Params) -> int:
+    """Those of this machine: LATENTWIRE_PROCESSES, or one for each GPU (on `cuda`) or usable core, but at most V.
+
+    Raises:
+        ConfigurationError: More were asked for than there are virtual shards.
+    """
+    asked, shards = environment.processes(), values.train.shards
+    if asked is not None and asked > shards:
+        raise ConfigurationError(
+            f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
+            f"most so many. Next: `export LATENTWIRE_PROCESSES={shards}`."
+        )
+    return min(shards, on_machine(values, usable_cores(), gpus() if values.runtime.device == "cuda" else 0))
+
+
+def on_machine(values: Params, cores: int, gpus: int) -> int:
+    """Those of a machine with so many usable cores and GPUs."""
+    return environment.processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
+
+
+def gpus() -> int:
+    """GPUs that this process may use, as the driver counts them; 0 where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            there = int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return 0
+    named = visible_gpus()
+    return there if named is None else min(there, named)

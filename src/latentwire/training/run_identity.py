@@ -1,0 +1,48 @@
+"""What defines the run of an item: parameters, data, frozen models, code, seed (invariant I1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from latentwire.item import ENTRY, TrainItem, defining_params
+from latentwire.models.features import Features
+from latentwire.params.load import Params
+from latentwire.tasks.stored import MODELS, StoredTask
+from unbroken.canonical_json import JSON
+from unbroken.run_folder.code_digest import code_digest
+from unbroken.run_folder.identity import Identity
+
+PACKAGES = ("latentwire", "unbroken")
+
+
+def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
+    """What defines an item's run: parameters, data, frozen models, code and seed (invariant I1).
+
+    Args:
+        values: All parameters.
+        item: The item.
+        root: The repository, which holds the results of `prepare` and `encode`.
+
+    Raises:
+        ConfigurationError: Those results are not there.
+    """
+    task = StoredTask.open(item.task, root)
+    models = json.loads((root / MODELS).read_text(encoding="utf-8"))
+    features = Features.file(root / item.features)
+    used = (values.encode.sender, *values.methods[item.method].receivers)
+    parts: dict[str, JSON] = {
+        "item": {"method": item.method, "task": item.task},
+        "params": defining_params(values, item),
+        "data": {"examples": task.digest, "features": _sha256(features)},
+        "models": {name: models[name]["digest"] for name in sorted(set(used))},
+        "code": code_digest([ENTRY], PACKAGES),
+        "seed": item.seed,
+    }
+    return Identity(parts)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

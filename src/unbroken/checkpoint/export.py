@@ -1,0 +1,32 @@
+"""The final state as a result: three files that hold nothing of the way they came about."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unbroken.checkpoint.store import FILES, Checkpoint
+from unbroken.errors import storage_errors
+from unbroken.filesystem import FileSystem, read_file, remove, sync_folder, write_durably
+
+
+def export(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
+    """Copy a verified checkpoint to `target`, which has all of it or is as before. Raises StorageError."""
+    target = Path(os.path.abspath(target))
+    temporary = target.with_name(f".tmp-{target.name}-new")
+    replaced = target.with_name(f".tmp-{target.name}-old")
+    intact = f"The final checkpoint {checkpoint.path} is intact."
+    with storage_errors("export the final state", target, intact):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(files, temporary)
+        remove(files, replaced)
+        files.make_folder(temporary)
+        for name in FILES:
+            data = read_file(files, checkpoint.path / name)
+            write_durably(files, temporary / name, len(data), [data])
+        sync_folder(files, temporary)
+        if target.exists():
+            files.rename(target, replaced)
+        files.rename(temporary, target)
+        sync_folder(files, target.parent)
+        remove(files, replaced)

@@ -1,0 +1,115 @@
+"""The contents page of a checkpoint: which step, whose, the digest of everything; sealed by its own digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unbroken.canonical_json import JSON, canonical
+from unbroken.checkpoint.state import total_digest
+from unbroken.checkpoint.tensorfile import DTYPES, Spec, file_size
+from unbroken.errors import CheckpointError
+
+NAME = "manifest.json"
+SCHEMA = "unbroken/1"
+_SEAL = b',"seal":"'
+_SEAL_SIZE = len(_SEAL) + 64 + len(b'"}\n')
+_FIELDS = {"schema", "step", "pinned", "identity", "state", "tree", "tensors", "files"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`state`: one digest of tree and tensors. `journal`: size and SHA-256 of the metric history."""
+
+    step: int
+    pinned: bool
+    identity: str
+    tree: JSON
+    specs: Mapping[str, Spec]
+    digests: Mapping[str, str]
+    journal: tuple[int, str]
+
+    @property
+    def state(self) -> str:
+        """64 hex: the digest of the whole state."""
+        return total_digest(self.tree, self.digests)
+
+    def text(self) -> bytes:
+        """Canonical JSON whose last field, `seal`, is the SHA-256 of everything before it."""
+        body = canonical(
+            {
+                "schema": SCHEMA,
+                "step": self.step,
+                "pinned": self.pinned,
+                "identity": self.identity,
+                "state": self.state,
+                "tree": self.tree,
+                "tensors": {
+                    name: {"dtype": spec.dtype, "shape": list(spec.shape), "sha256": self.digests[name]}
+                    for name, spec in self.specs.items()
+                },
+                "files": {
+                    "journal.jsonl": {"bytes": self.journal[0], "sha256": self.journal[1]},
+                    "tensors.safetensors": {"bytes": file_size(self.specs)},
+                },
+            }
+        )[:-1]
+        return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+
+
+def parse(data: bytes, where: str) -> Manifest:
+    """Raises CheckpointError unless every byte is as `Manifest.text` writes it."""
+    body, seal = data[:-_SEAL_SIZE], data[-_SEAL_SIZE:]
+    if seal != _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n':
+        # Before any parsing: a damaged manifest never reaches the JSON reader.
+        raise CheckpointError(f"{where} does not match its own seal: it is damaged or incomplete.", "manifest")
+    try:
+        fields = json.loads(body + b"}")
+        _check_schema(fields, where)
+        manifest = _from(fields)
+        same = manifest.text() == data
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise CheckpointError(f"{where} is sealed but not well-formed ({error}).", "manifest") from error
+    if not same:
+        raise CheckpointError(f"{where} is sealed but is not what this program would have written.", "manifest")
+    return manifest
+
+
+def _check_schema(fields: dict[str, Any], where: str) -> None:
+    if fields.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. To go on: use the version of "
+            f"unbroken that wrote it.",
+            "schema",
+        )
+    if set(fields) != _FIELDS:
+        raise CheckpointError(f"{where} has unknown or missing fields: {sorted(set(fields) ^ _FIELDS)}.", "schema")
+
+
+def _from(fields: dict[str, Any]) -> Manifest:
+    tensors = fields["tensors"]
+    journal = fields["files"]["journal.jsonl"]
+    return Manifest(
+        step=_natural(fields["step"]),
+        pinned=bool(fields["pinned"]),
+        identity=str(fields["identity"]),
+        tree=fields["tree"],
+        specs={name: _spec(entry) for name, entry in tensors.items()},
+        digests={name: str(entry["sha256"]) for name, entry in tensors.items()},
+        journal=(_natural(journal["bytes"]), str(journal["sha256"])),
+    )
+
+
+def _spec(entry: dict[str, Any]) -> Spec:
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(f"unknown dtype {entry['dtype']!r}")
+    return Spec(entry["dtype"], tuple(_natural(size) for size in entry["shape"]))
+
+
+def _natural(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a size")
+    return value

@@ -1,0 +1,97 @@
+"""When a checkpoint is due: every so many steps, or as often as pays."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Literal, Protocol
+
+from unbroken.checkpoint.writer import Outcome
+from unbroken.environment import usable_cores
+
+Every = int | Literal["auto"]
+PRIOR_HOURS = 4.0
+"""Until the history says otherwise: one interruption in so many hours."""
+
+_UNMEASURED_S = 60.0  # between two saves as long as none has succeeded
+
+
+class Cadence(Protocol):
+    """Decides after each step."""
+
+    def due(self, step: int) -> bool:
+        """Is a checkpoint due after this step?"""
+
+    def note(self, outcome: Outcome) -> None:
+        """A checkpoint became durable, at this cost."""
+
+
+class Fixed:
+    """Every so many steps."""
+
+    def __init__(self, every: int) -> None:
+        """Raises ValueError for less than 1."""
+        if type(every) is not int or every < 1:
+            raise ValueError(f"every must be at least 1, or 'auto', got {every!r}")
+        self._every = every
+
+    def due(self, step: int) -> bool:
+        """Is the step a multiple?"""
+        return step % self._every == 0
+
+    def note(self, outcome: Outcome) -> None:
+        """The cost does not matter."""
+
+
+class Auto:
+    """Young and Daly: sqrt(2 x cost of a save x time between interruptions), and never faster than the disk.
+
+    The cost is what the loop loses: the time it is blocked, and the processor time of the writing thread, spread
+    over the cores. The first save comes after the first step, to measure it.
+    """
+
+    def __init__(self, per_hour: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`per_hour`: interruptions. Raises ValueError unless above 0."""
+        if not 0 < per_hour < math.inf:
+            raise ValueError(f"preemptions_per_hour must be above 0, got {per_hour!r}")
+        self._between = 3600.0 / per_hour
+        self._clock = clock
+        self._last = -math.inf
+        self.interval = _UNMEASURED_S
+        """Seconds between two saves."""
+
+    def due(self, step: int) -> bool:
+        """Has the interval passed since a save was last due?"""
+        now = self._clock()
+        if now - self._last < self.interval:
+            return False
+        self._last = now
+        return True
+
+    def note(self, outcome: Outcome) -> None:
+        """Take the newest cost."""
+        cost = outcome.blocked + outcome.cpu / usable_cores()
+        self.interval = max(interval(cost, self._between), outcome.seconds)
+
+
+def interval(cost: float, between: float) -> float:
+    """Seconds between two saves that lose least, for the cost of a save and the mean time between interruptions."""
+    return math.sqrt(2.0 * cost * between)
+
+
+def interruptions_per_hour(events: Sequence[dict[str, Any]]) -> float:
+    """From the events of a run: starts after one that did not finish, over the hours that it ran.
+
+    One interruption in PRIOR_HOURS is added to both, so that a young run has a rate too.
+    """
+    lives = [list(life) for _, life in groupby(events, key=lambda event: event.get("restart"))]
+    interrupted = sum(not any(event.get("verdict") == "finished" for event in life) for life in lives)
+    return (1.0 + interrupted) / (PRIOR_HOURS + sum(map(_hours, lives)))
+
+
+def _hours(life: Sequence[dict[str, Any]]) -> float:
+    times = [datetime.fromisoformat(event["time"]).timestamp() for event in life if "time" in event]
+    return max(0.0, times[-1] - times[0]) / 3600.0 if times else 0.0  # a clock may jump back

@@ -1,0 +1,278 @@
+"""The store: a checkpoint exists entirely or not at all, and is checked before it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unbroken.checkpoint import manifest as manifests
+from unbroken.checkpoint import tensorfile
+from unbroken.checkpoint.manifest import Manifest
+from unbroken.checkpoint.state import Snapshot
+from unbroken.checkpoint.tree import Decoder
+from unbroken.errors import CheckpointError, IdentityError, StorageError, errno_name, log_sentence, storage_errors
+from unbroken.filesystem import FileSystem, read_file, remove, sync_folder, write_durably
+from unbroken.run_folder import journal as journals
+
+TENSORS = "tensors.safetensors"
+FILES = (manifests.NAME, TENSORS, journals.NAME)
+_STEP = re.compile(r"step-(\d{8,18})")
+_TEMPORARY = ".tmp-step-"
+_BAD = re.compile(r"bad-step-(\d+)-.*?(?:-(\d+))?")
+KEPT_BAD = 3
+"""Checkpoints that were set aside and are kept to be looked at, those of the highest steps."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint. `snapshot.tensors` is empty when it was only verified."""
+
+    path: Path
+    manifest: Manifest
+    snapshot: Snapshot
+    journal: bytes
+
+    @property
+    def step(self) -> int:
+        """The last step that is in it."""
+        return self.manifest.step
+
+    def state(self, name: str) -> Any:
+        """What `state_dict` of one object gave. Raises CheckpointError when no object has this name."""
+        tree = self.manifest.tree
+        if not isinstance(tree, dict) or name not in tree:
+            held = ", ".join(tree) if isinstance(tree, dict) else "no state"
+            raise CheckpointError(f"{self.path} holds {held}, expected {name} among it.")
+        return Decoder(self.snapshot.tensors).decode(tree[name])
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder for what is in it, such as the export of a finished run, and check every byte.
+
+    Raises CheckpointError when it is not there or damaged.
+    """
+    files = FileSystem()
+    try:
+        return _verified(files, folder, _manifest(files, folder), keep=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected {', '.join(FILES)} there. "
+            "To go on: run the training that writes it."
+        ) from error
+
+
+def _manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
+    return manifests.parse(read_file(files, folder / manifests.NAME, from_disk), str(folder / manifests.NAME))
+
+
+def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
+    journal = read_file(files, folder / journals.NAME)
+    if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
+        raise CheckpointError(f"{folder / journals.NAME} is not the one that was stored.", "journal")
+    tensors = tensorfile.read(files, folder / TENSORS, manifest.specs, manifest.digests, keep)
+    return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
+
+
+def _age(name: str) -> tuple[int, int]:
+    match = _BAD.fullmatch(name)
+    return (int(match[1]), int(match[2] or 1)) if match else (0, 0)
+
+
+class CheckpointStore:
+    """Folders `step-00000040/` with tensors.safetensors, journal.jsonl and manifest.json.
+
+    The caller holds the lock of the run folder: there is one writer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keep: int = 3,
+        files: FileSystem | None = None,
+        report: Callable[[str], None] = log_sentence,
+    ) -> None:
+        """Make the folder and remove what a killed save left in it. Raises StorageError."""
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}: a run without checkpoints cannot resume")
+        self.folder = folder
+        self._keep = keep
+        self._files = files or FileSystem()
+        self._report = report
+        with storage_errors("open the checkpoint store", folder, "Checkpoints in it are intact."):
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self._files, folder.parent)
+            for name in self._files.names(folder):
+                if name.startswith(_TEMPORARY):
+                    remove(self._files, folder / name)
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint folder, ascending; it may still turn out to be damaged."""
+        matches = (_STEP.fullmatch(name) for name in self._files.names(self.folder))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, step: int) -> Path:
+        """The folder of a step's checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(
+        self,
+        step: int,
+        snapshot: Snapshot,
+        identity: str,
+        journal: bytes = b"",
+        pinned: bool = False,
+        verify: bool = True,
+    ) -> Path:
+        """Write, make durable, commit by one rename, verify by reading back, and only then remove older ones.
+
+        `identity` is a digest of 64 hex; `pinned` protects from rotation. Without `verify`, for who is in a hurry,
+        nothing is removed and the next load finds out. Raises StorageError; older checkpoints are intact then.
+        """
+        temporary = self.folder / f"{_TEMPORARY}{step:08d}"
+        try:
+            with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact(step)):
+                self._write(temporary, step, snapshot, identity, journal, pinned)
+                self._commit(temporary, self.path(step))
+        except (StorageError, CheckpointError):
+            self._discard(temporary)
+            raise
+        if verify:
+            self._verify(step, snapshot, journal)
+            self._rotate()
+            self._forget_bad()
+        return self.path(step)
+
+    def latest_good(self, identity: str) -> Checkpoint | None:
+        """The newest checkpoint that is whole; damaged ones are set aside and reported. None: start afresh.
+
+        Raises IdentityError when a whole checkpoint belongs to another run, StorageError.
+        """
+        with storage_errors("list the checkpoints", self.folder, "Checkpoints in it are intact."):
+            steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.load(step, identity)
+            except CheckpointError as error:
+                self._set_aside(self.path(step), error.why, f"{error} The next older checkpoint is tried.")
+            except OSError as error:
+                sentence = f"{self.path(step)}: {errno_name(error)}. The next older checkpoint is tried."
+                self._set_aside(self.path(step), "unreadable", sentence)
+        return None
+
+    def load(self, step: int, identity: str, keep: bool = True) -> Checkpoint:
+        """Read one checkpoint and check every byte. Raises CheckpointError, IdentityError, OSError."""
+        try:
+            return self._load(self.path(step), step, identity, keep)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CheckpointError(f"{error.filename} is missing.", "incomplete") from error
+
+    def _load(self, path: Path, step: int, identity: str, keep: bool) -> Checkpoint:
+        manifest = _manifest(self._files, path)
+        if manifest.step != step:
+            raise CheckpointError(f"{path} holds step {manifest.step}, expected {step}.", "replayed")
+        if manifest.identity != identity:
+            raise IdentityError(
+                f"The checkpoint {path} belongs to identity {manifest.identity[:12]}, but this run is "
+                f"{identity[:12]}. Nothing was changed. To go on: use another folder, or `rm -r {path}`."
+            )
+        return _verified(self._files, path, manifest, keep)
+
+    def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
+        remove(self._files, folder)
+        self._files.make_folder(folder)
+        specs = {name: tensorfile.spec_of(tensor, name) for name, tensor in snapshot.tensors.items()}
+        digests = tensorfile.write(self._files, folder / TENSORS, snapshot.tensors)
+        write_durably(self._files, folder / journals.NAME, len(journal), [journal])
+        seal = (len(journal), hashlib.sha256(journal).hexdigest())
+        text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, seal).text()
+        write_durably(self._files, folder / manifests.NAME, len(text), [text])
+        sync_folder(self._files, folder)
+
+    def _commit(self, temporary: Path, target: Path) -> None:
+        if target.exists():
+            self._set_aside(target, "superseded", f"{target} is written again.")
+        self._files.rename(temporary, target)
+        sync_folder(self._files, self.folder)
+
+    def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
+        path = self.path(step)
+        try:
+            _manifest(self._files, path, from_disk=True)  # it has its own seal
+            if read_file(self._files, path / journals.NAME, from_disk=True) != journal:
+                raise CheckpointError(f"{path / journals.NAME} is not the one that was written.", "journal")
+            tensorfile.check_against(self._files, path / TENSORS, snapshot.tensors)
+        except (CheckpointError, OSError) as error:
+            why = error.why if isinstance(error, CheckpointError) else "unreadable"
+            self._set_aside(self.path(step), why, str(error))
+            raise StorageError(
+                f"The checkpoint of step {step} was written to {self.folder} but does not read back as "
+                f"written: {error} {self._intact(step)} To go on: check the disk (`dmesg | tail`), then run the same "
+                f"command again."
+            ) from error
+
+    def _rotate(self) -> None:
+        try:
+            unpinned = [step for step in self.steps() if not self._is_pinned(step)]
+        except OSError as error:
+            self._report(f"Old checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
+            return
+        for step in unpinned[: -self._keep]:
+            self._remove(self.path(step), "old checkpoint")
+
+    def _forget_bad(self) -> None:
+        """Called when a newer checkpoint has just been verified: what was set aside is evidence then, no way back."""
+        try:
+            names = [name for name in self._files.names(self.folder) if _BAD.match(name)]
+        except OSError as error:
+            self._report(f"Checkpoints set aside in {self.folder} were not looked for: {errno_name(error)}.")
+            return
+        for name in sorted(names, key=_age)[:-KEPT_BAD]:
+            if self._remove(self.folder / name, "checkpoint set aside as"):
+                self._report(f"{self.folder / name} was removed: of the checkpoints set aside, {KEPT_BAD} are kept.")
+
+    def _remove(self, path: Path, what: str) -> bool:
+        # Renamed first: a kill half-way through leaves a temporary folder, not a damaged checkpoint.
+        doomed = self.folder / f"{_TEMPORARY}{path.name}-old"
+        try:
+            self._files.rename(path, doomed)
+            remove(self._files, doomed)
+        except OSError as error:
+            self._report(f"The {what} {path} could not be removed: {errno_name(error)}.")
+            return False
+        return True
+
+    def _is_pinned(self, step: int) -> bool:
+        path = self.path(step) / manifests.NAME
+        try:
+            return manifests.parse(read_file(self._files, path), str(path)).pinned
+        except (CheckpointError, OSError):
+            return False
+
+    def _set_aside(self, path: Path, why: str, sentence: str) -> None:
+        target, count = path.with_name(f"bad-{path.name}-{why}"), 1
+        while target.exists():
+            count += 1
+            target = path.with_name(f"bad-{path.name}-{why}-{count}")
+        try:
+            self._files.rename(path, target)
+            kept = f"It is kept as {target}"
+        except OSError as error:
+            kept = f"It stays where it is, because it could not be renamed: {errno_name(error)}"
+        self._report(f"{sentence} {kept} and is not used.")
+
+    def _discard(self, temporary: Path) -> None:
+        try:
+            remove(self._files, temporary)
+        except OSError as error:
+            self._report(f"{temporary} could not be removed now ({errno_name(error)}); the next start removes it.")
+
+    def _intact(self, step: int) -> str:
+        try:
+            older = [known for known in self.steps() if known < step]
+        except OSError:
+            return "Older checkpoints were not touched."
+        return f"The checkpoint of step {older[-1]} is intact." if older else "No older checkpoint exists."

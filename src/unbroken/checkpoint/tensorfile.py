@@ -1,0 +1,251 @@
+"""A safetensors file, written and read in one pass, tensor by tensor, each with its own digest.
+
+The layout is that of the safetensors library (any reader opens the file), but the bytes go from the tensor's
+memory to the disk without a copy, and reading refuses everything but exactly what the manifest announced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unbroken.errors import CheckpointError
+from unbroken.filesystem import Buffer, FileSystem, read_exactly, write_durably
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_HASH_CHUNK = 1 << 24
+_HASH_THREADS = min(4, os.cpu_count() or 1)
+_SMALL = 1 << 16  # bytes that are hashed sooner than a thread is woken
+_GROUP = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Type and shape of one stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+def spec_of(tensor: torch.Tensor, name: str) -> Spec:
+    """Raises CheckpointError for a dtype that the format does not have."""
+    if tensor.dtype not in _NAMES:
+        raise CheckpointError(
+            f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds "
+            f"{', '.join(DTYPES)}. To go on: convert it in `state_dict`."
+        )
+    return Spec(_NAMES[tensor.dtype], tuple(tensor.shape))
+
+
+def raw(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor, without a copy when it is contiguous in CPU memory."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return plain.reshape(-1).view(torch.uint8).numpy().data
+
+
+def tensor_digest(spec: Spec, data: memoryview) -> str:
+    """64 hex: SHA-256 of dtype, shape and bytes."""
+    hasher = hashlib.sha256(f"{spec.dtype}|{','.join(map(str, spec.shape))}|".encode())
+    for start in range(0, len(data), _HASH_CHUNK):
+        hasher.update(data[start : start + _HASH_CHUNK])
+    return hasher.hexdigest()
+
+
+def file_order(specs: Mapping[str, Spec]) -> list[str]:
+    """Wide types first, then by name: so every tensor is aligned, and the file depends on nothing else."""
+    return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
+
+
+def _groups(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+    """The tensors in the order of the file, some at a time: `_GROUP` bytes or a little more."""
+    names: list[str] = []
+    size = 0
+    for name in file_order(specs):
+        names.append(name)
+        size += specs[name].nbytes
+        if size >= _GROUP:
+            yield names
+            names, size = [], 0
+    if names:
+        yield names
+
+
+def header(specs: Mapping[str, Spec]) -> bytes:
+    """Length and JSON header of the file, padded to 8 bytes."""
+    entries: dict[str, object] = {}
+    offset = 0
+    for name in file_order(specs):
+        spec = specs[name]
+        entries[name] = {
+            "dtype": spec.dtype,
+            "shape": list(spec.shape),
+            "data_offsets": [offset, offset + spec.nbytes],
+        }
+        offset += spec.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def file_size(specs: Mapping[str, Spec]) -> int:
+    """Bytes of the whole file."""
+    return len(header(specs)) + sum(spec.nbytes for spec in specs.values())
+
+
+class Hasher:
+    """Digests in threads beside the reading or writing: all of them leave the interpreter free while they work."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_HASH_THREADS, "unbroken-hasher")
+
+    def __enter__(self) -> Hasher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def digests(self, specs: Mapping[str, Spec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
+        """Begin with these tensors; the returned function waits for their digests."""
+
+        def all_of_them() -> dict[str, str]:
+            return {name: tensor_digest(specs[name], data) for name, data in parts.items()}
+
+        if sum(map(len, parts.values())) < _SMALL:
+            done = all_of_them()
+            return lambda: done
+        return self._threads.submit(all_of_them).result
+
+
+def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
+    specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
+    digests: list[Callable[[], dict[str, str]]] = []
+
+    def chunks(hasher: Hasher) -> Iterator[Buffer]:
+        yield header(specs)
+        for names in _groups(specs):
+            parts = {name: raw(tensors[name]) for name in names}
+            digests.append(hasher.digests(specs, parts))
+            yield from parts.values()
+
+    with Hasher() as hasher:
+        write_durably(files, path, file_size(specs), chunks(hasher))
+        return {name: digest for group in digests for name, digest in group().items()}
+
+
+def read(
+    files: FileSystem, path: Path, specs: Mapping[str, Spec], digests: Mapping[str, str], keep: bool = True
+) -> dict[str, torch.Tensor]:
+    """The tensors, each checked against its digest; `keep=False` only checks.
+
+    Raises CheckpointError for anything but exactly the announced file, OSError as the system does.
+    """
+    descriptor = _opened(files, path, specs)
+    try:
+        kept: dict[str, torch.Tensor] = {}
+        unchecked: deque[Callable[[], dict[str, str]]] = deque()
+        with Hasher() as hasher:
+            for names in _groups(specs):
+                found = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
+                unchecked.append(hasher.digests(specs, {name: raw(tensor) for name, tensor in found.items()}))
+                if keep:
+                    kept.update(found)
+                if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
+                    _check(path, unchecked.popleft()(), digests)
+            for group in unchecked:
+                _check(path, group(), digests)
+        return kept
+    finally:
+        files.close(descriptor, path)
+
+
+def check_against(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Read the file back and compare it with what is in memory, which costs far less than digests of it.
+
+    Raises CheckpointError where it differs, OSError as the system does.
+    """
+    specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
+    descriptor = _opened(files, path, specs)
+    try:
+        files.forget(descriptor, path)  # or the cache would be compared, not the disk
+        for name in file_order(specs):
+            found = _read_tensor(files, descriptor, path, specs[name])
+            if not _same(raw(found), raw(tensors[name])):
+                raise CheckpointError(f"Tensor {name} in {path} is not the one that was written.", "digest")
+    finally:
+        files.close(descriptor, path)
+
+
+def _opened(files: FileSystem, path: Path, specs: Mapping[str, Spec]) -> int:
+    """A descriptor at the first tensor of a file of the right size with the right header."""
+    descriptor = files.open(path)
+    try:
+        expected, found = file_size(specs), files.size(descriptor, path)
+        if found != expected:
+            raise CheckpointError(f"{path} has {found} bytes, expected {expected}.", "size")
+        _check_header(files, descriptor, path, header(specs))
+    except BaseException:
+        files.close(descriptor, path)
+        raise
+    return descriptor
+
+
+def _same(one: memoryview, two: memoryview) -> bool:
+    wide = len(one) // 8 * 8  # numpy compares eight bytes as fast as one
+    return np.array_equal(
+        np.frombuffer(one[:wide], dtype=np.int64), np.frombuffer(two[:wide], dtype=np.int64)
+    ) and bytes(one[wide:]) == bytes(two[wide:])
+
+
+def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:
+    found = bytearray(len(expected))
+    read_exactly(files, descriptor, path, memoryview(found))
+    if found != expected:
+        raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
+
+
+def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: Spec) -> torch.Tensor:
+    tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+    read_exactly(files, descriptor, path, raw(tensor))
+    return tensor
+
+
+def _check(path: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    for name, digest in found.items():
+        if digest != expected[name]:
+            raise CheckpointError(
+                f"Tensor {name} in {path} has SHA-256 {digest[:12]}, expected {expected[name][:12]}.", "digest"
+            )

@@ -1,0 +1,138 @@
+"""Nested Python values as JSON plus tensors, and back, exactly. No pickle, no class looked up by name."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from unbroken.canonical_json import JSON, canonical
+from unbroken.errors import CheckpointError
+
+TAG = "$"
+
+
+class Encoder:
+    """Turns one value after the other into JSON, and collects their tensors under readable, unique names."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def encode(self, value: object, path: str) -> JSON:
+        """JSON of `value`, whose place is `path`. Raises CheckpointError for a type that cannot be stored."""
+        if value is None or isinstance(value, bool) or type(value) in (int, str):
+            return value  # type: ignore[return-value]  # narrowed by type()
+        if type(value) is float:
+            return value if math.isfinite(value) else {TAG: "float", "value": repr(value)}
+        if isinstance(value, torch.Tensor):
+            return {TAG: "tensor", "name": self._keep(value, path)}
+        if isinstance(value, np.ndarray):
+            return {TAG: "array", "name": self._keep(_from_numpy(value, path), path)}
+        if isinstance(value, np.generic):
+            return {TAG: "scalar", "name": self._keep(_from_numpy(np.asarray(value), path), path)}
+        return self._container(value, path)
+
+    def _container(self, value: object, path: str) -> JSON:
+        if type(value) is list:
+            return self._items(value, path)
+        if type(value) in _SEQUENCES:
+            return {TAG: _SEQUENCES[type(value)], "items": self._items(value, path)}  # type: ignore[arg-type]
+        if type(value) in _MAPPINGS:
+            pairs: list[JSON] = [
+                [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
+                for key, inner in value.items()  # type: ignore[attr-defined]  # every type in _MAPPINGS has it
+            ]
+            return {TAG: _MAPPINGS[type(value)], "items": pairs}
+        if type(value) in _SETS:
+            # A set has no order: sort by text, or the bytes would depend on the hash seed of the process.
+            items = sorted(self._items(value, path), key=canonical)  # type: ignore[arg-type]
+            return {TAG: _SETS[type(value)], "items": items}
+        if isinstance(value, bytes):
+            return {TAG: "bytes", "value": value.hex()}
+        raise CheckpointError(
+            f"The state at {path} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot "
+            f"be stored without executing code on load. To go on: keep it out of `state_dict`, or give numbers, "
+            f"strings, tensors, arrays, lists, tuples, sets and dicts instead."
+        )
+
+    def _items(self, values: Iterable[object], path: str) -> list[JSON]:
+        return [self.encode(value, f"{path}/{index}") for index, value in enumerate(values)]
+
+    def _keep(self, tensor: torch.Tensor, path: str) -> str:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise CheckpointError(
+                f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised "
+                f"tensors that hold data can be stored. To go on: store its parts."
+            )
+        name, count = path, 1
+        while name in self.tensors:  # the keys 1 and "1" of one dict have the same path
+            count += 1
+            name = f"{path}~{count}"
+        self.tensors[name] = tensor
+        return name
+
+
+class Decoder:
+    """The way back. Every malformed tree is a CheckpointError; a tensor may be used once, and all must be."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.unused = dict(tensors)
+
+    def decode(self, value: JSON) -> Any:
+        """The value that was encoded. Raises CheckpointError."""
+        try:
+            return self._decode(value)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"The state tree is not well-formed ({error}).", "tree") from error
+
+    def _decode(self, value: JSON) -> Any:
+        if isinstance(value, list):
+            return [self._decode(item) for item in value]
+        if isinstance(value, dict):
+            return _DECODERS[value[TAG]](self, value)
+        return value
+
+    def _tensor(self, value: dict[str, Any]) -> torch.Tensor:
+        return self.unused.pop(value["name"])
+
+    def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
+        return self._tensor(value).numpy()
+
+    def _list(self, value: dict[str, Any]) -> list[Any]:
+        return [self._decode(item) for item in value["items"]]
+
+    def _pairs(self, value: dict[str, Any]) -> list[tuple[Any, Any]]:
+        return [(self._decode(key), self._decode(inner)) for key, inner in value["items"]]
+
+
+_SEQUENCES: dict[type, str] = {tuple: "tuple", torch.Size: "size", deque: "deque"}
+_MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter"}
+_SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
+_DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
+    "float": lambda decoder, value: float(value["value"]),
+    "bytes": lambda decoder, value: bytes.fromhex(value["value"]),
+    "tensor": Decoder._tensor,
+    "array": Decoder._array,
+    "scalar": lambda decoder, value: decoder._array(value)[()],
+    "tuple": lambda decoder, value: tuple(decoder._list(value)),
+    "size": lambda decoder, value: torch.Size(decoder._list(value)),
+    "deque": lambda decoder, value: deque(decoder._list(value)),
+    "set": lambda decoder, value: set(decoder._list(value)),
+    "frozenset": lambda decoder, value: frozenset(decoder._list(value)),
+    "dict": lambda decoder, value: dict(decoder._pairs(value)),
+    "ordered": lambda decoder, value: OrderedDict(decoder._pairs(value)),
+    "counter": lambda decoder, value: Counter(dict(decoder._pairs(value))),
+}
+
+
+def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
+    try:
+        return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape).copy())
+    except TypeError as error:
+        raise CheckpointError(
+            f"The array at {path} has dtype {array.dtype}, which cannot be stored. To go on: store numbers."
+        ) from error

@@ -1,0 +1,92 @@
+"""The processes of one training, as those see them who only use them; everything that is exchanged is bytes.
+
+`unbroken.processes.distributed` finds the others. Needs no torch: its tensors are names here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Group(ABC):
+    """Processes that call the same methods in the same order. Rank 0 speaks for all."""
+
+    rank: int
+    """Number of this process, from 0."""
+    size: int
+    """How many processes there are."""
+    local_rank: int
+    """Number of this process on its machine, from 0: which GPU is its own."""
+    sent: int = 0
+    """Bytes of tensors that this process has given to others."""
+
+    @abstractmethod
+    def any(self, flag: bool) -> bool:
+        """Is the flag set on at least one process? The same answer everywhere."""
+
+    @abstractmethod
+    def broadcast(self, payload: bytes | None) -> bytes:
+        """The payload of rank 0; the others pass None."""
+
+    @abstractmethod
+    def gather(self, payload: bytes) -> list[bytes]:
+        """Everybody's payload, in order of ranks, on every process."""
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Wait until all are here."""
+
+    @abstractmethod
+    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+        """Give the first `give[0]` bytes to rank 0, the next to rank 1 and so on; returns what the others gave.
+
+        Args:
+            pieces: uint8 (sum of give,).
+            give: Bytes for each rank.
+            take: Bytes from each rank, in order of ranks.
+        """
+
+    @abstractmethod
+    def share(self, piece: Tensor) -> Tensor:
+        """Everybody's piece, uint8 and of one size, one after the other in order of ranks."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave. Nothing may be called afterwards."""
+
+
+class Solo(Group):
+    """The group of one process: everything is here already."""
+
+    rank, size, local_rank = 0, 1, 0
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def broadcast(self, payload: bytes | None) -> bytes:
+        if payload is None:
+            raise ValueError("rank 0 has to broadcast something")
+        return payload
+
+    def gather(self, payload: bytes) -> list[bytes]:
+        return [payload]
+
+    def barrier(self) -> None:
+        return
+
+    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+        return pieces
+
+    def share(self, piece: Tensor) -> Tensor:
+        return piece
+
+    def close(self) -> None:
+        return
+
+
+SOLO = Solo()

@@ -1,0 +1,156 @@
+"""The processes of one training, over torch.distributed. `join` finds the others.
+
+group = join(stop)
+total = fold(leaf, shards, group)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+
+from unbroken import environment
+from unbroken.environment import Place
+from unbroken.errors import PeerError
+from unbroken.exact.group import SOLO, Group
+from unbroken.preemption import StopFlag
+
+_SIZE = struct.Struct("<q")
+_NOTHING = -1
+CPU = "cpu"
+"""Named everywhere: the program may have made a GPU torch's default device."""
+
+
+class Distributed(Group):
+    """torch.distributed: gloo for everything on the CPU, NCCL for CUDA tensors where each process has a GPU.
+
+    A process that is gone, or silent for UNBROKEN_PEER_TIMEOUT_S, is a PeerError in whatever method waits for it.
+    """
+
+    def __init__(self, place: Place, nccl: bool = False) -> None:
+        """Meet the others. Raises PeerError when they do not come in time."""
+        self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
+        self._nccl = nccl
+        self._timeout = timedelta(seconds=environment.peer_timeout_s())
+        with self._waiting("to meet the others"):
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if nccl else "gloo",
+                store=self._store(place),
+                rank=place.rank,
+                world_size=place.size,
+                timeout=self._timeout,
+            )
+
+    def any(self, flag: bool) -> bool:
+        """One number through gloo, also where the training runs on GPUs: no GPU waits for it."""
+        answer = torch.tensor([int(flag)], dtype=torch.int32, device=CPU)
+        with self._waiting("to agree on whether to stop"):
+            dist.all_reduce(answer, dist.ReduceOp.MAX)
+        return bool(answer.item())
+
+    def broadcast(self, payload: bytes | None) -> bytes:
+        """The size first, then the bytes."""
+        size = torch.tensor([_NOTHING if payload is None else len(payload)], device=CPU)
+        with self._waiting("for what rank 0 has to say"):
+            dist.broadcast(size, 0)
+            if size.item() == _NOTHING:
+                raise ValueError("rank 0 has to broadcast something")
+            content = _bytes(payload) if payload else torch.empty(int(size.item()), dtype=torch.uint8, device=CPU)
+            if len(content):
+                dist.broadcast(content, 0)
+        return content.numpy().tobytes()
+
+    def gather(self, payload: bytes) -> list[bytes]:
+        """The sizes first, then the bytes, padded to the longest."""
+        sizes = [_SIZE.unpack(part)[0] for part in self._gathered(_SIZE.pack(len(payload)))]
+        longest = max(sizes)
+        padded = self._gathered(payload.ljust(longest, b"\0")) if longest else [b""] * self.size
+        return [part[:size] for part, size in zip(padded, sizes, strict=True)]
+
+    def barrier(self) -> None:
+        """As an exchange of one number: that is gloo's also where there is NCCL."""
+        self.any(False)
+
+    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+        """Through NCCL for CUDA tensors; through the host where several processes share a GPU."""
+        sent = self._ours(pieces)
+        received = torch.empty(sum(take), dtype=torch.uint8, device=sent.device)
+        with self._waiting("for the partial sums of the others"):
+            dist.all_to_all_single(received, sent, list(take), list(give))
+        self.sent += sum(give) - give[self.rank]
+        return received.to(pieces.device)
+
+    def share(self, piece: Tensor) -> Tensor:
+        """As `exchange` does."""
+        sent = self._ours(piece)
+        received = torch.empty(len(piece) * self.size, dtype=torch.uint8, device=sent.device)
+        with self._waiting("for the sums of the others"):
+            dist.all_gather_single(received, sent)
+        self.sent += len(piece) * (self.size - 1)
+        return received.to(piece.device)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        dist.destroy_process_group()
+
+    def _store(self, place: Place) -> Store:
+        # torchrun's agent keeps a store for its workers; a worker must not open another one at its address.
+        store = TCPStore(
+            place.address,
+            place.port,
+            is_master=place.rank == 0 and not place.store_is_there,
+            timeout=self._timeout,
+            wait_for_workers=False,
+        )
+        return PrefixStore(f"unbroken/{place.attempt}", store)
+
+    def _ours(self, tensor: Tensor) -> Tensor:
+        return tensor if self._nccl or not tensor.is_cuda else tensor.cpu()
+
+    def _gathered(self, payload: bytes) -> list[bytes]:
+        everything = torch.empty(len(payload) * self.size, dtype=torch.uint8, device=CPU)
+        with self._waiting("for what the others have to say"):
+            dist.all_gather_single(everything, _bytes(payload))
+        return [part.numpy().tobytes() for part in everything.chunk(self.size)]
+
+    @contextmanager
+    def _waiting(self, reason: str) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            first = str(error).splitlines()[0]
+            raise PeerError(
+                f"Rank {self.rank} of {self.size} waited {reason}, but another process is gone or did not answer in "
+                f"{self._timeout.total_seconds():.0f} s ({first}). Checkpoints are intact. To go on: look at what the "
+                f"other ranks said first, then run the same command again."
+            ) from error
+
+
+def join(stop: StopFlag, nccl: bool = False) -> Group:
+    """Find the other processes of this training, from the variables of torchrun, our launcher or srun.
+
+    A stop signal that came before is only kept until all have met; then all leave together if one of them was told.
+
+    Args:
+        stop: The process's flag.
+        nccl: Exchange CUDA tensors without the host; each process of a machine needs a GPU of its own.
+
+    Raises:
+        PeerError: The others did not come in time.
+        Preempted: One of them was told to stop.
+    """
+    place = environment.place()
+    group = Distributed(place, nccl) if place else SOLO
+    stop.check(group)
+    return group
+
+
+def _bytes(payload: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(payload), dtype=torch.uint8)

@@ -1,0 +1,68 @@
+"""Several processes of one training, each started as this process was. Imports no torch.
+
+sys.exit(launch(4, StopFlag.install()))
+
+Each copy finds its rank in RANK, LOCAL_RANK and WORLD_SIZE, as under torchrun, and computes with one thread, so that
+the number of threads never changes a sum. A stop signal is passed on; nobody outlives this process, or one that failed.
+Where UNBROKEN_NODES names several machines, the others take part: unbroken.processes.head.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from unbroken import environment
+from unbroken.errors import log_sentence
+from unbroken.preemption import StopFlag
+from unbroken.processes.head import Rule, together, use_cores
+from unbroken.processes.local_ranks import POLL_S, Ranks, Share, combined
+
+
+def launch(
+    count: int,
+    stop: StopFlag,
+    command: Sequence[str] | None = None,
+    report: Callable[[str], None] = log_sentence,
+    limit: int | None = None,
+    rule: Rule = use_cores,
+) -> int:
+    """Run copies of a command to their end.
+
+    Args:
+        count: How many on this machine, at least 1.
+        stop: This process's flag; once it is set, every copy gets a TERM.
+        command: None is the command of this process.
+        report: Receives a sentence when a copy was killed or a machine was lost.
+        limit: The most on all machines together, such as the number of virtual shards; at least `count`.
+        rule: How many another machine starts, from its usable cores and GPUs.
+
+    Returns:
+        0 when all ended with 0; 75 when some were stopped and none failed, and when a machine was lost; else the code
+        of the first that failed, 1 for one that a signal killed.
+
+    Raises:
+        UnbrokenError: The variables of several machines are not complete.
+        Preempted: A stop came while this machine waited for the others.
+    """
+    nodes = environment.nodes()
+    if nodes is not None:
+        return together(nodes, count, command or own_command(), stop, report, limit, rule)
+    return follow(Ranks(Share.whole(count), command or own_command(), report), stop)
+
+
+def follow(ranks: Ranks, stop: StopFlag) -> int:
+    """Wait for all; pass on a stop; end the others when one has failed. Returns as `launch` does."""
+    codes = list[int]()
+    while ranks.running:
+        if stop.is_set():
+            ranks.stop()
+        codes += ranks.attend()
+        time.sleep(POLL_S)
+    return combined(codes)
+
+
+def own_command() -> list[str]:
+    """The command line of this process, its interpreter's options included."""
+    return [sys.executable, *sys.orig_argv[1:]]

@@ -1,0 +1,146 @@
+"""The processes of one training that one machine starts, and how they end. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unbroken.errors import log_sentence
+from unbroken.preemption import EXIT_PREEMPTED, SIGNALS
+
+LOOPBACK = "127.0.0.1"
+POLL_S = 0.02
+_PATIENCE_S = 10.0  # ranks whose peer is gone notice it themselves, and say what they waited for
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The ranks that one machine starts: `count` of `total`, from `first`."""
+
+    first: int
+    count: int
+    total: int
+    address: str
+    """Host of rank 0."""
+    port: int
+
+    @classmethod
+    def whole(cls, count: int) -> Share:
+        """All of them, on this machine alone."""
+        return cls(0, count, count, LOOPBACK, free_port(LOOPBACK))
+
+    def variables(self, local_rank: int) -> dict[str, str]:
+        """What torchrun would set for one of them, and one thread."""
+        alone = {"GLOO_SOCKET_IFNAME": "lo"} if self.address == LOOPBACK else {}
+        return {
+            "RANK": str(self.first + local_rank),
+            "LOCAL_RANK": str(local_rank),
+            "WORLD_SIZE": str(self.total),
+            "MASTER_ADDR": self.address,
+            "MASTER_PORT": str(self.port),
+            "OMP_NUM_THREADS": "1",
+            **alone,
+        }
+
+
+def free_port(address: str) -> int:
+    """A port of an address that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+class Ranks:
+    """Running copies of a command. Whoever has them calls `attend` until none is `running`."""
+
+    def __init__(
+        self,
+        share: Share,
+        command: Sequence[str],
+        report: Callable[[str], None] = log_sentence,
+        folder: Path | None = None,
+    ) -> None:
+        """Start them, in this folder. A signal that reaches one before it catches signals waits until it does.
+
+        Raises OSError when the command or the folder is not there.
+        """
+        self._report = report
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._stopped = False
+        self._failed_at: float | None = None
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            for local in range(share.count):
+                self._running[share.first + local] = _started(command, share.variables(local), folder)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+    @property
+    def running(self) -> bool:
+        """Is there still one?"""
+        return bool(self._running)
+
+    def attend(self) -> list[int]:
+        """Exit codes of those that ended since the last call, a signal's number negated; ends those that overstay."""
+        codes = self._ended()
+        if any(code not in (0, EXIT_PREEMPTED) for code in codes):
+            self.fail()
+        if self._failed_at is not None and time.monotonic() - self._failed_at > _PATIENCE_S:
+            self._send(signal.SIGKILL)
+        return codes
+
+    def stop(self) -> None:
+        """Ask them to stop; only the first call does."""
+        if not self._stopped:
+            self._stopped = True
+            self._send(signal.SIGTERM)
+
+    def fail(self) -> None:
+        """One of the training is lost: from now on the others have ten seconds to end."""
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+
+    def _ended(self) -> list[int]:
+        polled = {rank: process.poll() for rank, process in self._running.items()}
+        codes = {rank: self._meant(code) for rank, code in polled.items() if code is not None}
+        for rank, code in codes.items():
+            del self._running[rank]
+            if code < 0:
+                self._report(
+                    f"Rank {rank} was killed by {signal.Signals(-code).name}; checkpoints are intact. To go on: look "
+                    f"for who sent it (`dmesg` tells of too little memory), then run the same command again."
+                )
+        return sorted(codes.values())  # a rank that was killed comes before those that lost it
+
+    def _meant(self, code: int) -> int:
+        # Who was asked to stop may die of it: Python resets its handlers to the default while it shuts down.
+        return EXIT_PREEMPTED if self._stopped and code == -signal.SIGTERM else code
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._running.values():
+            process.send_signal(number)
+
+
+def combined(codes: Sequence[int]) -> int:
+    """One exit code of many: that of the first that failed, 1 for a killed one; else 75 if there is one; else 0."""
+    for code in codes:
+        if code not in (0, EXIT_PREEMPTED):
+            return code if code > 0 else 1
+    return EXIT_PREEMPTED if EXIT_PREEMPTED in codes else 0
+
+
+def _started(command: Sequence[str], variables: Mapping[str, str], folder: Path | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **variables}, preexec_fn=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""What the processes of a run tell each other: how rank 0 fared with the disk, the state, that they are still alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import safetensors.torch
+
+from unbroken.canonical_json import JSON, canonical
+from unbroken.checkpoint.state import Holder, Snapshot, capture, difference, restore
+from unbroken.errors import CheckpointError, IdentityError, LockedError, PeerError, StorageError, UnbrokenError
+from unbroken.exact.group import Group
+
+_KINDS: dict[str, type[UnbrokenError]] = {
+    kind.__name__: kind for kind in (CheckpointError, IdentityError, LockedError, StorageError, UnbrokenError)
+}
+_HEADER_SIZE = 8
+
+
+def together(group: Group, action: Callable[[], None]) -> None:
+    """Rank 0 acts, the others wait; what it raises is raised on all, with the same sentence and exit code."""
+    if group.rank == 0:
+        _lead(group, action)
+    elif told := group.broadcast(None):
+        raise _received(told)
+
+
+def hand_over(group: Group, step: int, state: Mapping[str, Holder]) -> int:
+    """Give the state of rank 0 to all others, and its step, which is returned.
+
+    Raises CheckpointError when a process builds other objects than rank 0, or the state arrives damaged.
+    """
+    if group.size == 1:
+        return step
+    if group.rank == 0:
+        group.broadcast(_packed(step, capture(state, copy=False)))
+        return step
+    step, snapshot = _unpacked(group.broadcast(None))
+    restore(snapshot, state)
+    return step
+
+
+def compare(group: Group, step: int, snapshot: Snapshot) -> None:
+    """Make sure that all processes have the same state after a step.
+
+    Raises:
+        UnbrokenError: On every process, naming the first difference.
+    """
+    ours: JSON = {"tree": snapshot.tree, "digests": dict(snapshot.digests())}
+    everyone = [json.loads(payload) for payload in group.gather(canonical(ours))]
+    for rank, theirs in enumerate(everyone):
+        if places := difference(everyone[0]["tree"], everyone[0]["digests"], theirs["tree"], theirs["digests"]):
+            raise UnbrokenError(
+                f"Rank {rank} differs from rank 0 after step {step}: {places[0]}. The run would depend on the number "
+                f"of processes. To go on: make every rank do the same to its state, with gradients from `fold`, and "
+                f"draw from the global generators in the steps only, or the same on every rank."
+            )
+
+
+def _lead(group: Group, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except BaseException as error:
+        with suppress(PeerError):  # what happened here is the cause
+            group.broadcast(_sent(error))
+        raise
+    group.broadcast(b"")
+
+
+def _packed(step: int, snapshot: Snapshot) -> bytes:
+    header = canonical({"step": step, "tree": snapshot.tree, "total": snapshot.total()})
+    # safetensors refuses views into one storage, which a state may well hold.
+    tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
+    return len(header).to_bytes(_HEADER_SIZE, "little") + header + safetensors.torch.save(tensors)
+
+
+def _unpacked(payload: bytes) -> tuple[int, Snapshot]:
+    end = _HEADER_SIZE + int.from_bytes(payload[:_HEADER_SIZE], "little")
+    header = json.loads(payload[_HEADER_SIZE:end])
+    snapshot = Snapshot(safetensors.torch.load(payload[end:]), header["tree"])
+    if snapshot.total() != header["total"]:
+        raise CheckpointError(
+            "The state that rank 0 sent did not arrive as it was sent. Checkpoints are intact. To go on: check the "
+            "network, then run the same command again."
+        )
+    return int(header["step"]), snapshot
+
+
+def _sent(error: BaseException) -> bytes:
+    kind = type(error).__name__
+    sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank 0 failed: {kind}: {error}"
+    return canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
+
+
+def _received(told: bytes) -> UnbrokenError:
+    fields = json.loads(told)
+    error = _KINDS.get(fields["kind"], UnbrokenError)(fields["sentence"])
+    error.exit_code = fields["exit"]
+    return error

@@ -1,0 +1,1 @@
+"""Interrupts a program on purpose and compares it with an undisturbed run."""

@@ -1,0 +1,169 @@
+"""What `prove` found, as JSON with a seal and as a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from unbroken.canonical_json import digest
+from unbroken.prove.runs import Difference, Evidence
+
+SCHEMA = "unbroken-certificate/1"
+EXIT = {"identical": 0, "differs": 3, "could not be verified": 4}
+
+
+@dataclass(frozen=True)
+class Control:
+    """One part of the state that was dropped on purpose, and what that changed."""
+
+    part: str
+    difference: Difference | None
+    stateless: bool
+
+    @property
+    def noticed(self) -> bool:
+        """Was the loss seen?"""
+        return self.difference is not None
+
+    @property
+    def failed(self) -> bool:
+        """Was it not seen, although nobody declared that it has no effect?"""
+        return self.difference is None and not self.stateless
+
+    def sentence(self) -> str:
+        """What the table says."""
+        if self.difference:
+            return f"differs from {self.difference.sentence()}"
+        return "no effect, as declared" if self.stateless else "NO DIFFERENCE"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """`exit_code`: 0 identical, 3 differs, 4 could not be verified."""
+
+    verdict: str
+    sentence: str
+    fields: Mapping[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """What `prove` ends with."""
+        return EXIT[self.verdict]
+
+    def text(self) -> str:
+        """A table for people."""
+        rows = [("verdict", self.verdict), ("finding", self.sentence), ("command", " ".join(self.fields["command"]))]
+        rows += [("interrupted", text) for text in self.fields["interruptions"]]
+        rows += [(f"without {control['part']}", control["finding"]) for control in self.fields["controls"]]
+        for run in ("reference", "interrupted run"):
+            for name, value in self.fields["runs"].get(run, {}).items():
+                if name != "tensors":
+                    rows.append((f"{run}: {name}", str(value)))
+        rows += [(name, str(value)) for name, value in self.fields["environment"].items()]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows) + "\n"
+
+    def json(self) -> bytes:
+        """All of it; `seal` is the SHA-256 of the canonical JSON of the rest."""
+        fields = {"schema": SCHEMA, "verdict": self.verdict, "finding": self.sentence, **self.fields}
+        return json.dumps({**fields, "seal": digest(fields)}, indent=1, sort_keys=True).encode() + b"\n"
+
+    def write(self, path: Path) -> None:
+        """`path` with the JSON and the table beside it as `.txt`. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.json())
+        path.with_suffix(".txt").write_text(self.text(), encoding="utf-8")
+
+
+@dataclass
+class Facts:
+    """Collected while the proof goes on."""
+
+    command: Sequence[str]
+    sabotage: str | None
+    interruptions: list[str] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def reference(self, evidence: Evidence) -> None:
+        """The undisturbed run has ended."""
+        self.runs["reference"] = _described(evidence)
+
+    def interrupted(self, evidence: Evidence) -> None:
+        """The interrupted run has ended."""
+        self.runs["interrupted run"] = _described(evidence)
+
+    def identical(self) -> Certificate:
+        """Equal, and every control was noticed."""
+        count, steps = len(self.runs["reference"]["tensors"]), self.runs["reference"]["steps"]
+        times = len(self.interruptions)
+        return self._certificate(
+            "identical",
+            f"{count} tensors and the metrics are the same after each of {steps} steps, {times} times interrupted",
+        )
+
+    def differs(self, found: Difference) -> Certificate:
+        """Not equal."""
+        return self._certificate(
+            "differs", f"first at {found.sentence()}", {"step": found.step, "places": found.places}
+        )
+
+    def unverified(self, why: str) -> Certificate:
+        """No answer."""
+        return self._certificate("could not be verified", why)
+
+    def _certificate(self, verdict: str, sentence: str, first: dict[str, Any] | None = None) -> Certificate:
+        controls = [
+            {"part": control.part, "noticed": control.noticed, "finding": control.sentence()}
+            for control in self.controls
+        ]
+        fields = {
+            "command": list(self.command),
+            "sabotage": self.sabotage,
+            "interruptions": self.interruptions,
+            "controls": controls,
+            "runs": self.runs,
+            "first_difference": first,
+            "environment": surroundings(),
+        }
+        return Certificate(verdict, sentence, fields)
+
+
+def surroundings() -> dict[str, str]:
+    """Versions and hardware: the certificate holds for these."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": platform.platform(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "GPU": ", ".join(gpus) or "none",
+    }
+
+
+def _described(evidence: Evidence) -> dict[str, Any]:
+    newest = evidence.newest
+    return {
+        "steps": newest.step,
+        "state": newest.manifest.state,
+        "journal": hashlib.sha256(newest.journal).hexdigest(),
+        "tensors": dict(evidence.digests()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,79 @@
+"""The command line of `prove`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from unbroken.errors import UnbrokenError
+from unbroken.prove.drill import Interruption
+from unbroken.prove.proof import Plan, prove
+
+_USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0: identical, 2: wrong usage, 3: a difference, 4: could not be verified."""
+    options = _parser().parse_args(argv)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        print("prove needs a command, such as: python -m unbroken prove -- python train.py {folder}", file=sys.stderr)
+        return _USAGE_ERROR
+    work = options.work or Path(tempfile.mkdtemp(prefix="unbroken-prove-"))
+    try:
+        certificate = prove(_plan(options, command, work), lambda sentence: print(f"prove: {sentence}", flush=True))
+    except UnbrokenError as error:
+        print(error, file=sys.stderr)
+        if options.work is None:
+            shutil.rmtree(work)
+        return _USAGE_ERROR
+    certificate.write(options.certificate)
+    print(certificate.text(), end="")
+    if certificate.exit_code == 0 and options.work is None:
+        shutil.rmtree(work)
+    else:
+        print(f"The runs and what they printed are in {work}.")
+    return certificate.exit_code
+
+
+def _plan(options: argparse.Namespace, command: Sequence[str], work: Path) -> Plan:
+    return Plan(
+        command=command,
+        work=work.absolute(),
+        interruptions=[Interruption.parse(text) for text in _words(options.at)],
+        count=options.interruptions,
+        seed=options.seed,
+        every=options.every or None,
+        sabotage=options.sabotage,
+        controls=_words(options.controls) if options.controls is not None else None,
+        stateless=_words(options.stateless),
+        rank=options.rank,
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m unbroken", description="Training that survives interruptions.")
+    proving = parser.add_subparsers(required=True, metavar="prove").add_parser(
+        "prove", help="interrupt a training on purpose and compare every byte with an undisturbed run"
+    )
+    add = proving.add_argument
+    add("--at", default="", help="interruptions, such as TERM@5,KILL@9:save; default: random ones")
+    add("--interruptions", type=int, default=4, help="how many random interruptions (%(default)s)")
+    add("--seed", type=int, default=0, help="of the random choice (%(default)s)")
+    add("--every", type=int, default=2, help="steps between checkpoints; 0: as the program has it (%(default)s)")
+    add("--sabotage", help="drop this part of the state on each resume: rng, optimizer, schedule, cursor or a name")
+    add("--controls", help="parts for the negative controls; default: every part that changes")
+    add("--stateless", default="", help="parts that are declared to have no effect on later steps")
+    add("--rank", type=int, help="of the process to interrupt, if the command starts several; default: 0")
+    add("--work", type=Path, help="a new folder for the runs; default: a temporary one")
+    add("--certificate", type=Path, default=Path("unbroken-certificate.json"), help="%(default)s, a .txt beside it")
+    add("command", nargs=argparse.REMAINDER, help="-- COMMAND, with {folder} where it takes its run folder")
+    return parser

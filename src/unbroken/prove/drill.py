@@ -1,0 +1,120 @@
+"""What `prove` asks of a run through its environment: interruptions at exact places, traces, sabotage.
+
+Nothing of it is active in ordinary use, and nothing of it changes a result unless sabotage was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unbroken import environment
+from unbroken.checkpoint.state import RNG, Holder, capture, difference
+from unbroken.errors import UnbrokenError
+from unbroken.exact.randomness import lose_streams
+
+TRACE = "trace.jsonl"
+SIGNALS = ("TERM", "INT", "USR1", "USR2", "KILL")
+PHASES = ("start", "resume", "step", "end", "save")
+"""Before anything; state restored; before the step's work; after it; while its checkpoint is written."""
+
+_SPEC = re.compile(rf"({'|'.join(SIGNALS)})@(\d*)(?::({'|'.join(PHASES)}))?")
+_CURSORS = re.compile(r"cursor|data|loader|sampler|order")
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """A signal that a run sends to itself. `step` is None in the phases that belong to no step."""
+
+    signal: str
+    step: int | None
+    phase: str = "step"
+
+    @staticmethod
+    def parse(text: str) -> Interruption:
+        """From `TERM@5`, `KILL@9:save`, `KILL@:resume`. Raises UnbrokenError."""
+        match = _SPEC.fullmatch(text)
+        interruption = (
+            Interruption(match[1], int(match[2]) if match[2] else None, match[3] or "step") if match else None
+        )
+        if interruption is None or (interruption.step is None) != (interruption.phase in ("start", "resume")):
+            raise UnbrokenError(
+                f"{text!r} is no interruption, expected SIGNAL@STEP or SIGNAL@STEP:PHASE such as TERM@5, KILL@9:save "
+                f"or KILL@:resume; signals are {', '.join(SIGNALS)}, phases {', '.join(PHASES)}."
+            )
+        return interruption
+
+    def __str__(self) -> str:
+        step = "" if self.step is None else self.step
+        return f"{self.signal}@{step}" + ("" if self.phase == "step" else f":{self.phase}")
+
+
+class Drill:
+    """The hooks of one run; each does nothing unless it was asked for."""
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        """Reads the environment. Raises UnbrokenError for what it does not understand."""
+        asked = environment.drill()
+        text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
+        struck = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
+        self._interruption = Interruption.parse(text) if text and struck else None
+        self._trace = folder / TRACE if environment.TRACE in asked and rank == 0 else None
+        self._sabotage = asked.get(environment.SABOTAGE)
+        self.every = int(every) if every else None
+
+    def due(self, phase: str, step: int | None = None) -> bool:
+        """Is the interruption due here?"""
+        wanted = self._interruption
+        return wanted is not None and (wanted.phase, wanted.step) == (phase, step)
+
+    def strike(self, phase: str, step: int | None = None) -> None:
+        """Send the signal if it is due here."""
+        if self._interruption and self.due(phase, step):
+            os.kill(os.getpid(), signal.Signals[f"SIG{self._interruption.signal}"])
+
+    def dropped(self, state: Mapping[str, Holder]) -> set[str]:
+        """The parts of the state that are not restored. Raises UnbrokenError when there is no such part."""
+        if not self._sabotage:
+            return set()
+        found = {name for name, holder in state.items() if _is(self._sabotage, name, holder)}
+        if self._sabotage == RNG:
+            found = {RNG}
+            lose_streams()
+        if not found:
+            raise UnbrokenError(
+                f"Nothing in the state is {self._sabotage!r}; it has {', '.join(sorted(state))} and rng."
+            )
+        return found
+
+    def record(self, step: int, state: Mapping[str, Holder], metrics: Mapping[str, object]) -> None:
+        """Append the digests of the state after a step; a state that changes by being read is noted."""
+        if self._trace is None:
+            return
+        first, second = capture(state, copy=False), capture(state, copy=False)
+        digests = first.digests()
+        line = {
+            "step": step,
+            "tensors": digests,
+            "tree": first.tree,
+            "metrics": {key: repr(value) for key, value in metrics.items()},
+            "unstable": difference(first.tree, digests, second.tree, second.digests()),
+        }
+        with self._trace.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+
+
+def _is(part: str, name: str, holder: Holder) -> bool:
+    if part == name:
+        return True
+    if part == "optimizer":
+        return isinstance(holder, torch.optim.Optimizer)
+    if part == "schedule":
+        return isinstance(holder, torch.optim.lr_scheduler.LRScheduler)
+    return part == "cursor" and _CURSORS.search(name.lower()) is not None

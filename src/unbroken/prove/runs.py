@@ -1,0 +1,157 @@
+"""Starting the user's program for a proof, and reading what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unbroken import environment
+from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.state import difference
+from unbroken.checkpoint.store import Checkpoint
+from unbroken.errors import CheckpointError
+from unbroken.prove.drill import TRACE
+from unbroken.run_folder import journal
+
+PLACEHOLDER = "{folder}"
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], int]
+"""(command, environment, log file) -> exit status, negative for a signal."""
+
+
+def launch(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+    """Run the command in a process of its own, all that it prints going to the log."""
+    with log.open("ab") as file:
+        return subprocess.run(
+            command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, check=False
+        ).returncode
+
+
+@dataclass(frozen=True)
+class Program:
+    """The user's command; `{folder}` in an argument is where the run shall live, and so is UNBROKEN_FOLDER."""
+
+    command: Sequence[str]
+    every: int | None
+    launch: Launch
+    rank: int | None = None
+    """The process that an interruption strikes, where the command starts several; rank 0 unless given."""
+
+    def start(self, folder: Path, **drill: str | None) -> int:
+        """One start. `drill`: `interrupt`, `sabotage`. The log is beside the folder."""
+        command = [argument.replace(PLACEHOLDER, str(folder)) for argument in self.command]
+        variables = {key: value for key, value in os.environ.items() if key not in _OURS}
+        logs = sorted(folder.parent.glob(f"{folder.name}-*.log"))
+        # Every start has its own hash seed, as it would have anyway; but two can never be equal by chance.
+        variables.setdefault("PYTHONHASHSEED", str(1 + sum(folder.name.encode()) + len(logs)))
+        variables |= {environment.FOLDER: str(folder), environment.TRACE: "1"}
+        asked = {environment.INTERRUPT: drill.get("interrupt"), environment.SABOTAGE: drill.get("sabotage")}
+        asked[environment.EVERY] = str(self.every) if self.every else None
+        asked[environment.INTERRUPT_RANK] = None if self.rank is None else str(self.rank)
+        variables |= {key: value for key, value in asked.items() if value}
+        return self.launch(command, variables, folder.parent / f"{folder.name}-{len(logs) + 1}.log")
+
+
+_OURS = (
+    *(environment.TRACE, environment.INTERRUPT, environment.INTERRUPT_RANK, environment.SABOTAGE),
+    *(environment.EVERY, environment.VERDICT),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step after which two runs differ, and the places; `step` is None when only the end was seen."""
+
+    step: int | None
+    places: Sequence[str]
+
+    def sentence(self) -> str:
+        """`step 14: tensor model/0.weight and 12 more`."""
+        more = f" and {len(self.places) - 1} more" if len(self.places) > 1 else ""
+        return f"{'the end' if self.step is None else f'step {self.step}'}: {self.places[0]}{more}"
+
+
+class Evidence:
+    """What a run left: its final checkpoint and the trace of its states."""
+
+    def __init__(self, root: Path) -> None:
+        """Finds the one run below `root`. Raises CheckpointError when there is none, or more than one."""
+        homes = sorted({path.parent for path in root.rglob(f"step-*/{checkpoints.TENSORS}") if path.is_file()})
+        stores = sorted({home.parent for home in homes})
+        if len(stores) != 1:
+            raise CheckpointError(
+                f"{root} holds {len(stores)} runs with checkpoints, expected one. To go on: let the command keep its "
+                f"run in the folder it is given as {PLACEHOLDER} or in ${environment.FOLDER}."
+            )
+        finals = [home for home in homes if json.loads((home / "manifest.json").read_bytes())["pinned"]]
+        self.final: Checkpoint | None = checkpoints.load(finals[-1]) if finals else None
+        self.newest: Checkpoint = checkpoints.load(homes[-1])
+        self.trace = list(_lines(stores[0].parent / TRACE))
+
+    @property
+    def step(self) -> int:
+        """The newest step that is durable."""
+        return self.newest.step
+
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of every tensor of the newest checkpoint."""
+        return self.newest.manifest.digests
+
+
+def compare(first: Evidence, second: Evidence) -> Difference | None:
+    """The first difference of a run from its reference; None when every byte of state and history is equal."""
+    expected = {line["step"]: line for line in first.trace}
+    found = [(line["step"], _places(expected.get(line["step"]), line)) for line in [*first.trace, *second.trace]]
+    differing = sorted((step, places) for step, places in found if places)
+    if differing:
+        return Difference(*differing[0])
+    one, two = first.newest, second.newest
+    places = difference(one.manifest.tree, one.manifest.digests, two.manifest.tree, two.manifest.digests)
+    if one.journal != two.journal:
+        places.append(f"metrics of {_first_metric(one.journal, two.journal)}")
+    return Difference(None, places) if places else None
+
+
+def _places(expected: dict[str, Any] | None, line: dict[str, Any]) -> list[str]:
+    if line["unstable"]:
+        return [f"{place}, which changes when the state is read" for place in line["unstable"]]
+    if expected is None:
+        return ["step, which the other run does not have"]
+    places = difference(expected["tree"], expected["tensors"], line["tree"], line["tensors"])
+    keys = sorted(expected["metrics"].keys() | line["metrics"].keys())
+    one, two = expected["metrics"], line["metrics"]
+    return places + [
+        f"metric {key} ({one.get(key)} became {two.get(key)})" for key in keys if one.get(key) != two.get(key)
+    ]
+
+
+def _first_metric(one: bytes, two: bytes) -> str:
+    for first, second in zip(journal.parse(one, "reference"), journal.parse(two, "run"), strict=False):
+        if first != second:
+            return f"step {first['step']}"
+    return "the last steps"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for text in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(text)
+        except ValueError:  # torn by a kill
+            continue
+
+
+def status_name(status: int) -> str:
+    """`exit 75` or `SIGKILL`."""
+    return f"exit {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def last_words(root: Path) -> str:
+    """The last line that the program printed."""
+    logs = sorted(root.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    lines = logs[-1].read_text(errors="replace").split("\n") if logs else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "(nothing was printed)")

@@ -1,0 +1,1 @@
+"""The other files of a run: its identity, journal, events, verdict and lock."""

@@ -1,0 +1,125 @@
+"""A run is named by what defines it, so that two starts of the same thing meet in the same folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from unbroken.canonical_json import JSON, canonical, digest
+from unbroken.errors import IdentityError, storage_errors
+from unbroken.filesystem import FileSystem, read_file, replace_file
+from unbroken.run_folder.code_digest import code_digest
+
+__all__ = ["NAME", "Identity", "code_digest", "open_folder", "settle"]
+
+NAME = "identity.json"
+
+
+class Identity:
+    """What defines a run: parameters, digests of data and code, the seed. No clock, host or job id."""
+
+    def __init__(self, parts: Mapping[str, JSON]) -> None:
+        """Raises TypeError or ValueError for parts that are not JSON."""
+        self._text = canonical(parts)
+        self.parts: Mapping[str, JSON] = json.loads(self._text)
+        self.digest = digest(self.parts)
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex characters of the digest."""
+        return self.digest[:12]
+
+    def text(self) -> bytes:
+        """The identity as one JSON line, with the digest that a damaged line does not have."""
+        return b'{"digest":"' + self.digest.encode() + b'","parts":' + self._text + b"}\n"
+
+    def difference(self, other: Identity) -> list[str]:
+        """What changed from `self` to `other`: `train.lr: 0.001 -> 0.002`, one string per changed leaf."""
+        before, after = dict(_leaves(self.parts, "")), dict(_leaves(other.parts, ""))
+        return [
+            f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}"
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @staticmethod
+    def read(path: Path, files: FileSystem | None = None) -> Identity | None:
+        """The identity in a file; None when there is none, or a damaged one."""
+        try:
+            data = read_file(files or FileSystem(), path)
+            found = Identity(json.loads(data)["parts"])
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return found if found.text() == data else None
+
+
+def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
+    """`root/<item>-<short>/`, made when missing. Any number of processes may call it; who owns the folder settles it.
+
+    Every `<item>-*` beside it that belongs to another identity is reported: what differs, that it is kept, and
+    how to remove it. Raises StorageError when the folder cannot be made.
+    """
+    folder = root / f"{item}-{identity.short}"
+    with storage_errors("make the run folder", folder, "Nothing was changed."):
+        folder.mkdir(parents=True, exist_ok=True)
+    for sibling in sorted(root.glob(f"{item}-*")):
+        if sibling != folder and _is_sibling(sibling, item):
+            report(_about_sibling(sibling, folder, identity))
+    return folder
+
+
+def settle(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
+    """Write `identity.json`, or check the one that is there. For the owner of the folder's lock.
+
+    Raises IdentityError, StorageError.
+    """
+    path = folder / NAME
+    with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
+        found = Identity.read(path, files)
+        if found == identity:
+            return
+        if found is None:
+            if path.exists():
+                report(f"{path} could not be read as an identity and is written anew.")
+            replace_file(files, path, identity.text())
+            return
+    raise IdentityError(
+        f"The run folder {folder} belongs to identity {found.short}, but this run is {identity.short}: "
+        f"{_sentence(found.difference(identity))}. Nothing was changed. To go on: use another folder, "
+        f"or restore what differs, or remove the old state (`rm -r {folder}`)."
+    )
+
+
+def _is_sibling(path: Path, item: str) -> bool:
+    rest = path.name.removeprefix(f"{item}-")
+    return path.is_dir() and len(rest) == 12 and all(character in "0123456789abcdef" for character in rest)
+
+
+def _about_sibling(sibling: Path, folder: Path, identity: Identity) -> str:
+    found = Identity.read(sibling / NAME)
+    differs = _sentence(found.difference(identity)) if found else "its identity cannot be read"
+    return (
+        f"The state in {sibling} is not used for {folder.name}, because {differs}. "
+        f"It is kept; remove it with `rm -r {sibling}`."
+    )
+
+
+def _sentence(differences: list[str]) -> str:
+    shown = "; ".join(differences[:8])
+    more = f"; and {len(differences) - 8} more" if len(differences) > 8 else ""
+    return f"{shown}{more}"
+
+
+def _leaves(value: JSON, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value, sort_keys=True)

@@ -1,0 +1,156 @@
+"""The metric history: one JSON line per step, each with its own checksum. It holds no clock and no host.
+
+Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity" in the file, as JSON has no word for them,
+and floats again when read; that is unambiguous because a record holds numbers, booleans and None only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unbroken.errors import CheckpointError, errno_name
+from unbroken.filesystem import FileSystem, read_exactly, read_file, write_all_at
+
+NAME = "journal.jsonl"
+Record = dict[str, Any]
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_CRC = b', "crc": "'
+_RESERVED = ("step", "crc")
+
+
+def line(step: int, values: Mapping[str, object]) -> bytes:
+    """`{"step": 1, "lr": 0.1, …sorted…, "crc": "89abcdef"}` and a line end. Raises ValueError."""
+    plain = numbers(values)
+    record = {"step": step, **{key: _word(plain[key]) for key in sorted(plain)}}
+    body = json.dumps(record, allow_nan=False).encode("ascii")
+    return body[:-1] + _CRC + f'{zlib.crc32(body):08x}"}}\n'.encode("ascii")
+
+
+def numbers(values: Mapping[str, object]) -> dict[str, object]:
+    """The values with scalar tensors and arrays as Python numbers. Raises ValueError for what is no metric."""
+    return {key: _plain(key, value) for key, value in values.items()}
+
+
+def parse(data: bytes, where: str) -> list[Record]:
+    """All records, without their checksums; a last line that is torn or still being written is left out.
+
+    Raises CheckpointError naming the line that is damaged or out of order.
+    """
+    return list(_records(data, where))
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file, also while another process writes it. Raises CheckpointError, OSError."""
+    return parse(read_file(FileSystem(), path), str(path))
+
+
+class Journal:
+    """Grows by one line a step. The content is in memory too: a full disk costs the view, not the history."""
+
+    def __init__(self, path: Path, files: FileSystem, report: Callable[[str], None]) -> None:
+        self._path = path
+        self._files = files
+        self._report = report
+        self._content = bytearray()
+        self._on_disk = 0
+        self._failing = False
+
+    @property
+    def content(self) -> bytes:
+        """Every byte so far."""
+        return bytes(self._content)
+
+    def truncate(self, content: bytes) -> None:
+        """Go back to what a checkpoint holds. The file is cut in place, and rewritten where it differs."""
+        self._content = bytearray(content)
+        self._on_disk = 0
+        self._attempt(self._settle)
+
+    def append(self, step: int, values: Mapping[str, object]) -> Record:
+        """Add the record of a step; returns it as it will be read. Raises ValueError for a bad value."""
+        new = line(step, values)
+        self._content += new
+        self._attempt(self._catch_up)
+        return parse(new, str(self._path))[0] if step == 1 else next(_records(new, str(self._path), step))
+
+    def _attempt(self, action: Callable[[int], None]) -> None:
+        try:
+            descriptor = self._files.update(self._path)
+            try:
+                action(descriptor)
+            finally:
+                self._files.close(descriptor, self._path)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                self._report(
+                    f"The journal {self._path} could not be written: {errno_name(error)}. Its lines stay in "
+                    f"memory, go into the next checkpoint, and are written here once the disk accepts them."
+                )
+            self._failing = True
+
+    def _settle(self, descriptor: int) -> None:
+        size = self._files.size(descriptor, self._path)
+        found = bytearray(min(size, len(self._content)))
+        read_exactly(self._files, descriptor, self._path, memoryview(found))
+        if found != self._content[: len(found)]:
+            self._report(f"{self._path} differs from its checkpointed copy and is restored from it.")
+        else:
+            self._on_disk = len(found)
+        self._files.truncate(descriptor, self._path, self._on_disk)
+        self._catch_up(descriptor)
+
+    def _catch_up(self, descriptor: int) -> None:
+        missing = bytes(self._content[self._on_disk :])
+        write_all_at(self._files, descriptor, self._path, missing, self._on_disk)
+        self._on_disk = len(self._content)
+
+
+def _records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
+    lines = data.split(b"\n")
+    last = len(lines) - 1  # what follows the final line end: nothing, or a torn line
+    for index, text in enumerate(lines[:last]):
+        step = first + index
+        record = _checked(text)
+        if record is None and index == last - 1 and not lines[last]:
+            return  # a torn line that got its end from a file system that filled it in
+        if record is None or record.get("step") != step:
+            raise CheckpointError(
+                f"Line {index + 1} of {where} is damaged or is not step {step}. To go on: run the training "
+                f"again; it restores the journal from its newest good checkpoint.",
+                "journal",
+            )
+        yield {key: _NON_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def _checked(text: bytes) -> Record | None:
+    head, mark, tail = text.rpartition(_CRC)
+    body = head + b"}"
+    if not mark or tail != f'{zlib.crc32(body):08x}"}}'.encode("ascii"):
+        return None
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _word(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return next(name for name, number in _NON_FINITE.items() if repr(number) == repr(value))
+    return value
+
+
+def _plain(key: str, value: object) -> object:
+    if key in _RESERVED:
+        raise ValueError(f"a metric may not be called {key!r}: the journal uses that name")
+    if value is not None and not isinstance(value, bool | int | float) and hasattr(value, "item"):
+        value = value.item()  # a tensor or numpy scalar
+    if value is None or type(value) in (bool, int, float):
+        return value
+    raise ValueError(f"metric {key!r} is a {type(value).__name__}: numbers, booleans and None can be logged")
