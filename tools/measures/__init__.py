@@ -1,0 +1,1 @@
+"""What `tools/house.py` measures, one module for each kind of question. Standard library only."""
