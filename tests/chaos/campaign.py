@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import toy
 
 from tests.chaos.faults import KINDS
-from tests.chaos.world import PATIENCE, Disk, World
+from tests.chaos.trial import PATIENCE, Disk, Trial
+from tests.support import toy_training
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,22 @@ class Result:
 
 def trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) -> Result:
     """Do the harm of one kind, then start until the run is finished, and compare every byte."""
-    world = World(folder, random.Random(seed))
+    trial = Trial(folder, random.Random(seed))
     try:
-        forbidden = KINDS[kind](world)
+        forbidden = KINDS[kind](trial)
         # The next start looks at the newest checkpoints first: none that was harmed may be the one it goes on from.
-        status = world.start(files=Disk())
-        if forbidden and world.begun_from() in forbidden:
-            return Result(kind, "used damaged data", f"went on from step {world.begun_from()}")
+        status = trial.start(files=Disk())
+        if forbidden and trial.begun_from() in forbidden:
+            return Result(kind, "used damaged data", f"went on from step {trial.begun_from()}")
         for _ in range(PATIENCE):
             if status == 0:
                 break
-            status = world.start(files=Disk())
+            status = trial.start(files=Disk())
     except AssertionError as error:
         return Result(kind, "misbehaved", str(error))
     if status != 0:
-        return Result(kind, "stuck", f"status {status}: {world.log.read_text()[-300:]}")
-    if toy.contents(world.target) != expected:
+        return Result(kind, "stuck", f"status {status}: {trial.log.read_text()[-300:]}")
+    if toy_training.contents(trial.target) != expected:
         return Result(kind, "diverged")
     return Result(kind, "recovered")
 
@@ -52,8 +52,8 @@ def campaign(n: int, seed: int, work: Path, kinds: list[str], tell: Callable[[in
     """`n` trials, the kinds in turn. Folders of trials that did not recover are kept in `work`."""
     torch.set_num_threads(1)
     reference = work / "reference"
-    toy.train(reference / "run", reference / "export")
-    expected = toy.contents(reference / "export")
+    toy_training.train(reference / "run", reference / "export")
+    expected = toy_training.contents(reference / "export")
     results = []
     for index in range(n):
         folder = work / f"trial-{index}"

@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import toy
-
-from tests import workspace
+from tests.support import toy_training, workspace
 
 ROOT = Path(__file__).parents[2]
 MODES = ("before", "torn", "term")
@@ -57,7 +55,7 @@ class Judgement:
 def toy_subject() -> Subject:
     """The trainer of these tests. It saves in the loop: a thread would put its file operations in no order."""
     return Subject(
-        command=(sys.executable, toy.__file__, "{out}/run", "{out}/export", "--foreground"),
+        command=(sys.executable, toy_training.__file__, "{out}/run", "{out}/export", "--foreground"),
         checkpoints="{out}/run/checkpoints/step-*",
         results="export",
         cwd=ROOT,

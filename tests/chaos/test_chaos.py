@@ -7,21 +7,21 @@ import random
 from pathlib import Path
 
 import pytest
-import toy
 
 from tests.chaos.campaign import campaign, table, trial
 from tests.chaos.faults import KINDS, operations
 from tests.chaos.judge import judge, stage_subject, toy_subject
 from tests.chaos.judge import table as table_of_judgements
-from tests.chaos.world import Disk, World
+from tests.chaos.trial import Disk, Trial
+from tests.support import toy_training
 from unbroken.checkpoint import tensorfile
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("reference")
-    toy.train(root / "run", root / "export")
-    return toy.contents(root / "export")
+    toy_training.train(root / "run", root / "export")
+    return toy_training.contents(root / "export")
 
 
 def test_every_kind_of_fault_once(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_negative_control_a_store_that_does_not_check_is_caught(
     assert result.outcome == "used damaged data"
 
 
-def flipped_in_the_middle(world: World) -> set[int]:
+def flipped_in_the_middle(trial: Trial) -> set[int]:
     """A flip in a weight, which looks like any other number."""
-    world.stopped()
-    path = world.checkpoints[-1] / "tensors.safetensors"
+    trial.stopped()
+    path = trial.checkpoints[-1] / "tensors.safetensors"
     data = bytearray(path.read_bytes())
     begin = 8 + int.from_bytes(data[:8], "little")
     data[begin + json.loads(data[8:begin])["model/0.weight"]["data_offsets"][0]] ^= 1
@@ -58,16 +58,16 @@ def flipped_in_the_middle(world: World) -> set[int]:
 def test_every_operation(fault: str, resumed: bool, tmp_path: Path, expected: dict[str, bytes]) -> None:
     """Each file operation of a whole run and of a resume in turn: recovered from, in the right bytes."""
     chance = random.Random(0)
-    counted = operations(World(tmp_path / "count", chance), resumed, every=20)
+    counted = operations(Trial(tmp_path / "count", chance), resumed, every=20)
     for operation, count in sorted(counted.items()):
         for occurrence in range(1, count + 1):
-            world = World(tmp_path / f"{operation}-{occurrence}", chance)
+            trial = Trial(tmp_path / f"{operation}-{occurrence}", chance)
             if resumed:
-                world.stopped(at=38)
-            world.start(files=Disk(operation, occurrence, fault), every=20, background=False)
+                trial.stopped(at=38)
+            trial.start(files=Disk(operation, occurrence, fault), every=20, background=False)
             where = f"{fault} at {operation} {occurrence}"
-            assert world.start(files=Disk()) == 0, f"{where}: {world.log.read_text()[-500:]}"
-            assert toy.contents(world.target) == expected, where
+            assert trial.start(files=Disk()) == 0, f"{where}: {trial.log.read_text()[-500:]}"
+            assert toy_training.contents(trial.target) == expected, where
 
 
 def test_an_outside_judge_finds_some_boundaries_clean(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests import workspace
 from tests.cluster.commands import USER, run
-from tests.workspace import ITEM, Workspace
+from tests.support import workspace
+from tests.support.workspace import ITEM, Workspace
 
 HERE = Path(__file__).parent
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")

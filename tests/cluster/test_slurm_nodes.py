@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import Cluster, copy, wait_for_step
-from tests.workspace import ITEM, Workspace
+from tests.support.workspace import ITEM, Workspace
 
 pytestmark = pytest.mark.cluster
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until, wait_for_step
-from tests.workspace import ITEM, Workspace
+from tests.support.workspace import ITEM, Workspace
 
 pytestmark = pytest.mark.cluster
 

@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import workspace
 from tests.elastic.running import HEADER, Digests, carry_out, row
 from tests.elastic.schedules import SCHEDULES, Schedule, steady
-from tests.workspace import Workspace
+from tests.support import workspace
+from tests.support.workspace import Workspace
 
 STEPS = 24
 CONTROLS = (1, 2, 4)

@@ -11,9 +11,9 @@ import sys
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from tests import workspace
 from tests.elastic.schedules import Leg, Schedule
-from tests.workspace import ITEM, TRAIN, Workspace
+from tests.support import workspace
+from tests.support.workspace import ITEM, TRAIN, Workspace
 
 SECONDS = 300
 """Longest life of one start."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from tests.folders.folder_pairs import PROFILES
 from tests.folders.interruptions import five, interrupt
-from tests.folders.places import PROFILES
-from tests.workspace import Workspace
+from tests.support.workspace import Workspace
 
 EXECUTION = "reports/execution/"
 COMPARED = ("reports", "results")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests import workspace
-from tests.workspace import TRAIN, Workspace
+from tests.support import workspace
+from tests.support.workspace import TRAIN, Workspace
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests import workspace
 from tests.pipeline.test_kill import finish, interrupt
-from tests.workspace import TRAIN, Workspace
+from tests.support import workspace
+from tests.support.workspace import TRAIN, Workspace
 
 EVALUATE = ("evaluate", *TRAIN[1:])
 

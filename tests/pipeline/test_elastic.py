@@ -15,7 +15,7 @@ import pytest
 
 from tests.elastic.running import carry_out, digests, ranks, run, start
 from tests.elastic.schedules import SCHEDULES, Leg, Schedule, changing, steady
-from tests.workspace import ITEM, TRAIN, Workspace
+from tests.support.workspace import ITEM, TRAIN, Workspace
 
 SHORT = (changing("TERM", 2, 1, every=10), changing("KILL", 3, 2, every=12))
 
@@ -43,7 +43,7 @@ def test_plain_data_parallelism_is_told_apart(fresh: Callable[..., Workspace], t
 def test_dvc_records_the_same_for_any_number(
     fresh: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests import workspace
+    from tests.support import workspace
 
     one = fresh(train__steps=6, train__warmup=2)
     two = workspace.copy(one, tmp_path / "two")

@@ -23,8 +23,8 @@ from latentwire.params.load import load
 from latentwire.verification import published, rebuild, rows, trace, verify
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.rows import Row, Status
-from tests import workspace
-from tests.workspace import Workspace
+from tests.support import workspace
+from tests.support.workspace import Workspace
 
 PREDICTIONS = "results/evaluate/wire-tiny-0/predictions.parquet"
 CELL = "tiny/llama/wire/accuracy"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import ROOT
+from tests.support.workspace import ROOT
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import ITEM, TRAIN, Workspace
+from tests.support.workspace import ITEM, TRAIN, Workspace
 
 STEPS = 30
 

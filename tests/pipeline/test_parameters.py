@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import workspace
-from tests.workspace import ITEM, TRAIN, Workspace
+from tests.support import workspace
+from tests.support.workspace import ITEM, TRAIN, Workspace
 
 
 def test_a_changed_parameter_retrains_and_says_why(finished: Workspace, tmp_path: Path) -> None:

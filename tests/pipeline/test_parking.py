@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import workspace
 from tests.pipeline.test_kill import finish, interrupt
-from tests.workspace import ITEM, TRAIN, Workspace
+from tests.support import workspace
+from tests.support.workspace import ITEM, TRAIN, Workspace
 
 Machines = tuple[Workspace, Workspace]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests import workspace
-from tests.workspace import ROOT, Workspace
+from tests.support import workspace
+from tests.support.workspace import ROOT, Workspace
 
 
 def test_every_result_is_there(finished: Workspace) -> None:

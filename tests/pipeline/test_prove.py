@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from tests.workspace import TRAIN, Workspace
+from tests.support.workspace import TRAIN, Workspace
 
 PROVE = (sys.executable, "-c", "from latentwire.cli import run; run()", "prove", *TRAIN[1:])
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.pipeline.test_kill import STEPS, finish, interrupt
-from tests.workspace import ITEM, Workspace
+from tests.support.workspace import ITEM, Workspace
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from latentwire.params.sections import Train
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# What only shows, checks, times, keeps or stops what a stage does: a change of it does not make a finished result wrong.
+# What only shows, checks, times, keeps or stops what a stage does: a change of it makes no finished result wrong.
 CARRIES = (
     "latentwire.console",
     "latentwire.environment",

@@ -9,7 +9,7 @@ import pytest
 
 from latentwire.models.loading import load_model
 from latentwire.params.sections import LocalModel
-from tests import tiny
+from latentwire.rehearsal import tiny
 
 MAKERS: dict[str, Callable[[Path], object]] = {
     "llama": lambda folder: tiny.tiny_causal_model(folder, "llama"),

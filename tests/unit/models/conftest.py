@@ -8,7 +8,7 @@ import torch
 from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.params.sections import LocalModel
-from tests.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
+from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 
 FAMILIES = ("llama", "gemma3_text")
 

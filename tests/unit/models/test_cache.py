@@ -20,7 +20,7 @@ from latentwire.models.loading import load_model
 from latentwire.models.sources import materialise
 from latentwire.models.weights import tensors_digest
 from latentwire.params.sections import LocalModel, PackagedModel
-from tests.tiny import tiny_encoder_model, tiny_gguf, tiny_wheel
+from latentwire.rehearsal.tiny import tiny_encoder_model, tiny_gguf, tiny_wheel
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.models import receiver as receiver_module
 from latentwire.models.layout import Layout, LayoutState, Prompt, compose
 from latentwire.models.receiver import Receiver
-from tests.tiny import ANCHOR, LABELS, PRIMER
+from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER
 
 
 def ids_of(receiver: Receiver, prompt: Prompt, row: int) -> list[int]:

@@ -18,7 +18,7 @@ from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.weights import tensors_digest
 from latentwire.params import load as params
 from latentwire.params.sections import HubModel, LocalModel
-from tests.tiny import tiny_causal_model, tiny_encoder_model
+from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model
 
 ROOT = Path(__file__).parents[3]
 

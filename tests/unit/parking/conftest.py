@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "unbroken"))  # for `import toy`
-from machines import Machine
-from toy_fixtures import one_thread, uninterrupted
+from tests.support.parking_machines import Machine
+from tests.support.training_fixtures import one_thread, uninterrupted
 
 __all__ = ["machine", "one_thread", "remote", "uninterrupted"]
 

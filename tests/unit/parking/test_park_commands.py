@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy
-from machines import ITEM, Machine
 
 from latentwire.cli import run
 from latentwire.parking import commands
+from tests.support import toy_training
+from tests.support.parking_machines import ITEM, Machine
 from unbroken.run_folder.identity import Identity
 
 ROOT = Path(__file__).parents[3]
-OTHER = Identity({"train": {"lr": 0.01, "steps": toy.STEPS}, "seed": 3})
+OTHER = Identity({"train": {"lr": 0.01, "steps": toy_training.STEPS}, "seed": 3})
 Machines = Callable[[str], Machine]
 
 

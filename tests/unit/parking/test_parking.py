@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy
-from machines import ITEM, Machine
 
 from latentwire.parking import store as stores
 from latentwire.parking.fetch import Fetched, NothingParkedError
 from latentwire.parking.park import REF, NothingToParkError
 from latentwire.parking.pointer import ParkingError, Pointer, parse
+from tests.support import toy_training
+from tests.support.parking_machines import ITEM, Machine
 from unbroken.errors import IdentityError, LockedError
 from unbroken.preemption import Preempted
 from unbroken.run import Run
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_of_this_machine_is_replaced(machine: Machines, uni
 def test_another_identity_is_refused_with_what_differs(machine: Machines) -> None:
     parked(machine)
     two = machine("two")
-    two.identity = Identity({"train": {"lr": 0.01, "steps": toy.STEPS}, "seed": 3})
+    two.identity = Identity({"train": {"lr": 0.01, "steps": toy_training.STEPS}, "seed": 3})
     with pytest.raises(IdentityError, match=r"train\.lr: 0\.05 -> 0\.01\. Nothing was fetched\. To go on: ") as error:
         two.fetch()
     assert error.value.exit_code == 2
@@ -268,7 +268,7 @@ class TestKills:
             FsspecLocalFileSystem.reflink = reflink  # type: ignore[method-assign]
             one.park()
 
-        return toy.in_child(action)
+        return toy_training.in_child(action)
 
     def test_a_killed_park_leaves_the_remote_usable(
         self, machine: Machines, remote: Path, uninterrupted: dict[str, bytes]
@@ -305,7 +305,7 @@ class TestKills:
                 stores.Store.download = download  # type: ignore[method-assign]
                 two.fetch()
 
-            assert toy.in_child(action) == -signal.SIGKILL
+            assert toy_training.in_child(action) == -signal.SIGKILL
             assert not two.place.folder.exists()
         assert two.fetch().new
         two.train()

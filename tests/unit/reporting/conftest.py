@@ -11,7 +11,7 @@ from latentwire.reporting.facts import Facts, read
 from latentwire.reporting.figures import all_figures
 from latentwire.reporting.style import Drawn
 from latentwire.tracking import publish
-from tests.unit.statistics.made_up import NAMES, aggregate, build
+from tests.support.synthetic_predictions import NAMES, aggregate, build
 
 
 @pytest.fixture(scope="session")

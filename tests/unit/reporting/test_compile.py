@@ -13,7 +13,7 @@ from latentwire.exits import exit_code
 from latentwire.reporting.build import build
 from latentwire.reporting.latex import compile_paper, complaints, first_error, refuse
 from latentwire.stages import report
-from tests.unit.statistics import made_up
+from tests.support import synthetic_predictions
 
 needs_tex = pytest.mark.skipif(
     shutil.which("latexmk") is None, reason="latexmk is not installed: the paper is checked as text only"
@@ -31,7 +31,7 @@ def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tm
     made = []
     for name in ("one", "another/deeper"):
         root = _root(aggregated, tmp_path / name)
-        build(root, "A title with 100% & more", made_up.NAMES)
+        build(root, "A title with 100% & more", synthetic_predictions.NAMES)
         made.append(compile_paper(root / "reports/paper.tex"))
     assert made[0] is not None
     assert made[1] is not None
@@ -46,7 +46,7 @@ def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tm
 @pytest.mark.skipif(shutil.which("pdffonts") is None, reason="pdffonts is not installed: fonts are not looked at")
 def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Path) -> None:
     root = _root(aggregated, tmp_path)
-    build(root, "Title", made_up.NAMES)
+    build(root, "Title", synthetic_predictions.NAMES)
     # A page with one table only: siunitx drops bold without a word, and the paper has other bold text.
     lines = (root / "reports/paper.tex").read_text().splitlines()
     preamble = lines[: next(i for i, line in enumerate(lines) if r"\begin{document}" in line)]

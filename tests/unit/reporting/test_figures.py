@@ -12,12 +12,12 @@ from latentwire.reporting.figures import _bars, all_figures
 from latentwire.reporting.figures_quality import critical_difference, front, variance_shares
 from latentwire.reporting.paper import paper
 from latentwire.reporting.style import MARKERS, PALETTE, looks
-from tests.unit.statistics import made_up
+from tests.support import synthetic_predictions
 
 
 @pytest.fixture(scope="module")
 def facts(aggregated: Path) -> Facts:
-    return read(aggregated / "results/aggregate", made_up.NAMES)
+    return read(aggregated / "results/aggregate", synthetic_predictions.NAMES)
 
 
 def test_intervals_are_drawn_as_computed(facts: Facts) -> None:

@@ -19,7 +19,7 @@ from latentwire.reporting.outline import Block, Grid, Heading, Listing, Paragrap
 from latentwire.reporting.pages import _bare, markdown, page
 from latentwire.reporting.provenance import recorded_revision
 from latentwire.reporting.words import argument, braced, cells, words
-from tests.unit.statistics import made_up
+from tests.support import synthetic_predictions
 
 TITLE = "A wire & <all> of its readers"
 CLEAN = Revision("0123456789abcdef" + "0" * 24, dirty=False)
@@ -68,7 +68,7 @@ def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _build(aggregated: Path, root: Path, revision: Revision | None) -> Path:
     shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
-    build(root, TITLE, made_up.NAMES, revision)
+    build(root, TITLE, synthetic_predictions.NAMES, revision)
     return root / "reports"
 
 
@@ -106,7 +106,7 @@ def _allowed(reports: Path) -> set[str]:
 
 def _numbers(text: str) -> set[str]:
     plain = re.sub(r"(?:Tables?|Figure) \d+(?: and \d+)?|ci:\S+", "", text)
-    for name in made_up.NAMES.values():
+    for name in synthetic_predictions.NAMES.values():
         plain = plain.replace(name, "")
     return set(NUMBER.findall(plain))
 
@@ -210,7 +210,7 @@ def test_a_missing_digest_makes_a_draft(aggregated: Path, tmp_path: Path) -> Non
     stats = json.loads(path.read_text())
     stats["sources"]["results/evaluate/wire-r8-1/predictions.parquet"]["checkpoint"] = None
     path.write_text(json.dumps(stats))
-    build(tmp_path, TITLE, made_up.NAMES, CLEAN)
+    build(tmp_path, TITLE, synthetic_predictions.NAMES, CLEAN)
     assert "wire-r8-1/predictions.parquet names no checkpoint" in (tmp_path / "reports/report.html").read_text()
 
 

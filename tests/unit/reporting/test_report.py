@@ -20,7 +20,7 @@ from latentwire.reporting.provenance import sha256
 from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
 from latentwire.statistics.write import entries
-from tests.unit.statistics import made_up
+from tests.support import synthetic_predictions
 
 TITLE = "A wire & 100% of its readers"
 FAMILIES = ("versus_chance", "versus_baselines", "ablations")
@@ -30,14 +30,14 @@ ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
 
 @pytest.fixture(scope="module")
 def facts(aggregated: Path) -> Facts:
-    return read(aggregated / "results/aggregate", made_up.NAMES)
+    return read(aggregated / "results/aggregate", synthetic_predictions.NAMES)
 
 
 @pytest.fixture(scope="module")
 def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("reports")
     shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
-    build(root, TITLE, made_up.NAMES)
+    build(root, TITLE, synthetic_predictions.NAMES)
     return root / "reports"
 
 
@@ -218,8 +218,8 @@ def test_a_difference_without_interval_prints_a_dash_and_says_why(facts: Facts) 
 
 
 def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
-    made_up.build(tmp_path, seeds=[5], count=80)
-    made_up.aggregate(tmp_path)
+    synthetic_predictions.build(tmp_path, seeds=[5], count=80)
+    synthetic_predictions.aggregate(tmp_path)
     facts = read(tmp_path / "results/aggregate", {})
     assert facts.cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"
     assert "seed variance not estimated" in all_tables(facts)[1].text
@@ -230,7 +230,7 @@ def test_two_builds_are_the_same_bytes(reports: Path, aggregated: Path, tmp_path
     shutil.copytree(aggregated / "results/aggregate", tmp_path / "results/aggregate")
     (tmp_path / "reports/tables").mkdir(parents=True)
     (tmp_path / "reports/tables/of_a_former_grid.tex").write_text("old")
-    build(tmp_path, TITLE, made_up.NAMES)
+    build(tmp_path, TITLE, synthetic_predictions.NAMES)
     first = {path.relative_to(reports): path.read_bytes() for path in reports.rglob("*") if path.suffix}
     second = {
         p.relative_to(tmp_path / "reports"): p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.suffix

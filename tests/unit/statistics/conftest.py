@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.tracking import publish
-from tests.unit.statistics.made_up import build
+from tests.support.synthetic_predictions import build
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from latentwire.statistics.write import write_json
-from tests.unit.statistics.made_up import aggregate, build
+from tests.support.synthetic_predictions import aggregate, build
 
 GOLDEN = Path(__file__).parent / "golden"
 TASK = "rotten_tomatoes"

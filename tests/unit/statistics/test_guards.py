@@ -16,7 +16,7 @@ from latentwire.statistics.multiplicity import adjust
 from latentwire.statistics.scores import Scores, pair
 from latentwire.statistics.summary import rounded
 from latentwire.statistics.twoway import estimate
-from tests.unit.statistics.made_up import aggregate
+from tests.support.synthetic_predictions import aggregate
 
 WIRE = "results/evaluate/wire-r8-1/predictions.parquet"
 TEXT = "results/baseline/rotten_tomatoes/text/predictions.parquet"

@@ -15,8 +15,8 @@ from latentwire.exits import exit_code
 from latentwire.stages import aggregate
 from latentwire.statistics.write import entries
 from latentwire.tracking import publish
-from tests.unit.statistics import made_up
-from tests.unit.statistics.made_up import EASE, build, digest
+from tests.support import synthetic_predictions
+from tests.support.synthetic_predictions import EASE, build, digest
 from unbroken.checkpoint.tree import Encoder
 
 
@@ -174,7 +174,7 @@ def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monke
 
 
 def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
-    stats = made_up.aggregate(repository)
+    stats = synthetic_predictions.aggregate(repository)
     signed = entries(stats)
     for section in set(publish.NUMBERS) - {"ranks", "blocks"}:
         assert all("|v:1" in signed[key]["signature"] for key in stats[section])

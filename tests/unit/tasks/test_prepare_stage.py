@@ -13,8 +13,8 @@ from latentwire.assets import Assets, sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest
 from latentwire.params import load as params
+from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 from latentwire.stages.prepare import prepare
-from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
 

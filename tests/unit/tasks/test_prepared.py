@@ -15,9 +15,9 @@ from latentwire.errors import ConfigurationError
 from latentwire.params import load as params
 from latentwire.params import sections
 from latentwire.params.sections import Prepare, Task
+from latentwire.rehearsal.tiny import CUES, tiny_task, tiny_wheel
 from latentwire.tasks.examples import digest, read
 from latentwire.tasks.loading import prepare_task, write_task
-from tests.tiny import CUES, tiny_task, tiny_wheel
 
 ROOT = Path(__file__).parents[3]
 PREPARE = Prepare.model_validate(

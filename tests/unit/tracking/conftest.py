@@ -11,12 +11,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `import mlflow_toy`
-from mlflow_toy import Database
-
 from latentwire.tracking.store import create_database
-
-WORKER = Path(__file__).with_name("mlflow_worker.py")
+from tests.support import mirrored_training
+from tests.support.mlflow_database import Database
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +34,12 @@ def database(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def start() -> Callable[..., subprocess.Popen[str]]:
-    """Start mlflow_worker.py, a toy training with a mirror, as a process of its own."""
+    """Start mirrored_training.py as a process of its own."""
 
     def start(root: Path, *arguments: int) -> subprocess.Popen[str]:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         return subprocess.Popen(
-            [sys.executable, "-W", "error", str(WORKER), str(root), *map(str, arguments)],
+            [sys.executable, "-W", "error", mirrored_training.__file__, str(root), *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

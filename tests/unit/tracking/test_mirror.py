@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlflow_toy import ITEM, Database, points_of, records
-
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import Item
+from tests.support.mlflow_database import ITEM, Database, points_of, records
 from unbroken.run_folder import journal
 
 Start = Callable[..., "subprocess.Popen[str]"]

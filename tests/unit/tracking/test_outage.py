@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mlflow_toy import ITEM, Database, points_of, records
 
 from latentwire.tracking import mirror as mirrors
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.store import locate
+from tests.support.mlflow_database import ITEM, Database, points_of, records
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +163,7 @@ def test_a_run_created_twice_is_one_again(database: Database) -> None:
 
 def test_a_process_without_mlflow_ends_in_time_and_without_tracebacks(tmp_path: Path, closed_port: int) -> None:
     code = (
-        "import logging, pathlib; from mlflow_toy import ITEM, records; logging.basicConfig(); "
+        "import logging, pathlib; from tests.support.mlflow_database import ITEM, records; logging.basicConfig(); "
         "from latentwire.tracking.mirror import MlflowMirror; "
         "mirror = MlflowMirror(ITEM, experiment='toy', root=pathlib.Path()); mirror.started(0); "
         "mirror.committed(20, records(1, 20)); mirror.ended('finished')"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_toy import ITEM, Database, records
 
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import locate
+from tests.support.mlflow_database import ITEM, Database, records
 
 STATS: dict[str, Any] = {
     "cells": [

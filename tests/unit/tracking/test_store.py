@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mlflow_toy import ITEM, Database
 
 from latentwire.errors import LatentWireError
 from latentwire.tracking.store import (
@@ -22,9 +21,11 @@ from latentwire.tracking.store import (
     locate,
     open_experiment,
 )
+from tests.support.mlflow_database import ITEM, Database
 
 OPEN = (
-    "import sys; from pathlib import Path; from latentwire.tracking.store import locate; from mlflow_toy import ITEM; "
+    "import sys; from pathlib import Path; from latentwire.tracking.store import locate; "
+    "from tests.support.mlflow_database import ITEM; "
     "run = ITEM.open(locate(Path(sys.argv[1])), 'toy', print); run.log_points([('x', 1, 0.5)])"
 )
 

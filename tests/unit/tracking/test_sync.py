@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mlflow_toy import ITEM, Database, points_of, records
 
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.publish import sync_journal
 from latentwire.tracking.store import locate
+from tests.support.mlflow_database import ITEM, Database, points_of, records
 from unbroken.run_folder import journal
 
 

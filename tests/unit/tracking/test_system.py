@@ -8,12 +8,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from mlflow_toy import ITEM, Database
 
 from latentwire.tracking import mirror as mirrors
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.store import locate
 from latentwire.tracking.system import SystemMetrics
+from tests.support.mlflow_database import ITEM, Database
 
 
 def measure(database: Database, points: int, seconds: float = 0.02) -> float:

@@ -13,8 +13,8 @@ from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.sections import LocalModel, Train
+from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 from latentwire.training.loop import Data, Trainer
-from tests.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES, WIDTH, LENGTH = 24, 6, 5

@@ -1,9 +1,23 @@
+"""What tests of `unbroken` share."""
+
 from __future__ import annotations
 
-import sys
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `import toy`
-from toy_fixtures import one_thread, uninterrupted
+import pytest
 
-__all__ = ["one_thread", "uninterrupted"]
+from tests.support.training_fixtures import one_thread, uninterrupted
+
+__all__ = ["one_thread", "scripts_find_each_other", "uninterrupted"]
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scripts_find_each_other() -> Iterator[None]:
+    """Trainings of tests.support run as processes of their own and import other modules of it."""
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        yield

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-import toy
 
+from tests.support import toy_training
 from unbroken.checkpoint.buffers import Buffer
 from unbroken.checkpoint.schedule import Auto, Fixed, interruptions_per_hour, interval
 from unbroken.checkpoint.state import Snapshot, capture
@@ -30,7 +30,7 @@ from unbroken.run_folder import events
 T = TypeVar("T")
 
 
-class Slow(toy.Unsynced):
+class Slow(toy_training.Unsynced):
     """A disk that waits for a gate at the commit of every checkpoint."""
 
     def __init__(self) -> None:
@@ -168,11 +168,11 @@ def test_the_loop_goes_on_while_a_save_hangs_and_newer_saves_supersede_waiting_o
             assert run.durable == 0
             files.gate.set()
 
-    toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     assert of_event(tmp_path / "run", "checkpoint")[0] == 7
     assert {14, 21} <= set(of_event(tmp_path / "run", "checkpoint-superseded"))
-    assert of_event(tmp_path / "run", "checkpoint")[-1] == toy.STEPS
+    assert of_event(tmp_path / "run", "checkpoint")[-1] == toy_training.STEPS
 
 
 def test_a_stop_while_a_save_is_running_finishes_it_and_saves_its_own_step(
@@ -187,15 +187,15 @@ def test_a_stop_while_a_save_is_running_finishes_it_and_saves_its_own_step(
             threading.Timer(0.05, files.gate.set).start()
 
     with pytest.raises(Preempted):
-        toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+        toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
     assert of_event(tmp_path / "run", "checkpoint") == [7, 16]
     assert of_event(tmp_path / "run", "checkpoint-superseded") == [14]
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == [
         "step-00000007",
         "step-00000016",
     ]
-    toy.train(tmp_path / "run", tmp_path / "export")
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export")
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_a_stop_on_a_step_that_is_being_saved_does_not_save_it_twice(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_stop_on_a_step_that_is_being_saved_does_not_save_it_twice(tmp_path: P
             run.stop.set("SIGTERM")
 
     with pytest.raises(Preempted):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=hook, every=8)
+        toy_training.train(tmp_path / "run", tmp_path / "export", hook=hook, every=8)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000008"]
 
 
@@ -244,7 +244,7 @@ def test_an_error_that_is_not_the_disk_is_raised_in_the_loop(tmp_path: Path, mon
 
     monkeypatch.setattr(CheckpointStore, "save", broken)
     with pytest.raises(ZeroDivisionError):
-        toy.train(tmp_path / "run", tmp_path / "export")
+        toy_training.train(tmp_path / "run", tmp_path / "export")
 
 
 def test_the_folder_is_free_only_after_the_thread_has_ended(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_the_folder_is_free_only_after_the_thread_has_ended(tmp_path: Path) -> N
             raise RuntimeError("bug")
 
     with pytest.raises(RuntimeError, match="bug"):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=hook)
+        toy_training.train(tmp_path / "run", tmp_path / "export", hook=hook)
     assert not any(thread.name == "unbroken-writer" for thread in threading.enumerate())
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["step"] == 7
 
@@ -302,7 +302,7 @@ def test_the_watchdog_ends_a_process_whose_save_hangs(tmp_path: Path) -> None:
 def test_a_full_disk_in_the_background_costs_that_save_only(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     failed = threading.Event()
 
-    class Full(toy.Unsynced):
+    class Full(toy_training.Unsynced):
         def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
             if name == "reserve" and "step-00000007" in str(path):
                 failed.set()
@@ -313,8 +313,8 @@ def test_a_full_disk_in_the_background_costs_that_save_only(tmp_path: Path, unin
         if step == 8:
             assert failed.wait(20)
 
-    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Full(), hook=hook)
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export", files=Full(), hook=hook)
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     assert any("ENOSPC" in report and "goes on without this checkpoint" in report for report in reports)
     assert of_event(tmp_path / "run", "checkpoint-failed") == [7]
 
@@ -331,8 +331,8 @@ def test_auto_saves_as_often_as_pays(tmp_path: Path, uninterrupted: dict[str, by
     assert auto.due(3)
     auto.note(Outcome(Order(3, b"", False), Path(), blocked=0.0001, seconds=90.0))
     assert auto.interval == 90.0, "never faster than the disk"
-    toy.train(tmp_path / "run", tmp_path / "export", every="auto")
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export", every="auto")
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     assert of_event(tmp_path / "run", "checkpoint")[0] == 1
 
 
@@ -381,7 +381,7 @@ def test_a_damaged_stop_save_costs_the_steps_since_the_one_before(
 ) -> None:
     """It is not read back, as the grace period is short; so nothing is removed for it, and the next start finds out."""
 
-    class Lying(toy.Unsynced):
+    class Lying(toy_training.Unsynced):
         def write(self, descriptor: int, path: Path, data: bytes | bytearray | memoryview) -> int:
             if "step-00000030" in str(path) and path.name == "tensors.safetensors" and len(data) > 100:
                 data = b"\0" * len(data)
@@ -389,10 +389,10 @@ def test_a_damaged_stop_save_costs_the_steps_since_the_one_before(
 
     options: dict[str, Any] = {"files": Lying(), "background": False, "keep": 1}
     with pytest.raises(Preempted):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=toy.stop_at(30), **options)
+        toy_training.train(tmp_path / "run", tmp_path / "export", hook=toy_training.stop_at(30), **options)
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert steps == ["step-00000028", "step-00000030"]
-    reports = toy.train(tmp_path / "run", tmp_path / "export")
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export")
     assert "bad-step-00000030" in reports[0]
     assert "Going on from step 28" in reports[1]
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted

@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threads import together
 from torch import Tensor
 
+from tests.support.thread_group import run_on_threads
 from unbroken.errors import UnbrokenError
 from unbroken.exact.fold import fold, fold_split, owned
 from unbroken.exact.group import Group
@@ -59,7 +59,7 @@ def splits(shards: int) -> Iterator[list[range]]:
 
 
 def check(split: list[range], expected: list[tuple[object, ...]]) -> None:
-    for total in together(len(split), lambda group: data(fold_split(mixed_leaf, split, group))):
+    for total in run_on_threads(len(split), lambda group: data(fold_split(mixed_leaf, split, group))):
         assert total == expected, split
 
 
@@ -72,7 +72,7 @@ def test_one_process_folds_as_the_definition_says(shards: int) -> None:
 def test_any_number_of_processes_gives_the_bytes_of_one(shards: int) -> None:
     expected = data(written_out(mixed_leaf, 0, shards))
     for size in range(1, shards + 1):
-        for total in together(size, lambda group: data(fold(mixed_leaf, shards, group))):
+        for total in run_on_threads(size, lambda group: data(fold(mixed_leaf, shards, group))):
             assert total == expected, size
 
 
@@ -112,9 +112,9 @@ def local_sums(group: Group, shards: int) -> list[bytes]:
 
 
 def test_negative_control_sums_of_each_rank_depend_on_the_number_of_ranks() -> None:
-    plain = {size: together(size, lambda group: local_sums(group, 8))[0][0] for size in (1, 2, 3, 4)}
+    plain = {size: run_on_threads(size, lambda group: local_sums(group, 8))[0][0] for size in (1, 2, 3, 4)}
     exact = {
-        size: together(size, lambda group: data(fold(lambda shard: [leaves(8)[shard]], 8, group)))[0]
+        size: run_on_threads(size, lambda group: data(fold(lambda shard: [leaves(8)[shard]], 8, group)))[0]
         for size in (1, 2, 3, 4)
     }
     assert len(set(plain.values())) > 1
@@ -130,7 +130,7 @@ def test_as_many_bytes_are_sent_as_by_a_ring_all_reduce(size: int, shards: int) 
         return group.sent
 
     padded = math.ceil(count / size) * size * 4
-    assert together(size, action) == [2 * (size - 1) * padded // size] * size
+    assert run_on_threads(size, action) == [2 * (size - 1) * padded // size] * size
 
 
 class Watched:
@@ -153,7 +153,7 @@ class Watched:
 @pytest.mark.parametrize("shards", range(1, LIMIT + 1))
 def test_no_more_partial_sums_live_than_the_tree_is_deep(shards: int) -> None:
     for size in range(1, shards + 1):
-        most = together(size, lambda group: _most_alive(shards, group))
+        most = run_on_threads(size, lambda group: _most_alive(shards, group))
         assert max(most) <= math.ceil(math.log2(shards)) + 1, size
 
 
@@ -196,7 +196,7 @@ def test_one_shard_is_itself() -> None:
 
 def test_more_processes_than_shards_are_refused() -> None:
     with pytest.raises(UnbrokenError, match=r"3 processes cannot share 2 virtual shards.*To go on: start 2 processes"):
-        together(3, lambda group: fold(mixed_leaf, 2, group))
+        run_on_threads(3, lambda group: fold(mixed_leaf, 2, group))
 
 
 @pytest.mark.parametrize("shards", [1, 5, 8, 16])

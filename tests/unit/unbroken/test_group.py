@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import elastic_toy
 import pytest
 import torch
 import torch.distributed as dist
 from test_elastic import data, leaves, mixed_leaf
 from test_run_elastic import places
 
+from tests.support import elastic_training
 from unbroken.errors import UnbrokenError
 from unbroken.exact import fold as elastic
 from unbroken.exact.group import SOLO, Group
@@ -75,7 +75,7 @@ def _told(work: Path, size: int) -> list[dict[str, Any]]:
         (work / str(group.rank)).write_text(json.dumps(found))
         group.close()
 
-    assert elastic_toy.forked(places(size), action, work / "log") == [0] * size, (work / "log").read_text()
+    assert elastic_training.forked(places(size), action, work / "log") == [0] * size, (work / "log").read_text()
     return [json.loads((work / str(rank)).read_text()) for rank in range(size)]
 
 

@@ -8,41 +8,20 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import many
 import pytest
-from toy import contents
 
+from tests.support import multi_node_training
+from tests.support.processes import is_alive, python_command, wait_until
+from tests.support.toy_training import contents
 from unbroken.exact.group import SOLO
 from unbroken.preemption import StopFlag
 from unbroken.processes import local_ranks as ranks
 from unbroken.processes.launch import launch
 from unbroken.processes.local_ranks import LOOPBACK, Share, free_port
 
-HERE = Path(__file__).parent
 ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
-
-
-def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
-    """Wait for something that has to happen."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def python(program: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", program, *arguments]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -50,7 +29,7 @@ def alive(pid: int) -> bool:
 )
 def test_the_exit_code_of_all(codes: str, expected: int) -> None:
     asked = codes.split()
-    assert launch(len(asked), StopFlag(), python(ENDS, *asked)) == expected
+    assert launch(len(asked), StopFlag(), python_command(ENDS, *asked)) == expected
 
 
 def test_ranks_that_die_of_the_signal_were_stopped() -> None:
@@ -58,14 +37,14 @@ def test_ranks_that_die_of_the_signal_were_stopped() -> None:
     threading.Timer(0.5, stop.set, ["SIGTERM"]).start()
     said: list[str] = []
     deaf = "import signal, time\nsignal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])\ntime.sleep(600)"
-    assert (launch(2, stop, python(deaf), said.append), said) == (75, [])
+    assert (launch(2, stop, python_command(deaf), said.append), said) == (75, [])
 
 
 def test_a_rank_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_PATIENCE_S", 0.3)
     program = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
     said: list[str] = []
-    assert launch(3, StopFlag(), python(program), said.append) == 1
+    assert launch(3, StopFlag(), python_command(program), said.append) == 1
     assert said[0].startswith("Rank 1 was killed by SIGKILL; checkpoints are intact. To go on: look for who sent it")
 
 
@@ -74,7 +53,7 @@ def test_a_rank_that_fails_leaves_the_others_time_to_end_themselves(tmp_path: Pa
         "import os, sys, time, pathlib\nif os.environ['RANK'] == '0': sys.exit(2)\ntime.sleep(0.5)\n"
         "pathlib.Path(sys.argv[1]).touch()\nsys.exit(1)"
     )
-    assert launch(2, StopFlag(), python(program, str(tmp_path / "ended"))) == 2
+    assert launch(2, StopFlag(), python_command(program, str(tmp_path / "ended"))) == 2
     assert (tmp_path / "ended").exists()
 
 
@@ -84,7 +63,7 @@ def test_what_a_rank_finds_in_its_environment(tmp_path: Path) -> None:
         "import os, sys, pathlib\nvalues = [os.environ[name] for name in sys.argv[2].split()]\n"
         "pathlib.Path(sys.argv[1], values[0]).write_text(' '.join(values))"
     )
-    assert launch(2, StopFlag(), python(program, str(tmp_path), names)) == 0
+    assert launch(2, StopFlag(), python_command(program, str(tmp_path), names)) == 0
     assert (tmp_path / "0").read_text() == "0 0 2 127.0.0.1 1 lo"
     assert (tmp_path / "1").read_text() == "1 1 2 127.0.0.1 1 lo"
 
@@ -112,10 +91,10 @@ def test_ranks_do_not_outlive_a_launcher_that_is_killed(tmp_path: Path) -> None:
         "import sys\nfrom unbroken.processes.launch import launch\nfrom unbroken.preemption import StopFlag\n"
         "launch(2, StopFlag(), sys.argv[1:])"
     )
-    with subprocess.Popen(python(launcher, *python(rank, str(tmp_path)))) as process:
-        until(lambda: len(list(tmp_path.iterdir())) == 2)
+    with subprocess.Popen(python_command(launcher, *python_command(rank, str(tmp_path)))) as process:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         process.kill()
-    until(lambda: not any(alive(int(path.name)) for path in tmp_path.iterdir()))
+    wait_until(lambda: not any(is_alive(int(path.name)) for path in tmp_path.iterdir()))
 
 
 def test_a_stop_that_comes_while_the_ranks_still_import() -> None:
@@ -123,7 +102,7 @@ def test_a_stop_that_comes_while_the_ranks_still_import() -> None:
     program += "stop = StopFlag.install()\ntime.sleep(0.2)\nstop.check()\nraise SystemExit(9)"
     stop = StopFlag()
     stop.set("SIGTERM")
-    assert launch(2, stop, python(program)) == 75
+    assert launch(2, stop, python_command(program)) == 75
 
 
 def test_a_stop_that_comes_after_the_start() -> None:
@@ -132,16 +111,16 @@ def test_a_stop_that_comes_after_the_start() -> None:
     stop = StopFlag()
     timer = threading.Timer(0.5, stop.set, ["SIGTERM"])
     timer.start()
-    assert launch(2, stop, python(program)) == 75
+    assert launch(2, stop, python_command(program)) == 75
     timer.join()
 
 
 def test_all_leave_after_one_step_and_one_process_goes_on(tmp_path: Path) -> None:
-    many.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
+    multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
     run, target = tmp_path / "run", tmp_path / "export"
-    command = [sys.executable, str(HERE / "many.py"), str(run), str(target), "2", "0.05"]
+    command = [sys.executable, multi_node_training.__file__, str(run), str(target), "2", "0.05"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        until(lambda: (run / "journal.jsonl").exists() and (run / "journal.jsonl").read_bytes().count(b"\n") > 2)
+        wait_until(lambda: (run / "journal.jsonl").exists() and (run / "journal.jsonl").read_bytes().count(b"\n") > 2)
         os.kill(process.pid, signal.SIGTERM)
         assert process.stdout
         said = process.stdout.read().split("\n")
@@ -150,5 +129,5 @@ def test_all_leave_after_one_step_and_one_process_goes_on(tmp_path: Path) -> Non
     assert len(steps) == 1, said
     assert len([line for line in said if line.startswith("rank")]) == 2
     assert not target.exists()
-    many.train(run, target, StopFlag(), SOLO)
+    multi_node_training.train(run, target, StopFlag(), SOLO)
     assert contents(target) == contents(tmp_path / "expected")

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import many
 import pytest
-from test_launch import HERE, alive, python, until
-from toy import contents
 
+from tests.support import multi_node_training
+from tests.support.processes import is_alive, python_command, wait_until
+from tests.support.toy_training import contents
 from unbroken import environment
 from unbroken.environment import first_host
 from unbroken.errors import PeerError, UnbrokenError
@@ -92,7 +92,7 @@ def test_two_items_one_after_the_other_with_the_same_agents(job: dict[str, str],
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()
-            with head(job, python(HEAD_PROGRAM, *python(MARK, str(folder)))) as process:
+            with head(job, python_command(HEAD_PROGRAM, *python_command(MARK, str(folder)))) as process:
                 assert end(process)[0] == 0
             assert {path.name: path.read_text() for path in folder.iterdir()} == {"0": "3", "1": "3", "2": "3"}
         for process in (first, second):
@@ -103,7 +103,7 @@ def test_two_items_one_after_the_other_with_the_same_agents(job: dict[str, str],
 def test_the_exit_code_of_a_further_machine(job: dict[str, str]) -> None:
     ends = "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(3)\ntime.sleep(600)"
     short = HEAD_PROGRAM.replace("import sys", "import sys\nfrom unbroken import ranks\nranks._PATIENCE_S = 0.2", 1)
-    with agent(job), head(job, python(short, *python(ends))) as process:
+    with agent(job), head(job, python_command(short, *python_command(ends))) as process:
         assert end(process)[0] == 3
 
 
@@ -111,24 +111,25 @@ def test_a_machine_that_is_lost(job: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "ranks"
     folder.mkdir()
     short = HEAD_PROGRAM.replace("import sys", "import sys\nfrom unbroken import ranks\nranks._PATIENCE_S = 0.2", 1)
-    with agent(job) as lost, head(job, python(short, *python(SLEEP, str(folder)))) as process:
-        until(lambda: len(list(folder.iterdir())) == 2 and all(pids(folder)))
+    with agent(job) as lost, head(job, python_command(short, *python_command(SLEEP, str(folder)))) as process:
+        wait_until(lambda: len(list(folder.iterdir())) == 2 and all(pids(folder)))
         lost.kill()
         code, said = end(process)
     assert code == 75
     assert "Machine 1 was lost while it trained: the agent closed the connection. Checkpoints are intact." in said
     assert (tmp_path / "verdict.json").read_text() == '{"exit":75,"signal":null,"step":null}\n'
-    until(lambda: not any(alive(pid) for pid in pids(folder)))
+    wait_until(lambda: not any(is_alive(pid) for pid in pids(folder)))
 
 
 def test_a_head_that_is_killed_takes_the_ranks_of_all_machines_with_it(job: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "ranks"
     folder.mkdir()
     with agent(job) as helper:
-        with head(job, python(HEAD_PROGRAM, *python(SLEEP, str(folder)))) as process:
-            until(lambda: len(list(folder.iterdir())) == 2 and all(pids(folder)))
+        with head(job, python_command(HEAD_PROGRAM, *python_command(SLEEP, str(folder)))) as process:
+            wait_until(lambda: len(list(folder.iterdir())) == 2 and all(pids(folder)))
             process.kill()
-        until(lambda: not any(alive(pid) for pid in pids(folder)))  # ten seconds, in which a rank could say something
+        # ten seconds, in which a rank could say something
+        wait_until(lambda: not any(is_alive(pid) for pid in pids(folder)))
         assert helper.poll() is None
         helper.terminate()
         code, said = end(helper)
@@ -145,8 +146,8 @@ def test_a_signal_to_one_machine_stops_all(signalled: int, job: dict[str, str], 
         "(here / os.environ['RANK']).touch()\n"
         "while not (stop.is_set() or asked.exists()): time.sleep(0.01)\nasked.touch()\nstop.leave('asked')"
     )
-    with agent(job) as helper, head(job, python(HEAD_PROGRAM, *python(rank, str(tmp_path)))) as process:
-        until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
+    with agent(job) as helper, head(job, python_command(HEAD_PROGRAM, *python_command(rank, str(tmp_path)))) as process:
+        wait_until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
         (process, helper)[signalled].terminate()
         assert end(process)[0] == 75
         helper.terminate()
@@ -154,7 +155,7 @@ def test_a_signal_to_one_machine_stops_all(signalled: int, job: dict[str, str], 
 
 
 def test_a_stop_while_the_head_waits(job: dict[str, str], tmp_path: Path) -> None:
-    with head(job, python(HEAD_PROGRAM, "true")) as process:
+    with head(job, python_command(HEAD_PROGRAM, "true")) as process:
         assert process.stderr
         assert "Waiting for the agent of machine 1, at most 300 s." in process.stderr.readline()
         process.terminate()
@@ -165,7 +166,7 @@ def test_a_stop_while_the_head_waits(job: dict[str, str], tmp_path: Path) -> Non
 def test_another_token_is_refused_on_both_sides(job: dict[str, str], tmp_path: Path) -> None:
     job["UNBROKEN_PEER_TIMEOUT_S"] = "4"
     with (
-        head(job, python(HEAD_PROGRAM, *python(MARK, str(tmp_path)))) as process,
+        head(job, python_command(HEAD_PROGRAM, *python_command(MARK, str(tmp_path)))) as process,
         agent(job, UNBROKEN_TOKEN="another", UNBROKEN_PEER_TIMEOUT_S="1") as stranger,
     ):
         code, said = end(process)
@@ -185,8 +186,8 @@ def test_an_agent_ends_when_machine_0_is_gone(job: dict[str, str]) -> None:
 
 
 def test_training_on_two_machines_gives_the_bytes_of_one_process(job: dict[str, str], tmp_path: Path) -> None:
-    many.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
-    command = [sys.executable, str(HERE / "many.py"), str(tmp_path / "run"), str(tmp_path / "export"), "2", "0"]
+    multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
+    command = [sys.executable, multi_node_training.__file__, str(tmp_path / "run"), str(tmp_path / "export"), "2", "0"]
     with agent(job), head(job, command) as process:
         code, said = end(process)
     assert code == 0, said
@@ -194,16 +195,16 @@ def test_training_on_two_machines_gives_the_bytes_of_one_process(job: dict[str, 
 
 
 def test_a_training_that_loses_a_machine_goes_on_without_it(job: dict[str, str], tmp_path: Path) -> None:
-    many.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
+    multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
     run, target = tmp_path / "run", tmp_path / "export"
-    command = [sys.executable, str(HERE / "many.py"), str(run), str(target), "1", "0.05"]
+    command = [sys.executable, multi_node_training.__file__, str(run), str(target), "1", "0.05"]
     with agent(job) as lost, head(job, command) as process:
-        until(lambda: (run / "journal.jsonl").exists() and (run / "journal.jsonl").read_bytes().count(b"\n") > 6)
+        wait_until(lambda: (run / "journal.jsonl").exists() and (run / "journal.jsonl").read_bytes().count(b"\n") > 6)
         lost.send_signal(signal.SIGKILL)
         code, said = end(process)
     assert code == 75, said
     assert (tmp_path / "verdict.json").read_text() == '{"exit":75,"signal":null,"step":null}\n'
-    many.train(run, target, StopFlag(), SOLO)
+    multi_node_training.train(run, target, StopFlag(), SOLO)
     assert contents(target) == contents(tmp_path / "expected")
 
 
@@ -226,7 +227,7 @@ def ends(tokens: tuple[str, str] = ("x", "x")) -> Iterator[tuple[Channel, Channe
 
 def received(listener: Channel) -> list[Message]:
     found: list[Message] = []
-    until(lambda: found.extend(listener.messages()) or found)
+    wait_until(lambda: found.extend(listener.messages()) or found)
     return found
 
 

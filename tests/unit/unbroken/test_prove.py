@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import faulty
 import pytest
 import torch
-import toy
 
+from tests.support import inexact_trainings, toy_training
 from unbroken.canonical_json import digest
 from unbroken.errors import UnbrokenError
 from unbroken.filesystem import FileSystem
@@ -24,7 +23,7 @@ from unbroken.prove.drill import PHASES, Drill, Interruption
 from unbroken.prove.proof import Plan, chosen, prove
 from unbroken.prove.runs import Program, launch
 
-FAULTY = [sys.executable, faulty.__file__]
+FAULTY = [sys.executable, inexact_trainings.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
 
 
@@ -40,13 +39,13 @@ def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> i
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        if command[1] == toy.__file__:
+        if command[1] == toy_training.__file__:
             folder = Path(command[2])
-            toy.train(folder, folder / "export", StopFlag.install(), files=FileSystem())
+            toy_training.train(folder, folder / "export", StopFlag.install(), files=FileSystem())
         else:
-            faulty.main(command[2])
+            inexact_trainings.main(command[2])
 
-    return toy.in_child(action)
+    return toy_training.in_child(action)
 
 
 def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certificate:
@@ -55,26 +54,27 @@ def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certifica
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "HashOfText" else ()) for name in faulty.EXPECTED]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "HashOfText" else ()) for name in inexact_trainings.EXPECTED],
 )
 def test_a_planted_fault_is_found_and_its_step_is_named(name: str, tmp_path: Path) -> None:
     certificate = certify(
         tmp_path,
         [*FAULTY, name],
-        interruptions=[Interruption("TERM", faulty.STOP)],
+        interruptions=[Interruption("TERM", inexact_trainings.STOP)],
         launch=launch if name in FRESH else forked,
     )
     assert certificate.exit_code == 3, certificate.sentence
     first = certificate.fields["first_difference"]
-    assert first["step"] == faulty.EXPECTED[name], certificate.sentence
+    assert first["step"] == inexact_trainings.EXPECTED[name], certificate.sentence
     assert first["places"]
 
 
 def test_the_corpus_is_large_enough() -> None:
-    assert len(faulty.EXPECTED) >= 25
+    assert len(inexact_trainings.EXPECTED) >= 25
 
 
-TOY = [sys.executable, toy.__file__, "{folder}"]
+TOY = [sys.executable, toy_training.__file__, "{folder}"]
 
 
 def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ class TestWhatCannotBeVerified:
         assert certificate.sentence == "the program ended before TERM@99 could reach it"
 
 
-class Stateless(faulty.Training):
+class Stateless(inexact_trainings.Training):
     """Seeds every step in its own way: the saved generators have no effect."""
 
     def train(self, step: int) -> dict[str, float]:
@@ -163,15 +163,15 @@ class Stateless(faulty.Training):
         return super().train(step)
 
 
-class Streams(faulty.Training):
+class Streams(inexact_trainings.Training):
     """Seeds every step from the streams of unbroken, which a sabotaged rng loses."""
 
     def train(self, step: int) -> dict[str, float]:
-        faulty.seed_all(7, step)
+        inexact_trainings.seed_all(7, step)
         return super().train(step)
 
 
-faulty.PROGRAMS |= {"Stateless": Stateless, "Streams": Streams}
+inexact_trainings.PROGRAMS |= {"Stateless": Stateless, "Streams": Streams}
 
 
 def test_numbers_that_no_checkpoint_holds_are_under_control_too(tmp_path: Path) -> None:
@@ -254,9 +254,9 @@ def test_tracing_changes_no_byte(
     tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNBROKEN_TRACE", "1")
-    toy.train(tmp_path / "run", tmp_path / "export")
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export")
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     lines = (tmp_path / "run" / "trace.jsonl").read_bytes().splitlines()
-    assert len(lines) == toy.STEPS
+    assert len(lines) == toy_training.STEPS
     exported = json.loads(uninterrupted["manifest.json"])["tensors"]
     assert json.loads(lines[-1])["tensors"] == {name: entry["sha256"] for name, entry in exported.items()}

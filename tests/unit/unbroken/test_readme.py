@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy
 
 import unbroken
+from tests.support import toy_training
 from unbroken.prove import command as prove_command
 
 README = Path(unbroken.__file__).with_name("README.md")
@@ -25,11 +25,11 @@ def started(folder: Path, interrupt: str = "") -> int:
         os.environ.update(UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
         exec(compile(PROGRAM, str(README), "exec"), {"__name__": "__main__"})
 
-    return toy.in_child(action)
+    return toy_training.in_child(action)
 
 
 def final(folder: Path) -> dict[str, bytes]:
-    return toy.contents(folder / "checkpoints" / "step-00000060")
+    return toy_training.contents(folder / "checkpoints" / "step-00000060")
 
 
 def test_the_example_resumes_in_the_same_bytes(tmp_path: Path) -> None:

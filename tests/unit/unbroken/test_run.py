@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-import toy
 
+from tests.support import toy_training
 from unbroken.errors import CheckpointError, IdentityError, LockedError, UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -25,7 +25,7 @@ from unbroken.run_folder.identity import Identity
 
 def make(folder: Path, reports: list[str] | None = None, **options: Any) -> Run:
     settings: dict[str, Any] = {
-        "identity": toy.IDENTITY,
+        "identity": toy_training.IDENTITY,
         "state": {"cursor": {"at": 0}},
         "stop": StopFlag(9.0),
     }
@@ -79,9 +79,11 @@ def test_observers_are_told_everything_once_and_again_after_a_resume(tmp_path: P
     first, second, third = Listener(), Listener(), Listener()
     options = {"background": False}  # when a save ends in the background is for the disk to say
     with pytest.raises(Preempted):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=toy.stop_at(9), observers=[first], **options)
-    toy.train(tmp_path / "run", tmp_path / "export", observers=[second], every=20, **options)
-    toy.train(tmp_path / "run", tmp_path / "export", observers=[third])
+        toy_training.train(
+            tmp_path / "run", tmp_path / "export", hook=toy_training.stop_at(9), observers=[first], **options
+        )
+    toy_training.train(tmp_path / "run", tmp_path / "export", observers=[second], every=20, **options)
+    toy_training.train(tmp_path / "run", tmp_path / "export", observers=[third])
     assert first.heard == [("started", 0), (7, list(range(1, 8))), (9, [8, 9]), "preempted"]
     everything = [
         ("started", 9),
@@ -100,9 +102,9 @@ def test_a_failing_observer_is_reported_and_does_not_stop_the_run(
         def committed(self, step: int, records: list[dict[str, Any]]) -> None:
             raise ConnectionError("tracker is down")
 
-    reports = toy.train(tmp_path / "run", tmp_path / "export", observers=[Broken()])
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export", observers=[Broken()])
     assert "The observer Broken failed (ConnectionError: tracker is down)" in reports[0]
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_an_exception_in_a_step_is_a_failure_and_resumable(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
@@ -112,15 +114,15 @@ def test_an_exception_in_a_step_is_a_failure_and_resumable(tmp_path: Path, unint
 
     listener = Listener()
     with pytest.raises(RuntimeError, match="bug"):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=fail, observers=[listener])
+        toy_training.train(tmp_path / "run", tmp_path / "export", hook=fail, observers=[listener])
     assert listener.heard[-1] == "failed"
     assert json.loads((tmp_path / "run" / "verdict.json").read_text()) == {
         "exit": 1,
         "signal": None,
         "step": 21,
     }
-    toy.train(tmp_path / "run", tmp_path / "export")
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export")
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "tensors.safetensors", "journal.jsonl"])
@@ -128,21 +130,21 @@ def test_resume_from_an_older_checkpoint_is_exact_too(
     name: str, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     with pytest.raises(Preempted):
-        toy.train(tmp_path / "run", tmp_path / "export", hook=toy.stop_at(30), background=False)
+        toy_training.train(tmp_path / "run", tmp_path / "export", hook=toy_training.stop_at(30), background=False)
     damaged = tmp_path / "run" / "checkpoints" / "step-00000030" / name
     damaged.write_bytes(damaged.read_bytes()[:-5])
     (tmp_path / "run" / "journal.jsonl").write_bytes(b"garbage\n" * 40)
-    reports = toy.train(tmp_path / "run", tmp_path / "export")
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export")
     assert any("bad-step-00000030" in report for report in reports)
     assert any("Going on from step 28" in report for report in reports)
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_other_parameters_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     with make(tmp_path):
         pass
     with pytest.raises(IdentityError, match=r"seed: 3 -> 4"):
-        make(tmp_path, identity=Identity({**toy.IDENTITY.parts, "seed": 4})).__enter__()
+        make(tmp_path, identity=Identity({**toy_training.IDENTITY.parts, "seed": 4})).__enter__()
     with make(tmp_path):
         pass
 

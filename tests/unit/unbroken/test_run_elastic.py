@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import elastic_toy
 import pytest
 import torch
-import toy
-from elastic_toy import STEPS, Trainer
-from strikes import STRIKE
 
 import unbroken
+from tests.support import elastic_training, toy_training
+from tests.support.elastic_training import STEPS, Trainer
+from tests.support.planned_signals import PLANNED_SIGNAL
 from unbroken.exact.group import Group
 from unbroken.preemption import StopFlag
 from unbroken.processes.local_ranks import LOOPBACK, free_port
@@ -44,9 +43,9 @@ def started(work: Path, size: int, variables: Mapping[str, str] | None = None, *
     """Train with so many processes in forks of this one; returns their exit statuses."""
 
     def action(stop: StopFlag) -> None:
-        elastic_toy.train(work / "run", work / "export", stop, **options)
+        elastic_training.train(work / "run", work / "export", stop, **options)
 
-    return elastic_toy.forked(places(size, **(variables or {})), action, work / "log")
+    return elastic_training.forked(places(size, **(variables or {})), action, work / "log")
 
 
 def said(work: Path) -> str:
@@ -58,21 +57,23 @@ def said(work: Path) -> str:
 def alone(tmp_path_factory: pytest.TempPathFactory, uninterrupted: Bytes) -> Bytes:
     """The export of one process that nothing disturbed."""
     work = tmp_path_factory.mktemp("alone")
-    elastic_toy.train(work / "run", work / "export", StopFlag())  # here: what torch imports late, once for all forks
-    return toy.contents(work / "export")
+    elastic_training.train(
+        work / "run", work / "export", StopFlag()
+    )  # here: what torch imports late, once for all forks
+    return toy_training.contents(work / "export")
 
 
 @pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 def test_the_bytes_do_not_depend_on_the_number_of_processes(size: int, tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, size) == [0] * size
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 def test_resized_by_a_stop_and_a_kill(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 2, {"UNBROKEN_INTERRUPT": "TERM@6"}) == [75, 75]
     assert started(tmp_path, 1, {"UNBROKEN_INTERRUPT": "KILL@11"}) == [-signal.SIGKILL]
     assert started(tmp_path, 3) == [0] * 3
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 @pytest.mark.slow
@@ -82,28 +83,28 @@ def test_resized_four_times(tmp_path: Path, alone: Bytes) -> None:
         codes = started(tmp_path, size, {"UNBROKEN_INTERRUPT": interrupt})
         expected = {"": [0], "T": [75] * size, "K": [-signal.SIGKILL] + [1] * (size - 1)}[interrupt[:1]]
         assert codes == expected
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
     starts = [one["step"] for one in events.read(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
     assert starts[:4] == [0, 4, 4, 12]
     assert starts[4] in (16, 17)  # the kill comes while step 17 is saved
 
 
 def test_a_killed_rank_ends_the_others_with_a_sentence(tmp_path: Path, alone: Bytes) -> None:
-    assert started(tmp_path, 3, {STRIKE: "2:KILL@step"}) == [1, 1, -signal.SIGKILL]
+    assert started(tmp_path, 3, {PLANNED_SIGNAL: "2:KILL@step"}) == [1, 1, -signal.SIGKILL]
     assert "Rank 0 of 3 waited for the partial sums of the others, but another process is gone" in said(tmp_path)
     assert "To go on: look at what the other ranks said first, then run the same command again." in said(tmp_path)
     assert started(tmp_path, 2) == [0, 0]
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 def test_a_silent_rank_is_given_up(tmp_path: Path) -> None:
     work, size = tmp_path, 2
 
     def action(stop: StopFlag) -> None:
-        elastic_toy.train(work / "run", work / "export", stop, spoil=_fall_asleep)
+        elastic_training.train(work / "run", work / "export", stop, spoil=_fall_asleep)
 
     variables = places(size, UNBROKEN_PEER_TIMEOUT_S="2")
-    assert elastic_toy.forked(variables, action, work / "log") == [1, 7]
+    assert elastic_training.forked(variables, action, work / "log") == [1, 7]
     assert "did not answer in 2 s" in said(work)
 
 
@@ -118,9 +119,9 @@ ENDS = {place: [75, 75] for place in ("join", "start", "step", "save")} | {"end"
 
 def signalled(place: str, work: Path, alone: Bytes, rank: int = 1) -> None:
     """Only one rank gets the signal; all leave, and the next start ends in the same bytes."""
-    assert started(work, 2, {STRIKE: f"{rank}:TERM@{place}"}) == ENDS[place], said(work)
+    assert started(work, 2, {PLANNED_SIGNAL: f"{rank}:TERM@{place}"}) == ENDS[place], said(work)
     assert started(work, 1) == [0]
-    assert toy.contents(work / "export") == alone
+    assert toy_training.contents(work / "export") == alone
 
 
 @pytest.mark.parametrize("place", ENDS)
@@ -139,13 +140,13 @@ def test_a_signal_to_one_rank_stops_all_twenty_times(place: str, rank: int, tmp_
 
 
 def script(work: Path) -> list[str]:
-    return [sys.executable, elastic_toy.__file__, str(work / "run"), str(work / "export")]
+    return [sys.executable, elastic_training.__file__, str(work / "run"), str(work / "export")]
 
 
 def launched(work: Path, wanted: str) -> list[int]:
-    variables = places(2, **{STRIKE: wanted})
+    variables = places(2, **{PLANNED_SIGNAL: wanted})
     processes = [subprocess.Popen(script(work), env={**os.environ, **place}) for place in variables]
-    return [process.wait(elastic_toy.PATIENCE_S) for process in processes]
+    return [process.wait(elastic_training.PATIENCE_S) for process in processes]
 
 
 def test_a_signal_to_one_rank_in_its_imports_stops_all(tmp_path: Path) -> None:
@@ -170,10 +171,10 @@ def test_variables_of_srun_bring_processes_together(tmp_path: Path, alone: Bytes
     tasks: list[Mapping[str, str]] = [{**common, "SLURM_PROCID": str(n), "SLURM_LOCALID": str(n)} for n in range(2)]
 
     def action(stop: StopFlag) -> None:
-        elastic_toy.train(tmp_path / "run", tmp_path / "export", stop)
+        elastic_training.train(tmp_path / "run", tmp_path / "export", stop)
 
-    assert elastic_toy.forked(tasks, action, tmp_path / "log") == [0, 0]
-    assert toy.contents(tmp_path / "export") == alone
+    assert elastic_training.forked(tasks, action, tmp_path / "log") == [0, 0]
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 @pytest.mark.slow
@@ -182,14 +183,14 @@ def test_torchrun_starts_again_after_a_kill(tmp_path: Path, alone: Bytes) -> Non
     command = [sys.executable, "-m", "torch.distributed.run", *f"{options}{free_port(LOOPBACK)}".split()]
     done = subprocess.run(
         [*command, *script(tmp_path)[1:]],
-        env={**os.environ, STRIKE: "1:KILL@step", **QUIET},
+        env={**os.environ, PLANNED_SIGNAL: "1:KILL@step", **QUIET},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "Going on from step 8" in done.stderr + done.stdout
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 def sentence_of_all(work: Path, size: int, beginning: str) -> None:
@@ -211,7 +212,7 @@ def test_a_locked_folder_ends_all_ranks_with_one_sentence(tmp_path: Path, alone:
 def test_another_identity_ends_all_ranks_with_one_sentence(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 1, {"UNBROKEN_INTERRUPT": "TERM@2"}) == [75]
     (tmp_path / "log").unlink()
-    other = Identity({**elastic_toy.IDENTITY.parts, "seed": elastic_toy.SEED + 1})
+    other = Identity({**elastic_training.IDENTITY.parts, "seed": elastic_training.SEED + 1})
     assert started(tmp_path, 2, identity=other) == [2, 2]
     sentence_of_all(tmp_path, 2, "The run folder")
 
@@ -238,21 +239,21 @@ def _differ(trainer: Trainer, group: Group) -> None:
 
 def test_a_rank_that_starts_elsewhere_gets_the_state_of_rank_0(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 2, spoil=_differ) == [0, 0]
-    assert toy.contents(tmp_path / "export") == alone
+    assert toy_training.contents(tmp_path / "export") == alone
 
 
 @pytest.mark.parametrize(("later", "changed"), [("B", True), ("A", False)])
 def test_other_numerics_are_reported_and_stay_in_the_result(later: str, changed: bool, tmp_path: Path) -> None:
     run, target, reports = tmp_path / "run", tmp_path / "export", list[str]()
-    trained = {"report": reports.append, "files": toy.Unsynced()}
+    trained = {"report": reports.append, "files": toy_training.Unsynced()}
     stop = StopFlag()
 
     def halt(trainer: Trainer, group: Group) -> None:
         trainer.optimizer.register_step_post_hook(lambda *given: stop.set("SIGTERM"))
 
     with pytest.raises(SystemExit):
-        elastic_toy.train(run, target, stop, spoil=halt, numerics={"gpu": "A"}, **trained)
-    elastic_toy.train(run, target, StopFlag(), numerics={"gpu": later}, **trained)
+        elastic_training.train(run, target, stop, spoil=halt, numerics={"gpu": "A"}, **trained)
+    elastic_training.train(run, target, StopFlag(), numerics={"gpu": later}, **trained)
     notes = [one for one in events.read(run / "events.jsonl") if one["event"] == "numerics"]
     segments = json.loads((target / "manifest.json").read_text())["tree"]["numerics"]
     assert [(one["step"], one["changes"]) for one in notes] == [(2, "gpu 'A' became 'B'")] * changed
@@ -263,9 +264,9 @@ def test_other_numerics_are_reported_and_stay_in_the_result(later: str, changed:
 def test_different_numerics_of_the_ranks_are_all_named(tmp_path: Path, alone: Bytes) -> None:
     def action(stop: StopFlag) -> None:
         facts = {"gpu": "AB"[int(os.environ["RANK"])]}
-        elastic_toy.train(tmp_path / "run", tmp_path / "export", stop, numerics=facts)
+        elastic_training.train(tmp_path / "run", tmp_path / "export", stop, numerics=facts)
 
-    assert elastic_toy.forked(places(2), action, tmp_path / "log") == [0, 0]
+    assert elastic_training.forked(places(2), action, tmp_path / "log") == [0, 0]
     assert b'"mixed"' in (tmp_path / "export" / "manifest.json").read_bytes()
 
 
@@ -288,7 +289,7 @@ def example(folder: Path, size: int, interrupt: str) -> list[int]:
         exec(compile(program, str(README), "exec"), {"__name__": "__main__"})
 
     variables = places(size, UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
-    return elastic_toy.forked(variables, action, folder.with_suffix(".log"))
+    return elastic_training.forked(variables, action, folder.with_suffix(".log"))
 
 
 def test_the_example_of_the_readme_may_be_resized(tmp_path: Path, alone: Bytes) -> None:
@@ -297,7 +298,7 @@ def test_the_example_of_the_readme_may_be_resized(tmp_path: Path, alone: Bytes) 
     for size, interrupt, codes in history:
         assert example(tmp_path / "two", size, interrupt) == codes, (tmp_path / "two.log").read_text()
     final = "checkpoints/step-00000060"
-    assert toy.contents(tmp_path / "two" / final) == toy.contents(tmp_path / "one" / final)
+    assert toy_training.contents(tmp_path / "two" / final) == toy_training.contents(tmp_path / "one" / final)
 
 
 def test_several_processes_cost_ten_lines_at_most() -> None:

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 import torch
-import toy
 
+from tests.support import toy_training
 from unbroken.checkpoint.state import capture
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import StorageError
@@ -39,10 +39,10 @@ def in_checkpoint(step: int) -> Callable[[str, Path], bool]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
 def test_a_failed_periodic_save_costs_only_itself(number: int, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
-    reports = toy.train(
+    reports = toy_training.train(
         tmp_path / "run", tmp_path / "export", files=Faulty(number, in_checkpoint(14)), background=False
     )
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     (sentence,) = [report for report in reports if "goes on without this checkpoint" in report]
     assert errno.errorcode[number] in sentence
     assert "The checkpoint of step 7 is intact." in sentence
@@ -59,27 +59,27 @@ def test_any_failing_call_of_a_save_leaves_the_older_one(
     def hook(run: object, step: int) -> None:
         files.active = step == 14
 
-    toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook, background=False)
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook, background=False)
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_a_failed_final_save_fails_the_run_and_loses_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     with pytest.raises(StorageError, match=r"ENOSPC .* The checkpoint of step 35 is intact\. To go on: free some") as e:
-        toy.train(
+        toy_training.train(
             tmp_path / "run", tmp_path / "export", files=Faulty(errno.ENOSPC, in_checkpoint(40)), background=False
         )
     assert e.value.exit_code == 1
-    reports = toy.train(tmp_path / "run", tmp_path / "export")
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export")
     assert "Going on from step 35" in reports[0]
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_a_failed_stop_save_is_a_failure_not_a_preemption(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
-        toy.train(
+        toy_training.train(
             tmp_path / "run",
             tmp_path / "export",
-            hook=toy.stop_at(10),
+            hook=toy_training.stop_at(10),
             files=Faulty(errno.ENOSPC, in_checkpoint(10)),
         )
     assert '"exit":1' in (tmp_path / "run" / "verdict.json").read_text()
@@ -92,16 +92,16 @@ def test_a_journal_on_a_full_disk_costs_nothing(tmp_path: Path, uninterrupted: d
         files.active = 5 <= step < 20
 
     files.active = False
-    reports = toy.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
     assert len([report for report in reports if "journal" in report]) == 1
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == uninterrupted["journal.jsonl"]
 
 
 def test_read_only_folder(tmp_path: Path) -> None:
     files = Faulty(errno.EROFS, lambda name, path: name in ("create", "mkdir", "update", "rename", "unlink"))
     with pytest.raises(StorageError, match=r"EROFS .*Checkpoints in this folder are intact.*writable"):
-        toy.train(tmp_path / "run", tmp_path / "export", files=files)
+        toy_training.train(tmp_path / "run", tmp_path / "export", files=files)
 
 
 def test_a_checkpoint_that_reads_back_differently_is_not_trusted(
@@ -113,9 +113,9 @@ def test_a_checkpoint_that_reads_back_differently_is_not_trusted(
                 data = b"\0" * len(data)
             return super().write(descriptor, path, data)
 
-    reports = toy.train(tmp_path / "run", tmp_path / "export", files=Lying(), background=False)
+    reports = toy_training.train(tmp_path / "run", tmp_path / "export", files=Lying(), background=False)
     assert any("does not read back as written" in report for report in reports)
-    assert toy.contents(tmp_path / "export") == uninterrupted
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
 def test_it_is_read_back_from_the_disk_not_from_the_cache(tmp_path: Path) -> None:
@@ -179,7 +179,9 @@ def test_commit_syncs_files_then_folder_then_renames_then_syncs_the_parent(tmp_p
             return action()
 
     with pytest.raises(SystemExit):
-        toy.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy.stop_at(1), files=Watching())
+        toy_training.train(
+            tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(1), files=Watching()
+        )
     assert order == [
         ("fsync", "tensors.safetensors"),
         ("fsync", "journal.jsonl"),
@@ -199,6 +201,8 @@ def test_the_file_operations_of_a_run_are_those_of_any_other_process(tmp_path: P
             return action()
 
     with pytest.raises(SystemExit):
-        toy.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy.stop_at(9), files=Watching())
+        toy_training.train(
+            tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(9), files=Watching()
+        )
     assert {".tmp-verdict.json", ".tmp-identity.json", ".tmp-step-00000007"} <= names
     assert not {name for name in names if name.endswith(f"-{os.getpid()}")}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-import toy
 from torch.utils.data import DataLoader, Dataset
 
+from tests.support import toy_training
 from unbroken.exact.randomness import numpy_generator, sample_ids, seed_all
 from unbroken.preemption import StopFlag, shield_worker
 from unbroken.run import Run
@@ -44,7 +44,7 @@ def train(folder: Path, target: Path, workers: int, every: int = 3) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     state = {"model": model, "optimizer": optimizer}
-    options: dict[str, Any] = {"every": every, "report": lambda text: None, "files": toy.Unsynced()}
+    options: dict[str, Any] = {"every": every, "report": lambda text: None, "files": toy_training.Unsynced()}
     with Run(folder, identity=Identity({}), state=state, stop=stop, **options) as run:
         loader = DataLoader(
             Samples(),
@@ -65,8 +65,8 @@ def train(folder: Path, target: Path, workers: int, every: int = 3) -> None:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("workers")
-    assert toy.in_child(lambda: train(root / "run", root / "export", 0)) == 0
-    return toy.contents(root / "export")
+    assert toy_training.in_child(lambda: train(root / "run", root / "export", 0)) == 0
+    return toy_training.contents(root / "export")
 
 
 CASES = [
@@ -91,8 +91,8 @@ def test_any_number_of_workers(
 ) -> None:
     run, target = tmp_path / "run", tmp_path / "export"
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{name}@{step}")
-    assert toy.in_child(lambda: train(run, target, before)) == (75 if name == "TERM" else -signal.SIGKILL)
+    assert toy_training.in_child(lambda: train(run, target, before)) == (75 if name == "TERM" else -signal.SIGKILL)
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
-    assert toy.in_child(lambda: train(run, target, after)) == 0
-    assert toy.contents(target) == expected
+    assert toy_training.in_child(lambda: train(run, target, after)) == 0
+    assert toy_training.contents(target) == expected
     assert os.path.exists(run / "verdict.json")

@@ -14,7 +14,7 @@ from latentwire.doctor.memory import MAIN, Part, Plan, plan
 from latentwire.models.loading import load_model
 from latentwire.params import load as params
 from latentwire.params.load import Params
-from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
 

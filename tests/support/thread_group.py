@@ -13,10 +13,10 @@ from torch import Tensor
 from unbroken.exact.group import Group
 
 T = TypeVar("T")
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-class Table:
+class SwapTable:
     """Where the threads lay down what they give, and pick up what they take."""
 
     def __init__(self, size: int) -> None:
@@ -27,9 +27,9 @@ class Table:
     def swap(self, rank: int, ours: T) -> list[T]:
         """Everybody's, in order of ranks."""
         self._places[rank] = ours
-        self._barrier.wait(PATIENCE_S)
+        self._barrier.wait(TIMEOUT_S)
         everyone = list(self._places)
-        self._barrier.wait(PATIENCE_S)  # nobody lays down the next before all have seen this
+        self._barrier.wait(TIMEOUT_S)  # nobody lays down the next before all have seen this
         return everyone  # type: ignore[return-value]
 
     def leave(self) -> None:
@@ -37,10 +37,10 @@ class Table:
         self._barrier.abort()
 
 
-class Seat(Group):
+class ThreadGroup(Group):
     """One thread's place in the group."""
 
-    def __init__(self, table: Table, rank: int) -> None:
+    def __init__(self, table: SwapTable, rank: int) -> None:
         self._table = table
         self.rank = self.local_rank = rank
         self.size = table.size
@@ -78,13 +78,13 @@ class Seat(Group):
         return
 
 
-def together(size: int, action: Callable[[Group], T]) -> list[T]:
+def run_on_threads(size: int, action: Callable[[Group], T]) -> list[T]:
     """Do the same on every rank; returns the results in order of ranks."""
-    table = Table(size)
+    table = SwapTable(size)
 
     def one(rank: int) -> T:
         try:
-            return action(Seat(table, rank))
+            return action(ThreadGroup(table, rank))
         except BaseException:
             table.leave()
             raise

@@ -1,7 +1,7 @@
 """A small trainer with all that makes a resume hard: shuffle, dropout, schedule, clipping, a mid-epoch cursor.
 
-`python toy.py FOLDER TARGET [KILL_AT | --foreground]` trains it in a process of its own. It kills itself in step
-KILL_AT, or it saves without a thread, so that its file operations have one order.
+`python toy_training.py FOLDER TARGET [KILL_AT | --foreground]` trains it in a process of its own. It kills itself in
+step KILL_AT, or it saves without a thread, so that its file operations have one order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A toy training with a mirror: `python mlflow_worker.py ROOT STEPS [STOP_AT]`, killed from outside at will.
+"""A toy training with a mirror: `python mirrored_training.py ROOT STEPS [STOP_AT]`, killed from outside at will.
 
 STOP_AT: the step in which it sends itself SIGTERM.
 """
@@ -11,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from mlflow_toy import ITEM, records
-
 from latentwire.tracking.mirror import MlflowMirror
+from tests.support.mlflow_database import ITEM, records
 from unbroken.preemption import StopFlag
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity

@@ -21,7 +21,7 @@ from latentwire.statistics.write import write_all
 from latentwire.tasks import examples
 from unbroken.run_folder import journal
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 NAMES = {
     "wire": "Wire",
     "rotten_tomatoes": "Rotten Tomatoes",

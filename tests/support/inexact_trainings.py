@@ -1,6 +1,7 @@
-"""Small trainings, each with one planted fault that makes a resume inexact. `python faulty.py NAME` runs one.
+"""Small trainings, each with one planted fault that makes a resume inexact.
 
-All are meant to be interrupted after step 5; `EXPECTED` says after which step the difference must be seen first.
+`python inexact_trainings.py NAME` runs one. All are meant to be interrupted after step 5; `EXPECTED` says after
+which step the difference must be seen first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A trainer over virtual shards for any number of processes: fold, dropout, schedule, clipping, AdamW.
 
-`python elastic_toy.py FOLDER TARGET` is one of them, or the only one; the places for signals (`strikes`) are import,
-join, start, step, save and end.
+`python elastic_training.py FOLDER TARGET` is one of them, or the only one; the places for signals (`planned_signals`)
+are import, join, start, step, save and end.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from strikes import strike, wanted
-
+from tests.support.planned_signals import planned_signal, send_planned_signal
 from unbroken.preemption import StopFlag
 
 if __name__ == "__main__":
     STOP = StopFlag.install()
-    strike("import")
+    send_planned_signal("import")
 
 import torch
 from torch import Tensor
-from toy import Unsynced
 
+from tests.support.toy_training import Unsynced
 from unbroken.errors import UnbrokenError
 from unbroken.exact.fold import fold
 from unbroken.exact.group import Group
@@ -76,7 +75,7 @@ class Trainer:
     def leaf(self, step: int, shard: int) -> list[Tensor]:
         """Gradients and loss of one shard; dropout is a function of step and shard."""
         if step == BUSY:
-            strike("step")
+            send_planned_signal("step")
         seed_all(SEED, step, shard, "dropout")
         ids = sample_ids(SEED, step, SHARDS * PER_SHARD, SAMPLES)[shard * PER_SHARD :][:PER_SHARD]
         loss = torch.nn.functional.cross_entropy(self.model(self.features[ids]), torch.from_numpy(ids % 2))
@@ -99,24 +98,24 @@ Spoil = Callable[[Trainer, Group], object]
 def train(folder: Path, target: Path, stop: StopFlag, spoil: Spoil | None = None, **options: Any) -> None:
     """Join, train to the end or to a stop, export. `spoil` may change what a rank has before it starts."""
     torch.set_num_threads(1)
-    strike("join")
+    send_planned_signal("join")
     group = join(stop)
     trainer = Trainer()
     if spoil:
         spoil(trainer, group)
-    strike("start")
+    send_planned_signal("start")
     settings = {"identity": IDENTITY, "every": 4, "patience": 0.0, "files": _disk(group), **options}
     with Run(folder, state=trainer.state(), stop=stop, group=group, **settings) as run:
         for step in run.steps(STEPS):
             run.log(**trainer.step(step, group))
-        strike("end")
+        send_planned_signal("end")
         run.export(target)
     group.close()
 
 
 def _disk(group: Group) -> Unsynced:
     pids = [int(pid) for pid in group.gather(str(os.getpid()).encode())]
-    asked = wanted()
+    asked = planned_signal()
     if asked and asked[2] == "save" and group.rank == 0:
         return SlowDisk(pids[asked[0]], asked[1])
     return Unsynced()

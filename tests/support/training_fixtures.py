@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-import toy
+
+from tests.support import toy_training
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,5 +17,5 @@ def one_thread() -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The export of a run that nothing disturbed."""
     root = tmp_path_factory.mktemp("uninterrupted")
-    toy.train(root / "run", root / "export")
-    return toy.contents(root / "export")
+    toy_training.train(root / "run", root / "export")
+    return toy_training.contents(root / "export")

@@ -1,4 +1,4 @@
-"""A small training on any number of processes and machines: `python many.py FOLDER TARGET COUNT PAUSE`.
+"""A small training on any number of processes and machines: `python multi_node_training.py FOLDER TARGET COUNT PAUSE`.
 
 COUNT processes on each machine. A step lasts PAUSE seconds at least, so that a test can meet it. Each rank says after
 which step it left.
@@ -21,8 +21,8 @@ if __name__ == "__main__":
         sys.exit(launch(COUNT, STOP, rule=lambda cores, gpus: COUNT))
 
 import torch
-from toy import Unsynced
 
+from tests.support.toy_training import Unsynced
 from unbroken.exact.fold import fold
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import generator, seed_all

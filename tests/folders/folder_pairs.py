@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 from latentwire.verification.recompute import environment
-from tests import workspace
-from tests.workspace import ROOT, Workspace
+from tests.support import workspace
+from tests.support.workspace import ROOT, Workspace
 
 TINY = {"train__seeds": [0, 1, 2], "train__steps": 16, "prepare__limits": {"train": 120, "validation": 20, "test": 50}}
 

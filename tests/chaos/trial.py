@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import toy
-
+from tests.support import toy_training
 from unbroken.filesystem import Buffer, FileSystem
 from unbroken.preemption import StopFlag
 from unbroken.run_folder import events
@@ -92,7 +91,7 @@ class TornDisk(Disk):
         return result
 
 
-class World:
+class Trial:
     """A run folder, its starts, and whether it came to the right end."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
@@ -126,8 +125,8 @@ class World:
 
     def stopped(self, at: int | None = None) -> None:
         """Bring the run to a stop after a random step, with several checkpoints."""
-        step = at or self.chance.randint(8, toy.STEPS - 2)
-        status = self.start(every=self.chance.choice([1, 3]), hook=toy.stop_at(step), files=Disk())
+        step = at or self.chance.randint(8, toy_training.STEPS - 2)
+        status = self.start(every=self.chance.choice([1, 3]), hook=toy_training.stop_at(step), files=Disk())
         assert status == 75, f"a stop at step {step} ended with {status}"
 
     def begun_from(self) -> int:
@@ -136,12 +135,12 @@ class World:
         return int(starts[-1]["step"]) if starts else 0
 
 
-def _train(world: World, options: dict[str, Any]) -> int:
+def _train(trial: Trial, options: dict[str, Any]) -> int:
     try:
         prepare = options.pop("prepare", None)
         if prepare:
             prepare()
-        reports = toy.train(world.run, world.target, StopFlag.install(deadline=30), **options)
+        reports = toy_training.train(trial.run, trial.target, StopFlag.install(deadline=30), **options)
     except SystemExit as left:
         return int(left.code or 0)
     except BaseException as error:

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from tests.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COPIED = (
     "src",
     "dvc.yaml",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import toy
-
 from latentwire.parking import fetch as fetching
 from latentwire.parking import park as parking
 from latentwire.parking.fetch import Fetched
 from latentwire.parking.place import Place
 from latentwire.parking.pointer import Pointer
 from latentwire.parking.store import open_store
+from tests.support import toy_training
 from unbroken.preemption import Preempted
 
 ITEM = "wire-r8-0"
@@ -24,17 +23,17 @@ class Machine:
 
     root: Path
     said: list[str] = field(default_factory=list)
-    identity: toy.Identity = toy.IDENTITY
+    identity: toy_training.Identity = toy_training.IDENTITY
 
     @property
     def place(self) -> Place:
         return Place(self.root, ITEM, self.identity)
 
-    def train(self, until: int | None = None, hook: toy.Hook | None = None, **options: object) -> list[str]:
+    def train(self, until: int | None = None, hook: toy_training.Hook | None = None, **options: object) -> list[str]:
         """Train to the end, or as if a signal came inside step `until`."""
-        stop = toy.stop_at(until) if until else None
+        stop = toy_training.stop_at(until) if until else None
         try:
-            return toy.train(self.place.folder, self.root / "export", hook=hook or stop, **options)
+            return toy_training.train(self.place.folder, self.root / "export", hook=hook or stop, **options)
         except Preempted:
             return []
 
@@ -56,4 +55,4 @@ class Machine:
 
     @property
     def exported(self) -> dict[str, bytes]:
-        return toy.contents(self.root / "export")
+        return toy_training.contents(self.root / "export")
