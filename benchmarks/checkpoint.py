@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.peers import PEERS, State, quiet
 from unbroken.checkpoint.buffers import Buffer
-from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.state import Snapshot, capture_state
 from unbroken.checkpoint.store import CheckpointStore
-from unbroken.checkpoint.writer import Order, Writer
-from unbroken.filesystem import FileSystem, remove
+from unbroken.checkpoint.writer import SaveRequest, Writer
+from unbroken.filesystem import FileSystem, remove_tree
 
 IDENTITY = "a" * 64
 TENSORS = 48
@@ -55,7 +55,7 @@ def new_writer(folder: Path, background: bool) -> Writer:
     """A writer as a run has one, with a store in `folder`."""
     store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
 
-    def save(order: Order, snapshot: Snapshot) -> Path:
+    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
         return store.save(order.step, snapshot, IDENTITY)
 
     return Writer(save, background)
@@ -72,8 +72,8 @@ class Ours:
         """Seconds that the loop waits; as with the peers, the save before it has ended."""
         self.durable += [outcome.seconds for outcome in self.writer.finish()]
         begun = time.monotonic()
-        live = capture({"state": self.state}, copy=False)
-        self.writer.submit(Order(index + 1, b"", False), live, begun)
+        live = capture_state({"state": self.state}, copy=False)
+        self.writer.submit(SaveRequest(index + 1, b"", False), live, begun)
         return time.monotonic() - begun
 
 
@@ -106,11 +106,11 @@ def raw_write(state: State, folder: Path, name: str = "raw") -> Callable[[int], 
 def committed(state: State, folder: Path) -> Callable[[int], float]:
     """Our write until it is durable under its name, without the reading back that follows."""
     store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
-    snapshot = Buffer().fill(capture({"state": state}, copy=False))
+    snapshot = Buffer().fill(capture_state({"state": state}, copy=False))
 
     def save(index: int) -> float:
         taken = seconds(lambda: store.save(index + 1, snapshot, IDENTITY, verify=False))
-        remove(FileSystem(), store.path(index + 1))
+        remove_tree(FileSystem(), store.path(index + 1))
         return taken
 
     return save
@@ -129,8 +129,8 @@ def every_step(state: State, folder: Path, step_s: float) -> float:
             for _ in work:
                 matrix @ matrix
             if save:
-                live = capture({"state": state}, copy=False)
-                ours.writer.submit(Order(index + 1, b"", False), live, time.monotonic())
+                live = capture_state({"state": state}, copy=False)
+                ours.writer.submit(SaveRequest(index + 1, b"", False), live, time.monotonic())
         return time.perf_counter() - begun
 
     pairs = []

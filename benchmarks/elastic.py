@@ -31,11 +31,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unbroken.exact.fold import fold, owned
+from unbroken.exact.fold import fold, owned_shards
 from unbroken.exact.group import SOLO, Group
-from unbroken.exact.randomness import generator, seed_all
-from unbroken.processes.distributed import join
-from unbroken.processes.launch import launch
+from unbroken.exact.randomness import seed_all, torch_generator
+from unbroken.processes.distributed import join_group
+from unbroken.processes.launch import launch_ranks
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 
@@ -122,7 +122,7 @@ class Contestant:
 
 def rows(step: int, shard: int, device: torch.device) -> Tensor:
     """The samples of one shard [B, T, d]."""
-    dice = generator(SEED, step, shard, "rows")
+    dice = torch_generator(SEED, step, shard, "rows")
     return torch.randn(PER_SHARD, TOKENS, WIDTH, generator=dice).to(device)
 
 
@@ -146,7 +146,7 @@ def exact(who: Contestant, group: Group, device: torch.device) -> Step:
 
 def plain(who: Contestant, model: nn.Module, group: Group, device: torch.device, whole: bool) -> Step:
     """The same samples, accumulated shard by shard or in one forward; the last backward tells the others."""
-    mine = list(owned(group.rank, group.size, SHARDS))
+    mine = list(owned_shards(group.rank, group.size, SHARDS))
 
     def quiet(last: bool) -> contextlib.AbstractContextManager[Any]:
         silent = isinstance(model, DistributedDataParallel) and not last
@@ -188,7 +188,7 @@ def _timed(way: Step, steps: Iterator[int], size: int, group: Group) -> tuple[fl
     spent = time.process_time() - computing
     group.barrier()
     wall = time.perf_counter() - begun
-    return wall, sum(json.loads(part) for part in group.gather(json.dumps(spent).encode()))
+    return wall, sum(json.loads(part) for part in group.all_gather_bytes(json.dumps(spent).encode()))
 
 
 def measure(group: Group, pairs: int, size: int, device: torch.device) -> Outcome:
@@ -256,7 +256,7 @@ def processes(count: int, options: argparse.Namespace) -> Outcome:
         path = Path(folder) / "outcome.json"
         shared = ["--pairs", str(options.pairs), "--steps", str(options.steps), "--device", options.device]
         command = [sys.executable, "-m", "benchmarks.elastic", *shared, "--worker", str(path)]
-        code = launch(count, StopFlag.install(), command)
+        code = launch_ranks(count, StopFlag.install(), command)
         if code:
             sys.exit(code)
         stored = json.loads(path.read_text())
@@ -268,7 +268,7 @@ def worker(options: argparse.Namespace) -> None:
     """One of them."""
     device = torch.device(options.device)
     settle(device)
-    group = join(StopFlag.install())
+    group = join_group(StopFlag.install())
     outcome = measure(group, options.pairs, options.steps, device)
     if group.rank == 0:
         options.worker.write_text(json.dumps(asdict(outcome)))

@@ -23,8 +23,8 @@ from latentwire.models.build import settle_runtime
 from latentwire.params import load as params
 from latentwire.training.assemble import assemble, gradients_of
 from latentwire.training.loop import Trainer, train
-from unbroken.checkpoint.state import capture
-from unbroken.checkpoint.writer import Order, Outcome, Writer
+from unbroken.checkpoint.state import capture_state
+from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 
 EVERY = 10
 NOWHERE, INSIDE, BESIDE = "nowhere", "in the loop", "beside the loop"
@@ -58,20 +58,20 @@ class Blocks:
             for kind, lost in self.lost.items():
                 lost.append(seconds[kind] / seconds[NOWHERE] - 1.0)
 
-    def _block(self, first: int, writer: Writer | None) -> Generator[int, None, list[Outcome]]:
+    def _block(self, first: int, writer: Writer | None) -> Generator[int, None, list[SaveResult]]:
         for step in range(first, first + self._size):
             yield step
             if writer and step % EVERY == 0:
                 begun = time.monotonic()
-                live = capture(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
-                writer.submit(Order(step, b"", False), live, begun)
+                live = capture_state(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
+                writer.submit(SaveRequest(step, b"", False), live, begun)
         return writer.finish() if writer else []  # what a save leaves to the thread counts too
 
     def log(self, **values: float) -> None:
         """No journal: all kinds of blocks would have it."""
 
 
-def duration(outcome: Outcome, kind: str) -> float:
+def duration(outcome: SaveResult, kind: str) -> float:
     """Seconds from the start of a save, in the loop, to its end there or in the thread. Raises what it failed with."""
     if outcome.error:
         raise outcome.error
@@ -108,7 +108,7 @@ def main(make: Callable[[], Trainer] = default_trainer) -> int:
     try:
         trainer = make()
     except (LatentWireError, OSError) as error:
-        print(f"{error}\nTo go on: `make setup`, then `dvc repro encode`.", file=sys.stderr)
+        print(f"{error}\nNext: `make setup`, then `dvc repro encode`.", file=sys.stderr)
         return 1
     blocks = measure(trainer, options.steps, options.rounds)
     print(f"a save each {EVERY} steps, {options.rounds} rounds of blocks of {options.steps} steps:")

@@ -22,7 +22,7 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
     stop = StopFlag.install()
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
-    stop.before_forced_exit(lambda: verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
+    stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
     configure()
     never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))

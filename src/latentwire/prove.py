@@ -12,11 +12,11 @@ from latentwire.item import ENTRY
 
 def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int:
     """Prove one item and return the exit code of `python -m unbroken prove`, which documents the options."""
-    from unbroken.prove.command import main
+    from unbroken.prove.command import run_prove_command
 
     item = ("--method", method, "--task", task, "--seed", str(seed))
     stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
     with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
         use_tracking_uri(f"sqlite:///{store}/mlflow.db")
         use_one_process()
-        return main(["prove", *options, "--", *stage])
+        return run_prove_command(["prove", *options, "--", *stage])

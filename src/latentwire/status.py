@@ -58,7 +58,7 @@ class Standing:
 def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
     """Read the run folder of an item; `identity` is the short digest in its name."""
     folder = state / f"{item}-{identity}"
-    recorded = events.read(folder / events.NAME)
+    recorded = events.read_events(folder / events.NAME)
     if not recorded:
         return Standing(item, 0, 0, 0, "not started", None)
     records, problem = _records(folder / journal.NAME)
@@ -112,7 +112,7 @@ def table(values: Params, root: Path) -> Table:
 
 def _records(path: Path) -> tuple[list[Record], str]:
     try:
-        return journal.read(path), ""
+        return journal.read_journal(path), ""
     except FileNotFoundError:
         return [], ""
     except (CheckpointError, OSError) as error:

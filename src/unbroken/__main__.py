@@ -8,10 +8,10 @@ from unbroken.preemption import StopFlag
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["node"]:
-        from unbroken.processes.agent import main as node
+        from unbroken.processes.agent import run_agent as node
 
         sys.exit(node(StopFlag.install()))
 
-    from unbroken.prove.command import main
+    from unbroken.prove.command import run_prove_command
 
-    sys.exit(main())
+    sys.exit(run_prove_command())

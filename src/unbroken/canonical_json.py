@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 
-def canonical(value: JSON) -> bytes:
+def encode_canonical(value: JSON) -> bytes:
     """ASCII, sorted keys, no spaces. Raises ValueError on NaN and infinity: they are not JSON."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def digest(value: JSON) -> str:
+def digest_json(value: JSON) -> str:
     """64 hex characters: SHA-256 of the canonical text."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return hashlib.sha256(encode_canonical(value)).hexdigest()

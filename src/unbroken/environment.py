@@ -55,12 +55,12 @@ DEFAULT_DEADLINE_S = 90.0
 DEFAULT_PEER_TIMEOUT_S = 600.0
 
 
-def given_deadline_s() -> float | None:
+def read_deadline_s() -> float | None:
     """Seconds from UNBROKEN_DEADLINE_S, None when unset. Raises UnbrokenError for anything but a positive number."""
     return _seconds(DEADLINE, DEFAULT_DEADLINE_S)
 
 
-def peer_timeout_s() -> float:
+def read_peer_timeout_s() -> float:
     """Seconds from UNBROKEN_PEER_TIMEOUT_S, ten minutes when unset. Raises UnbrokenError."""
     return _seconds(PEER_TIMEOUT, DEFAULT_PEER_TIMEOUT_S) or DEFAULT_PEER_TIMEOUT_S
 
@@ -75,7 +75,7 @@ def _seconds(name: str, example: float) -> float | None:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise UnbrokenError(
-            f"{name} is {text!r}, expected a number of seconds above 0. To go on: `export {name}={example:.0f}`."
+            f"{name} is {text!r}, expected a number of seconds above 0. Next: `export {name}={example:.0f}`."
         )
     return seconds
 
@@ -92,14 +92,14 @@ def verdict_path() -> Path | None:
     return Path(text) if text else None
 
 
-def drill() -> dict[str, str]:
+def read_fault_variables() -> dict[str, str]:
     """What `prove` asks of a run: the variables above that are set, by name."""
     names = (TRACE, INTERRUPT, INTERRUPT_RANK, SABOTAGE, EVERY)
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """Where this process stands among those of its training."""
 
     rank: int
@@ -114,7 +114,7 @@ class Place:
     """Tells the meetings at one address apart."""
 
 
-def place() -> Place | None:
+def read_rank_info() -> RankInfo | None:
     """From torchrun or our launcher (RANK …), else from srun (SLURM_PROCID …); None for a process of its own.
 
     Raises UnbrokenError when one variable is there and another one that belongs to it is not.
@@ -127,8 +127,8 @@ def place() -> Place | None:
     return None
 
 
-def _launched() -> Place:
-    return Place(
+def _launched() -> RankInfo:
+    return RankInfo(
         rank=_number("RANK"),
         size=_number("WORLD_SIZE"),
         local_rank=_number("LOCAL_RANK"),
@@ -139,9 +139,9 @@ def _launched() -> Place:
     )
 
 
-def _of_srun() -> Place:
+def _of_srun() -> RankInfo:
     job, step = _number("SLURM_JOB_ID"), _number("SLURM_STEP_ID")
-    return Place(
+    return RankInfo(
         rank=_number("SLURM_PROCID"),
         size=_number("SLURM_NTASKS"),
         local_rank=_number("SLURM_LOCALID"),
@@ -171,7 +171,7 @@ class Nodes:
     token: str
 
 
-def nodes() -> Nodes | None:
+def read_nodes() -> Nodes | None:
     """From UNBROKEN_NODES and its companions; None for one machine. Raises UnbrokenError when one is missing."""
     if os.environ.get(NODES, "1") == "1":
         return None
@@ -179,7 +179,7 @@ def nodes() -> Nodes | None:
         if not os.environ.get(name):
             raise UnbrokenError(
                 f"{name} is not set, but {NODES} is {os.environ[NODES]!r}, so this machine is one of several. "
-                f"To go on: set {NODES}, {NODE}, {HEAD} and {TOKEN} on each of them, or `unset {NODES}`."
+                f"Next: set {NODES}, {NODE}, {HEAD} and {TOKEN} on each of them, or `unset {NODES}`."
             )
     host, port = _head(os.environ[HEAD])
     return Nodes(_number(NODES), _number(NODE), host, port, os.environ[TOKEN])
@@ -192,8 +192,7 @@ def _head(text: str) -> tuple[str, int]:
     if os.environ.get("SLURM_JOB_ID"):
         return _as_address(first_host(text)), _port(_number("SLURM_JOB_ID"), _LAST_STEP)
     raise UnbrokenError(
-        f"{HEAD} is {text!r}, expected HOST:PORT since there is no SLURM_JOB_ID. "
-        f"To go on: `export {HEAD}={text}:29400`."
+        f"{HEAD} is {text!r}, expected HOST:PORT since there is no SLURM_JOB_ID. Next: `export {HEAD}={text}:29400`."
     )
 
 
@@ -234,7 +233,7 @@ def _text(name: str) -> str:
     text = os.environ.get(name)
     if not text:
         raise UnbrokenError(
-            f"{name} is not set, but other variables say that this process is one of several. To go on: start it "
+            f"{name} is not set, but other variables say that this process is one of several. Next: start it "
             f"with `torchrun`, `srun`, or without RANK and WORLD_SIZE in the environment."
         )
     return text
@@ -243,5 +242,5 @@ def _text(name: str) -> str:
 def _number(name: str) -> int:
     text = _text(name)
     if not text.isdecimal():
-        raise UnbrokenError(f"{name} is {text!r}, expected a number. To go on: `unset {name}`, or set it right.")
+        raise UnbrokenError(f"{name} is {text!r}, expected a number. Next: `unset {name}`, or set it right.")
     return int(text)

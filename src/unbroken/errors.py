@@ -68,7 +68,7 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
         advice = _ADVICE.get(error.errno or 0, f"check the folder (`ls -ld {os.fspath(path)}`)")
         raise StorageError(
             f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
-            f"{intact} To go on: {advice}, then run the same command again."
+            f"{intact} Next: {advice}, then run the same command again."
         ) from error
 
 

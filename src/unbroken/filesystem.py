@@ -104,7 +104,7 @@ class FileSystem:
         return self.call("list", path, lambda: sorted(os.listdir(path)))
 
 
-def write_all(files: FileSystem, descriptor: int, path: Path, data: Buffer) -> None:
+def write_fully(files: FileSystem, descriptor: int, path: Path, data: Buffer) -> None:
     """Write every byte, however short the single writes are."""
     view = memoryview(data)
     while view:
@@ -114,7 +114,7 @@ def write_all(files: FileSystem, descriptor: int, path: Path, data: Buffer) -> N
         view = view[written:]
 
 
-def write_all_at(files: FileSystem, descriptor: int, path: Path, data: Buffer, offset: int) -> None:
+def write_fully_at(files: FileSystem, descriptor: int, path: Path, data: Buffer, offset: int) -> None:
     """Write every byte from `offset` on."""
     view = memoryview(data)
     while view:
@@ -142,7 +142,7 @@ def _write_early(files: FileSystem, descriptor: int, path: Path, chunks: Iterabl
         view = memoryview(chunk)
         for start in range(0, len(view), _WRITEBACK):
             part = view[start : start + _WRITEBACK]
-            write_all(files, descriptor, path, part)
+            write_fully(files, descriptor, path, part)
             written += len(part)
             if written - begun >= _WRITEBACK:
                 files.begin_writeback(descriptor, path, begun, written - begun)
@@ -198,32 +198,32 @@ def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
     One writer at a time: whoever owns the folder.
     """
     temporary = path.with_name(f".tmp-{path.name}")
-    remove(files, temporary)
+    remove_tree(files, temporary)
     write_durably(files, temporary, len(data), [data])
     files.rename(temporary, path)
     sync_folder(files, path.parent)
 
 
-def leave_note(files: FileSystem, path: Path, data: bytes, by: int | None = None) -> None:
+def replace_unsynced(files: FileSystem, path: Path, data: bytes, by: int | None = None) -> None:
     """For readers in this boot only: after a power cut the file may be empty or not there.
 
     `by` tells processes apart where several may write; else one writer at a time: whoever owns the folder.
     """
     temporary = path.with_name(f".tmp-{path.name}" if by is None else f".tmp-{path.name}-{by}")
-    remove(files, temporary)
+    remove_tree(files, temporary)
     descriptor = files.create(temporary)
     try:
-        write_all(files, descriptor, temporary, data)
+        write_fully(files, descriptor, temporary, data)
     finally:
         files.close(descriptor, temporary)
     files.rename(temporary, path)
 
 
-def remove(files: FileSystem, path: Path) -> None:
+def remove_tree(files: FileSystem, path: Path) -> None:
     """Remove a file, a link or a whole folder; fine when it is not there."""
     if path.is_dir() and not path.is_symlink():
         for name in files.names(path):
-            remove(files, path / name)
+            remove_tree(files, path / name)
         files.remove_folder(path)
     elif path.is_symlink() or path.exists():
         files.unlink(path)

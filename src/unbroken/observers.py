@@ -19,7 +19,7 @@ class Observer(Protocol):
         """`finished`, `preempted` or `failed`."""
 
 
-class Audience:
+class Observers:
     """All observers of a run; what one of them raises is reported and goes no further."""
 
     def __init__(self, observers: Sequence[Observer], report: Callable[[str], None]) -> None:

@@ -42,12 +42,12 @@ class Preempted(SystemExit):
         return self.sentence
 
 
-class Agreeing(Protocol):
+class StopGroup(Protocol):
     """A group of processes, as far as stopping goes; `unbroken.exact.group.Group` is one."""
 
     rank: int
 
-    def any(self, flag: bool, /) -> bool: ...
+    def any_rank(self, flag: bool, /) -> bool: ...
 
 
 class StopFlag:
@@ -64,7 +64,7 @@ class StopFlag:
         None reads UNBROKEN_DEADLINE_S; without that it is 90 s or, when SLURM ends the job within ten minutes of
         the signal, all the time until then. It is never later than 5 s before the end of the job.
         """
-        self._given = environment.given_deadline_s() if deadline is None else deadline
+        self._given = environment.read_deadline_s() if deadline is None else deadline
         self._job_end = environment.job_end()
         self.deadline = environment.DEFAULT_DEADLINE_S if self._given is None else self._given
         self._signal: str | None = None
@@ -114,21 +114,21 @@ class StopFlag:
             return left
         return min(self.deadline, left)
 
-    def agreed(self, group: Agreeing) -> bool:
+    def is_set_on_any(self, group: StopGroup) -> bool:
         """Was any process of the group asked to stop? Then so are all. Every process calls it at the same point."""
-        if not group.any(self.is_set()):
+        if not group.any_rank(self.is_set()):
             return False
         self.set(OTHER_RANK)
         return True
 
-    def check(self, group: Agreeing | None = None) -> None:
+    def check(self, group: StopGroup | None = None) -> None:
         """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation.
 
         With a group, all of its processes call it at the same point and leave together.
         """
-        if self.agreed(group) if group else self.is_set():
+        if self.is_set_on_any(group) if group else self.is_set():
             if group is None or group.rank == 0:
-                verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
+                verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
             self.leave(f"stopped by {self._signal}; what was durable before is intact")
 
     def leave(self, sentence: str) -> NoReturn:

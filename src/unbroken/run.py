@@ -15,21 +15,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from unbroken.checkpoint.export import export
+from unbroken.checkpoint.export import export_checkpoint
 from unbroken.checkpoint.saver import Saver
-from unbroken.checkpoint.schedule import Auto, Cadence, Every, Fixed, interruptions_per_hour
-from unbroken.checkpoint.state import Holder, capture, restore
+from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, YoungDalySchedule, interruptions_per_hour
+from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import PeerError, UnbrokenError, errno_name, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NAME as NUMERICS
-from unbroken.exact.numerics import Facts, Numerics
+from unbroken.exact.numerics import Numerics, NumericsInfo
 from unbroken.exact.randomness import next_seed, seed_all
 from unbroken.filesystem import FileSystem
-from unbroken.observers import Audience, Observer
+from unbroken.observers import Observer, Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.processes import sync as membership
-from unbroken.prove.drill import Drill
+from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder import events as event_log
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder import journal as journals
@@ -56,15 +56,15 @@ class Run:
         state: Mapping[str, Holder],
         stop: StopFlag,
         group: Group | None = None,
-        numerics: Facts | None = None,
+        numerics: NumericsInfo | None = None,
         every: Every = 100,
         keep: int = 3,
         preemptions_per_hour: float | None = None,
         background: bool = True,
         observers: Sequence[Observer] = (),
-        facts: Mapping[str, object] | None = None,
+        start_info: Mapping[str, object] | None = None,
         report: Callable[[str], None] = log_sentence,
-        patience: float = 5.0,
+        lock_timeout: float = 5.0,
         files: FileSystem | None = None,
     ) -> None:
         """Nothing is touched before `with`.
@@ -82,12 +82,12 @@ class Run:
             preemptions_per_hour: For "auto"; None reads it from the run's own events.
             background: Block the loop only for a copy of the state, for twice its size in memory. Without, the
                 loop waits until each checkpoint is durable.
-            facts: What the `start` event says besides of this execution, such as the image that it runs from.
+            start_info: What the `start` event says besides of this execution, such as the image that it runs from.
             report: Receives one sentence for each thing that the user should know.
-            patience: Seconds to wait for a predecessor that still holds the folder.
+            lock_timeout: Seconds to wait for a predecessor that still holds the folder.
             files: The file system; another one only to inject faults.
         """
-        self._cadence: Cadence | None = None if every == "auto" else Fixed(every)
+        self._cadence: SaveSchedule | None = None if every == "auto" else FixedSchedule(every)
         self.folder = Path(folder)
         self.identity = identity
         self.stop = stop
@@ -96,10 +96,10 @@ class Run:
         self._numerics = None if numerics is None else Numerics(numerics)
         self._state: dict[str, Holder] = {**state, **({} if self._numerics is None else {NUMERICS: self._numerics})}
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
-        self._report, self._patience = report, patience
+        self._report, self._lock_timeout = report, lock_timeout
         self._files = files or FileSystem()
-        self._audience = Audience(observers, report)
-        self._facts = dict(facts or {})
+        self._observers = Observers(observers, report)
+        self._start_info = dict(start_info or {})
         self._record: dict[str, object] | None = None
         self._total: int | None = None
         self._ended = False
@@ -108,9 +108,9 @@ class Run:
         self._retract: Callable[[], None] = lambda: None
 
     @property
-    def durable(self) -> int:
+    def last_durable_step(self) -> int:
         """The last step that is safe on disk; 0 before the first checkpoint."""
-        return self._saver.durable if self._saver else 0
+        return self._saver.last_durable_step if self._saver else 0
 
     @property
     def restart(self) -> int:
@@ -124,7 +124,7 @@ class Run:
         if final is None:
             raise UnbrokenError(
                 f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
-                f"To go on: let `for step in run.steps(total)` reach its end."
+                f"Next: let `for step in run.steps(total)` reach its end."
             )
         return final
 
@@ -134,11 +134,11 @@ class Run:
         Raises LockedError, IdentityError, CheckpointError (the state does not fit), StorageError; on every rank.
         """
         if self._numerics:
-            self._numerics.share(self._group)
-        self._drill = Drill(self.folder, self._group.rank)
-        membership.together(self._group, self._open)
+            self._numerics.gather(self._group)
+        self._faults = FaultInjector(self.folder, self._group.rank)
+        membership.run_on_rank_zero(self._group, self._open)
         try:
-            self.step = membership.hand_over(self._group, self.step, self._state)
+            self.step = membership.broadcast_state(self._group, self.step, self._state)
         except BaseException:
             if not self._follows:
                 self._close()
@@ -152,11 +152,11 @@ class Run:
     def _open(self) -> None:
         with storage_errors("make the run folder", self.folder, "Nothing was changed."):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.folder, self._patience)
+        self._lock = FolderLock(self.folder, self._lock_timeout)
         try:
-            self._drill.strike("start")
+            self._faults.fire("start")
             self._resume()
-            self._drill.strike("resume", None if self.step else 0)
+            self._faults.fire("resume", None if self.step else 0)
         except BaseException:
             self._close()
             raise
@@ -191,21 +191,21 @@ class Run:
         if self.step > total:
             raise UnbrokenError(
                 f"The run in {self.folder} is at step {self.step} already, past the {total} steps asked for. "
-                f"To go on: ask for {self.step} or more, or use another folder."
+                f"Next: ask for {self.step} or more, or use another folder."
             )
         self._total = total
         while self.step < total:
-            if self.stop.agreed(self._group):
+            if self.stop.is_set_on_any(self._group):
                 self._leave()
             self._record = {}
             seed = next_seed() if self._reseeds else None
-            self._drill.strike("step", self.step + 1)
+            self._faults.fire("step", self.step + 1)
             yield self.step + 1
             if seed is not None:
                 seed_all(seed)
-            self._drill.strike("end", self.step + 1)
+            self._faults.fire("end", self.step + 1)
             self._complete_step(total)
-        membership.together(self._group, self._save_final)
+        membership.run_on_rank_zero(self._group, self._save_final)
 
     def _save_final(self) -> None:
         if self._saving.final is None:
@@ -217,8 +217,8 @@ class Run:
         Raises ValueError for anything but numbers (also scalar tensors), booleans and None.
         """
         if self._record is None:
-            raise UnbrokenError("run.log was called outside a step. To go on: log inside `for step in run.steps(…)`.")
-        self._record.update(journals.numbers(values))
+            raise UnbrokenError("run.log was called outside a step. Next: log inside `for step in run.steps(…)`.")
+        self._record.update(journals.to_numbers(values))
 
     def export(self, target: Path) -> None:
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
@@ -231,18 +231,18 @@ class Run:
         step = int(self.final.name.removeprefix("step-"))
         with storage_errors("read the final state", self.final, "Nothing was changed."):
             final = self._store.load(step, self.identity.digest, keep=False)
-        export(final, Path(target), self._files)
+        export_checkpoint(final, Path(target), self._files)
 
     @property
     def _saving(self) -> Saver:
         if self._saver is None:
-            raise UnbrokenError("This Run was not entered. To go on: use it in `with Run(…) as run:`.")
+            raise UnbrokenError("This Run was not entered. Next: use it in `with Run(…) as run:`.")
         return self._saver
 
     def _resume(self) -> None:
-        identities.settle(self.folder, self.identity, self._files, self._report)
+        identities.check_or_write_identity(self.folder, self.identity, self._files, self._report)
         with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
-            verdicts.withdraw(self.folder, self._files)
+            verdicts.clear_verdict(self.folder, self._files)
         self._events: Events = Events(self.folder, self._report)
         self._store = CheckpointStore(self.folder / CHECKPOINTS, self._keep, self._files, self._report)
         self._journal = Journal(self.folder / journals.NAME, self._files, self._report)
@@ -251,13 +251,13 @@ class Run:
         begun = time.monotonic()
         checkpoint = self._store.latest_good(self.identity.digest)
         if checkpoint is None:
-            capture(self._state, copy=False)  # what cannot be stored is refused now, not after the first hour
+            capture_state(self._state, copy=False)  # what cannot be stored is refused now, not after the first hour
             self._journal.truncate(b"")
         else:
             self._go_back_to(checkpoint)
         self._enter_numerics()
-        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._facts)
-        self._audience.started(self.step)
+        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._start_info)
+        self._observers.started(self.step)
         self._saver.publish()
 
     def _new_saver(self) -> Saver:
@@ -266,26 +266,28 @@ class Run:
             self.identity.digest,
             self._state,
             self._journal,
-            cadence=Fixed(self._drill.every) if self._drill.every else self._cadence or Auto(self._rate()),
+            cadence=FixedSchedule(self._faults.every)
+            if self._faults.every
+            else self._cadence or YoungDalySchedule(self._rate()),
             events=self._events,
-            audience=self._audience,
+            observers=self._observers,
             report=self._report,
             background=self._background,
         )
 
     def _rate(self) -> float:
-        return self._per_hour or interruptions_per_hour(event_log.read(self._events.path))
+        return self._per_hour or interruptions_per_hour(event_log.read_events(self._events.path))
 
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
-        restore(checkpoint.snapshot, self._state, self._drill.dropped(self._state))
+        restore_state(checkpoint.snapshot, self._state, self._faults.dropped(self._state))
         self._journal.truncate(checkpoint.journal)
-        records = journals.parse(checkpoint.journal, str(checkpoint.path / journals.NAME))
+        records = journals.parse_journal(checkpoint.journal, str(checkpoint.path / journals.NAME))
         self.step = checkpoint.step
         self._saving.resumed(checkpoint, records)
         self._report(f"Going on from step {self.step} ({checkpoint.path}).")
 
     def _enter_numerics(self) -> None:
-        changes = self._numerics.enter(self.step) if self._numerics else None
+        changes = self._numerics.begin_segment(self.step) if self._numerics else None
         if changes:
             self._events.add("numerics", step=self.step + 1, changes=changes)
             self._report(
@@ -297,7 +299,7 @@ class Run:
         # Once in every start: drift comes of the program, and shows after its first step.
         if self._group.size > 1 and not self._compared:
             self._compared = True
-            membership.compare(self._group, self.step, capture(self._state, copy=False))
+            membership.check_same_state(self._group, self.step, capture_state(self._state, copy=False))
 
     def _complete_step(self, total: int) -> None:
         record, self._record = self._record or {}, None
@@ -308,14 +310,14 @@ class Run:
 
     def _keep_step(self, record: dict[str, object], total: int) -> None:
         written = self._journal.append(self.step, record)
-        self._drill.record(self.step, self._state, written)
+        self._faults.record(self.step, self._state, written)
         self._saving.completed(self.step, written)
         if self.step < total and not self.stop.is_set():  # else the next thing is to leave, with a save of its own
-            self._saving.periodic(self.step, forced=self._drill.due("save", self.step))
-            self._drill.strike("save", self.step)
+            self._saving.periodic(self.step, forced=self._faults.due("save", self.step))
+            self._faults.fire("save", self.step)
 
     def _leave(self) -> NoReturn:
-        membership.together(self._group, self._save_and_end)
+        membership.run_on_rank_zero(self._group, self._save_and_end)
         self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
 
     def _save_and_end(self) -> None:
@@ -331,10 +333,10 @@ class Run:
         self._saving.settle()
         self._report(
             f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
-            f"({type(error).__name__}: {error}); the checkpoint of step {self.durable} is intact."
+            f"({type(error).__name__}: {error}); the checkpoint of step {self.last_durable_step} is intact."
         )
         self._end("preempted", EXIT_PREEMPTED)
-        raise Preempted(f"stopped by {self.stop.signal}; step {self.durable} is durable") from error
+        raise Preempted(f"stopped by {self.stop.signal}; step {self.last_durable_step} is durable") from error
 
     def _end(self, verdict: str, code: int) -> None:
         self._ended = True
@@ -342,17 +344,17 @@ class Run:
         if code and self.stop.is_set():
             self.stop.ignore()
         self._announce(code)
-        self._events.add("end", verdict=verdict, step=self.durable, signal=self.stop.signal)
-        self._audience.ended(verdict)
+        self._events.add("end", verdict=verdict, step=self.last_durable_step, signal=self.stop.signal)
+        self._observers.ended(verdict)
 
     def _announce(self, code: int) -> None:
         try:
-            verdicts.announce(Verdict(code, self.durable, self.stop.signal), self.folder, self._files)
+            verdicts.write_verdict(Verdict(code, self.last_durable_step, self.stop.signal), self.folder, self._files)
         except OSError as error:
             self._report(f"The verdict in {self.folder} could not be written: {errno_name(error)}.")
 
     def _last_words(self) -> None:
-        self._events.add("forced-exit", step=self.durable, deadline=self.stop.deadline)
+        self._events.add("forced-exit", step=self.last_durable_step, deadline=self.stop.deadline)
         self._announce(EXIT_PREEMPTED)
 
     def _close(self) -> None:

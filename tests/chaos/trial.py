@@ -112,7 +112,7 @@ class Trial:
         if pid == 0:
             descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(descriptor, 2)
-            os._exit(_train(self, {"every": every, "background": background, "patience": 2.0, **options}))
+            os._exit(_train(self, {"every": every, "background": background, "lock_timeout": 2.0, **options}))
         return pid
 
     def start(self, **options: Any) -> int:
@@ -131,7 +131,7 @@ class Trial:
 
     def begun_from(self) -> int:
         """The step that the newest start went on from."""
-        starts = [event for event in events.read(self.run / "events.jsonl") if event["event"] == "start"]
+        starts = [event for event in events.read_events(self.run / "events.jsonl") if event["event"] == "start"]
         return int(starts[-1]["step"]) if starts else 0
 
 

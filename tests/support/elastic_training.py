@@ -31,7 +31,7 @@ from unbroken.exact.fold import fold
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import sample_ids, seed_all
 from unbroken.preemption import Preempted
-from unbroken.processes.distributed import join
+from unbroken.processes.distributed import join_group
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 
@@ -99,12 +99,12 @@ def train(folder: Path, target: Path, stop: StopFlag, spoil: Spoil | None = None
     """Join, train to the end or to a stop, export. `spoil` may change what a rank has before it starts."""
     torch.set_num_threads(1)
     send_planned_signal("join")
-    group = join(stop)
+    group = join_group(stop)
     trainer = Trainer()
     if spoil:
         spoil(trainer, group)
     send_planned_signal("start")
-    settings = {"identity": IDENTITY, "every": 4, "patience": 0.0, "files": _disk(group), **options}
+    settings = {"identity": IDENTITY, "every": 4, "lock_timeout": 0.0, "files": _disk(group), **options}
     with Run(folder, state=trainer.state(), stop=stop, group=group, **settings) as run:
         for step in run.steps(STEPS):
             run.log(**trainer.step(step, group))
@@ -114,7 +114,7 @@ def train(folder: Path, target: Path, stop: StopFlag, spoil: Spoil | None = None
 
 
 def _disk(group: Group) -> Unsynced:
-    pids = [int(pid) for pid in group.gather(str(os.getpid()).encode())]
+    pids = [int(pid) for pid in group.all_gather_bytes(str(os.getpid()).encode())]
     asked = planned_signal()
     if asked and asked[2] == "save" and group.rank == 0:
         return SlowDisk(pids[asked[0]], asked[1])

@@ -12,21 +12,21 @@ from pathlib import Path
 
 from unbroken import environment
 from unbroken.preemption import Preempted, StopFlag
-from unbroken.processes.launch import launch
+from unbroken.processes.launch import launch_ranks
 
 if __name__ == "__main__":
     STOP = StopFlag.install()
     COUNT = int(sys.argv[3])
-    if environment.place() is None:
-        sys.exit(launch(COUNT, STOP, rule=lambda cores, gpus: COUNT))
+    if environment.read_rank_info() is None:
+        sys.exit(launch_ranks(COUNT, STOP, rule=lambda cores, gpus: COUNT))
 
 import torch
 
 from tests.support.toy_training import Unsynced
 from unbroken.exact.fold import fold
 from unbroken.exact.group import Group
-from unbroken.exact.randomness import generator, seed_all
-from unbroken.processes.distributed import join
+from unbroken.exact.randomness import seed_all, torch_generator
+from unbroken.processes.distributed import join_group
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 
@@ -41,7 +41,7 @@ def train(folder: Path, target: Path, stop: StopFlag, group: Group, pause: float
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
 
     def leaf(shard: int) -> list[torch.Tensor]:
-        features = torch.randn(7, 6, generator=generator(5, step, shard, "data"))
+        features = torch.randn(7, 6, generator=torch_generator(5, step, shard, "data"))
         loss = model(features).square().mean()
         return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
@@ -61,7 +61,7 @@ def train(folder: Path, target: Path, stop: StopFlag, group: Group, pause: float
 
 def main(folder: Path, target: Path, pause: float) -> None:
     """As one rank."""
-    group = join(STOP)
+    group = join_group(STOP)
     try:
         train(folder, target, STOP, group, pause)
     except Preempted as left:

@@ -45,7 +45,7 @@ class ThreadGroup(Group):
         self.rank = self.local_rank = rank
         self.size = table.size
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         return any(self._table.swap(self.rank, flag))
 
     def broadcast(self, payload: bytes | None) -> bytes:
@@ -53,13 +53,13 @@ class ThreadGroup(Group):
         assert told is not None
         return told
 
-    def gather(self, payload: bytes) -> list[bytes]:
+    def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         return self._table.swap(self.rank, payload)
 
     def barrier(self) -> None:
-        self.any(False)
+        self.any_rank(False)
 
-    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+    def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
         assert pieces.dtype == torch.uint8
         assert len(pieces) == sum(give)
         given = self._table.swap(self.rank, pieces.split(list(give)))
@@ -68,7 +68,7 @@ class ThreadGroup(Group):
         self.sent += sum(give) - give[self.rank]
         return torch.cat(taken)
 
-    def share(self, piece: Tensor) -> Tensor:
+    def all_gather(self, piece: Tensor) -> Tensor:
         everyone = self._table.swap(self.rank, piece)
         assert {len(part) for part in everyone} == {len(piece)}
         self.sent += len(piece) * (self.size - 1)

@@ -103,7 +103,7 @@ def train(
     reports: list[str] = []
     state = build()
     stop = stop or StopFlag()
-    settings = {"every": 7, "report": reports.append, "patience": 0.0, "files": Unsynced(), **options}
+    settings = {"every": 7, "report": reports.append, "lock_timeout": 0.0, "files": Unsynced(), **options}
     saved = {name: value for name, value in state.items() if name != forget}
     with Run(folder, identity=IDENTITY, state=saved, stop=stop, **settings) as run:
         for step in run.steps(STEPS):

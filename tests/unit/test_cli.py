@@ -17,11 +17,11 @@ ITEM = ("wire-r8-0", "0123456789ab")
 
 
 def write(folder: Path, events: list[dict[str, object]], steps: int) -> None:
-    from unbroken.run_folder.journal import line
+    from unbroken.run_folder.journal import encode_record
 
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    (folder / "journal.jsonl").write_bytes(b"".join(line(step, {"loss": 1.0}) for step in range(1, steps + 1)))
+    (folder / "journal.jsonl").write_bytes(b"".join(encode_record(step, {"loss": 1.0}) for step in range(1, steps + 1)))
 
 
 def test_an_item_that_never_started(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_an_item_under_way_has_time_left(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
     write(tmp_path / "wire-r8-0-0123456789ab", [start], 20)
     assert standing(tmp_path, *ITEM, 80).verdict == "killed"
-    lock = FolderLock(tmp_path / "wire-r8-0-0123456789ab", patience=0)
+    lock = FolderLock(tmp_path / "wire-r8-0-0123456789ab", timeout=0)
     now = standing(tmp_path, *ITEM, 80)
     lock.release()
     assert now.verdict == "running"

@@ -23,7 +23,7 @@ from latentwire.cli import run
 from latentwire.errors import ConfigurationError
 from latentwire.status import Standing, standing
 from latentwire.watch import Gpu, frame, lines, sparkline
-from unbroken.run_folder.journal import line
+from unbroken.run_folder.journal import encode_record
 from unbroken.run_folder.lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def store(state: Path, events: list[dict[str, object]], steps: int, tail: bytes 
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     losses = [{"train/loss": 2 / step, "validation/accuracy": 0.5 if step % 10 == 0 else None} for step in range(1, 99)]
-    written = b"".join(line(step, losses[step - 1]) for step in range(1, steps + 1))
+    written = b"".join(encode_record(step, losses[step - 1]) for step in range(1, steps + 1))
     (folder / "journal.jsonl").write_bytes(written + tail)
     return folder
 
@@ -124,7 +124,7 @@ def test_a_fetched_checkpoint_is_durable(tmp_path: Path, look: Look) -> None:
 
 
 def test_a_torn_line_is_left_out_and_a_damaged_one_is_said(tmp_path: Path, look: Look) -> None:
-    folder = store(tmp_path, life(), 20, tail=line(21, {"train/loss": 1.0})[:20])
+    folder = store(tmp_path, life(), 20, tail=encode_record(21, {"train/loss": 1.0})[:20])
     assert look()[SHORT].step == 20
     data = (folder / "journal.jsonl").read_bytes()
     (folder / "journal.jsonl").write_bytes(data.replace(b"train/loss", b"train/lost", 1))
@@ -143,7 +143,7 @@ def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
     def write() -> None:
         with (folder / "journal.jsonl").open("ab", buffering=0) as file:
             for step in range(1, STEPS + 1):
-                text = line(step, {"train/loss": 1 / step})
+                text = encode_record(step, {"train/loss": 1 / step})
                 file.write(text[:9])
                 time.sleep(0.001)
                 file.write(text[9:])

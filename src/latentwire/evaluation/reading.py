@@ -11,7 +11,7 @@ from latentwire.models.layout import LayoutState
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
 from latentwire.params.load import Params
-from unbroken.checkpoint.store import load
+from unbroken.checkpoint.store import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def load_trained(values: Params, item: TrainItem, sender_width: int) -> TrainedW
     """
     method = values.methods[item.method]
     readers = receivers(values, method.receivers, item.task)
-    checkpoint = load(item.results)
+    checkpoint = load_checkpoint(item.results)
     LayoutState({reader.name: reader.layout for reader in readers}).load_state_dict(checkpoint.state("layout"))
     wire = new_wire(method, sender_width, readers, item.seed)
     wire.load_state_dict(checkpoint.state("wire"))

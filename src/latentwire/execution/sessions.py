@@ -49,7 +49,7 @@ def read(state: Path) -> list[Session]:
     found = [
         session
         for path in sorted(state.glob(f"*/{events.NAME}"))
-        for session in sessions(path.parent.name, events.read(path))
+        for session in sessions(path.parent.name, events.read_events(path))
     ]
     return sorted(found, key=lambda session: (session.start, session.item))
 

@@ -18,7 +18,7 @@ from unbroken.filesystem import FileSystem, read_file, replace_file, sync_folder
 from unbroken.run import CHECKPOINTS
 from unbroken.run_folder import events, journal
 from unbroken.run_folder import identity as identities
-from unbroken.run_folder.identity import Identity, open_folder
+from unbroken.run_folder.identity import Identity, open_run_folder
 
 _RECORDS = (identities.NAME, events.NAME)
 
@@ -75,8 +75,8 @@ def _bring(place: Place, store: Store, pointer: Pointer, work: Path, report: Cal
         return Fetched(_newest_here(place), new=False)
     _download(store, listing, wanted, work)
     arrived = CheckpointStore(work / CHECKPOINTS).load(pointer.step, place.identity.digest, keep=False)
-    with locked(open_folder(place.state, place.item, place.identity, report), patience=0):
-        identities.settle(place.folder, place.identity, FileSystem(), report)
+    with locked(open_run_folder(place.state, place.item, place.identity, report), patience=0):
+        identities.check_or_write_identity(place.folder, place.identity, FileSystem(), report)
         _merge_events(place.folder / events.NAME, (work / events.NAME).read_bytes())
         _put(place, arrived)
     return Fetched(pointer.step, new=True)
@@ -108,7 +108,7 @@ def _newest_here(place: Place) -> int:
     """The newest step of this machine that is whole; 0 where there is none."""
     for path in place.newest_first():
         try:
-            return checkpoints.load(path).step
+            return checkpoints.load_checkpoint(path).step
         except CheckpointError:
             continue  # the next start sets it aside and says so
     return 0

@@ -13,7 +13,7 @@ from latentwire.parking.workplace import link, workplace
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, storage_errors
-from unbroken.filesystem import FileSystem, remove, replace_file
+from unbroken.filesystem import FileSystem, remove_tree, replace_file
 from unbroken.run import CHECKPOINTS
 from unbroken.run_folder import events
 from unbroken.run_folder import identity as identities
@@ -121,7 +121,7 @@ def _newest_good(place: Place, work: Path, report: Callable[[str], None]) -> int
             return _staged(fresh[0], staged, place.identity)
         except (FileNotFoundError, CheckpointError) as error:
             report(f"{fresh[0]} is not parked: {error} Another one is tried.")
-            remove(FileSystem(), staged.path(step_of(fresh[0])))
+            remove_tree(FileSystem(), staged.path(step_of(fresh[0])))
     kind, why = (ParkingError, "none is whole") if tried else (NothingToParkError, "there is none yet")
     raise kind(f"No checkpoint of {place.folder} was parked: {why}. Next: `dvc repro train@{place.item}`.")
 

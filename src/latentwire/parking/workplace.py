@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unbroken.errors import storage_errors
-from unbroken.filesystem import FileSystem, remove
+from unbroken.filesystem import FileSystem, remove_tree
 from unbroken.run_folder.lock import FolderLock
 
 FOLDER = ".parking"
@@ -59,4 +59,4 @@ def link(source: Path, target: Path) -> None:
 
 def _clear(work: Path) -> None:
     with storage_errors("clear the workplace", work, "No run folder was touched."):
-        remove(FileSystem(), work)
+        remove_tree(FileSystem(), work)

@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     values = params.load()
     item = TrainItem.of(values, options.method, options.task, options.seed)
-    place = environment.place()
+    place = environment.read_rank_info()
     count = processes(values)
-    if place is None and (count > 1 or environment.nodes() is not None):
+    if place is None and (count > 1 or environment.read_nodes() is not None):
         start_together(count, values)
     if place is not None and place.rank > 0:
         configure(level=logging.WARNING, rank=place.rank)
@@ -50,12 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def start_together(count: int, values: params.Params) -> None:
     """Start this command as several ranks, `count` of them on this machine, and leave with their exit code."""
-    from unbroken.processes.launch import launch
+    from unbroken.processes.launch import launch_ranks
 
     # The ranks speak; that their parent is at work says nothing.
     configure(level=logging.WARNING)
     shards = values.train.shards
-    raise SystemExit(launch(count, StopFlag.install(), limit=shards, rule=lambda *found: on_machine(values, *found)))
+    raise SystemExit(
+        launch_ranks(count, StopFlag.install(), limit=shards, rule=lambda *found: on_machine(values, *found))
+    )
 
 
 def train_item(values: params.Params, item: TrainItem, state: Path, results: Path) -> None:
@@ -67,12 +69,12 @@ def train_item(values: params.Params, item: TrainItem, state: Path, results: Pat
     from latentwire.training.assemble import assemble, meet
     from latentwire.training.run_identity import identity
     from unbroken.errors import log_sentence
-    from unbroken.run_folder.identity import open_folder
+    from unbroken.run_folder.identity import open_run_folder
 
     stop = StopFlag.install()
     with closing(meet(values.runtime, stop)) as group:
         defined = identity(values, item)
-        folder = open_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda sentence: None)
+        folder = open_run_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda sentence: None)
         trainer = assemble(values, item, group)
         stop.check(group)
         run_to_the_end(values, item, defined, folder, results, trainer, group)
@@ -133,7 +135,7 @@ def run_to_the_end(
             keep=kept.keep,
             preemptions_per_hour=kept.preemptions_per_hour,
             observers=[mirror] if first else [],
-            facts={"image": recorded(), **execution(values.runtime, group), "together": together},
+            start_info={"image": recorded(), **execution(values.runtime, group), "together": together},
         ) as run,
         progress(values.train.steps, item.name, run.step) if first else silent() as bar,
     ):
@@ -143,9 +145,9 @@ def run_to_the_end(
 
 def write_metrics(results: Path) -> None:
     """What `dvc metrics show` shows of an item: the numbers of its last step."""
-    from unbroken.run_folder.journal import read
+    from unbroken.run_folder.journal import read_journal
 
-    last = read(results / "journal.jsonl")[-1]
+    last = read_journal(results / "journal.jsonl")[-1]
     metrics = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("validation/")}
     results.with_suffix(".json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -42,7 +42,7 @@ def _series(entry: dict[str, Any]) -> list[str]:
 def _read(path: Path, steps: int, models: tuple[str, ...]) -> list[dict[str, Any]]:
     if not path.is_file():
         raise EvidenceError(f"{path} is missing, expected the journal of a finished run. {_AGAIN}")
-    entries = journal.read(path)
+    entries = journal.read_journal(path)
     if len(entries) != steps:
         raise EvidenceError(f"{path} has {len(entries)} steps, expected {steps}: the run is not finished. {_AGAIN}")
     found = {name for entry in entries for name in _series(entry)}

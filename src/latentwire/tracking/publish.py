@@ -15,7 +15,7 @@ from latentwire.statistics.write import entries
 from latentwire.tracking.runs import Item
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import attempt, explained, locate
-from unbroken.run_folder.journal import read
+from unbroken.run_folder.journal import read_journal
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def sync_journal(
 
     Doing it again sends nothing and leaves the end time as it was. Raises TrackingError.
     """
-    records = read(journal_path)
+    records = read_journal(journal_path)
     run = item.open(locate(root), experiment, report)
     with explained(run.experiment.store):
         sent = run.send(records)

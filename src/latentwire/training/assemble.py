@@ -21,7 +21,7 @@ from latentwire.training.throughput import Throughput
 from latentwire.training.validation import Validation
 from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
-from unbroken.processes.distributed import join
+from unbroken.processes.distributed import join_group
 
 
 def meet(runtime: Runtime, stop: StopFlag) -> Group:
@@ -34,7 +34,7 @@ def meet(runtime: Runtime, stop: StopFlag) -> Group:
     """
     cards, asked = torch.cuda.device_count(), environment.processes()
     crowded = asked is not None and asked > cards
-    group = join(stop, nccl=runtime.device == "cuda" and not crowded)
+    group = join_group(stop, nccl=runtime.device == "cuda" and not crowded)
     settle_runtime(runtime, threads=1)
     if runtime.device == "cuda":
         torch.cuda.set_device(group.local_rank % cards)

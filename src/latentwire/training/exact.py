@@ -13,9 +13,9 @@ from torch import Tensor
 from latentwire.training.gradients import Slope, slopes
 from latentwire.training.loop import Trainer
 from latentwire.training.out_of_memory import explained
-from unbroken.exact.fold import fold, owned
+from unbroken.exact.fold import fold, owned_shards
 from unbroken.exact.group import SOLO, Group
-from unbroken.exact.randomness import seed_all, stream
+from unbroken.exact.randomness import derive_seed, seed_all
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Exact:
     @property
     def mine(self) -> range:
         """The shards of this process."""
-        return owned(self.group.rank, self.group.size, self.trainer.settings.shards)
+        return owned_shards(self.group.rank, self.group.size, self.trainer.settings.shards)
 
     def __call__(self, step: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """See `latentwire.training.loop.Gradients`."""
@@ -59,5 +59,5 @@ class Exact:
             trainer.receivers,
             [trainer.shard(step, shard) for shard in chosen],
             trainer.settings.losses,
-            lambda position: seed_all(stream(trainer.seed, step, chosen[position], "dropout")),
+            lambda position: seed_all(derive_seed(trainer.seed, step, chosen[position], "dropout")),
         )

@@ -25,7 +25,7 @@ from latentwire.training.gradients import Slope
 from latentwire.training.loop import Trainer
 from latentwire.training.out_of_memory import out_of_memory
 from latentwire.training.throughput import Throughput
-from unbroken.canonical_json import JSON, digest
+from unbroken.canonical_json import JSON, digest_json
 from unbroken.run_folder import events
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def settle(gradients: Exact | Throughput, folder: Path, numerics: Mapping[str, J
     """
     if not isinstance(gradients, Exact):
         return {}
-    group, key, count = gradients.group, digest(dict(numerics)), len(gradients.mine)
+    group, key, count = gradients.group, digest_json(dict(numerics)), len(gradients.mine)
     told = json.dumps(_remembered(folder, key)).encode() if group.rank == 0 else None
     known: dict[str, int] = json.loads(group.broadcast(told))
     if str(count) not in known:
@@ -60,12 +60,14 @@ def settle(gradients: Exact | Throughput, folder: Path, numerics: Mapping[str, J
         log.info("%d of %d own shards are read together: %s", found.together, count, found.why)
         known[str(count)] = found.together
     gradients.together = known[str(count)]
-    every = [json.loads(payload) for payload in group.gather(json.dumps(known).encode())]
+    every = [json.loads(payload) for payload in group.all_gather_bytes(json.dumps(known).encode())]
     return {"numerics": key, "shards": {owned: size for one in every for owned, size in sorted(one.items())}}
 
 
 def _remembered(folder: Path, key: str) -> dict[str, int]:
-    starts = [event.get("together") for event in events.read(folder / events.NAME) if event.get("event") == "start"]
+    starts = [
+        event.get("together") for event in events.read_events(folder / events.NAME) if event.get("event") == "start"
+    ]
     return {owned: size for one in starts if one and one["numerics"] == key for owned, size in one["shards"].items()}
 
 

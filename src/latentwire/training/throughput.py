@@ -19,9 +19,9 @@ from latentwire.training.gradients import Slope, slopes
 from latentwire.training.loop import Trainer
 from latentwire.training.out_of_memory import explained, out_of_memory
 from unbroken.errors import PeerError
-from unbroken.exact.fold import owned
+from unbroken.exact.fold import owned_shards
 from unbroken.exact.group import SOLO, Group
-from unbroken.exact.randomness import seed_all, stream
+from unbroken.exact.randomness import derive_seed, seed_all
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Throughput:
 
     def __post_init__(self) -> None:
         settings = self.trainer.settings
-        mine = owned(self.group.rank, self.group.size, settings.batch)
+        mine = owned_shards(self.group.rank, self.group.size, settings.batch)
         self.first, self.count = mine.start, len(mine)
         self.micro = self.count
 
@@ -62,7 +62,7 @@ class Throughput:
     def _slope(self, step: int, done: int, part: Sequence[int]) -> Slope | None:
         """Of one micro-batch; None where it does not fit and a smaller one is to be tried."""
         trainer = self.trainer
-        seed = stream(trainer.seed, step, self.first + done, "dropout")
+        seed = derive_seed(trainer.seed, step, self.first + done, "dropout")
         try:
             with explained(1, "one alone") if len(part) == 1 else nullcontext():
                 batches = [trainer.data.batch(part)]

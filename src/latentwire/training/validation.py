@@ -16,7 +16,7 @@ from latentwire.evaluation.scoring import score_wires, write_wires
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
 from latentwire.training.loop import Data
-from unbroken.exact.fold import owned
+from unbroken.exact.fold import owned_shards
 from unbroken.exact.group import SOLO, Group
 
 
@@ -42,9 +42,9 @@ class Validation:
         """Label that each receiver chooses for each example [N, R], gathered in order."""
         count = min(self.examples, len(self.data.labels))
         batches = [range(start, min(start + self.batch, count)) for start in range(0, count, self.batch)]
-        mine = owned(self.group.rank, self.group.size, len(batches))
+        mine = owned_shards(self.group.rank, self.group.size, len(batches))
         ours = [self._chosen(batches[index]).cpu().numpy().tobytes() for index in mine]
-        everything = b"".join(self.group.gather(b"".join(ours)))
+        everything = b"".join(self.group.all_gather_bytes(b"".join(ours)))
         return np.frombuffer(everything, dtype=np.int64).reshape(count, len(self.receivers))
 
     def _chosen(self, rows: range) -> Tensor:

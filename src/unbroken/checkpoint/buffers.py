@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unbroken.checkpoint.state import Snapshot
-from unbroken.checkpoint.tensorfile import raw, spec_of
+from unbroken.checkpoint.tensorfile import tensor_bytes, tensor_spec
 
 
 class Buffer:
@@ -28,7 +28,7 @@ class Buffer:
                 return
             # Not `zero_()`: a second thread that enters one parallel region keeps a team of OpenMP threads of its own.
             # With it they are more than the cores, so libgomp lets none of them spin: the loop's sleep in every region.
-            np.frombuffer(raw(self._room(name, source)), dtype=np.uint8).fill(0)
+            np.frombuffer(tensor_bytes(self._room(name, source)), dtype=np.uint8).fill(0)
 
     def fill(self, live: Snapshot) -> Snapshot:
         """A copy of the state in this memory. Raises CheckpointError for an unknown dtype.
@@ -65,7 +65,7 @@ class Buffer:
     def _room(self, name: str, source: torch.Tensor) -> torch.Tensor:
         room = self._tensors.get(name)
         if room is None or room.dtype != source.dtype or room.shape != source.shape:
-            spec_of(source, name)
+            tensor_spec(source, name)
             # Only page-locked memory lets a GPU copy at the speed of the bus.
             room = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
             self._tensors[name] = room

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from unbroken.checkpoint.store import FILES, Checkpoint
 from unbroken.errors import storage_errors
-from unbroken.filesystem import FileSystem, read_file, remove, sync_folder, write_durably
+from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
 
 
-def export(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
+def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
     """Copy a verified checkpoint to `target`, which has all of it or is as before. Raises StorageError."""
     target = Path(os.path.abspath(target))
     temporary = target.with_name(f".tmp-{target.name}-new")
@@ -18,8 +18,8 @@ def export(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
     intact = f"The final checkpoint {checkpoint.path} is intact."
     with storage_errors("export the final state", target, intact):
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove(files, temporary)
-        remove(files, replaced)
+        remove_tree(files, temporary)
+        remove_tree(files, replaced)
         files.make_folder(temporary)
         for name in FILES:
             data = read_file(files, checkpoint.path / name)
@@ -29,4 +29,4 @@ def export(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
             files.rename(target, replaced)
         files.rename(temporary, target)
         sync_folder(files, target.parent)
-        remove(files, replaced)
+        remove_tree(files, replaced)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unbroken.canonical_json import JSON, canonical
-from unbroken.checkpoint.state import total_digest
-from unbroken.checkpoint.tensorfile import DTYPES, Spec, file_size
+from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.checkpoint.state import digest_state
+from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, file_size
 from unbroken.errors import CheckpointError
 
 NAME = "manifest.json"
@@ -28,18 +28,18 @@ class Manifest:
     pinned: bool
     identity: str
     tree: JSON
-    specs: Mapping[str, Spec]
+    specs: Mapping[str, TensorSpec]
     digests: Mapping[str, str]
     journal: tuple[int, str]
 
     @property
     def state(self) -> str:
         """64 hex: the digest of the whole state."""
-        return total_digest(self.tree, self.digests)
+        return digest_state(self.tree, self.digests)
 
     def text(self) -> bytes:
         """Canonical JSON whose last field, `seal`, is the SHA-256 of everything before it."""
-        body = canonical(
+        body = encode_canonical(
             {
                 "schema": SCHEMA,
                 "step": self.step,
@@ -60,7 +60,7 @@ class Manifest:
         return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
 
 
-def parse(data: bytes, where: str) -> Manifest:
+def parse_manifest(data: bytes, where: str) -> Manifest:
     """Raises CheckpointError unless every byte is as `Manifest.text` writes it."""
     body, seal = data[:-_SEAL_SIZE], data[-_SEAL_SIZE:]
     if seal != _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n':
@@ -81,7 +81,7 @@ def parse(data: bytes, where: str) -> Manifest:
 def _check_schema(fields: dict[str, Any], where: str) -> None:
     if fields.get("schema") != SCHEMA:
         raise CheckpointError(
-            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. To go on: use the version of "
+            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. Next: use the version of "
             f"unbroken that wrote it.",
             "schema",
         )
@@ -103,10 +103,10 @@ def _from(fields: dict[str, Any]) -> Manifest:
     )
 
 
-def _spec(entry: dict[str, Any]) -> Spec:
+def _spec(entry: dict[str, Any]) -> TensorSpec:
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"unknown dtype {entry['dtype']!r}")
-    return Spec(entry["dtype"], tuple(_natural(size) for size in entry["shape"]))
+    return TensorSpec(entry["dtype"], tuple(_natural(size) for size in entry["shape"]))
 
 
 def _natural(value: object) -> int:

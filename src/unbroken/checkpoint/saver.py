@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from unbroken.checkpoint.schedule import Cadence
-from unbroken.checkpoint.state import Holder, Snapshot, capture
+from unbroken.checkpoint.schedule import SaveSchedule
+from unbroken.checkpoint.state import Holder, Snapshot, capture_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
-from unbroken.checkpoint.writer import Order, Outcome, Writer
+from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 from unbroken.errors import StorageError
-from unbroken.observers import Audience
+from unbroken.observers import Observers
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.journal import Journal, Record
 
@@ -26,18 +26,18 @@ class Saver:
         state: Mapping[str, Holder],
         journal: Journal,
         *,
-        cadence: Cadence,
+        cadence: SaveSchedule,
         events: Events,
-        audience: Audience,
+        observers: Observers,
         report: Callable[[str], None],
         background: bool,
     ) -> None:
-        self.durable = 0
+        self.last_durable_step = 0
         """The last step that is safe on disk; the writing thread sets it."""
         self.final: Path | None = None
         """The final checkpoint, once there is one."""
         self._store, self._identity, self._state, self._journal = store, identity, state, journal
-        self._cadence, self._events, self._audience, self._report = cadence, events, audience, report
+        self._cadence, self._events, self._audience, self._report = cadence, events, observers, report
         self._writer = Writer(self._write, background)
         self._submitted = 0
         self._prepared = not background
@@ -45,14 +45,14 @@ class Saver:
 
     def resumed(self, checkpoint: Checkpoint, records: Sequence[Record]) -> None:
         """The run goes on from here; its observers are given everything again."""
-        self.durable = self._submitted = checkpoint.step
+        self.last_durable_step = self._submitted = checkpoint.step
         self.final = checkpoint.path if checkpoint.manifest.pinned else None
         self._pending = list(records)
 
     def publish(self) -> None:
         """Tell the observers what is durable at the start."""
-        if self.durable:
-            self._tell(self.durable)
+        if self.last_durable_step:
+            self._tell(self.last_durable_step)
 
     def completed(self, step: int, record: Record) -> None:
         """A step has ended and is in the journal."""
@@ -60,7 +60,7 @@ class Saver:
         self._collect(self._writer.outcomes())
         if not self._prepared:
             self._prepared = True
-            self._writer.prepare(capture(self._state, copy=False))
+            self._writer.prepare(capture_state(self._state, copy=False))
 
     def periodic(self, step: int, forced: bool = False) -> None:
         """Begin a save if one is due. A disk that refuses costs this save only."""
@@ -77,7 +77,7 @@ class Saver:
         """Make the step durable unless it is. Raises StorageError."""
         if step == self._submitted:
             self._collect(self._writer.finish())
-        if step > self.durable:
+        if step > self.last_durable_step:
             # The grace period is short: older checkpoints stay, and the next start checks this one before use.
             self.save(step, pinned=False, verify=False)
 
@@ -94,18 +94,18 @@ class Saver:
         self._writer.close()
 
     def _hand_over(
-        self, step: int, to: Callable[[Order, Snapshot, float], None], pinned: bool = False, verify: bool = True
+        self, step: int, to: Callable[[SaveRequest, Snapshot, float], None], pinned: bool = False, verify: bool = True
     ) -> None:
         begun = time.monotonic()
         self._submitted = step
-        to(Order(step, self._journal.content, pinned, verify), capture(self._state, copy=False), begun)
+        to(SaveRequest(step, self._journal.content, pinned, verify), capture_state(self._state, copy=False), begun)
 
-    def _write(self, order: Order, snapshot: Snapshot) -> Path:
+    def _write(self, order: SaveRequest, snapshot: Snapshot) -> Path:
         path = self._store.save(order.step, snapshot, self._identity, order.journal, order.pinned, order.verify)
-        self.durable = order.step
+        self.last_durable_step = order.step
         return path
 
-    def _collect(self, outcomes: Sequence[Outcome], must: int | None = None) -> None:
+    def _collect(self, outcomes: Sequence[SaveResult], must: int | None = None) -> None:
         for outcome in outcomes:
             step, error = outcome.order.step, outcome.error
             if isinstance(error, StorageError) and step != must:
@@ -118,7 +118,7 @@ class Saver:
             else:
                 self._saved(outcome, outcome.path)
 
-    def _saved(self, outcome: Outcome, path: Path) -> None:
+    def _saved(self, outcome: SaveResult, path: Path) -> None:
         self._cadence.note(outcome)
         self.final = path if outcome.order.pinned else None
         costs = {"seconds": round(outcome.seconds, 4), "blocked": round(outcome.blocked, 6)}

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
-from unbroken.checkpoint.writer import Outcome
+from unbroken.checkpoint.writer import SaveResult
 from unbroken.environment import usable_cores
 
 Every = int | Literal["auto"]
@@ -19,17 +19,17 @@ PRIOR_HOURS = 4.0
 _UNMEASURED_S = 60.0  # between two saves as long as none has succeeded
 
 
-class Cadence(Protocol):
+class SaveSchedule(Protocol):
     """Decides after each step."""
 
     def due(self, step: int) -> bool:
         """Is a checkpoint due after this step?"""
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: SaveResult) -> None:
         """A checkpoint became durable, at this cost."""
 
 
-class Fixed:
+class FixedSchedule:
     """Every so many steps."""
 
     def __init__(self, every: int) -> None:
@@ -42,11 +42,11 @@ class Fixed:
         """Is the step a multiple?"""
         return step % self._every == 0
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: SaveResult) -> None:
         """The cost does not matter."""
 
 
-class Auto:
+class YoungDalySchedule:
     """Young and Daly: sqrt(2 x cost of a save x time between interruptions), and never faster than the disk.
 
     The cost is what the loop loses: the time it is blocked, and the processor time of the writing thread, spread
@@ -71,13 +71,13 @@ class Auto:
         self._last = now
         return True
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: SaveResult) -> None:
         """Take the newest cost."""
         cost = outcome.blocked + outcome.cpu / usable_cores()
-        self.interval = max(interval(cost, self._between), outcome.seconds)
+        self.interval = max(young_daly_interval(cost, self._between), outcome.seconds)
 
 
-def interval(cost: float, between: float) -> float:
+def young_daly_interval(cost: float, between: float) -> float:
     """Seconds between two saves that lose least, for the cost of a save and the mean time between interruptions."""
     return math.sqrt(2.0 * cost * between)
 

@@ -10,11 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from unbroken.canonical_json import JSON, digest
-from unbroken.checkpoint.tensorfile import raw, spec_of, tensor_digest
+from unbroken.canonical_json import JSON, digest_json
+from unbroken.checkpoint.tensorfile import digest_tensor, tensor_bytes, tensor_spec
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
-from unbroken.exact.randomness import global_state, set_global_state
+from unbroken.exact.randomness import get_global_state, set_global_state
 
 RNG = "rng"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -42,19 +42,19 @@ class Snapshot:
 
     def digests(self) -> dict[str, str]:
         """Digest of every tensor: SHA-256 of dtype, shape and bytes."""
-        return {name: tensor_digest(spec_of(t, name), raw(t)) for name, t in sorted(self.tensors.items())}
+        return {name: digest_tensor(tensor_spec(t, name), tensor_bytes(t)) for name, t in sorted(self.tensors.items())}
 
     def total(self) -> str:
         """One digest of all of it."""
-        return total_digest(self.tree, self.digests())
+        return digest_state(self.tree, self.digests())
 
 
-def total_digest(tree: JSON, digests: Mapping[str, str]) -> str:
+def digest_state(tree: JSON, digests: Mapping[str, str]) -> str:
     """64 hex over the tree and the digests of the tensors."""
-    return digest({"tree": tree, "tensors": dict(digests)})
+    return digest_json({"tree": tree, "tensors": dict(digests)})
 
 
-def capture(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
+def capture_state(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
     """The state of all objects and of the global generators of python, numpy, torch and the current CUDA device.
 
     The generators of other CUDA devices are not in it: the rule is one process for each GPU, which is its current
@@ -69,14 +69,14 @@ def capture(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
         if name == RNG or not _NAME.fullmatch(name):
             raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
         tree[name] = encoder.encode(_state_of(objects[name], name), name)
-    tree[RNG] = encoder.encode(global_state(), RNG)
+    tree[RNG] = encoder.encode(get_global_state(), RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
         tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
     return Snapshot(tensors, tree)
 
 
-def restore(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
+def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
     """Put the state back, the random generators last, and check it: captured again, it must be the same.
 
     `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, never of use else.
@@ -95,26 +95,26 @@ def restore(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[
             set_global_state(states[RNG])
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"The random generators could not be restored ({error}). To go on: run on the kind of device "
+            f"The random generators could not be restored ({error}). Next: run on the kind of device "
             f"that wrote the checkpoint.",
             "rng",
         ) from error
-    again = capture(objects, copy=False)
+    again = capture_state(objects, copy=False)
     changed = [
         place
-        for place in difference(snapshot.tree, expected, again.tree, again.digests())
-        if part_of(place) not in drop
+        for place in compare_states(snapshot.tree, expected, again.tree, again.digests())
+        if state_part(place) not in drop
     ]
     if changed:
         raise CheckpointError(
             f"The state did not come back as it was stored: {changed[0]}"
             f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}. An exact resume is impossible. "
-            f"To go on: make `load_state_dict` of that object put back all that `state_dict` gives.",
+            f"Next: make `load_state_dict` of that object put back all that `state_dict` gives.",
             "inexact",
         )
 
 
-def difference(
+def compare_states(
     first: JSON, first_digests: Mapping[str, str], second: JSON, second_digests: Mapping[str, str]
 ) -> list[str]:
     """Places at which two states differ: tensors by name, then values by path. Empty when they are equal."""
@@ -123,7 +123,7 @@ def difference(
     return found + [f"value {path}" for path in _different(first, second, "")]
 
 
-def part_of(place: str) -> str:
+def state_part(place: str) -> str:
     """The object that a place of `difference` belongs to."""
     return place.split(" ", 1)[1].split("/", 1)[0].split(" ", 1)[0]
 
@@ -146,7 +146,9 @@ def _different(first: JSON, second: JSON, path: str) -> list[str]:
                 else _different(one, two, f"{path}/{index}")
             )
         ]
-    return [] if digest([first]) == digest([second]) else [f"{path.lstrip('/')} ({first!r} became {second!r})"]
+    return (
+        [] if digest_json([first]) == digest_json([second]) else [f"{path.lstrip('/')} ({first!r} became {second!r})"]
+    )
 
 
 def _is_pair(item: JSON) -> bool:
@@ -169,7 +171,7 @@ def _check_names(stored: set[str], wanted: set[str], unused: list[str]) -> None:
         ]
         raise CheckpointError(
             f"The checkpoint does not fit the objects of this run: {'; '.join(filter(None, parts))}. "
-            f"To go on: pass the same `state`, or start in another folder.",
+            f"Next: pass the same `state`, or start in another folder.",
             "objects",
         )
 
@@ -199,7 +201,7 @@ def _load(holder: Holder, name: str, state: Any) -> None:
             holder.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"`{name}` refused its stored state: {error} To go on: build the same object as when it was "
+            f"`{name}` refused its stored state: {error} Next: build the same object as when it was "
             f"stored, or start in another folder.",
             "objects",
         ) from error

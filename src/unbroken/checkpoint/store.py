@@ -15,7 +15,7 @@ from unbroken.checkpoint.manifest import Manifest
 from unbroken.checkpoint.state import Snapshot
 from unbroken.checkpoint.tree import Decoder
 from unbroken.errors import CheckpointError, IdentityError, StorageError, errno_name, log_sentence, storage_errors
-from unbroken.filesystem import FileSystem, read_file, remove, sync_folder, write_durably
+from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
 from unbroken.run_folder import journal as journals
 
 TENSORS = "tensors.safetensors"
@@ -50,7 +50,7 @@ class Checkpoint:
         return Decoder(self.snapshot.tensors).decode(tree[name])
 
 
-def load(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint folder for what is in it, such as the export of a finished run, and check every byte.
 
     Raises CheckpointError when it is not there or damaged.
@@ -61,19 +61,19 @@ def load(folder: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(
             f"No checkpoint could be read from {folder} ({errno_name(error)}); expected {', '.join(FILES)} there. "
-            "To go on: run the training that writes it."
+            "Next: run the training that writes it."
         ) from error
 
 
 def _manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
-    return manifests.parse(read_file(files, folder / manifests.NAME, from_disk), str(folder / manifests.NAME))
+    return manifests.parse_manifest(read_file(files, folder / manifests.NAME, from_disk), str(folder / manifests.NAME))
 
 
 def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
     journal = read_file(files, folder / journals.NAME)
     if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
         raise CheckpointError(f"{folder / journals.NAME} is not the one that was stored.", "journal")
-    tensors = tensorfile.read(files, folder / TENSORS, manifest.specs, manifest.digests, keep)
+    tensors = tensorfile.read_tensors(files, folder / TENSORS, manifest.specs, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
 
 
@@ -107,7 +107,7 @@ class CheckpointStore:
             sync_folder(self._files, folder.parent)
             for name in self._files.names(folder):
                 if name.startswith(_TEMPORARY):
-                    remove(self._files, folder / name)
+                    remove_tree(self._files, folder / name)
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint folder, ascending; it may still turn out to be damaged."""
@@ -177,15 +177,15 @@ class CheckpointStore:
         if manifest.identity != identity:
             raise IdentityError(
                 f"The checkpoint {path} belongs to identity {manifest.identity[:12]}, but this run is "
-                f"{identity[:12]}. Nothing was changed. To go on: use another folder, or `rm -r {path}`."
+                f"{identity[:12]}. Nothing was changed. Next: use another folder, or `rm -r {path}`."
             )
         return _verified(self._files, path, manifest, keep)
 
     def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
-        remove(self._files, folder)
+        remove_tree(self._files, folder)
         self._files.make_folder(folder)
-        specs = {name: tensorfile.spec_of(tensor, name) for name, tensor in snapshot.tensors.items()}
-        digests = tensorfile.write(self._files, folder / TENSORS, snapshot.tensors)
+        specs = {name: tensorfile.tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
+        digests = tensorfile.write_tensors(self._files, folder / TENSORS, snapshot.tensors)
         write_durably(self._files, folder / journals.NAME, len(journal), [journal])
         seal = (len(journal), hashlib.sha256(journal).hexdigest())
         text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, seal).text()
@@ -204,13 +204,13 @@ class CheckpointStore:
             _manifest(self._files, path, from_disk=True)  # it has its own seal
             if read_file(self._files, path / journals.NAME, from_disk=True) != journal:
                 raise CheckpointError(f"{path / journals.NAME} is not the one that was written.", "journal")
-            tensorfile.check_against(self._files, path / TENSORS, snapshot.tensors)
+            tensorfile.verify_tensors(self._files, path / TENSORS, snapshot.tensors)
         except (CheckpointError, OSError) as error:
             why = error.why if isinstance(error, CheckpointError) else "unreadable"
             self._set_aside(self.path(step), why, str(error))
             raise StorageError(
                 f"The checkpoint of step {step} was written to {self.folder} but does not read back as "
-                f"written: {error} {self._intact(step)} To go on: check the disk (`dmesg | tail`), then run the same "
+                f"written: {error} {self._intact(step)} Next: check the disk (`dmesg | tail`), then run the same "
                 f"command again."
             ) from error
 
@@ -239,7 +239,7 @@ class CheckpointStore:
         doomed = self.folder / f"{_TEMPORARY}{path.name}-old"
         try:
             self._files.rename(path, doomed)
-            remove(self._files, doomed)
+            remove_tree(self._files, doomed)
         except OSError as error:
             self._report(f"The {what} {path} could not be removed: {errno_name(error)}.")
             return False
@@ -248,7 +248,7 @@ class CheckpointStore:
     def _is_pinned(self, step: int) -> bool:
         path = self.path(step) / manifests.NAME
         try:
-            return manifests.parse(read_file(self._files, path), str(path)).pinned
+            return manifests.parse_manifest(read_file(self._files, path), str(path)).pinned
         except (CheckpointError, OSError):
             return False
 
@@ -266,7 +266,7 @@ class CheckpointStore:
 
     def _discard(self, temporary: Path) -> None:
         try:
-            remove(self._files, temporary)
+            remove_tree(self._files, temporary)
         except OSError as error:
             self._report(f"{temporary} could not be removed now ({errno_name(error)}); the next start removes it.")
 

@@ -48,7 +48,7 @@ _GROUP = 1 << 22  # bytes that are worth waking a thread for: each time it takes
 
 
 @dataclass(frozen=True)
-class Spec:
+class TensorSpec:
     """Type and shape of one stored tensor."""
 
     dtype: str
@@ -60,23 +60,23 @@ class Spec:
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
-def spec_of(tensor: torch.Tensor, name: str) -> Spec:
+def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
     """Raises CheckpointError for a dtype that the format does not have."""
     if tensor.dtype not in _NAMES:
         raise CheckpointError(
             f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds "
-            f"{', '.join(DTYPES)}. To go on: convert it in `state_dict`."
+            f"{', '.join(DTYPES)}. Next: convert it in `state_dict`."
         )
-    return Spec(_NAMES[tensor.dtype], tuple(tensor.shape))
+    return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape))
 
 
-def raw(tensor: torch.Tensor) -> memoryview:
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor, without a copy when it is contiguous in CPU memory."""
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
-def tensor_digest(spec: Spec, data: memoryview) -> str:
+def digest_tensor(spec: TensorSpec, data: memoryview) -> str:
     """64 hex: SHA-256 of dtype, shape and bytes."""
     hasher = hashlib.sha256(f"{spec.dtype}|{','.join(map(str, spec.shape))}|".encode())
     for start in range(0, len(data), _HASH_CHUNK):
@@ -84,16 +84,16 @@ def tensor_digest(spec: Spec, data: memoryview) -> str:
     return hasher.hexdigest()
 
 
-def file_order(specs: Mapping[str, Spec]) -> list[str]:
+def _file_order(specs: Mapping[str, TensorSpec]) -> list[str]:
     """Wide types first, then by name: so every tensor is aligned, and the file depends on nothing else."""
     return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
 
 
-def _groups(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
+def _groups(specs: Mapping[str, TensorSpec]) -> Iterator[list[str]]:
     """The tensors in the order of the file, some at a time: `_GROUP` bytes or a little more."""
     names: list[str] = []
     size = 0
-    for name in file_order(specs):
+    for name in _file_order(specs):
         names.append(name)
         size += specs[name].nbytes
         if size >= _GROUP:
@@ -103,11 +103,11 @@ def _groups(specs: Mapping[str, Spec]) -> Iterator[list[str]]:
         yield names
 
 
-def header(specs: Mapping[str, Spec]) -> bytes:
+def _header(specs: Mapping[str, TensorSpec]) -> bytes:
     """Length and JSON header of the file, padded to 8 bytes."""
     entries: dict[str, object] = {}
     offset = 0
-    for name in file_order(specs):
+    for name in _file_order(specs):
         spec = specs[name]
         entries[name] = {
             "dtype": spec.dtype,
@@ -120,28 +120,28 @@ def header(specs: Mapping[str, Spec]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def file_size(specs: Mapping[str, Spec]) -> int:
+def file_size(specs: Mapping[str, TensorSpec]) -> int:
     """Bytes of the whole file."""
-    return len(header(specs)) + sum(spec.nbytes for spec in specs.values())
+    return len(_header(specs)) + sum(spec.nbytes for spec in specs.values())
 
 
-class Hasher:
+class _Hasher:
     """Digests in threads beside the reading or writing: all of them leave the interpreter free while they work."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_HASH_THREADS, "unbroken-hasher")
 
-    def __enter__(self) -> Hasher:
+    def __enter__(self) -> _Hasher:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def digests(self, specs: Mapping[str, Spec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
+    def digests(self, specs: Mapping[str, TensorSpec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
         """Begin with these tensors; the returned function waits for their digests."""
 
         def all_of_them() -> dict[str, str]:
-            return {name: tensor_digest(specs[name], data) for name, data in parts.items()}
+            return {name: digest_tensor(specs[name], data) for name, data in parts.items()}
 
         if sum(map(len, parts.values())) < _SMALL:
             done = all_of_them()
@@ -149,25 +149,25 @@ class Hasher:
         return self._threads.submit(all_of_them).result
 
 
-def write(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+def write_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
-    specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
+    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
     digests: list[Callable[[], dict[str, str]]] = []
 
-    def chunks(hasher: Hasher) -> Iterator[Buffer]:
-        yield header(specs)
+    def chunks(hasher: _Hasher) -> Iterator[Buffer]:
+        yield _header(specs)
         for names in _groups(specs):
-            parts = {name: raw(tensors[name]) for name in names}
+            parts = {name: tensor_bytes(tensors[name]) for name in names}
             digests.append(hasher.digests(specs, parts))
             yield from parts.values()
 
-    with Hasher() as hasher:
+    with _Hasher() as hasher:
         write_durably(files, path, file_size(specs), chunks(hasher))
         return {name: digest for group in digests for name, digest in group().items()}
 
 
-def read(
-    files: FileSystem, path: Path, specs: Mapping[str, Spec], digests: Mapping[str, str], keep: bool = True
+def read_tensors(
+    files: FileSystem, path: Path, specs: Mapping[str, TensorSpec], digests: Mapping[str, str], keep: bool = True
 ) -> dict[str, torch.Tensor]:
     """The tensors, each checked against its digest; `keep=False` only checks.
 
@@ -177,10 +177,10 @@ def read(
     try:
         kept: dict[str, torch.Tensor] = {}
         unchecked: deque[Callable[[], dict[str, str]]] = deque()
-        with Hasher() as hasher:
+        with _Hasher() as hasher:
             for names in _groups(specs):
                 found = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
-                unchecked.append(hasher.digests(specs, {name: raw(tensor) for name, tensor in found.items()}))
+                unchecked.append(hasher.digests(specs, {name: tensor_bytes(tensor) for name, tensor in found.items()}))
                 if keep:
                     kept.update(found)
                 if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
@@ -192,31 +192,31 @@ def read(
         files.close(descriptor, path)
 
 
-def check_against(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def verify_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Read the file back and compare it with what is in memory, which costs far less than digests of it.
 
     Raises CheckpointError where it differs, OSError as the system does.
     """
-    specs = {name: spec_of(tensor, name) for name, tensor in tensors.items()}
+    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
     descriptor = _opened(files, path, specs)
     try:
         files.forget(descriptor, path)  # or the cache would be compared, not the disk
-        for name in file_order(specs):
+        for name in _file_order(specs):
             found = _read_tensor(files, descriptor, path, specs[name])
-            if not _same(raw(found), raw(tensors[name])):
+            if not _same(tensor_bytes(found), tensor_bytes(tensors[name])):
                 raise CheckpointError(f"Tensor {name} in {path} is not the one that was written.", "digest")
     finally:
         files.close(descriptor, path)
 
 
-def _opened(files: FileSystem, path: Path, specs: Mapping[str, Spec]) -> int:
+def _opened(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]) -> int:
     """A descriptor at the first tensor of a file of the right size with the right header."""
     descriptor = files.open(path)
     try:
         expected, found = file_size(specs), files.size(descriptor, path)
         if found != expected:
             raise CheckpointError(f"{path} has {found} bytes, expected {expected}.", "size")
-        _check_header(files, descriptor, path, header(specs))
+        _check_header(files, descriptor, path, _header(specs))
     except BaseException:
         files.close(descriptor, path)
         raise
@@ -237,9 +237,9 @@ def _check_header(files: FileSystem, descriptor: int, path: Path, expected: byte
         raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
 
 
-def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: Spec) -> torch.Tensor:
+def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: TensorSpec) -> torch.Tensor:
     tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
-    read_exactly(files, descriptor, path, raw(tensor))
+    read_exactly(files, descriptor, path, tensor_bytes(tensor))
     return tensor
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unbroken.canonical_json import JSON, canonical
+from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.errors import CheckpointError
 
 TAG = "$"
@@ -49,13 +49,13 @@ class Encoder:
             return {TAG: _MAPPINGS[type(value)], "items": pairs}
         if type(value) in _SETS:
             # A set has no order: sort by text, or the bytes would depend on the hash seed of the process.
-            items = sorted(self._items(value, path), key=canonical)  # type: ignore[arg-type]
+            items = sorted(self._items(value, path), key=encode_canonical)  # type: ignore[arg-type]
             return {TAG: _SETS[type(value)], "items": items}
         if isinstance(value, bytes):
             return {TAG: "bytes", "value": value.hex()}
         raise CheckpointError(
             f"The state at {path} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot "
-            f"be stored without executing code on load. To go on: keep it out of `state_dict`, or give numbers, "
+            f"be stored without executing code on load. Next: keep it out of `state_dict`, or give numbers, "
             f"strings, tensors, arrays, lists, tuples, sets and dicts instead."
         )
 
@@ -66,7 +66,7 @@ class Encoder:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised "
-                f"tensors that hold data can be stored. To go on: store its parts."
+                f"tensors that hold data can be stored. Next: store its parts."
             )
         name, count = path, 1
         while name in self.tensors:  # the keys 1 and "1" of one dict have the same path
@@ -134,5 +134,5 @@ def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape).copy())
     except TypeError as error:
         raise CheckpointError(
-            f"The array at {path} has dtype {array.dtype}, which cannot be stored. To go on: store numbers."
+            f"The array at {path} has dtype {array.dtype}, which cannot be stored. Next: store numbers."
         ) from error

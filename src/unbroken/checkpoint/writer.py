@@ -21,7 +21,7 @@ from unbroken.checkpoint.state import Snapshot
 
 
 @dataclass(frozen=True)
-class Order:
+class SaveRequest:
     """What is to be saved beside the state."""
 
     step: int
@@ -32,10 +32,10 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SaveResult:
     """What became of an order: `path` when it is durable, `error` when it failed, neither when superseded."""
 
-    order: Order
+    order: SaveRequest
     path: Path | None = None
     error: Exception | None = None
     blocked: float = 0.0
@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Job:
-    order: Order
+    order: SaveRequest
     snapshot: Snapshot
     buffer: Buffer | None
     blocked: float
@@ -57,7 +57,7 @@ class _Job:
 class Writer:
     """One thread that writes; the loop hands over states and asks what became of them."""
 
-    def __init__(self, save: Callable[[Order, Snapshot], Path], background: bool) -> None:
+    def __init__(self, save: Callable[[SaveRequest, Snapshot], Path], background: bool) -> None:
         """`save` makes one state durable. Without `background` it runs in the caller's thread, without a copy."""
         self._save = save
         self._background = background
@@ -67,7 +67,7 @@ class Writer:
         self._bare: list[Buffer] = []
         self._waiting: _Job | None = None
         self._busy = self._closed = self._hurried = False
-        self._ended: list[Outcome] = []
+        self._ended: list[SaveResult] = []
         self._thread: threading.Thread | None = None
 
     def prepare(self, live: Snapshot) -> None:
@@ -77,7 +77,7 @@ class Writer:
                 self._like, self._bare, self._hurried = dict(live.tensors), list(self._free), False
                 self._wake()
 
-    def write(self, order: Order, live: Snapshot, begun: float) -> None:
+    def write(self, order: SaveRequest, live: Snapshot, begun: float) -> None:
         """Save a live state in the caller's thread; it waits anyway, and a copy would only make it wait longer.
 
         What waited for its turn is superseded.
@@ -92,9 +92,9 @@ class Writer:
             self._free[0].wait()
         outcome = self._written(_Job(order, live, None, 0.0))
         blocked = time.monotonic() - begun
-        self._ended.append(Outcome(order, outcome.path, outcome.error, blocked, outcome.seconds))
+        self._ended.append(SaveResult(order, outcome.path, outcome.error, blocked, outcome.seconds))
 
-    def submit(self, order: Order, live: Snapshot, begun: float) -> None:
+    def submit(self, order: SaveRequest, live: Snapshot, begun: float) -> None:
         """Copy a live state and leave the rest to the thread. `begun`: when the loop began to wait, monotonic."""
         if not self._background:
             self.write(order, live, begun)
@@ -111,13 +111,13 @@ class Writer:
             self._waiting = _Job(order, snapshot, buffer, time.monotonic() - begun)
             self._wake()
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[SaveResult]:
         """What ended since this was asked last, in order."""
         with self._news:
             ended, self._ended = self._ended, []
             return ended
 
-    def finish(self) -> list[Outcome]:
+    def finish(self) -> list[SaveResult]:
         """Wait until everything that was submitted is durable, superseded or failed."""
         with self._news:
             self._bare, self._hurried = [], True  # whoever waits now has no time for buffers of later saves
@@ -149,7 +149,7 @@ class Writer:
     def _supersede(self) -> None:
         job, self._waiting = self._waiting, None
         if job is not None and job.buffer is not None:
-            self._ended.append(Outcome(job.order, blocked=job.blocked))
+            self._ended.append(SaveResult(job.order, blocked=job.blocked))
             self._free.append(job.buffer)
 
     def _work(self) -> None:
@@ -181,7 +181,7 @@ class Writer:
         self._free.remove(buffer)
         return buffer
 
-    def _written(self, job: _Job) -> Outcome:
+    def _written(self, job: _Job) -> SaveResult:
         begun, cpu = time.monotonic(), time.thread_time()
         path: Path | None = None
         failure: Exception | None = None
@@ -191,4 +191,4 @@ class Writer:
             path = self._save(job.order, job.snapshot)
         except Exception as error:  # raised again, or reported, in the loop's thread
             failure = error
-        return Outcome(job.order, path, failure, job.blocked, time.monotonic() - begun, time.thread_time() - cpu)
+        return SaveResult(job.order, path, failure, job.blocked, time.monotonic() - begun, time.thread_time() - cpu)

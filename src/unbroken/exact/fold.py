@@ -20,7 +20,7 @@ Node = tuple[int, int]
 """The subtree over the shards [first, end)."""
 
 
-def owned(rank: int, size: int, shards: int) -> range:
+def owned_shards(rank: int, size: int, shards: int) -> range:
     """The virtual shards of one of `size` processes: contiguous, and as even as can be."""
     return range(rank * shards // size, (rank + 1) * shards // size)
 
@@ -45,30 +45,30 @@ def fold(leaf: Leaf, shards: int, group: Group = SOLO) -> list[Tensor]:
     if group.size > shards:
         raise UnbrokenError(
             f"{group.size} processes cannot share {shards} virtual shards: each needs one at least. "
-            f"To go on: start {shards} processes or fewer, or raise the number of shards (which changes the results)."
+            f"Next: start {shards} processes or fewer, or raise the number of shards (which changes the results)."
         )
-    return fold_split(leaf, [owned(rank, group.size, shards) for rank in range(group.size)], group)
+    return fold_split(leaf, [owned_shards(rank, group.size, shards) for rank in range(group.size)], group)
 
 
 def fold_split(leaf: Leaf, split: Sequence[range], group: Group = SOLO) -> list[Tensor]:
     """`fold` with the shards of every process given: ranges that follow each other, none of them empty."""
     shards = split[-1].stop
-    nodes = [list(maximal((0, shards), part)) for part in split]
+    nodes = [list(maximal_subtrees((0, shards), part)) for part in split]
     sums = [_subtree(leaf, node) for node in nodes[group.rank]]
     if group.size == 1:
         return sums[0]
     return _Exchange(sums, nodes, group).total()
 
 
-def maximal(node: Node, part: range) -> Iterator[Node]:
+def maximal_subtrees(node: Node, part: range) -> Iterator[Node]:
     """The largest subtrees that lie in a range of shards, from left to right."""
     first, end = node
     if part.start <= first and end <= part.stop:
         yield node
     elif first < part.stop and part.start < end:
         middle = _middle(node)
-        yield from maximal((first, middle), part)
-        yield from maximal((middle, end), part)
+        yield from maximal_subtrees((first, middle), part)
+        yield from maximal_subtrees((middle, end), part)
 
 
 def _middle(node: Node) -> int:
@@ -117,11 +117,11 @@ class _Exchange:
         width = slices.shape[2] * slices.element_size()
         take = [len(nodes) * width for nodes in self._nodes]
         pieces = slices.view(-1).view(torch.uint8)
-        received = self._group.exchange(pieces, [len(parts) * width] * self._group.size, take).view(slices.dtype)
+        received = self._group.all_to_all(pieces, [len(parts) * width] * self._group.size, take).view(slices.dtype)
         every = [node for nodes in self._nodes for node in nodes]
         known = dict(zip(every, received.view(len(every), -1), strict=True))
         whole = _finished(known, (0, every[-1][1]))
-        return self._group.share(whole.contiguous().view(torch.uint8)).view(slices.dtype)
+        return self._group.all_gather(whole.contiguous().view(torch.uint8)).view(slices.dtype)
 
 
 def _sliced(tensors: list[Tensor], size: int) -> Tensor:

@@ -26,7 +26,7 @@ class Group(ABC):
     """Bytes of tensors that this process has given to others."""
 
     @abstractmethod
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Is the flag set on at least one process? The same answer everywhere."""
 
     @abstractmethod
@@ -34,7 +34,7 @@ class Group(ABC):
         """The payload of rank 0; the others pass None."""
 
     @abstractmethod
-    def gather(self, payload: bytes) -> list[bytes]:
+    def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         """Everybody's payload, in order of ranks, on every process."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Group(ABC):
         """Wait until all are here."""
 
     @abstractmethod
-    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+    def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
         """Give the first `give[0]` bytes to rank 0, the next to rank 1 and so on; returns what the others gave.
 
         Args:
@@ -52,7 +52,7 @@ class Group(ABC):
         """
 
     @abstractmethod
-    def share(self, piece: Tensor) -> Tensor:
+    def all_gather(self, piece: Tensor) -> Tensor:
         """Everybody's piece, uint8 and of one size, one after the other in order of ranks."""
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Solo(Group):
 
     rank, size, local_rank = 0, 1, 0
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         return flag
 
     def broadcast(self, payload: bytes | None) -> bytes:
@@ -73,16 +73,16 @@ class Solo(Group):
             raise ValueError("rank 0 has to broadcast something")
         return payload
 
-    def gather(self, payload: bytes) -> list[bytes]:
+    def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         return [payload]
 
     def barrier(self) -> None:
         return
 
-    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+    def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
         return pieces
 
-    def share(self, piece: Tensor) -> Tensor:
+    def all_gather(self, piece: Tensor) -> Tensor:
         return piece
 
     def close(self) -> None:

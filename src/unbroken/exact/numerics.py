@@ -6,29 +6,29 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from unbroken.canonical_json import JSON, canonical
+from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.exact.group import Group
 
 NAME = "numerics"
 """The part of the state, so also of an exported checkpoint's tree, that holds the segments."""
 
-Facts = Mapping[str, JSON]
+NumericsInfo = Mapping[str, JSON]
 
 
 class Numerics:
     """Segments of a run: the first step that was computed under some facts, and the facts."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: NumericsInfo) -> None:
         self._facts = dict(facts)
         self.segments: list[dict[str, Any]] = []
 
-    def share(self, group: Group) -> None:
+    def gather(self, group: Group) -> None:
         """The facts of all processes: where they differ, each kind once, since all are part of the sums."""
-        everyone = sorted(set(group.gather(canonical(self._facts))))
+        everyone = sorted(set(group.all_gather_bytes(encode_canonical(self._facts))))
         if len(everyone) > 1:
             self._facts = {"mixed": [json.loads(text) for text in everyone]}
 
-    def enter(self, step: int) -> str | None:
+    def begin_segment(self, step: int) -> str | None:
         """The run goes on after `step` under our facts; returns what is new about them, if anything."""
         before = self.segments[-1]["facts"] if self.segments else None
         if before == self._facts:
@@ -45,6 +45,6 @@ class Numerics:
         self.segments = [dict(segment) for segment in state["segments"]]
 
 
-def _changes(before: Facts, now: Facts) -> str:
+def _changes(before: NumericsInfo, now: NumericsInfo) -> str:
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {before.get(name)!r} became {now.get(name)!r}" for name in names)

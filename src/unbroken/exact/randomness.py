@@ -20,42 +20,44 @@ def lose_streams() -> None:
     """Make every stream of this process another one: the negative control of numbers that no checkpoint holds."""
     global _lost
     _lost = True
-    _permutation.cache_clear()
+    _cached_permutation.cache_clear()
 
 
-def stream(seed: int, step: int, shard: int, purpose: str) -> int:
+def derive_seed(seed: int, step: int, shard: int, purpose: str) -> int:
     """A 64-bit seed, independent for every distinct combination of the arguments."""
     text = f"unbroken/{'lost/' if _lost else ''}{seed}/{step}/{shard}/{purpose}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def generator(seed: int, step: int, shard: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(
+    seed: int, step: int, shard: int, purpose: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """A torch generator at the start of its stream."""
-    return torch.Generator(device=device).manual_seed(stream(seed, step, shard, purpose))
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, step, shard, purpose))
 
 
 def numpy_generator(seed: int, step: int, shard: int, purpose: str) -> np.random.Generator:
     """A numpy generator at the start of its stream."""
-    return np.random.Generator(np.random.PCG64(stream(seed, step, shard, purpose)))
+    return np.random.Generator(np.random.PCG64(derive_seed(seed, step, shard, purpose)))
 
 
 def seed_all(seed: int, step: int = 0, shard: int = 0, purpose: str = "global") -> None:
     """Seed the global generators of python, numpy and torch (every device of it)."""
-    value = stream(seed, step, shard, purpose)
+    value = derive_seed(seed, step, shard, purpose)
     random.seed(value)
     np.random.seed([value & 0xFFFFFFFF, value >> 32])
     torch.manual_seed(value)
 
 
-def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+def epoch_permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     """The order of n samples in an epoch (from 0), without any state. The array is read-only."""
-    return _permutation(seed, epoch, n)
+    return _cached_permutation(seed, epoch, n)
 
 
 @lru_cache(maxsize=4)  # a batch needs one epoch's order, or two where it straddles
-def _permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+def _cached_permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     # numpy promises the raw stream of a bit generator for all versions, but not Generator.permutation.
-    raw = np.random.PCG64(stream(seed, epoch, 0, "permutation")).random_raw(n)
+    raw = np.random.PCG64(derive_seed(seed, epoch, 0, "permutation")).random_raw(n)
     order = np.argsort(raw, kind="stable").astype(np.int64)
     order.flags.writeable = False
     return order
@@ -70,11 +72,11 @@ def sample_ids(seed: int, step: int, batch: int, n: int) -> npt.NDArray[np.int64
         raise ValueError(f"sample_ids needs n, batch and step of at least 1, got {n}, {batch} and {step}")
     positions = np.arange((step - 1) * batch, step * batch, dtype=np.int64)
     epochs, offsets = positions // n, positions % n
-    parts = [permutation(seed, int(epoch), n)[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+    parts = [epoch_permutation(seed, int(epoch), n)[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
     return np.concatenate(parts)
 
 
-def global_state() -> dict[str, Any]:
+def get_global_state() -> dict[str, Any]:
     """The global generators of python, numpy, torch and, where it is in use, of the current CUDA device."""
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -94,7 +96,7 @@ def next_seed() -> int:
     What is drawn in a step depends on the shards that a process owns. With this the state between two steps does not:
     it is a function of the state at the start and the number of steps.
     """
-    state = global_state()
+    state = get_global_state()
     python, numpy_state = state["python"], state["numpy"]
     digest = hashlib.sha256(python["words"].tobytes())
     digest.update(repr((python["gauss"], numpy_state["bit_generator"], numpy_state["state"]["pos"])).encode())

@@ -13,19 +13,19 @@ from unbroken.environment import Nodes
 from unbroken.errors import PeerError, UnbrokenError, log_sentence
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.processes.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
-from unbroken.processes.local_ranks import POLL_S, Ranks, Share, combined
+from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 
 _CONNECT_S = 5.0
 _PAUSE_S = 0.3
 
 
-def main(stop: StopFlag, report: Callable[[str], None] = log_sentence) -> int:
+def run_agent(stop: StopFlag, report: Callable[[str], None] = log_sentence) -> int:
     """`python -m unbroken node`: serve the heads of this job, one after the other, until a signal."""
     try:
-        nodes = environment.nodes()
+        nodes = environment.read_nodes()
         if nodes is None:
             raise UnbrokenError(
-                "UNBROKEN_NODES is not set or 1, so there is no machine to help. To go on: set UNBROKEN_NODES, "
+                "UNBROKEN_NODES is not set or 1, so there is no machine to help. Next: set UNBROKEN_NODES, "
                 "UNBROKEN_NODE, UNBROKEN_HEAD and UNBROKEN_TOKEN as on machine 0."
             )
         return _Agent(nodes, stop, report).serve()
@@ -39,13 +39,13 @@ class _Agent:
 
     def __init__(self, nodes: Nodes, stop: StopFlag, report: Callable[[str], None]) -> None:
         self._nodes, self._stop, self._report = nodes, stop, report
-        self._ranks: Ranks | None = None
+        self._ranks: LocalRanks | None = None
         self._codes: list[int] = []
         self._stopped = False
 
     def serve(self) -> int:
         """Until a signal. Raises PeerError when machine 0 is gone."""
-        patience, answered = environment.peer_timeout_s(), time.monotonic()
+        patience, answered = environment.read_peer_timeout_s(), time.monotonic()
         while not self._stop.is_set():
             trouble = self._visit()
             if not trouble:
@@ -53,7 +53,7 @@ class _Agent:
             elif time.monotonic() - answered > patience:
                 raise PeerError(
                     f"Machine 0 ({self._nodes.host}, port {self._nodes.port}) did not answer this agent for "
-                    f"{patience:.0f} s: {trouble}. To go on: look whether it runs, and whether UNBROKEN_HEAD and "
+                    f"{patience:.0f} s: {trouble}. Next: look whether it runs, and whether UNBROKEN_HEAD and "
                     f"UNBROKEN_TOKEN are the same on both; then start the job again."
                 )
             time.sleep(_PAUSE_S)
@@ -92,7 +92,7 @@ class _Agent:
         if "command" in message:
             try:
                 folder = Path(message["folder"])
-                self._ranks = Ranks(Share(**message["share"]), message["command"], self._report, folder)
+                self._ranks = LocalRanks(RankRange(**message["share"]), message["command"], self._report, folder)
             except OSError as error:
                 self._report(f"Machine {self._nodes.number} could not start its ranks: {error}.")
                 channel.send(ended=1)
@@ -114,5 +114,5 @@ class _Agent:
             self._ranks.stop()
         self._codes += self._ranks.attend()
         if not self._ranks.running:
-            channel.send(ended=combined(self._codes))
+            channel.send(ended=combine_exit_codes(self._codes))
             self._ranks, self._codes = None, []

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Any
 
-from unbroken.canonical_json import JSON, canonical
+from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.errors import PeerError
 
 SILENCE_S = 15.0
@@ -56,7 +56,7 @@ class Channel:
     def send(self, **message: JSON) -> None:
         """Say something. It leaves now or with the next calls of `messages`."""
         self._spoke_at = time.monotonic()
-        text = canonical(message)
+        text = encode_canonical(message)
         if self._their_nonce:
             self._outgoing += self._proof(self._we, self._sent, text) + b" " + text + b"\n"
             self._sent += 1

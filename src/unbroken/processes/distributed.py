@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from unbroken import environment
-from unbroken.environment import Place
+from unbroken.environment import RankInfo
 from unbroken.errors import PeerError
 from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
@@ -28,17 +28,17 @@ CPU = "cpu"
 """Named everywhere: the program may have made a GPU torch's default device."""
 
 
-class Distributed(Group):
+class DistributedGroup(Group):
     """torch.distributed: gloo for everything on the CPU, NCCL for CUDA tensors where each process has a GPU.
 
     A process that is gone, or silent for UNBROKEN_PEER_TIMEOUT_S, is a PeerError in whatever method waits for it.
     """
 
-    def __init__(self, place: Place, nccl: bool = False) -> None:
+    def __init__(self, place: RankInfo, nccl: bool = False) -> None:
         """Meet the others. Raises PeerError when they do not come in time."""
         self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
         self._nccl = nccl
-        self._timeout = timedelta(seconds=environment.peer_timeout_s())
+        self._timeout = timedelta(seconds=environment.read_peer_timeout_s())
         with self._waiting("to meet the others"):
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if nccl else "gloo",
@@ -48,7 +48,7 @@ class Distributed(Group):
                 timeout=self._timeout,
             )
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """One number through gloo, also where the training runs on GPUs: no GPU waits for it."""
         answer = torch.tensor([int(flag)], dtype=torch.int32, device=CPU)
         with self._waiting("to agree on whether to stop"):
@@ -67,7 +67,7 @@ class Distributed(Group):
                 dist.broadcast(content, 0)
         return content.numpy().tobytes()
 
-    def gather(self, payload: bytes) -> list[bytes]:
+    def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         """The sizes first, then the bytes, padded to the longest."""
         sizes = [_SIZE.unpack(part)[0] for part in self._gathered(_SIZE.pack(len(payload)))]
         longest = max(sizes)
@@ -76,9 +76,9 @@ class Distributed(Group):
 
     def barrier(self) -> None:
         """As an exchange of one number: that is gloo's also where there is NCCL."""
-        self.any(False)
+        self.any_rank(False)
 
-    def exchange(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
+    def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
         """Through NCCL for CUDA tensors; through the host where several processes share a GPU."""
         sent = self._ours(pieces)
         received = torch.empty(sum(take), dtype=torch.uint8, device=sent.device)
@@ -87,7 +87,7 @@ class Distributed(Group):
         self.sent += sum(give) - give[self.rank]
         return received.to(pieces.device)
 
-    def share(self, piece: Tensor) -> Tensor:
+    def all_gather(self, piece: Tensor) -> Tensor:
         """As `exchange` does."""
         sent = self._ours(piece)
         received = torch.empty(len(piece) * self.size, dtype=torch.uint8, device=sent.device)
@@ -100,7 +100,7 @@ class Distributed(Group):
         """Give the connections back."""
         dist.destroy_process_group()
 
-    def _store(self, place: Place) -> Store:
+    def _store(self, place: RankInfo) -> Store:
         # torchrun's agent keeps a store for its workers; a worker must not open another one at its address.
         store = TCPStore(
             place.address,
@@ -128,12 +128,12 @@ class Distributed(Group):
             first = str(error).splitlines()[0]
             raise PeerError(
                 f"Rank {self.rank} of {self.size} waited {reason}, but another process is gone or did not answer in "
-                f"{self._timeout.total_seconds():.0f} s ({first}). Checkpoints are intact. To go on: look at what the "
+                f"{self._timeout.total_seconds():.0f} s ({first}). Checkpoints are intact. Next: look at what the "
                 f"other ranks said first, then run the same command again."
             ) from error
 
 
-def join(stop: StopFlag, nccl: bool = False) -> Group:
+def join_group(stop: StopFlag, nccl: bool = False) -> Group:
     """Find the other processes of this training, from the variables of torchrun, our launcher or srun.
 
     A stop signal that came before is only kept until all have met; then all leave together if one of them was told.
@@ -146,8 +146,8 @@ def join(stop: StopFlag, nccl: bool = False) -> Group:
         PeerError: The others did not come in time.
         Preempted: One of them was told to stop.
     """
-    place = environment.place()
-    group = Distributed(place, nccl) if place else SOLO
+    place = environment.read_rank_info()
+    group = DistributedGroup(place, nccl) if place else SOLO
     stop.check(group)
     return group
 

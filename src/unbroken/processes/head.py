@@ -27,7 +27,7 @@ from unbroken.environment import Nodes
 from unbroken.errors import PeerError, UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.processes.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
-from unbroken.processes.local_ranks import POLL_S, Ranks, Share, combined, free_port
+from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes, find_free_port
 from unbroken.run_folder import verdict
 
 Rule = Callable[[int, int], int]
@@ -36,12 +36,12 @@ Rule = Callable[[int, int], int]
 _QUIET_S = 5.0  # whoever waits longer says so
 
 
-def use_cores(cores: int, gpus: int) -> int:
+def rank_per_core(cores: int, gpus: int) -> int:
     """One rank for each core."""
     return cores
 
 
-def together(
+def launch_on_nodes(
     nodes: Nodes,
     count: int,
     command: Sequence[str],
@@ -56,20 +56,20 @@ def together(
     """
     if nodes.number != 0:
         raise UnbrokenError(
-            f"UNBROKEN_NODE is {nodes.number}, but training starts on machine 0, which tells the others. To go on: run "
+            f"UNBROKEN_NODE is {nodes.number}, but training starts on machine 0, which tells the others. Next: run "
             f"`python -m unbroken node` here, and this command on machine 0."
         )
     address = _own_address(nodes.host)
     try:
         with _met(nodes, address, stop, report) as machines:
             offers = [rule(machine.cores, machine.gpus) for machine in machines]
-            ours, *theirs = shared([count, *offers], limit, nodes.host, free_port(address))
+            ours, *theirs = divide_ranks([count, *offers], limit, nodes.host, find_free_port(address))
             for machine, share in zip(machines, theirs, strict=True):
                 machine.start(share, command)
-            return _follow(Ranks(ours, command, report), machines, stop)
+            return _follow(LocalRanks(ours, command, report), machines, stop)
     except _LostError as error:
-        report(f"{error} Checkpoints are intact. To go on: run the same command again, on what is left.")
-        verdict.announce(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal))
+        report(f"{error} Checkpoints are intact. Next: run the same command again, on what is left.")
+        verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal))
         return EXIT_PREEMPTED
 
 
@@ -89,7 +89,7 @@ class _Machine:
         self.lost = ""
         self._told: set[str] = set()
 
-    def start(self, share: Share, command: Sequence[str]) -> None:
+    def start(self, share: RankRange, command: Sequence[str]) -> None:
         """Give it its ranks, if there are any for it."""
         if share.count:
             self.busy = True
@@ -113,7 +113,7 @@ class _Machine:
         return codes
 
 
-def _follow(ranks: Ranks, machines: Sequence[_Machine], stop: StopFlag) -> int:
+def _follow(ranks: LocalRanks, machines: Sequence[_Machine], stop: StopFlag) -> int:
     codes = list[int]()
     while ranks.running or any(machine.busy for machine in machines):
         if stop.is_set():
@@ -122,14 +122,14 @@ def _follow(ranks: Ranks, machines: Sequence[_Machine], stop: StopFlag) -> int:
         codes += ranks.attend()
         for machine in machines:
             codes += machine.attend()
-        if combined(codes) not in (0, EXIT_PREEMPTED) or any(machine.lost for machine in machines):
+        if combine_exit_codes(codes) not in (0, EXIT_PREEMPTED) or any(machine.lost for machine in machines):
             ranks.fail()
             _tell(machines, FAIL)
         time.sleep(POLL_S)
     for machine in machines:
         if machine.lost:
             raise _LostError(f"Machine {machine.number} was lost while it trained: {machine.lost}.")
-    return combined(codes)
+    return combine_exit_codes(codes)
 
 
 def _tell(machines: Sequence[_Machine], order: str) -> None:
@@ -137,12 +137,12 @@ def _tell(machines: Sequence[_Machine], order: str) -> None:
         machine.tell(order)
 
 
-def shared(counts: Sequence[int], limit: int | None, host: str, port: int) -> list[Share]:
+def divide_ranks(counts: Sequence[int], limit: int | None, host: str, port: int) -> list[RankRange]:
     """What each machine starts of the ranks that it could start; the first ones come first when there is a limit."""
     given = list[int]()
     for count in counts:
         given.append(count if limit is None else min(count, limit - sum(given)))
-    return [Share(sum(given[:index]), count, sum(given), host, port) for index, count in enumerate(given)]
+    return [RankRange(sum(given[:index]), count, sum(given), host, port) for index, count in enumerate(given)]
 
 
 @contextmanager
@@ -168,7 +168,7 @@ class _Meeting:
 
     def wait(self, stop: StopFlag) -> None:
         """Until all are here. Raises _LostError after UNBROKEN_PEER_TIMEOUT_S, Preempted on a stop."""
-        begun, patience, said = time.monotonic(), environment.peer_timeout_s(), False
+        begun, patience, said = time.monotonic(), environment.read_peer_timeout_s(), False
         while missing := sorted({*range(1, self._nodes.count)} - {*self.machines}):
             stop.check()
             waited, who = time.monotonic() - begun, ", ".join(map(str, missing))
@@ -226,7 +226,7 @@ def _listening(address: str, port: int) -> socket.socket:
         listener = socket.create_server((address, port))
     except OSError as error:
         raise UnbrokenError(
-            f"The head cannot listen at {address or 'any address'}, port {port}: {error}. To go on: see who does "
+            f"The head cannot listen at {address or 'any address'}, port {port}: {error}. Next: see who does "
             f"(`ss -ltnp`), or set UNBROKEN_HEAD to HOST:PORT with another port on all machines."
         ) from error
     listener.setblocking(False)
@@ -243,7 +243,7 @@ def _own_address(host: str) -> str:
         address = socket.gethostbyname(host)
     except OSError as error:
         raise UnbrokenError(
-            f"The head's name {host!r} has no address here: {error}. To go on: set UNBROKEN_HEAD to a name or address "
+            f"The head's name {host!r} has no address here: {error}. Next: set UNBROKEN_HEAD to a name or address "
             f"of machine 0 that all machines know, with a port: HOST:PORT."
         ) from error
     return "" if address.startswith("127.") and host != address else address

@@ -16,17 +16,17 @@ from collections.abc import Callable, Sequence
 from unbroken import environment
 from unbroken.errors import log_sentence
 from unbroken.preemption import StopFlag
-from unbroken.processes.head import Rule, together, use_cores
-from unbroken.processes.local_ranks import POLL_S, Ranks, Share, combined
+from unbroken.processes.head import Rule, launch_on_nodes, rank_per_core
+from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 
 
-def launch(
+def launch_ranks(
     count: int,
     stop: StopFlag,
     command: Sequence[str] | None = None,
     report: Callable[[str], None] = log_sentence,
     limit: int | None = None,
-    rule: Rule = use_cores,
+    rule: Rule = rank_per_core,
 ) -> int:
     """Run copies of a command to their end.
 
@@ -46,13 +46,13 @@ def launch(
         UnbrokenError: The variables of several machines are not complete.
         Preempted: A stop came while this machine waited for the others.
     """
-    nodes = environment.nodes()
+    nodes = environment.read_nodes()
     if nodes is not None:
-        return together(nodes, count, command or own_command(), stop, report, limit, rule)
-    return follow(Ranks(Share.whole(count), command or own_command(), report), stop)
+        return launch_on_nodes(nodes, count, command or own_command_line(), stop, report, limit, rule)
+    return _follow(LocalRanks(RankRange.whole(count), command or own_command_line(), report), stop)
 
 
-def follow(ranks: Ranks, stop: StopFlag) -> int:
+def _follow(ranks: LocalRanks, stop: StopFlag) -> int:
     """Wait for all; pass on a stop; end the others when one has failed. Returns as `launch` does."""
     codes = list[int]()
     while ranks.running:
@@ -60,9 +60,9 @@ def follow(ranks: Ranks, stop: StopFlag) -> int:
             ranks.stop()
         codes += ranks.attend()
         time.sleep(POLL_S)
-    return combined(codes)
+    return combine_exit_codes(codes)
 
 
-def own_command() -> list[str]:
+def own_command_line() -> list[str]:
     """The command line of this process, its interpreter's options included."""
     return [sys.executable, *sys.orig_argv[1:]]

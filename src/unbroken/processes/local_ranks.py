@@ -23,7 +23,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
-class Share:
+class RankRange:
     """The ranks that one machine starts: `count` of `total`, from `first`."""
 
     first: int
@@ -34,9 +34,9 @@ class Share:
     port: int
 
     @classmethod
-    def whole(cls, count: int) -> Share:
+    def whole(cls, count: int) -> RankRange:
         """All of them, on this machine alone."""
-        return cls(0, count, count, LOOPBACK, free_port(LOOPBACK))
+        return cls(0, count, count, LOOPBACK, find_free_port(LOOPBACK))
 
     def variables(self, local_rank: int) -> dict[str, str]:
         """What torchrun would set for one of them, and one thread."""
@@ -52,19 +52,19 @@ class Share:
         }
 
 
-def free_port(address: str) -> int:
+def find_free_port(address: str) -> int:
     """A port of an address that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-class Ranks:
+class LocalRanks:
     """Running copies of a command. Whoever has them calls `attend` until none is `running`."""
 
     def __init__(
         self,
-        share: Share,
+        share: RankRange,
         command: Sequence[str],
         report: Callable[[str], None] = log_sentence,
         folder: Path | None = None,
@@ -116,7 +116,7 @@ class Ranks:
             del self._running[rank]
             if code < 0:
                 self._report(
-                    f"Rank {rank} was killed by {signal.Signals(-code).name}; checkpoints are intact. To go on: look "
+                    f"Rank {rank} was killed by {signal.Signals(-code).name}; checkpoints are intact. Next: look "
                     f"for who sent it (`dmesg` tells of too little memory), then run the same command again."
                 )
         return sorted(codes.values())  # a rank that was killed comes before those that lost it
@@ -130,7 +130,7 @@ class Ranks:
             process.send_signal(number)
 
 
-def combined(codes: Sequence[int]) -> int:
+def combine_exit_codes(codes: Sequence[int]) -> int:
     """One exit code of many: that of the first that failed, 1 for a killed one; else 75 if there is one; else 0."""
     for code in codes:
         if code not in (0, EXIT_PREEMPTED):

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import safetensors.torch
 
-from unbroken.canonical_json import JSON, canonical
-from unbroken.checkpoint.state import Holder, Snapshot, capture, difference, restore
+from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.checkpoint.state import Holder, Snapshot, capture_state, compare_states, restore_state
 from unbroken.errors import CheckpointError, IdentityError, LockedError, PeerError, StorageError, UnbrokenError
 from unbroken.exact.group import Group
 
@@ -19,7 +19,7 @@ _KINDS: dict[str, type[UnbrokenError]] = {
 _HEADER_SIZE = 8
 
 
-def together(group: Group, action: Callable[[], None]) -> None:
+def run_on_rank_zero(group: Group, action: Callable[[], None]) -> None:
     """Rank 0 acts, the others wait; what it raises is raised on all, with the same sentence and exit code."""
     if group.rank == 0:
         _lead(group, action)
@@ -27,7 +27,7 @@ def together(group: Group, action: Callable[[], None]) -> None:
         raise _received(told)
 
 
-def hand_over(group: Group, step: int, state: Mapping[str, Holder]) -> int:
+def broadcast_state(group: Group, step: int, state: Mapping[str, Holder]) -> int:
     """Give the state of rank 0 to all others, and its step, which is returned.
 
     Raises CheckpointError when a process builds other objects than rank 0, or the state arrives damaged.
@@ -35,26 +35,26 @@ def hand_over(group: Group, step: int, state: Mapping[str, Holder]) -> int:
     if group.size == 1:
         return step
     if group.rank == 0:
-        group.broadcast(_packed(step, capture(state, copy=False)))
+        group.broadcast(_packed(step, capture_state(state, copy=False)))
         return step
     step, snapshot = _unpacked(group.broadcast(None))
-    restore(snapshot, state)
+    restore_state(snapshot, state)
     return step
 
 
-def compare(group: Group, step: int, snapshot: Snapshot) -> None:
+def check_same_state(group: Group, step: int, snapshot: Snapshot) -> None:
     """Make sure that all processes have the same state after a step.
 
     Raises:
         UnbrokenError: On every process, naming the first difference.
     """
     ours: JSON = {"tree": snapshot.tree, "digests": dict(snapshot.digests())}
-    everyone = [json.loads(payload) for payload in group.gather(canonical(ours))]
+    everyone = [json.loads(payload) for payload in group.all_gather_bytes(encode_canonical(ours))]
     for rank, theirs in enumerate(everyone):
-        if places := difference(everyone[0]["tree"], everyone[0]["digests"], theirs["tree"], theirs["digests"]):
+        if places := compare_states(everyone[0]["tree"], everyone[0]["digests"], theirs["tree"], theirs["digests"]):
             raise UnbrokenError(
                 f"Rank {rank} differs from rank 0 after step {step}: {places[0]}. The run would depend on the number "
-                f"of processes. To go on: make every rank do the same to its state, with gradients from `fold`, and "
+                f"of processes. Next: make every rank do the same to its state, with gradients from `fold`, and "
                 f"draw from the global generators in the steps only, or the same on every rank."
             )
 
@@ -70,7 +70,7 @@ def _lead(group: Group, action: Callable[[], None]) -> None:
 
 
 def _packed(step: int, snapshot: Snapshot) -> bytes:
-    header = canonical({"step": step, "tree": snapshot.tree, "total": snapshot.total()})
+    header = encode_canonical({"step": step, "tree": snapshot.tree, "total": snapshot.total()})
     # safetensors refuses views into one storage, which a state may well hold.
     tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
     return len(header).to_bytes(_HEADER_SIZE, "little") + header + safetensors.torch.save(tensors)
@@ -82,7 +82,7 @@ def _unpacked(payload: bytes) -> tuple[int, Snapshot]:
     snapshot = Snapshot(safetensors.torch.load(payload[end:]), header["tree"])
     if snapshot.total() != header["total"]:
         raise CheckpointError(
-            "The state that rank 0 sent did not arrive as it was sent. Checkpoints are intact. To go on: check the "
+            "The state that rank 0 sent did not arrive as it was sent. Checkpoints are intact. Next: check the "
             "network, then run the same command again."
         )
     return int(header["step"]), snapshot
@@ -91,7 +91,7 @@ def _unpacked(payload: bytes) -> tuple[int, Snapshot]:
 def _sent(error: BaseException) -> bytes:
     kind = type(error).__name__
     sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank 0 failed: {kind}: {error}"
-    return canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
+    return encode_canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
 
 
 def _received(told: bytes) -> UnbrokenError:

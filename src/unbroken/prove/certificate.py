@@ -14,8 +14,8 @@ from typing import Any
 import numpy
 import torch
 
-from unbroken.canonical_json import digest
-from unbroken.prove.runs import Difference, Evidence
+from unbroken.canonical_json import digest_json
+from unbroken.prove.runs import Difference, RunEvidence
 
 SCHEMA = "unbroken-certificate/1"
 EXIT = {"identical": 0, "differs": 3, "could not be verified": 4}
@@ -75,7 +75,7 @@ class Certificate:
     def json(self) -> bytes:
         """All of it; `seal` is the SHA-256 of the canonical JSON of the rest."""
         fields = {"schema": SCHEMA, "verdict": self.verdict, "finding": self.sentence, **self.fields}
-        return json.dumps({**fields, "seal": digest(fields)}, indent=1, sort_keys=True).encode() + b"\n"
+        return json.dumps({**fields, "seal": digest_json(fields)}, indent=1, sort_keys=True).encode() + b"\n"
 
     def write(self, path: Path) -> None:
         """`path` with the JSON and the table beside it as `.txt`. Raises OSError."""
@@ -85,7 +85,7 @@ class Certificate:
 
 
 @dataclass
-class Facts:
+class ProofLog:
     """Collected while the proof goes on."""
 
     command: Sequence[str]
@@ -94,11 +94,11 @@ class Facts:
     controls: list[Control] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def reference(self, evidence: Evidence) -> None:
+    def reference(self, evidence: RunEvidence) -> None:
         """The undisturbed run has ended."""
         self.runs["reference"] = _described(evidence)
 
-    def interrupted(self, evidence: Evidence) -> None:
+    def interrupted(self, evidence: RunEvidence) -> None:
         """The interrupted run has ended."""
         self.runs["interrupted run"] = _described(evidence)
 
@@ -133,12 +133,12 @@ class Facts:
             "controls": controls,
             "runs": self.runs,
             "first_difference": first,
-            "environment": surroundings(),
+            "environment": _describe_environment(),
         }
         return Certificate(verdict, sentence, fields)
 
 
-def surroundings() -> dict[str, str]:
+def _describe_environment() -> dict[str, str]:
     """Versions and hardware: the certificate holds for these."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
@@ -151,7 +151,7 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def _described(evidence: Evidence) -> dict[str, Any]:
+def _described(evidence: RunEvidence) -> dict[str, Any]:
     newest = evidence.newest
     return {
         "steps": newest.step,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from unbroken.errors import UnbrokenError
 from unbroken.prove.drill import Interruption
-from unbroken.prove.proof import Plan, prove
+from unbroken.prove.proof import ProofPlan, run_proof
 
 _USAGE_ERROR = 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run_prove_command(argv: Sequence[str] | None = None) -> int:
     """Exit code 0: identical, 2: wrong usage, 3: a difference, 4: could not be verified."""
     options = _parser().parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE_ERROR
     work = options.work or Path(tempfile.mkdtemp(prefix="unbroken-prove-"))
     try:
-        certificate = prove(_plan(options, command, work), lambda sentence: print(f"prove: {sentence}", flush=True))
+        certificate = run_proof(_plan(options, command, work), lambda sentence: print(f"prove: {sentence}", flush=True))
     except UnbrokenError as error:
         print(error, file=sys.stderr)
         if options.work is None:
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return certificate.exit_code
 
 
-def _plan(options: argparse.Namespace, command: Sequence[str], work: Path) -> Plan:
-    return Plan(
+def _plan(options: argparse.Namespace, command: Sequence[str], work: Path) -> ProofPlan:
+    return ProofPlan(
         command=command,
         work=work.absolute(),
         interruptions=[Interruption.parse(text) for text in _words(options.at)],

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from unbroken import environment
-from unbroken.checkpoint.state import RNG, Holder, capture, difference
+from unbroken.checkpoint.state import RNG, Holder, capture_state, compare_states
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import lose_streams
 
@@ -56,12 +56,12 @@ class Interruption:
         return f"{self.signal}@{step}" + ("" if self.phase == "step" else f":{self.phase}")
 
 
-class Drill:
+class FaultInjector:
     """The hooks of one run; each does nothing unless it was asked for."""
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         """Reads the environment. Raises UnbrokenError for what it does not understand."""
-        asked = environment.drill()
+        asked = environment.read_fault_variables()
         text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
         struck = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
         self._interruption = Interruption.parse(text) if text and struck else None
@@ -74,7 +74,7 @@ class Drill:
         wanted = self._interruption
         return wanted is not None and (wanted.phase, wanted.step) == (phase, step)
 
-    def strike(self, phase: str, step: int | None = None) -> None:
+    def fire(self, phase: str, step: int | None = None) -> None:
         """Send the signal if it is due here."""
         if self._interruption and self.due(phase, step):
             os.kill(os.getpid(), signal.Signals[f"SIG{self._interruption.signal}"])
@@ -97,14 +97,14 @@ class Drill:
         """Append the digests of the state after a step; a state that changes by being read is noted."""
         if self._trace is None:
             return
-        first, second = capture(state, copy=False), capture(state, copy=False)
+        first, second = capture_state(state, copy=False), capture_state(state, copy=False)
         digests = first.digests()
         line = {
             "step": step,
             "tensors": digests,
             "tree": first.tree,
             "metrics": {key: repr(value) for key, value in metrics.items()},
-            "unstable": difference(first.tree, digests, second.tree, second.digests()),
+            "unstable": compare_states(first.tree, digests, second.tree, second.digests()),
         }
         with self._trace.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")

@@ -13,11 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbroken.checkpoint.state import difference, part_of
+from unbroken.checkpoint.state import compare_states, state_part
 from unbroken.errors import UnbrokenError
-from unbroken.prove.certificate import Certificate, Control, Facts
+from unbroken.prove.certificate import Certificate, Control, ProofLog
 from unbroken.prove.drill import Interruption
-from unbroken.prove.runs import Difference, Evidence, Launch, Program, compare, last_words, launch, status_name
+from unbroken.prove.runs import (
+    Difference,
+    Launcher,
+    Program,
+    RunEvidence,
+    compare_runs,
+    last_log_line,
+    name_status,
+    run_logged,
+)
 
 EXPECTED = (75, -9)
 _KILLED = (-9,)
@@ -25,7 +34,7 @@ _KILLED_BELOW = (-9, 137, 1)  # what launchers end with when one of their proces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProofPlan:
     """What is to be proved, and how hard."""
 
     command: Sequence[str]
@@ -48,7 +57,7 @@ class Plan:
     """Parts that the program declares to be without effect on what follows, such as an rng seeded every step."""
     rank: int | None = None
     """For a command that starts several processes: the one that is interrupted. The others have to end with it."""
-    launch: Launch = launch
+    launch: Launcher = run_logged
     """How a process is started."""
 
 
@@ -64,22 +73,22 @@ class _BrokenError(Exception):
         self.difference = difference
 
 
-def prove(plan: Plan, report: Callable[[str], None]) -> Certificate:
+def run_proof(plan: ProofPlan, report: Callable[[str], None]) -> Certificate:
     """Run everything and return the certificate; `report` is told what is going on.
 
     Raises UnbrokenError for a plan that makes no sense.
     """
     if plan.work.exists() and any(plan.work.iterdir()):
-        raise UnbrokenError(f"{plan.work} is not empty. To go on: name a new folder.")
+        raise UnbrokenError(f"{plan.work} is not empty. Next: name a new folder.")
     plan.work.mkdir(parents=True, exist_ok=True)
     return _Proof(plan, report).run()
 
 
 class _Proof:
-    def __init__(self, plan: Plan, report: Callable[[str], None]) -> None:
+    def __init__(self, plan: ProofPlan, report: Callable[[str], None]) -> None:
         self._plan, self._report = plan, report
         self._program = Program(plan.command, plan.every, plan.launch, plan.rank)
-        self._facts = Facts(command=list(plan.command), sabotage=plan.sabotage)
+        self._facts = ProofLog(command=list(plan.command), sabotage=plan.sabotage)
 
     def run(self) -> Certificate:
         try:
@@ -106,21 +115,23 @@ class _Proof:
             )
         return self._facts.identical()
 
-    def _reference(self) -> Evidence:
+    def _reference(self) -> RunEvidence:
         self._report("the undisturbed run")
         folder = self._plan.work / "reference"
         self._expect(self._program.start(folder), (0,), "the undisturbed run")
         return self._finished(folder, "the undisturbed run")
 
-    def _finished(self, folder: Path, what: str) -> Evidence:
-        evidence = Evidence(folder)
+    def _finished(self, folder: Path, what: str) -> RunEvidence:
+        evidence = RunEvidence(folder)
         if evidence.final is None or not evidence.trace:
             raise _UnverifiedError(f"{what} ended without a final checkpoint of unbroken")
         return evidence
 
-    def _interrupted(self, reference: Evidence) -> Difference | None:
+    def _interrupted(self, reference: RunEvidence) -> Difference | None:
         folder = self._plan.work / "interrupted"
-        for interruption in self._plan.interruptions or chosen(reference.step, self._plan.count, self._plan.seed):
+        for interruption in self._plan.interruptions or choose_interruptions(
+            reference.step, self._plan.count, self._plan.seed
+        ):
             self._report(f"interrupted by {interruption}")
             self._interrupt(folder, interruption)
         self._report("to the end")
@@ -129,11 +140,11 @@ class _Proof:
             raise _BrokenError(self._stuck(folder, reference, status))
         evidence = self._finished(folder, "the interrupted run")
         self._facts.interrupted(evidence)
-        return compare(reference, evidence)
+        return compare_runs(reference, evidence)
 
     def _interrupt(self, folder: Path, interruption: Interruption) -> None:
         status = self._program.start(folder, interrupt=str(interruption), sabotage=self._plan.sabotage)
-        self._facts.interruptions.append(f"{interruption} ({status_name(status)})")
+        self._facts.interruptions.append(f"{interruption} ({name_status(status)})")
         killed = _KILLED if self._plan.rank is None else _KILLED_BELOW
         expected = killed if interruption.signal == "KILL" else (75,)
         if status == 0:
@@ -141,50 +152,52 @@ class _Proof:
         if status not in expected:
             if len(self._facts.interruptions) > 1:
                 raise _BrokenError(
-                    Difference(self._last_step(folder), [f"the program failed: {last_words(folder.parent)}"])
+                    Difference(self._last_step(folder), [f"the program failed: {last_log_line(folder.parent)}"])
                 )
             self._expect(status, expected, f"the run that was to be interrupted by {interruption}")
 
-    def _stuck(self, folder: Path, reference: Evidence, status: int) -> Difference:
-        failed = f"the program failed when it was to go on ({status_name(status)}): {last_words(folder.parent)}"
+    def _stuck(self, folder: Path, reference: RunEvidence, status: int) -> Difference:
+        failed = f"the program failed when it was to go on ({name_status(status)}): {last_log_line(folder.parent)}"
         return Difference(self._last_step(folder), [failed])
 
     def _last_step(self, folder: Path) -> int:
         try:
-            return Evidence(folder).step + 1
+            return RunEvidence(folder).step + 1
         except (UnbrokenError, OSError, ValueError):
             return 1
 
-    def _controls(self, reference: Evidence) -> None:
+    def _controls(self, reference: RunEvidence) -> None:
         base = self._plan.work / "control"
         middle = max(1, reference.step // 2)
         self._report(f"negative controls, from step {middle}")
         self._expect(self._program.start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
-        stopped = Evidence(base)
-        moving = changing(stopped, reference)
+        stopped = RunEvidence(base)
+        moving = _changing_parts(stopped, reference)
         for part in moving if self._plan.controls is None else self._plan.controls:
             folder = self._plan.work / f"control-{part}"
             shutil.copytree(base, folder)
             status = self._program.start(folder, sabotage=part)
-            found = compare(reference, Evidence(folder)) if status == 0 else self._stuck(folder, reference, status)
+            found = (
+                compare_runs(reference, RunEvidence(folder)) if status == 0 else self._stuck(folder, reference, status)
+            )
             self._facts.controls.append(Control(part, found, part in self._plan.stateless))
             self._report(f"without {part}: {found.sentence() if found else 'no difference'}")
 
     def _expect(self, status: int, expected: Sequence[int], what: str) -> None:
         if status not in expected:
             raise _UnverifiedError(
-                f"{what} ended with {status_name(status)}, expected "
-                f"{' or '.join(map(status_name, expected))}; its last line was: {last_words(self._plan.work)}"
+                f"{what} ended with {name_status(status)}, expected "
+                f"{' or '.join(map(name_status, expected))}; its last line was: {last_log_line(self._plan.work)}"
             )
 
 
-def changing(stopped: Evidence, reference: Evidence) -> list[str]:
+def _changing_parts(stopped: RunEvidence, reference: RunEvidence) -> list[str]:
     """The parts of the state that differ between a step and the end: dropping a constant proves nothing."""
     one, two = stopped.newest.manifest, reference.newest.manifest
-    return sorted({part_of(place) for place in difference(one.tree, one.digests, two.tree, two.digests)})
+    return sorted({state_part(place) for place in compare_states(one.tree, one.digests, two.tree, two.digests)})
 
 
-def chosen(total: int, count: int, seed: int) -> list[Interruption]:
+def choose_interruptions(total: int, count: int, seed: int) -> list[Interruption]:
     """`count` random steps, ascending, by TERM and KILL in all phases of a step; four or more are joined by a TERM at
     a start and a KILL at a resume.
     """

@@ -13,18 +13,18 @@ from typing import Any
 
 from unbroken import environment
 from unbroken.checkpoint import store as checkpoints
-from unbroken.checkpoint.state import difference
+from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError
 from unbroken.prove.drill import TRACE
 from unbroken.run_folder import journal
 
 PLACEHOLDER = "{folder}"
-Launch = Callable[[Sequence[str], Mapping[str, str], Path], int]
+Launcher = Callable[[Sequence[str], Mapping[str, str], Path], int]
 """(command, environment, log file) -> exit status, negative for a signal."""
 
 
-def launch(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
     """Run the command in a process of its own, all that it prints going to the log."""
     with log.open("ab") as file:
         return subprocess.run(
@@ -38,7 +38,7 @@ class Program:
 
     command: Sequence[str]
     every: int | None
-    launch: Launch
+    launch: Launcher
     rank: int | None = None
     """The process that an interruption strikes, where the command starts several; rank 0 unless given."""
 
@@ -76,7 +76,7 @@ class Difference:
         return f"{'the end' if self.step is None else f'step {self.step}'}: {self.places[0]}{more}"
 
 
-class Evidence:
+class RunEvidence:
     """What a run left: its final checkpoint and the trace of its states."""
 
     def __init__(self, root: Path) -> None:
@@ -85,12 +85,12 @@ class Evidence:
         stores = sorted({home.parent for home in homes})
         if len(stores) != 1:
             raise CheckpointError(
-                f"{root} holds {len(stores)} runs with checkpoints, expected one. To go on: let the command keep its "
+                f"{root} holds {len(stores)} runs with checkpoints, expected one. Next: let the command keep its "
                 f"run in the folder it is given as {PLACEHOLDER} or in ${environment.FOLDER}."
             )
         finals = [home for home in homes if json.loads((home / "manifest.json").read_bytes())["pinned"]]
-        self.final: Checkpoint | None = checkpoints.load(finals[-1]) if finals else None
-        self.newest: Checkpoint = checkpoints.load(homes[-1])
+        self.final: Checkpoint | None = checkpoints.load_checkpoint(finals[-1]) if finals else None
+        self.newest: Checkpoint = checkpoints.load_checkpoint(homes[-1])
         self.trace = list(_lines(stores[0].parent / TRACE))
 
     @property
@@ -103,7 +103,7 @@ class Evidence:
         return self.newest.manifest.digests
 
 
-def compare(first: Evidence, second: Evidence) -> Difference | None:
+def compare_runs(first: RunEvidence, second: RunEvidence) -> Difference | None:
     """The first difference of a run from its reference; None when every byte of state and history is equal."""
     expected = {line["step"]: line for line in first.trace}
     found = [(line["step"], _places(expected.get(line["step"]), line)) for line in [*first.trace, *second.trace]]
@@ -111,7 +111,7 @@ def compare(first: Evidence, second: Evidence) -> Difference | None:
     if differing:
         return Difference(*differing[0])
     one, two = first.newest, second.newest
-    places = difference(one.manifest.tree, one.manifest.digests, two.manifest.tree, two.manifest.digests)
+    places = compare_states(one.manifest.tree, one.manifest.digests, two.manifest.tree, two.manifest.digests)
     if one.journal != two.journal:
         places.append(f"metrics of {_first_metric(one.journal, two.journal)}")
     return Difference(None, places) if places else None
@@ -122,7 +122,7 @@ def _places(expected: dict[str, Any] | None, line: dict[str, Any]) -> list[str]:
         return [f"{place}, which changes when the state is read" for place in line["unstable"]]
     if expected is None:
         return ["step, which the other run does not have"]
-    places = difference(expected["tree"], expected["tensors"], line["tree"], line["tensors"])
+    places = compare_states(expected["tree"], expected["tensors"], line["tree"], line["tensors"])
     keys = sorted(expected["metrics"].keys() | line["metrics"].keys())
     one, two = expected["metrics"], line["metrics"]
     return places + [
@@ -131,7 +131,7 @@ def _places(expected: dict[str, Any] | None, line: dict[str, Any]) -> list[str]:
 
 
 def _first_metric(one: bytes, two: bytes) -> str:
-    for first, second in zip(journal.parse(one, "reference"), journal.parse(two, "run"), strict=False):
+    for first, second in zip(journal.parse_journal(one, "reference"), journal.parse_journal(two, "run"), strict=False):
         if first != second:
             return f"step {first['step']}"
     return "the last steps"
@@ -145,12 +145,12 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def status_name(status: int) -> str:
+def name_status(status: int) -> str:
     """`exit 75` or `SIGKILL`."""
     return f"exit {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def last_words(root: Path) -> str:
+def last_log_line(root: Path) -> str:
     """The last line that the program printed."""
     logs = sorted(root.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
     lines = logs[-1].read_text(errors="replace").split("\n") if logs else []

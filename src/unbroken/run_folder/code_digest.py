@@ -22,7 +22,7 @@ def code_digest(modules: Sequence[str], packages: Sequence[str]) -> dict[str, st
     waiting = [name for module in modules for name in _with_parents(module)]
     for module in modules:
         if _find(module) is None:
-            raise UnbrokenError(f"Module {module} was not found on the import path. To go on: check its spelling.")
+            raise UnbrokenError(f"Module {module} was not found on the import path. Next: check its spelling.")
     while waiting:
         name = waiting.pop()
         spec = _find(name) if name not in digests and name.split(".")[0] in packages else None

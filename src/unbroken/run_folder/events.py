@@ -22,7 +22,7 @@ class Events:
         self.path = folder / NAME
         self._report = report
         self._failing = False
-        self.restart: int = sum(event.get("event") == "start" for event in read(self.path))
+        self.restart: int = sum(event.get("event") == "start" for event in read_events(self.path))
 
     def add(self, event: str, **facts: object) -> None:
         """Append one event with time, host, pid and restart number."""
@@ -51,7 +51,7 @@ class Events:
             return file.read(1) != b"\n"
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a file, without lines that a kill tore; empty when there is no file."""
     try:
         lines = path.read_bytes().splitlines()

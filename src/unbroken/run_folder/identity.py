@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from unbroken.canonical_json import JSON, canonical, digest
+from unbroken.canonical_json import JSON, digest_json, encode_canonical
 from unbroken.errors import IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
 from unbroken.run_folder.code_digest import code_digest
 
-__all__ = ["NAME", "Identity", "code_digest", "open_folder", "settle"]
+__all__ = ["NAME", "Identity", "check_or_write_identity", "code_digest", "open_run_folder"]
 
 NAME = "identity.json"
 
@@ -21,9 +21,9 @@ class Identity:
 
     def __init__(self, parts: Mapping[str, JSON]) -> None:
         """Raises TypeError or ValueError for parts that are not JSON."""
-        self._text = canonical(parts)
+        self._text = encode_canonical(parts)
         self.parts: Mapping[str, JSON] = json.loads(self._text)
-        self.digest = digest(self.parts)
+        self.digest = digest_json(self.parts)
 
     @property
     def short(self) -> str:
@@ -60,7 +60,7 @@ class Identity:
         return found if found.text() == data else None
 
 
-def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
+def open_run_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
     """`root/<item>-<short>/`, made when missing. Any number of processes may call it; who owns the folder settles it.
 
     Every `<item>-*` beside it that belongs to another identity is reported: what differs, that it is kept, and
@@ -75,7 +75,7 @@ def open_folder(root: Path, item: str, identity: Identity, report: Callable[[str
     return folder
 
 
-def settle(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
+def check_or_write_identity(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
     """Write `identity.json`, or check the one that is there. For the owner of the folder's lock.
 
     Raises IdentityError, StorageError.
@@ -92,7 +92,7 @@ def settle(folder: Path, identity: Identity, files: FileSystem, report: Callable
             return
     raise IdentityError(
         f"The run folder {folder} belongs to identity {found.short}, but this run is {identity.short}: "
-        f"{_sentence(found.difference(identity))}. Nothing was changed. To go on: use another folder, "
+        f"{_sentence(found.difference(identity))}. Nothing was changed. Next: use another folder, "
         f"or restore what differs, or remove the old state (`rm -r {folder}`)."
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unbroken.errors import CheckpointError, errno_name
-from unbroken.filesystem import FileSystem, read_exactly, read_file, write_all_at
+from unbroken.filesystem import FileSystem, read_exactly, read_file, write_fully_at
 
 NAME = "journal.jsonl"
 Record = dict[str, Any]
@@ -23,20 +23,20 @@ _CRC = b', "crc": "'
 _RESERVED = ("step", "crc")
 
 
-def line(step: int, values: Mapping[str, object]) -> bytes:
+def encode_record(step: int, values: Mapping[str, object]) -> bytes:
     """`{"step": 1, "lr": 0.1, …sorted…, "crc": "89abcdef"}` and a line end. Raises ValueError."""
-    plain = numbers(values)
+    plain = to_numbers(values)
     record = {"step": step, **{key: _word(plain[key]) for key in sorted(plain)}}
     body = json.dumps(record, allow_nan=False).encode("ascii")
     return body[:-1] + _CRC + f'{zlib.crc32(body):08x}"}}\n'.encode("ascii")
 
 
-def numbers(values: Mapping[str, object]) -> dict[str, object]:
+def to_numbers(values: Mapping[str, object]) -> dict[str, object]:
     """The values with scalar tensors and arrays as Python numbers. Raises ValueError for what is no metric."""
     return {key: _plain(key, value) for key, value in values.items()}
 
 
-def parse(data: bytes, where: str) -> list[Record]:
+def parse_journal(data: bytes, where: str) -> list[Record]:
     """All records, without their checksums; a last line that is torn or still being written is left out.
 
     Raises CheckpointError naming the line that is damaged or out of order.
@@ -44,9 +44,9 @@ def parse(data: bytes, where: str) -> list[Record]:
     return list(_records(data, where))
 
 
-def read(path: Path) -> list[Record]:
+def read_journal(path: Path) -> list[Record]:
     """The records of a file, also while another process writes it. Raises CheckpointError, OSError."""
-    return parse(read_file(FileSystem(), path), str(path))
+    return parse_journal(read_file(FileSystem(), path), str(path))
 
 
 class Journal:
@@ -73,10 +73,10 @@ class Journal:
 
     def append(self, step: int, values: Mapping[str, object]) -> Record:
         """Add the record of a step; returns it as it will be read. Raises ValueError for a bad value."""
-        new = line(step, values)
+        new = encode_record(step, values)
         self._content += new
         self._attempt(self._catch_up)
-        return parse(new, str(self._path))[0] if step == 1 else next(_records(new, str(self._path), step))
+        return parse_journal(new, str(self._path))[0] if step == 1 else next(_records(new, str(self._path), step))
 
     def _attempt(self, action: Callable[[int], None]) -> None:
         try:
@@ -107,7 +107,7 @@ class Journal:
 
     def _catch_up(self, descriptor: int) -> None:
         missing = bytes(self._content[self._on_disk :])
-        write_all_at(self._files, descriptor, self._path, missing, self._on_disk)
+        write_fully_at(self._files, descriptor, self._path, missing, self._on_disk)
         self._on_disk = len(self._content)
 
 
@@ -121,7 +121,7 @@ def _records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
             return  # a torn line that got its end from a file system that filled it in
         if record is None or record.get("step") != step:
             raise CheckpointError(
-                f"Line {index + 1} of {where} is damaged or is not step {step}. To go on: run the training "
+                f"Line {index + 1} of {where} is damaged or is not step {step}. Next: run the training "
                 f"again; it restores the journal from its newest good checkpoint.",
                 "journal",
             )

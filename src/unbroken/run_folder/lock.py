@@ -20,8 +20,8 @@ _POLL_S = 0.1
 class FolderLock:
     """An exclusive flock, freed by the kernel however its holder ends; there is no stale lock to clean."""
 
-    def __init__(self, folder: Path, patience: float) -> None:
-        """Take the lock, waiting up to `patience` seconds for a holder that is about to end.
+    def __init__(self, folder: Path, timeout: float) -> None:
+        """Take the lock, waiting up to `timeout` seconds for a holder that is about to end.
 
         Raises LockedError with the holder's pid and host, StorageError when the lock file cannot be made.
         """
@@ -29,7 +29,7 @@ class FolderLock:
         with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
-            self._take(patience)
+            self._take(timeout)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -45,8 +45,8 @@ class FolderLock:
         """A forked data worker must not keep the lock when its parent is killed."""
         os.close(self._descriptor)
 
-    def _take(self, patience: float) -> None:
-        until = time.monotonic() + patience
+    def _take(self, timeout: float) -> None:
+        until = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ class FolderLock:
             who = "another process"
         return (
             f"The run folder {self._path.parent} is in use by {who}; one process at a time may work on it. "
-            f"Nothing was changed. To go on: wait for it or stop it, then run the same command again."
+            f"Nothing was changed. Next: wait for it or stop it, then run the same command again."
         )
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unbroken import environment
-from unbroken.canonical_json import canonical
-from unbroken.filesystem import FileSystem, leave_note, remove
+from unbroken.canonical_json import encode_canonical
+from unbroken.filesystem import FileSystem, remove_tree, replace_unsynced
 
 NAME = "verdict.json"
 
@@ -23,22 +23,22 @@ class Verdict:
 
     def text(self) -> bytes:
         """One JSON line."""
-        return canonical(asdict(self)) + b"\n"
+        return encode_canonical(asdict(self)) + b"\n"
 
 
-def announce(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
+def write_verdict(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
     """Write the verdict to the run folder, whose owner we are, and to UNBROKEN_VERDICT, where given. Raises OSError.
 
     It is for the script that started us, which a power cut ends with us: so nobody waits for the disk.
     """
     files, asked = files or FileSystem(), environment.verdict_path()
     if folder:
-        leave_note(files, folder / NAME, verdict.text())
+        replace_unsynced(files, folder / NAME, verdict.text())
     if asked:
-        leave_note(files, asked, verdict.text(), by=os.getpid())  # launchers and ranks write it too
+        replace_unsynced(files, asked, verdict.text(), by=os.getpid())  # launchers and ranks write it too
 
 
-def withdraw(folder: Path, files: FileSystem) -> None:
+def clear_verdict(folder: Path, files: FileSystem) -> None:
     """Remove old verdicts: a process that is killed must not leave its predecessor's. Raises OSError."""
     for path in filter(None, (folder / NAME, environment.verdict_path())):
-        remove(files, path)
+        remove_tree(files, path)

@@ -50,7 +50,7 @@ def test_one_run_and_each_point_once_after_two_preemptions_and_a_kill(database: 
         time.sleep(random.uniform(0, 0.1))  # the next points are under way
         killed.kill()
     assert database.runs() == [("wire-r8-0", "RUNNING")]
-    reached = len(journal.read(database.root / "run" / "journal.jsonl"))
+    reached = len(journal.read_journal(database.root / "run" / "journal.jsonl"))
     held = database.points()
     assert held == points_of(records(1, reached))[: len(held)]
 

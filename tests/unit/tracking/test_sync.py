@@ -17,7 +17,7 @@ from unbroken.run_folder import journal
 def path(tmp_path: Path) -> Path:
     """The journal of a run of 30 steps."""
     path = tmp_path / "journal.jsonl"
-    lines = (journal.line(record.pop("step"), record) for record in records(1, 30))
+    lines = (journal.encode_record(record.pop("step"), record) for record in records(1, 30))
     path.write_bytes(b"".join(lines))
     return path
 

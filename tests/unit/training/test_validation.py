@@ -23,7 +23,7 @@ class OneOf(Solo):
         self.gave = b""
         self.all: list[bytes] = []
 
-    def gather(self, payload: bytes) -> list[bytes]:
+    def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         self.gave = payload
         return self.all or [payload]
 

@@ -19,10 +19,10 @@ import torch
 
 from tests.support import toy_training
 from unbroken.checkpoint.buffers import Buffer
-from unbroken.checkpoint.schedule import Auto, Fixed, interruptions_per_hour, interval
-from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.schedule import FixedSchedule, YoungDalySchedule, interruptions_per_hour, young_daly_interval
+from unbroken.checkpoint.state import Snapshot, capture_state
 from unbroken.checkpoint.store import CheckpointStore
-from unbroken.checkpoint.writer import Order, Outcome, Writer
+from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 from unbroken.errors import CheckpointError
 from unbroken.preemption import Preempted
 from unbroken.run_folder import events
@@ -44,7 +44,7 @@ class Slow(toy_training.Unsynced):
 
 
 def of_event(folder: Path, name: str) -> list[int]:
-    return [event["step"] for event in events.read(folder / "events.jsonl") if event["event"] == name]
+    return [event["step"] for event in events.read_events(folder / "events.jsonl") if event["event"] == name]
 
 
 def test_a_buffer_is_filled_again_without_allocating() -> None:
@@ -84,8 +84,8 @@ import os, sys, time
 from pathlib import Path
 import torch
 from unbroken.checkpoint.store import CheckpointStore
-from unbroken.checkpoint.state import capture
-from unbroken.checkpoint.writer import Order, Writer
+from unbroken.checkpoint.state import capture_state
+from unbroken.checkpoint.writer import SaveRequest, Writer
 
 torch.set_num_threads(2)
 weights = torch.zeros(1_000_000)
@@ -93,13 +93,13 @@ weights.add_(1)
 threads = lambda: len(os.listdir("/proc/self/task"))
 before = threads()
 store = CheckpointStore(Path(sys.argv[1]))
-writer = Writer(lambda order, snapshot: store.save(order.step, snapshot, "a" * 64), background=True)
-live = capture({"w": {"w": weights, "odd": torch.zeros(999, 333).t()}}, copy=False)
+writer = Writer(lambda request, snapshot: store.save(request.step, snapshot, "a" * 64), background=True)
+live = capture_state({"w": {"w": weights, "odd": torch.zeros(999, 333).t()}}, copy=False)
 writer.prepare(live)
 while writer._bare or writer._busy:
     time.sleep(0.01)
 for step in (1, 2):
-    writer.submit(Order(step, b"", False), live, 0.0)
+    writer.submit(SaveRequest(step, b"", False), live, 0.0)
     assert [outcome.error for outcome in writer.finish()] == [None]
 print(threads() - before)
 """
@@ -115,12 +115,12 @@ def test_the_writing_thread_has_no_team_of_openmp_threads(tmp_path: Path) -> Non
 def test_who_waits_for_a_save_waits_for_no_copy(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
 
-    def save(order: Order, snapshot: Snapshot) -> Path:
+    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
         seen.append(snapshot)
         return tmp_path
 
     writer, weights = Writer(save, background=True), torch.zeros(9)
-    writer.write(Order(1, b"", True), capture({"w": {"w": weights}}, copy=False), time.monotonic())
+    writer.write(SaveRequest(1, b"", True), capture_state({"w": {"w": weights}}, copy=False), time.monotonic())
     (outcome,) = writer.finish()
     assert outcome.path == tmp_path
     assert seen[0].tensors["w/w"].data_ptr() == weights.data_ptr()
@@ -141,11 +141,11 @@ def test_who_waits_for_a_save_waits_for_no_buffer_of_later_ones(
 
     monkeypatch.setattr(Buffer, "prepare", endless)
     writer = Writer(lambda order, snapshot: tmp_path, background=True)
-    live = capture({"model": {"weights": torch.zeros(9)}}, copy=False)
+    live = capture_state({"model": {"weights": torch.zeros(9)}}, copy=False)
     writer.prepare(live)
     assert begun.wait(60)
     asked = time.monotonic()
-    writer.write(Order(1, b"", False), live, asked)
+    writer.write(SaveRequest(1, b"", False), live, asked)
     assert time.monotonic() - asked < 30
     writer.close()
 
@@ -165,7 +165,7 @@ def test_the_loop_goes_on_while_a_save_hangs_and_newer_saves_supersede_waiting_o
         if step == 8:
             assert files.arrived.wait(20)  # step 7 is being written
         if step == 30:
-            assert run.durable == 0
+            assert run.last_durable_step == 0
             files.gate.set()
 
     toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook)
@@ -213,7 +213,7 @@ def test_a_snapshot_is_not_changed_by_the_steps_after_it(tmp_path: Path) -> None
     store = CheckpointStore(tmp_path, keep=100)
     gate = threading.Event()
 
-    def save(order: Order, snapshot: Snapshot) -> Path:
+    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
         assert gate.wait(20)
         return store.save(order.step, snapshot, "a" * 64, order.journal, order.pinned)
 
@@ -223,7 +223,7 @@ def test_a_snapshot_is_not_changed_by_the_steps_after_it(tmp_path: Path) -> None
     for step in (1, 2):
         weights.fill_(step)
         cursor["at"][0] = step
-        writer.submit(Order(step, b"", False), capture({"w": {"w": weights}, "c": cursor}, copy=False), 0.0)
+        writer.submit(SaveRequest(step, b"", False), capture_state({"w": {"w": weights}, "c": cursor}, copy=False), 0.0)
         if step == 1:
             while writer._waiting:
                 time.sleep(0.001)
@@ -277,7 +277,7 @@ class Hanging(FileSystem):
 state = {"c": {"w": torch.zeros(9)}}
 with Run(Path(sys.argv[1]), identity=Identity({}), state=state, stop=stop, every=1, files=Hanging()) as run:
     for step in run.steps(10**6):
-        while run.durable < step - 1 and step < 4: time.sleep(0.001)
+        while run.last_durable_step < step - 1 and step < 4: time.sleep(0.001)
         time.sleep(0.005)
 """
 
@@ -321,15 +321,15 @@ def test_a_full_disk_in_the_background_costs_that_save_only(tmp_path: Path, unin
 
 def test_auto_saves_as_often_as_pays(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     now = 0.0
-    auto = Auto(per_hour=1.0, clock=lambda: now)
+    auto = YoungDalySchedule(per_hour=1.0, clock=lambda: now)
     assert auto.due(1), "the first save measures the cost"
-    auto.note(Outcome(Order(1, b"", False), Path(), blocked=0.5, seconds=2.0))
+    auto.note(SaveResult(SaveRequest(1, b"", False), Path(), blocked=0.5, seconds=2.0))
     assert auto.interval == pytest.approx(60.0)  # sqrt(2 x 0.5 x 3600)
     now = 59.0
     assert not auto.due(2)
     now = 61.0
     assert auto.due(3)
-    auto.note(Outcome(Order(3, b"", False), Path(), blocked=0.0001, seconds=90.0))
+    auto.note(SaveResult(SaveRequest(3, b"", False), Path(), blocked=0.0001, seconds=90.0))
     assert auto.interval == 90.0, "never faster than the disk"
     toy_training.train(tmp_path / "run", tmp_path / "export", every="auto")
     assert toy_training.contents(tmp_path / "export") == uninterrupted
@@ -342,7 +342,7 @@ def test_the_interval_is_the_one_that_loses_least() -> None:
     def lost(seconds: float) -> float:
         return cost / seconds + seconds / 2 / between
 
-    best = interval(cost, between)
+    best = young_daly_interval(cost, between)
     assert lost(best) < min(lost(best * 1.05), lost(best / 1.05))
 
 
@@ -367,13 +367,13 @@ def test_the_rate_is_read_from_the_history() -> None:
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "often"])
 def test_a_senseless_interval_is_refused(every: Any) -> None:
     with pytest.raises(ValueError, match="every must be at least 1, or 'auto'"):
-        Fixed(every)
+        FixedSchedule(every)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_senseless_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="preemptions_per_hour must be above 0"):
-        Auto(rate)
+        YoungDalySchedule(rate)
 
 
 def test_a_damaged_stop_save_costs_the_steps_since_the_one_before(

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import trainer
 from latentwire.errors import ConfigurationError
 from unbroken.checkpoint.state import Snapshot
-from unbroken.checkpoint.writer import Order, Outcome, Writer
+from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,14 +26,14 @@ def test_the_trainer_benchmark_says_what_is_missing(
 
     monkeypatch.setattr(sys, "argv", ["trainer"])
     assert trainer.main(nothing) == 1
-    assert "To go on: `make setup`, then `dvc repro encode`." in capsys.readouterr().err
+    assert "Next: `make setup`, then `dvc repro encode`." in capsys.readouterr().err
 
 
 def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None:
     saved: dict[str, list[int]] = {trainer.INSIDE: [], trainer.BESIDE: []}
 
     def writer(name: str) -> Writer:
-        def save(order: Order, snapshot: Snapshot) -> Path:
+        def save(order: SaveRequest, snapshot: Snapshot) -> Path:
             saved[name].append(order.step)
             return Path()
 
@@ -48,15 +48,15 @@ def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None
 
 
 def test_what_a_save_takes_is_the_copy_and_the_writing_however_it_was_done() -> None:
-    order = Order(1, b"", False)
-    assert trainer.duration(Outcome(order, blocked=0.1, seconds=2.0), trainer.BESIDE) == 2.1, (
+    order = SaveRequest(1, b"", False)
+    assert trainer.duration(SaveResult(order, blocked=0.1, seconds=2.0), trainer.BESIDE) == 2.1, (
         "copied in the loop, written beside it"
     )
-    assert trainer.duration(Outcome(order, blocked=2.0, seconds=1.9), trainer.INSIDE) == 2.0, (
+    assert trainer.duration(SaveResult(order, blocked=2.0, seconds=1.9), trainer.INSIDE) == 2.0, (
         "written while the loop waited"
     )
     with pytest.raises(OSError, match="full"):
-        trainer.duration(Outcome(order, error=OSError("full")), trainer.BESIDE)
+        trainer.duration(SaveResult(order, error=OSError("full")), trainer.BESIDE)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from unbroken.checkpoint import manifest as manifests
-from unbroken.checkpoint.state import Snapshot, capture
+from unbroken.checkpoint.state import Snapshot, capture_state
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, IdentityError
 
@@ -24,7 +24,7 @@ IDENTITY = "a" * 64
 
 def snapshot(value: float) -> Snapshot:
     tensors = {"w": torch.full((3, 5), value), "b": torch.full((2,), value, dtype=torch.bfloat16)}
-    return capture({"weights": tensors, "cursor": {"epoch": int(value)}})
+    return capture_state({"weights": tensors, "cursor": {"epoch": int(value)}})
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_round_trip_and_format(store: CheckpointStore) -> None:
 def test_many_megabytes_are_hashed_in_groups_and_each_tensor_is_still_checked(store: CheckpointStore) -> None:
     sizes = [5_000_000, 3_000_000, 700_000, 0, 3, *[900_000] * 6]
     tensors = {f"t{index}": torch.randn(size // 4) for index, size in enumerate(sizes)}
-    saved = capture({"weights": tensors}, copy=False)
+    saved = capture_state({"weights": tensors}, copy=False)
     path = store.save(1, saved, IDENTITY) / "tensors.safetensors"
     loaded = store.load(1, IDENTITY)
     assert loaded.manifest.digests == saved.digests() == loaded.snapshot.digests()
@@ -268,6 +268,6 @@ def test_nothing_set_aside_is_removed_without_a_verified_one(store: CheckpointSt
 
 def test_manifest_text_is_canonical(store: CheckpointStore) -> None:
     data = (store.save(5, snapshot(5), IDENTITY) / "manifest.json").read_bytes()
-    assert manifests.parse(data, "here").text() == data
+    assert manifests.parse_manifest(data, "here").text() == data
     with pytest.raises(CheckpointError, match="does not match its own seal"):
-        manifests.parse(data + b" ", "here")
+        manifests.parse_manifest(data + b" ", "here")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.support.thread_group import run_on_threads
 from unbroken.errors import UnbrokenError
-from unbroken.exact.fold import fold, fold_split, owned
+from unbroken.exact.fold import fold, fold_split, owned_shards
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import sample_ids
 
@@ -103,11 +103,13 @@ def test_the_order_matters_for_these_leaves() -> None:
 
 def local_sums(group: Group, shards: int) -> list[bytes]:
     """What a plain all-reduce does: each rank sums its own, then the sums are added."""
-    mine = torch.stack([leaves(shards)[shard] for shard in owned(group.rank, group.size, shards)])
+    mine = torch.stack([leaves(shards)[shard] for shard in owned_shards(group.rank, group.size, shards)])
     total = mine[0].clone()
     for one in mine[1:]:
         total += one
-    parts = [torch.frombuffer(bytearray(raw), dtype=torch.float32) for raw in group.gather(total.numpy().tobytes())]
+    parts = [
+        torch.frombuffer(bytearray(raw), dtype=torch.float32) for raw in group.all_gather_bytes(total.numpy().tobytes())
+    ]
     return [sum(parts[1:], parts[0]).numpy().tobytes()]
 
 
@@ -195,7 +197,7 @@ def test_one_shard_is_itself() -> None:
 
 
 def test_more_processes_than_shards_are_refused() -> None:
-    with pytest.raises(UnbrokenError, match=r"3 processes cannot share 2 virtual shards.*To go on: start 2 processes"):
+    with pytest.raises(UnbrokenError, match=r"3 processes cannot share 2 virtual shards.*Next: start 2 processes"):
         run_on_threads(3, lambda group: fold(mixed_leaf, 2, group))
 
 
@@ -207,7 +209,8 @@ def test_every_shard_belongs_to_one_process_and_the_samples_come_in_one_order(sh
     for step, size in zip(range(1, steps + 1), history, strict=False):
         ids = sample_ids(7, step, shards * per_shard, samples)
         mine = [
-            [ids[shard * per_shard : (shard + 1) * per_shard] for shard in owned(r, size, shards)] for r in range(size)
+            [ids[shard * per_shard : (shard + 1) * per_shard] for shard in owned_shards(r, size, shards)]
+            for r in range(size)
         ]
         assert all(mine), "a process without a shard"
         seen += [int(number) for parts in mine for part in parts for number in part]

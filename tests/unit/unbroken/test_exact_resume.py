@@ -16,13 +16,13 @@ import pytest
 
 from tests.support import toy_training
 from unbroken.errors import CheckpointError
-from unbroken.exact.randomness import global_state, set_global_state
+from unbroken.exact.randomness import get_global_state, set_global_state
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run_folder import events, journal
 
 
 def test_the_uninterrupted_run_has_every_step_once(uninterrupted: dict[str, bytes]) -> None:
-    records = journal.parse(uninterrupted["journal.jsonl"], "journal")
+    records = journal.parse_journal(uninterrupted["journal.jsonl"], "journal")
     assert [record["step"] for record in records] == list(range(1, toy_training.STEPS + 1))
     assert len({record["train/loss"] for record in records}) == toy_training.STEPS
     assert set(uninterrupted) == {"manifest.json", "tensors.safetensors", "journal.jsonl"}
@@ -60,7 +60,7 @@ def test_interrupted_twelve_times(tmp_path: Path, uninterrupted: dict[str, bytes
         assert toy_training.in_child(lambda hook=hook: toy_training.train(run, target, hook=hook, every=2)) in (-9, 75)
     assert toy_training.in_child(lambda: toy_training.train(run, target)) == 0
     assert toy_training.contents(target) == uninterrupted
-    assert [e["restart"] for e in events.read(run / "events.jsonl") if e["event"] == "start"] == list(range(13))
+    assert [e["restart"] for e in events.read_events(run / "events.jsonl") if e["event"] == "start"] == list(range(13))
 
 
 def test_stop_before_the_first_step_saves_nothing_and_loses_nothing(
@@ -136,7 +136,7 @@ def test_negative_control_an_unrestored_generator_is_seen_at_once(
         toy_training.train(tmp_path / "run", tmp_path / "export", hook=toy_training.stop_at(13))
 
     def forgetful(stored: dict[str, Any]) -> None:
-        set_global_state({**stored, generator: global_state()[generator]})
+        set_global_state({**stored, generator: get_global_state()[generator]})
 
     monkeypatch.setattr("unbroken.checkpoint.state.set_global_state", forgetful)
     with pytest.raises(CheckpointError, match=f"did not come back as it was stored: tensor rng/{generator}"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.state import capture_state
 from unbroken.checkpoint.store import FILES, CheckpointStore
 from unbroken.errors import UnbrokenError
 from unbroken.filesystem import FileSystem
@@ -55,7 +55,7 @@ def stored(tmp_path: Path) -> dict[str, bytes]:
     model(torch.ones(3, dtype=torch.bfloat16)).sum().backward()
     optimizer.step()
     state = {"model": model, "optimizer": optimizer, "cursor": {"at": 3, "words": {"a", "b"}, "none": None}}
-    path = store.save(5, capture(state), IDENTITY, b'{"step": 1}\n' * 5)
+    path = store.save(5, capture_state(state), IDENTITY, b'{"step": 1}\n' * 5)
     return {name: (path / name).read_bytes() for name in FILES}
 
 

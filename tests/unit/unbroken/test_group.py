@@ -17,7 +17,7 @@ from unbroken.errors import UnbrokenError
 from unbroken.exact import fold as elastic
 from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
-from unbroken.processes.distributed import join
+from unbroken.processes.distributed import join_group
 
 SHARDS = 8
 UNEVEN = {
@@ -32,8 +32,8 @@ def converse(group: Group) -> dict[str, Any]:
     """What a rank hears in each kind of talk."""
     mine = str(group.rank).encode() * group.rank  # nothing of rank 0
     return {
-        "any": [group.any(group.rank == group.size - 1), group.any(False)],
-        "gather": [part.decode() for part in group.gather(mine)],
+        "any": [group.any_rank(group.rank == group.size - 1), group.any_rank(False)],
+        "gather": [part.decode() for part in group.all_gather_bytes(mine)],
         "broadcast": group.broadcast(b"told" if group.rank == 0 else None).decode(),
         "nothing": group.broadcast(b"" if group.rank == 0 else None).decode(),
     }
@@ -46,7 +46,7 @@ def sums(group: Group) -> dict[str, Any]:
     begun = group.sent
     elastic.fold(lambda shard: [torch.ones(1200)], SHARDS, group)
     total = torch.zeros(50)
-    for shard in elastic.owned(group.rank, group.size, SHARDS):
+    for shard in elastic.owned_shards(group.rank, group.size, SHARDS):
         total += leaves(SHARDS)[shard]
     if group.size > 1:
         dist.all_reduce(total)
@@ -69,7 +69,7 @@ def _told(work: Path, size: int) -> list[dict[str, Any]]:
 
     def action(stop: StopFlag) -> None:
         torch.set_num_threads(1)
-        group = join(stop)
+        group = join_group(stop)
         group.barrier()
         found = {**converse(group), **sums(group), "place": [group.rank, group.size, group.local_rank]}
         (work / str(group.rank)).write_text(json.dumps(found))
@@ -115,12 +115,12 @@ def test_variables_that_are_not_complete_are_refused(monkeypatch: pytest.MonkeyP
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    with pytest.raises(UnbrokenError, match=r"MASTER_PORT is not set.*To go on: start it with `torchrun`"):
-        join(StopFlag(1.0))
+    with pytest.raises(UnbrokenError, match=r"MASTER_PORT is not set.*Next: start it with `torchrun`"):
+        join_group(StopFlag(1.0))
 
 
 def test_without_any_variable_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert join(StopFlag(1.0)) is SOLO
+    assert join_group(StopFlag(1.0)) is SOLO
     assert converse(SOLO) == {"any": [True, False], "gather": [""], "broadcast": "told", "nothing": ""}

@@ -9,7 +9,7 @@ import pytest
 from unbroken.errors import IdentityError, UnbrokenError
 from unbroken.filesystem import FileSystem
 from unbroken.run_folder.code_digest import code_digest
-from unbroken.run_folder.identity import Identity, open_folder, settle
+from unbroken.run_folder.identity import Identity, check_or_write_identity, open_run_folder
 
 ONE = Identity({"train": {"lr": 0.001, "layers": [1, 2]}, "seed": 0})
 TWO = Identity({"train": {"lr": 0.002, "layers": [1, 2], "new": None}, "seed": 0})
@@ -33,12 +33,12 @@ def test_only_json_is_an_identity() -> None:
 
 
 def test_open_folder_says_why_an_old_state_is_not_used(tmp_path: Path) -> None:
-    old = open_folder(tmp_path, "wire-0", ONE, pytest.fail)
-    settle(old, ONE, FileSystem(), pytest.fail)
+    old = open_run_folder(tmp_path, "wire-0", ONE, pytest.fail)
+    check_or_write_identity(old, ONE, FileSystem(), pytest.fail)
     (old / "precious").write_text("kept")
-    open_folder(tmp_path, "wire-00", ONE, pytest.fail)
+    open_run_folder(tmp_path, "wire-00", ONE, pytest.fail)
     reports: list[str] = []
-    new = open_folder(tmp_path, "wire-0", TWO, reports.append)
+    new = open_run_folder(tmp_path, "wire-0", TWO, reports.append)
     assert new == tmp_path / f"wire-0-{TWO.short}"
     assert new != old
     assert reports == [
@@ -46,21 +46,21 @@ def test_open_folder_says_why_an_old_state_is_not_used(tmp_path: Path) -> None:
         f"train.new: (absent) -> null. It is kept; remove it with `rm -r {old}`."
     ]
     assert (old / "precious").exists()
-    assert open_folder(tmp_path, "wire-0", TWO, lambda sentence: None) == new
+    assert open_run_folder(tmp_path, "wire-0", TWO, lambda sentence: None) == new
     assert list(new.iterdir()) == [], "many processes are here, and only the one with the lock may write"
 
 
 def test_a_folder_of_another_identity_is_refused(tmp_path: Path) -> None:
-    settle(tmp_path, ONE, FileSystem(), pytest.fail)
-    with pytest.raises(IdentityError, match=r"train\.lr: 0\.001 -> 0\.002.*Nothing was changed.*To go on") as error:
-        settle(tmp_path, TWO, FileSystem(), pytest.fail)
+    check_or_write_identity(tmp_path, ONE, FileSystem(), pytest.fail)
+    with pytest.raises(IdentityError, match=r"train\.lr: 0\.001 -> 0\.002.*Nothing was changed.*Next") as error:
+        check_or_write_identity(tmp_path, TWO, FileSystem(), pytest.fail)
     assert error.value.exit_code == 2
 
 
 def test_a_damaged_identity_file_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text("{")
     reports: list[str] = []
-    settle(tmp_path, ONE, FileSystem(), reports.append)
+    check_or_write_identity(tmp_path, ONE, FileSystem(), reports.append)
     assert Identity.read(tmp_path / "identity.json") == ONE
     assert len(reports) == 1
 

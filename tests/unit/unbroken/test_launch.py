@@ -18,8 +18,8 @@ from tests.support.toy_training import contents
 from unbroken.exact.group import SOLO
 from unbroken.preemption import StopFlag
 from unbroken.processes import local_ranks as ranks
-from unbroken.processes.launch import launch
-from unbroken.processes.local_ranks import LOOPBACK, Share, free_port
+from unbroken.processes.launch import launch_ranks
+from unbroken.processes.local_ranks import LOOPBACK, RankRange, find_free_port
 
 ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
 
@@ -29,7 +29,7 @@ ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
 )
 def test_the_exit_code_of_all(codes: str, expected: int) -> None:
     asked = codes.split()
-    assert launch(len(asked), StopFlag(), python_command(ENDS, *asked)) == expected
+    assert launch_ranks(len(asked), StopFlag(), python_command(ENDS, *asked)) == expected
 
 
 def test_ranks_that_die_of_the_signal_were_stopped() -> None:
@@ -37,15 +37,15 @@ def test_ranks_that_die_of_the_signal_were_stopped() -> None:
     threading.Timer(0.5, stop.set, ["SIGTERM"]).start()
     said: list[str] = []
     deaf = "import signal, time\nsignal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])\ntime.sleep(600)"
-    assert (launch(2, stop, python_command(deaf), said.append), said) == (75, [])
+    assert (launch_ranks(2, stop, python_command(deaf), said.append), said) == (75, [])
 
 
 def test_a_rank_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_PATIENCE_S", 0.3)
     program = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
     said: list[str] = []
-    assert launch(3, StopFlag(), python_command(program), said.append) == 1
-    assert said[0].startswith("Rank 1 was killed by SIGKILL; checkpoints are intact. To go on: look for who sent it")
+    assert launch_ranks(3, StopFlag(), python_command(program), said.append) == 1
+    assert said[0].startswith("Rank 1 was killed by SIGKILL; checkpoints are intact. Next: look for who sent it")
 
 
 def test_a_rank_that_fails_leaves_the_others_time_to_end_themselves(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_rank_that_fails_leaves_the_others_time_to_end_themselves(tmp_path: Pa
         "import os, sys, time, pathlib\nif os.environ['RANK'] == '0': sys.exit(2)\ntime.sleep(0.5)\n"
         "pathlib.Path(sys.argv[1]).touch()\nsys.exit(1)"
     )
-    assert launch(2, StopFlag(), python_command(program, str(tmp_path / "ended"))) == 2
+    assert launch_ranks(2, StopFlag(), python_command(program, str(tmp_path / "ended"))) == 2
     assert (tmp_path / "ended").exists()
 
 
@@ -63,13 +63,13 @@ def test_what_a_rank_finds_in_its_environment(tmp_path: Path) -> None:
         "import os, sys, pathlib\nvalues = [os.environ[name] for name in sys.argv[2].split()]\n"
         "pathlib.Path(sys.argv[1], values[0]).write_text(' '.join(values))"
     )
-    assert launch(2, StopFlag(), python_command(program, str(tmp_path), names)) == 0
+    assert launch_ranks(2, StopFlag(), python_command(program, str(tmp_path), names)) == 0
     assert (tmp_path / "0").read_text() == "0 0 2 127.0.0.1 1 lo"
     assert (tmp_path / "1").read_text() == "1 1 2 127.0.0.1 1 lo"
 
 
 def test_the_ranks_of_a_further_machine() -> None:
-    variables = Share(first=2, count=2, total=4, address="node7", port=99).variables(1)
+    variables = RankRange(first=2, count=2, total=4, address="node7", port=99).variables(1)
     assert variables == {
         "RANK": "3",
         "LOCAL_RANK": "1",
@@ -81,15 +81,15 @@ def test_the_ranks_of_a_further_machine() -> None:
 
 
 def test_a_free_port_is_free() -> None:
-    with socket.create_server((LOOPBACK, free_port(LOOPBACK))):
+    with socket.create_server((LOOPBACK, find_free_port(LOOPBACK))):
         pass
 
 
 def test_ranks_do_not_outlive_a_launcher_that_is_killed(tmp_path: Path) -> None:
     rank = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
     launcher = (
-        "import sys\nfrom unbroken.processes.launch import launch\nfrom unbroken.preemption import StopFlag\n"
-        "launch(2, StopFlag(), sys.argv[1:])"
+        "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
+        "launch_ranks(2, StopFlag(), sys.argv[1:])"
     )
     with subprocess.Popen(python_command(launcher, *python_command(rank, str(tmp_path)))) as process:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -102,7 +102,7 @@ def test_a_stop_that_comes_while_the_ranks_still_import() -> None:
     program += "stop = StopFlag.install()\ntime.sleep(0.2)\nstop.check()\nraise SystemExit(9)"
     stop = StopFlag()
     stop.set("SIGTERM")
-    assert launch(2, stop, python_command(program)) == 75
+    assert launch_ranks(2, stop, python_command(program)) == 75
 
 
 def test_a_stop_that_comes_after_the_start() -> None:
@@ -111,7 +111,7 @@ def test_a_stop_that_comes_after_the_start() -> None:
     stop = StopFlag()
     timer = threading.Timer(0.5, stop.set, ["SIGTERM"])
     timer.start()
-    assert launch(2, stop, python_command(program)) == 75
+    assert launch_ranks(2, stop, python_command(program)) == 75
     timer.join()
 
 

@@ -24,16 +24,16 @@ from unbroken.exact.group import SOLO
 from unbroken.preemption import StopFlag
 from unbroken.processes import channel
 from unbroken.processes.channel import AGENT, HEAD, Channel, Message
-from unbroken.processes.head import shared
-from unbroken.processes.launch import launch
+from unbroken.processes.head import divide_ranks
+from unbroken.processes.launch import launch_ranks
 from unbroken.processes.local_ranks import LOOPBACK
 
 MARK = "import os, sys, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(os.environ['WORLD_SIZE'])"
 SLEEP = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(str(os.getpid())); "
 SLEEP += "time.sleep(600)"
 HEAD_PROGRAM = (
-    "import sys\nfrom unbroken.processes.launch import launch\nfrom unbroken.preemption import StopFlag\n"
-    "sys.exit(launch(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
+    "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
+    "sys.exit(launch_ranks(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
 )
 
 
@@ -213,7 +213,7 @@ def test_a_training_that_loses_a_machine_goes_on_without_it(job: dict[str, str],
     [([2, 3], None, [(0, 2), (2, 3)]), ([2, 8, 8], 8, [(0, 2), (2, 6), (8, 0)]), ([4, 2], 4, [(0, 4), (4, 0)])],
 )
 def test_machine_0_has_its_ranks_first(counts: list[int], limit: int | None, given: list[tuple[int, int]]) -> None:
-    shares = shared(counts, limit, "node0", 5)
+    shares = divide_ranks(counts, limit, "node0", 5)
     assert [(share.first, share.count) for share in shares] == given
     assert {share.total for share in shares} == {sum(count for _, count in given)}
 
@@ -295,15 +295,15 @@ def test_the_head_in_a_job_and_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"NODES": "2", "NODE": "1", "HEAD": "node[3-4]", "TOKEN": "x"}.items():
         monkeypatch.setenv(f"UNBROKEN_{name}", value)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert environment.nodes() == environment.Nodes(2, 1, "node3", 20127, "x")
+    assert environment.read_nodes() == environment.Nodes(2, 1, "node3", 20127, "x")
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(UnbrokenError, match="expected HOST:PORT since there is no SLURM_JOB_ID"):
-        environment.nodes()
+        environment.read_nodes()
     monkeypatch.setenv("UNBROKEN_HEAD", "localhost:5")
     with pytest.raises(UnbrokenError, match="UNBROKEN_NODE is 1, but training starts on machine 0"):
-        launch(1, StopFlag(), ["true"])
+        launch_ranks(1, StopFlag(), ["true"])
     monkeypatch.delenv("UNBROKEN_TOKEN")
     with pytest.raises(UnbrokenError, match="UNBROKEN_TOKEN is not set, but UNBROKEN_NODES is '2'"):
-        environment.nodes()
+        environment.read_nodes()
     monkeypatch.setenv("UNBROKEN_NODES", "1")
-    assert environment.nodes() is None
+    assert environment.read_nodes() is None

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from tests.support import inexact_trainings, toy_training
-from unbroken.canonical_json import digest
+from unbroken.canonical_json import digest_json
 from unbroken.errors import UnbrokenError
 from unbroken.filesystem import FileSystem
 from unbroken.preemption import StopFlag
 from unbroken.prove.certificate import Certificate
-from unbroken.prove.command import main
-from unbroken.prove.drill import PHASES, Drill, Interruption
-from unbroken.prove.proof import Plan, chosen, prove
-from unbroken.prove.runs import Program, launch
+from unbroken.prove.command import run_prove_command
+from unbroken.prove.drill import PHASES, FaultInjector, Interruption
+from unbroken.prove.proof import ProofPlan, choose_interruptions, run_proof
+from unbroken.prove.runs import Program, run_logged
 
 FAULTY = [sys.executable, inexact_trainings.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
@@ -50,7 +50,9 @@ def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> i
 
 def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certificate:
     sentences: list[str] = []
-    return prove(Plan(**{"command": command, "work": tmp_path / "work", "launch": forked, **options}), sentences.append)
+    return run_proof(
+        ProofPlan(**{"command": command, "work": tmp_path / "work", "launch": forked, **options}), sentences.append
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_a_planted_fault_is_found_and_its_step_is_named(name: str, tmp_path: Pat
         tmp_path,
         [*FAULTY, name],
         interruptions=[Interruption("TERM", inexact_trainings.STOP)],
-        launch=launch if name in FRESH else forked,
+        launch=run_logged if name in FRESH else forked,
     )
     assert certificate.exit_code == 3, certificate.sentence
     first = certificate.fields["first_difference"]
@@ -90,7 +92,7 @@ def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
     assert len(fields["runs"]["reference"]["state"]) == 64
     assert {"python", "torch", "system", "processor", "GPU"} <= fields["environment"].keys()
     seal = fields.pop("seal")
-    assert seal == digest(fields)
+    assert seal == digest_json(fields)
     assert "verdict                   identical" in certificate.text()
 
 
@@ -138,14 +140,14 @@ class TestWhatCannotBeVerified:
 
     def test_a_program_that_fails(self, tmp_path: Path) -> None:
         command = [sys.executable, "-c", "raise SystemExit('no data')"]
-        certificate = certify(tmp_path, command, launch=launch)
+        certificate = certify(tmp_path, command, launch=run_logged)
         assert certificate.exit_code == 4
         assert certificate.sentence == (
             "the undisturbed run ended with exit 1, expected exit 0; its last line was: no data"
         )
 
     def test_a_program_without_a_run(self, tmp_path: Path) -> None:
-        certificate = certify(tmp_path, [sys.executable, "-c", "pass"], launch=launch)
+        certificate = certify(tmp_path, [sys.executable, "-c", "pass"], launch=run_logged)
         assert certificate.exit_code == 4
         assert "holds 0 runs with checkpoints, expected one" in certificate.sentence
 
@@ -183,13 +185,13 @@ def test_numbers_that_no_checkpoint_holds_are_under_control_too(tmp_path: Path) 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     certificate = tmp_path / "certificate.json"
     options = ["--certificate", str(certificate), "--work", str(tmp_path / "work")]
-    assert main(["prove", *options, "--", "sh", "-c", "echo no data; exit 1"]) == 4
+    assert run_prove_command(["prove", *options, "--", "sh", "-c", "echo no data; exit 1"]) == 4
     assert json.loads(certificate.read_bytes())["verdict"] == "could not be verified"
     assert certificate.with_suffix(".txt").read_text() in capsys.readouterr().out
-    assert main(["prove", *options, "--", "true"]) == 2
-    assert "is not empty. To go on: name a new folder." in capsys.readouterr().err
-    assert main(["prove"]) == 2
-    assert main(["prove", "--at", "HUP@1", "--", "true"]) == 2
+    assert run_prove_command(["prove", *options, "--", "true"]) == 2
+    assert "is not empty. Next: name a new folder." in capsys.readouterr().err
+    assert run_prove_command(["prove"]) == 2
+    assert run_prove_command(["prove", "--at", "HUP@1", "--", "true"]) == 2
     assert "'HUP@1' is no interruption, expected SIGNAL@STEP" in capsys.readouterr().err
 
 
@@ -197,7 +199,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_command_line_in_real_processes(tmp_path: Path) -> None:
     certificate = tmp_path / "certificate.json"
     options = ["--at", "TERM@9", "--controls", "rng", "--certificate", str(certificate)]
-    assert main(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
+    assert run_prove_command(["prove", *options, "--", *TOY, "{folder}/export"]) == 0
     assert json.loads(certificate.read_bytes())["verdict"] == "identical"
 
 
@@ -228,14 +230,14 @@ def test_a_launcher_that_ends_with_1_when_its_process_is_killed_counts_as_killed
 
 
 def test_random_interruptions_are_ascending_repeatable_and_in_all_phases() -> None:
-    first = chosen(40, 10, seed=3)
-    assert first == chosen(40, 10, seed=3)
-    assert first != chosen(40, 10, seed=4)
+    first = choose_interruptions(40, 10, seed=3)
+    assert first == choose_interruptions(40, 10, seed=3)
+    assert first != choose_interruptions(40, 10, seed=4)
     steps = [interruption.step for interruption in first if interruption.step]
     assert len(steps) == 10
     assert steps == sorted(set(steps))
     assert {interruption.phase for interruption in first} == set(PHASES)
-    assert [str(interruption) for interruption in chosen(3, 10, seed=0)] == ["TERM@1", "KILL@2"]
+    assert [str(interruption) for interruption in choose_interruptions(3, 10, seed=0)] == ["TERM@1", "KILL@2"]
 
 
 @pytest.mark.parametrize("text", ["TERM", "TERM@", "TERM@5:resume", "KILL@x", "KILL@:save", "STOP@3"])
@@ -247,7 +249,7 @@ def test_what_is_no_interruption_is_refused(text: str) -> None:
 def test_unknown_sabotage_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNBROKEN_SABOTAGE", "teacher")
     with pytest.raises(UnbrokenError, match="Nothing in the state is 'teacher'; it has cursor and rng"):
-        Drill(tmp_path).dropped({"cursor": {}})
+        FaultInjector(tmp_path).dropped({"cursor": {}})
 
 
 def test_tracing_changes_no_byte(

@@ -48,7 +48,10 @@ def test_prove_certifies_the_example(tmp_path: Path, capsys: pytest.CaptureFixtu
     program = tmp_path / "train.py"
     program.write_text(PROGRAM)
     common = ["--certificate", str(tmp_path / "certificate.json")]
-    assert prove_command.main(["prove", *common, "--", sys.executable, str(program)]) == 0
+    assert prove_command.run_prove_command(["prove", *common, "--", sys.executable, str(program)]) == 0
     assert "identical" in capsys.readouterr().out
-    assert prove_command.main(["prove", *common, "--sabotage", "rng", "--", sys.executable, str(program)]) == 3
+    assert (
+        prove_command.run_prove_command(["prove", *common, "--sabotage", "rng", "--", sys.executable, str(program)])
+        == 3
+    )
     assert re.search(r"first at step \d+: tensor ", capsys.readouterr().out)

@@ -19,7 +19,7 @@ from tests.support import toy_training
 from unbroken.errors import CheckpointError, IdentityError, LockedError, UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
-from unbroken.run_folder.events import read
+from unbroken.run_folder.events import read_events
 from unbroken.run_folder.identity import Identity
 
 
@@ -30,13 +30,13 @@ def make(folder: Path, reports: list[str] | None = None, **options: Any) -> Run:
         "stop": StopFlag(9.0),
     }
     report = reports.append if reports is not None else lambda sentence: None
-    return Run(folder, report=report, **{**settings, "patience": 0.0, **options})
+    return Run(folder, report=report, **{**settings, "lock_timeout": 0.0, **options})
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     with (
         make(tmp_path),
-        pytest.raises(LockedError, match=rf"in use by process {os.getpid()} on .*To go on: wait"),
+        pytest.raises(LockedError, match=rf"in use by process {os.getpid()} on .*Next: wait"),
     ):
         make(tmp_path).__enter__()
     with make(tmp_path):
@@ -57,7 +57,7 @@ def test_the_lock_of_a_killed_process_is_free_although_its_worker_lives(tmp_path
     process.kill()
     process.wait()
     process.stdout.close()
-    with make(tmp_path, patience=2.0):
+    with make(tmp_path, lock_timeout=2.0):
         os.kill(worker, signal.SIGKILL)
 
 
@@ -214,7 +214,7 @@ def test_results_hold_nothing_of_the_execution(tmp_path: Path, uninterrupted: di
 
 
 def test_facts_of_the_execution_are_in_the_start_event(tmp_path: Path) -> None:
-    with make(tmp_path, facts={"image": "sha256:ab"}):
+    with make(tmp_path, start_info={"image": "sha256:ab"}):
         pass
-    (start,) = [event for event in read(tmp_path / "events.jsonl") if event["event"] == "start"]
+    (start,) = [event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "start"]
     assert start["image"] == "sha256:ab"

@@ -22,7 +22,7 @@ from tests.support.elastic_training import STEPS, Trainer
 from tests.support.planned_signals import PLANNED_SIGNAL
 from unbroken.exact.group import Group
 from unbroken.preemption import StopFlag
-from unbroken.processes.local_ranks import LOOPBACK, free_port
+from unbroken.processes.local_ranks import LOOPBACK, find_free_port
 from unbroken.run_folder import events
 from unbroken.run_folder.identity import Identity
 from unbroken.run_folder.lock import FolderLock
@@ -35,7 +35,7 @@ def places(size: int, **variables: str) -> list[Mapping[str, str]]:
     """The variables of each process, as torchrun would set them."""
     if size == 1:
         return [variables]
-    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(free_port(LOOPBACK))}
+    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(find_free_port(LOOPBACK))}
     return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), **variables} for rank in range(size)]
 
 
@@ -84,7 +84,7 @@ def test_resized_four_times(tmp_path: Path, alone: Bytes) -> None:
         expected = {"": [0], "T": [75] * size, "K": [-signal.SIGKILL] + [1] * (size - 1)}[interrupt[:1]]
         assert codes == expected
     assert toy_training.contents(tmp_path / "export") == alone
-    starts = [one["step"] for one in events.read(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
+    starts = [one["step"] for one in events.read_events(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
     assert starts[:4] == [0, 4, 4, 12]
     assert starts[4] in (16, 17)  # the kill comes while step 17 is saved
 
@@ -92,7 +92,7 @@ def test_resized_four_times(tmp_path: Path, alone: Bytes) -> None:
 def test_a_killed_rank_ends_the_others_with_a_sentence(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 3, {PLANNED_SIGNAL: "2:KILL@step"}) == [1, 1, -signal.SIGKILL]
     assert "Rank 0 of 3 waited for the partial sums of the others, but another process is gone" in said(tmp_path)
-    assert "To go on: look at what the other ranks said first, then run the same command again." in said(tmp_path)
+    assert "Next: look at what the other ranks said first, then run the same command again." in said(tmp_path)
     assert started(tmp_path, 2) == [0, 0]
     assert toy_training.contents(tmp_path / "export") == alone
 
@@ -180,7 +180,7 @@ def test_variables_of_srun_bring_processes_together(tmp_path: Path, alone: Bytes
 @pytest.mark.slow
 def test_torchrun_starts_again_after_a_kill(tmp_path: Path, alone: Bytes) -> None:
     options = f"--nnodes=1:1 --nproc-per-node=2 --max-restarts=2 --rdzv-backend=c10d --rdzv-endpoint={LOOPBACK}:"
-    command = [sys.executable, "-m", "torch.distributed.run", *f"{options}{free_port(LOOPBACK)}".split()]
+    command = [sys.executable, "-m", "torch.distributed.run", *f"{options}{find_free_port(LOOPBACK)}".split()]
     done = subprocess.run(
         [*command, *script(tmp_path)[1:]],
         env={**os.environ, PLANNED_SIGNAL: "1:KILL@step", **QUIET},
@@ -254,7 +254,7 @@ def test_other_numerics_are_reported_and_stay_in_the_result(later: str, changed:
     with pytest.raises(SystemExit):
         elastic_training.train(run, target, stop, spoil=halt, numerics={"gpu": "A"}, **trained)
     elastic_training.train(run, target, StopFlag(), numerics={"gpu": later}, **trained)
-    notes = [one for one in events.read(run / "events.jsonl") if one["event"] == "numerics"]
+    notes = [one for one in events.read_events(run / "events.jsonl") if one["event"] == "numerics"]
     segments = json.loads((target / "manifest.json").read_text())["tree"]["numerics"]
     assert [(one["step"], one["changes"]) for one in notes] == [(2, "gpu 'A' became 'B'")] * changed
     assert sum("Numerics changed at step 2: gpu 'A' became 'B'." in report for report in reports) == changed
@@ -272,7 +272,7 @@ def test_different_numerics_of_the_ranks_are_all_named(tmp_path: Path, alone: By
 
 def test_only_rank_0_writes(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 2) == [0, 0]
-    starts = [one for one in events.read(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
+    starts = [one for one in events.read_events(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
     assert len(starts) == 1
     assert len((tmp_path / "export" / "journal.jsonl").read_bytes().splitlines()) == STEPS
 

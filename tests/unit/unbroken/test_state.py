@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from unbroken.checkpoint.state import capture, difference, restore
+from unbroken.checkpoint.state import capture_state, compare_states, restore_state
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import (
-    generator,
+    derive_seed,
+    epoch_permutation,
     numpy_generator,
-    permutation,
     sample_ids,
     seed_all,
-    stream,
+    torch_generator,
 )
 
 
@@ -60,7 +60,7 @@ def test_values_come_back_as_they_were(value: Any) -> None:
 
 def test_objects_that_would_need_code_are_refused_by_place() -> None:
     with pytest.raises(CheckpointError, match=r"The state at box/inner/0 holds a builtins\.object"):
-        capture({"box": {"inner": [object()]}})
+        capture_state({"box": {"inner": [object()]}})
 
 
 def net(dtype: torch.dtype) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -88,7 +88,7 @@ def test_adam_and_all_generators_round_trip(dtype: torch.dtype) -> None:
         "cursor": {"at": 3},
     }
     advance(model, optimizer, dtype)
-    kept = capture(objects)
+    kept = capture_state(objects)
     before = kept.total()
     advance(model, optimizer, dtype)
     expected = [random.random(), np.random.rand(), torch.rand(1).item(), torch.rand(1, generator=mine).item()]
@@ -100,7 +100,7 @@ def test_adam_and_all_generators_round_trip(dtype: torch.dtype) -> None:
     model, optimizer = net(dtype)
     mine, numpy_mine = torch.Generator(), np.random.default_rng(0)
     cursor: dict[str, Any] = {"at": 0, "other": 1}
-    restore(kept, {"model": model, "optimizer": optimizer, "torch": mine, "numpy": numpy_mine, "cursor": cursor})
+    restore_state(kept, {"model": model, "optimizer": optimizer, "torch": mine, "numpy": numpy_mine, "cursor": cursor})
     assert cursor == {"at": 3}
     advance(model, optimizer, dtype)
     assert all(torch.equal(parameter, after[name]) for name, parameter in model.named_parameters())
@@ -118,22 +118,22 @@ def test_adam_and_all_generators_round_trip(dtype: torch.dtype) -> None:
 )
 def test_schedulers(scheduler: str, arguments: dict[str, Any]) -> None:
     _, optimizer = net(torch.float32)
-    kept = capture({"schedule": getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **arguments)})
-    restore(kept, {"schedule": getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **arguments)})
+    kept = capture_state({"schedule": getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **arguments)})
+    restore_state(kept, {"schedule": getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **arguments)})
 
 
 def test_names_must_agree() -> None:
-    kept = capture({"model": torch.nn.Linear(1, 1), "old": {}})
+    kept = capture_state({"model": torch.nn.Linear(1, 1), "old": {}})
     with pytest.raises(CheckpointError, match="holds old, which this run does not have; it lacks new, which this run"):
-        restore(kept, {"model": torch.nn.Linear(1, 1), "new": {}})
+        restore_state(kept, {"model": torch.nn.Linear(1, 1), "new": {}})
     with pytest.raises(ValueError, match="may not be called 'rng'"):
-        capture({"rng": {}})
+        capture_state({"rng": {}})
 
 
 def test_another_shape_is_refused() -> None:
-    kept = capture({"model": torch.nn.Linear(2, 1)})
+    kept = capture_state({"model": torch.nn.Linear(2, 1)})
     with pytest.raises(CheckpointError, match=r"(?s)`model` refused its stored state: .*size mismatch"):
-        restore(kept, {"model": torch.nn.Linear(3, 1)})
+        restore_state(kept, {"model": torch.nn.Linear(3, 1)})
 
 
 class Forgetful:
@@ -153,22 +153,22 @@ def test_a_state_that_does_not_come_back_is_found_at_once() -> None:
     with pytest.raises(
         CheckpointError, match=r"did not come back as it was stored: value counter/count \(4 became 0\)"
     ):
-        restore(capture({"counter": counter}), {"counter": Forgetful()})
+        restore_state(capture_state({"counter": counter}), {"counter": Forgetful()})
 
 
 def test_difference_names_tensor_and_value() -> None:
     one, two = {"a": torch.ones(2), "b": {"lr": 0.1}}, {"a": torch.zeros(2), "b": {"lr": 0.2}}
-    first, second = capture({"x": one}), capture({"x": two})
-    found = difference(first.tree, first.digests(), second.tree, second.digests())
+    first, second = capture_state({"x": one}), capture_state({"x": two})
+    found = compare_states(first.tree, first.digests(), second.tree, second.digests())
     assert found == ["tensor x/a", "value x/b/lr (0.1 became 0.2)"]
 
 
 def test_streams_are_functions_of_their_key() -> None:
     keys = [(seed, step, shard, p) for seed in (0, 1) for step in (0, 1) for shard in (0, 1) for p in ("a", "b")]
-    assert len({stream(*key) for key in keys}) == len(keys)
-    assert stream(0, 1, 2, "dropout") == 1934377657416041778
+    assert len({derive_seed(*key) for key in keys}) == len(keys)
+    assert derive_seed(0, 1, 2, "dropout") == 1934377657416041778
     assert torch.equal(
-        torch.rand(3, generator=generator(1, 2, 3, "x")), torch.rand(3, generator=generator(1, 2, 3, "x"))
+        torch.rand(3, generator=torch_generator(1, 2, 3, "x")), torch.rand(3, generator=torch_generator(1, 2, 3, "x"))
     )
     assert numpy_generator(1, 2, 3, "x").random() == numpy_generator(1, 2, 3, "x").random()
 
@@ -179,7 +179,7 @@ def test_sample_ids_visit_every_sample_once_per_epoch(n: int, batch: int) -> Non
     for epoch in range(3):
         block = flat[epoch * n : (epoch + 1) * n]
         assert sorted(block) == list(range(n))
-        assert np.array_equal(block, permutation(5, epoch, n))
+        assert np.array_equal(block, epoch_permutation(5, epoch, n))
 
 
 def test_sample_ids_refuse_nonsense() -> None:

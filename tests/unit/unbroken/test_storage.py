@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.support import toy_training
-from unbroken.checkpoint.state import capture
+from unbroken.checkpoint.state import capture_state
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import StorageError
 from unbroken.filesystem import FileSystem, write_durably
@@ -64,7 +64,7 @@ def test_any_failing_call_of_a_save_leaves_the_older_one(
 
 
 def test_a_failed_final_save_fails_the_run_and_loses_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
-    with pytest.raises(StorageError, match=r"ENOSPC .* The checkpoint of step 35 is intact\. To go on: free some") as e:
+    with pytest.raises(StorageError, match=r"ENOSPC .* The checkpoint of step 35 is intact\. Next: free some") as e:
         toy_training.train(
             tmp_path / "run", tmp_path / "export", files=Faulty(errno.ENOSPC, in_checkpoint(40)), background=False
         )
@@ -128,7 +128,7 @@ def test_it_is_read_back_from_the_disk_not_from_the_cache(tmp_path: Path) -> Non
             return action()
 
     store = CheckpointStore(tmp_path, files=Watching())
-    store.save(1, capture({"w": {"w": torch.zeros(9)}}), "a" * 64)
+    store.save(1, capture_state({"w": {"w": torch.zeros(9)}}), "a" * 64)
     forgotten = order.index("fadvise")
     assert "fsync" in order[:forgotten]
     assert order.index("write") < forgotten < len(order) - 1 - order[::-1].index("read")
