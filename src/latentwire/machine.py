@@ -1,27 +1,33 @@
-"""This machine, as far as it can be asked: used by the execution report and by `latentwire doctor`."""
+"""This machine, as far as it can be asked: GPUs, memory, disk, installed distributions."""
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+import pynvml
 
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as its driver describes it."""
+    """What NVML, which needs no CUDA, says of one GPU at this moment."""
 
     name: str
-    memory: int
+    busy: int | None
+    """Percent of the last moments in which a kernel ran; None where NVML does not say (MIG)."""
+    used: int
     """Bytes."""
+    total: int
+    """Bytes."""
+
+    def __str__(self) -> str:
+        busy = "use unknown" if self.busy is None else f"{self.busy} % busy"
+        return f"{self.name}: {busy}, {readable(self.used)} of {readable(self.total)}"
 
 
 @dataclass(frozen=True)
@@ -32,35 +38,39 @@ class Gpus:
     cards: tuple[Gpu, ...]
 
 
-def gpus() -> Gpus:
-    """Ask NVML, which needs no CUDA."""
-    import pynvml
-
+def read_gpus() -> Gpus:
+    """Every GPU of this machine, also those that CUDA_VISIBLE_DEVICES hides."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return Gpus(None, ())
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        cards = tuple(Gpu(pynvml.nvmlDeviceGetName(one), pynvml.nvmlDeviceGetMemoryInfo(one).total) for one in handles)
+        cards = tuple(_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
         return Gpus(pynvml.nvmlSystemGetDriverVersion(), cards)
     finally:
         pynvml.nvmlShutdown()
 
 
-def processor() -> str:
-    """Model of the processor."""
+def _read_gpu(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found[1] if found else platform.machine()
+        busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+    except pynvml.NVMLError_NotSupported:
+        busy = None
+    return Gpu(pynvml.nvmlDeviceGetName(handle), busy, memory.used, memory.total)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def count_gpus() -> int:
+    """GPUs of this machine; 0 where NVML does not answer, since a training then runs without."""
+    try:
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return 0
 
 
 def memory() -> int:

@@ -7,18 +7,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pynvml
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.machine import readable
+from latentwire.machine import Gpu, read_gpus
 from latentwire.params.load import Params, chosen, load
 from latentwire.status import Standing, runs, standing
 from unbroken.run_folder.journal import Record
@@ -31,23 +29,6 @@ SHARE = 4
 """It sleeps at least so many times as long as a look takes, so that long journals do not cost the trainer its cores."""
 STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "killed": "red", "preempted": "yellow"}
 """Of a verdict; dim where there is none here, such as `running on HOST, or killed`."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """What NVML says of one GPU at this moment."""
-
-    name: str
-    busy: int | None
-    """Percent of the last moments in which a kernel ran; None where NVML does not say (MIG)."""
-    used: int
-    """Bytes."""
-    total: int
-    """Bytes."""
-
-    def __str__(self) -> str:
-        busy = "use unknown" if self.busy is None else f"{self.busy} % busy"
-        return f"{self.name}: {busy}, {readable(self.used)} of {readable(self.total)}"
 
 
 def watch(root: Path, item: str | None, once: bool, seconds: float, console: Console | None = None) -> int:
@@ -68,7 +49,7 @@ def watch(root: Path, item: str | None, once: bool, seconds: float, console: Con
         chosen("ITEM", item, [one.name for one in TrainItem.all(values)])
     look = _look(values, root, item)
     if once:
-        shown.print(frame(look(), values.train.steps, gpus()))
+        shown.print(frame(look(), values.train.steps, read_gpus().cards))
         return 0
     try:
         (_live if shown.is_terminal else _lines)(look, values.train.steps, seconds, shown)
@@ -95,12 +76,12 @@ def _look(values: Params, root: Path, item: str | None) -> Look:
 def _live(look: Look, steps: int, seconds: float, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
         for found in _looks(look, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
-            live.update(frame(found, steps, gpus()), refresh=True)
+            live.update(frame(found, steps, read_gpus().cards), refresh=True)
 
 
 def _lines(look: Look, steps: int, seconds: float, console: Console) -> None:
     for found in _looks(look, seconds, console.print):
-        for line in lines(found, steps, gpus()):
+        for line in lines(found, steps, read_gpus().cards):
             console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -120,7 +101,7 @@ def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterat
         time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
 
 
-def frame(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu] | None) -> Text:
+def frame(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> Text:
     """Everything at a glance, for 80 columns or more; three or four lines for a run, one for what did not start."""
     names = max((len(now.item) for now in found.values()), default=0)
     verdicts = max((len(_short(now.verdict)) for now in found.values()), default=0)
@@ -157,7 +138,7 @@ def _details(now: Standing) -> list[str]:
     return [now.problem, "  ".join(filter(None, metrics)), pace, saved]
 
 
-def lines(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu] | None) -> list[str]:
+def lines(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> list[str]:
     """The same for a log file: a line for each item that is under way, or one that says that none is."""
     active = [now for now in found.values() if now.under_way]
     if not active:
@@ -191,28 +172,7 @@ def sparkline(values: Sequence[float], width: int = CURVE) -> str:
     return "".join("×" if m is None else BARS[round(top * (m - low) / span) if span else 0] for m in means)
 
 
-def gpus() -> list[Gpu] | None:
-    """The GPUs of this machine; None where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return [_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(handle: object) -> Gpu:
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    try:
-        busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
-    except pynvml.NVMLError_NotSupported:
-        busy = None
-    return Gpu(pynvml.nvmlDeviceGetName(handle), busy, memory.used, memory.total)
-
-
-def _cards(cards: Sequence[Gpu] | None) -> list[str]:
+def _cards(cards: Sequence[Gpu]) -> list[str]:
     return [f"GPU {index} {card}" for index, card in enumerate(cards)] if cards else ["no GPU"]
 
 

@@ -17,11 +17,14 @@ STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages
 # What only shows, checks, times, keeps or stops what a stage does: a change of it makes no finished result wrong.
 CARRIES = (
     "latentwire.console",
+    "latentwire.digests",
     "latentwire.environment",
     "latentwire.errors",
     "latentwire.exits",
+    "latentwire.git",
     "latentwire.image",
     "latentwire.item",
+    "latentwire.machine",
     "latentwire.params",
     "latentwire.tracking",
     "unbroken.errors",

@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +21,9 @@ from rich.console import Console
 from latentwire import status, watch
 from latentwire.cli import run
 from latentwire.errors import ConfigurationError
+from latentwire.machine import Gpu, Gpus, count_gpus, read_gpus
 from latentwire.status import Standing, standing
-from latentwire.watch import Gpu, frame, lines, sparkline
+from latentwire.watch import frame, lines, sparkline
 from unbroken.run_folder.journal import encode_record
 from unbroken.run_folder.lock import FolderLock
 
@@ -67,7 +68,7 @@ def life() -> list[dict[str, object]]:
     ]
 
 
-def shown(found: dict[str, Standing], cards: list[Gpu] | None = None) -> str:
+def shown(found: dict[str, Standing], cards: Sequence[Gpu] = ()) -> str:
     console = Console(file=io.StringIO(), width=220)
     console.print(frame(found, STEPS, cards))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
@@ -163,14 +164,14 @@ def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
 
 def test_lines_for_a_log_file(tmp_path: Path, look: Look) -> None:
     lock = FolderLock(store(tmp_path, life(), 20), 0)
-    (text,) = lines(look(), STEPS, None)
+    (text,) = lines(look(), STEPS, ())
     lock.release()
     assert re.fullmatch(
         r"wire-r8-0: running, 20/40, train/loss 0\.1, validation/accuracy 0\.5, 0\.00\d+ steps/s, 1:5\d:\d\d left, "
         r"checkpoint 20, 0:1\d:\d\d ago, starts 3 \(1 preempted, 1 killed\); no GPU",
         text,
     )
-    assert lines(look(), STEPS, None) == ["nothing is under way: 1 killed"]
+    assert lines(look(), STEPS, ()) == ["nothing is under way: 1 killed"]
 
 
 def test_it_waits_and_ends_when_all_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,10 +253,12 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", refuse)
-    assert watch.gpus() is None
+    assert read_gpus() == Gpus(None, ())
+    assert count_gpus() == 0
     fakes = {
         "nvmlInit": lambda: None,
         "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "570.1",
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetName": lambda handle: "NVIDIA X",
@@ -264,10 +267,11 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(pynvml, name, fake)
-    assert watch.gpus() == [CARD, CARD]
+    assert read_gpus() == Gpus("570.1", (CARD, CARD))
+    assert count_gpus() == 2
 
     def unsupported(handle: object) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", unsupported)
-    assert str(watch.gpus()[0]) == "NVIDIA X: use unknown, 4.00 GiB of 8.00 GiB"  # type: ignore[index]
+    assert str(read_gpus().cards[0]) == "NVIDIA X: use unknown, 4.00 GiB of 8.00 GiB"

@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from latentwire import digests
-from latentwire import git as revision
+from latentwire import digests, git
 from latentwire.archive import ro_crate as crate
 from latentwire.archive.ro_crate import Facts, Part
 from latentwire.errors import ConfigurationError, EvidenceError
@@ -48,7 +47,7 @@ def reasons(root: Path, rows: Sequence[Row]) -> list[str]:
     """Why the results are not to be published as they are: rows that are not clean, changed files."""
     unclean = [row for row in rows if row.status is not Status.IDENTICAL]
     found = [f"{row.name} {row.status.value}" + (f": {row.why}" if row.why else "") for row in unclean]
-    changed = revision.changed(root)
+    changed = git.changed_files(root)
     return found + ([f"files changed since the commit: {', '.join(changed)}"] if changed else [])
 
 
@@ -92,12 +91,12 @@ def archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
 def parts_of(folder: Path) -> list[Part]:
     """Every file of a folder, by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [Part(path.relative_to(folder).as_posix(), path.stat().st_size, digests.sha256(path)) for path in files]
+    return [Part(path.relative_to(folder).as_posix(), path.stat().st_size, digests.sha256_of(path)) for path in files]
 
 
 def _facts(root: Path, draft: Sequence[str]) -> Facts:
-    commit = revision.commit(root)
-    day = revision.date(root, commit) if commit else None
+    commit = git.resolve_commit(root)
+    day = git.commit_date(root, commit) if commit else None
     if commit is None or day is None:
         raise EvidenceError(
             f"{root.resolve()} has no git revision, expected the commit of the code there. Next: `git commit`."
@@ -132,7 +131,7 @@ def _write_paper(folder: Path, compiled: bool) -> None:
 
 def _write_code(root: Path, folder: Path, commit: str) -> str:
     """The committed code as one file; return its path in the archive."""
-    data = revision.git(root, "archive", "--format=tar", f"--prefix=code-{commit[:12]}/", commit)
+    data = git.archive_commit(root, commit, f"code-{commit[:12]}")
     if data is None:
         raise EvidenceError(f"git could not archive {commit}, expected the code there. Next: `git fsck`.")
     name = f"code-{commit[:12]}.tar"

@@ -22,6 +22,7 @@ from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load
 from latentwire.params.sections import PackagedFiles, PackagedModel
 from latentwire.tracking.store import locate
+from unbroken.environment import processor_name, usable_cores
 
 PYTHON = "3.11"
 NEEDED_DISK = 6 * machine.GIB
@@ -119,7 +120,7 @@ def packages(root: Path) -> Iterator[Check]:
 
 def frameworks(root: Path) -> Iterator[Check]:
     """Torch, its build, and the GPUs that it would use."""
-    found, gpus = machine.installed("torch"), machine.gpus()
+    found, gpus = machine.installed("torch"), machine.read_gpus()
     if found is None:
         yield Check("torch", State.MISSING, "not installed", "make environment")
         return
@@ -132,7 +133,7 @@ def frameworks(root: Path) -> Iterator[Check]:
     idle = gpus.cards and build == "CPU"
     advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
     yield Check("torch", State.OPTIONAL if idle else State.OK, f"{found}, {build} build", advice)
-    cards = ", ".join(f"{card.name} ({machine.readable(card.memory)})" for card in gpus.cards)
+    cards = ", ".join(f"{card.name} ({machine.readable(card.total)})" for card in gpus.cards)
     if cards:
         yield Check("GPU", State.OK, f"{cards}, driver {gpus.driver}")
     else:
@@ -151,7 +152,7 @@ def _build() -> str:
 
 
 def _machine(root: Path) -> Iterator[Check]:
-    yield Check("processor", State.OK, f"{machine.processor()}, {machine.cores()} cores usable")
+    yield Check("processor", State.OK, f"{processor_name()}, {usable_cores()} cores usable")
     yield Check("memory", State.OK, machine.readable(machine.memory()))
     free = machine.free_space(root)
     done = (root / "results/aggregate/stats.json").is_file()

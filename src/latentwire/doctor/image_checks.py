@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from latentwire import environment, image
-from latentwire.assets import sha256_of
+from latentwire.digests import sha256_of
 from latentwire.doctor import checks as doctor
 from latentwire.doctor.checks import Check, State
 from latentwire.errors import ConfigurationError

@@ -133,7 +133,7 @@ def plan(values: Params, root: Path = Path()) -> Plan:
 def places(values: Params) -> list[tuple[str, int]]:
     """The memories that training processes may use: each GPU's whole, or what is available of the machine's."""
     if values.runtime.device == "cuda":
-        return [(f"GPU {index}, {card.name}", card.memory) for index, card in enumerate(machine.gpus().cards)]
+        return [(f"GPU {index}, {card.name}", card.total) for index, card in enumerate(machine.read_gpus().cards)]
     return [(MAIN, int(psutil.virtual_memory().available))]
 
 

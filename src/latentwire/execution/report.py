@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire import git as revision
-from latentwire import machine
+from latentwire import git, machine
 from latentwire.execution import sacct, utilisation
 from latentwire.execution.sacct import Job
 from latentwire.execution.sessions import Session, Totals, read, totals
@@ -18,6 +17,7 @@ from latentwire.params.load import Params
 from latentwire.tracking.lookup import reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain
+from unbroken.environment import processor_name, usable_cores
 
 FOLDER = Path("reports/execution")
 TEXT, FIGURE, COSTS = "execution.md", "utilisation.png", "profile.md"
@@ -46,11 +46,11 @@ def gather(root: Path, values: Params) -> Execution:
     found = read(root / "state")
     measured, missing = _measured(root, values)
     gpus = {one.item: one.gpus for one in measured}
-    if not machine.gpus().cards:
+    if not machine.read_gpus().cards:
         gpus = {**{one.item: 0 for one in found if one.host == platform.node()}, **gpus}
     since = min((session.start for session in found), default=None)
     return Execution(
-        commit=revision.commit(root),
+        commit=git.resolve_commit(root),
         hardware=hardware(),
         disk={name: machine.size(root / name) for name in STORED if (root / name).exists()},
         sessions=found,
@@ -76,11 +76,11 @@ def write(root: Path, execution: Execution) -> list[Path]:
 
 def hardware() -> dict[str, str]:
     """The machine that this is called on, which need not be the one that trained."""
-    found = machine.gpus()
-    cards = ", ".join(f"{gpu.name} ({machine.readable(gpu.memory)})" for gpu in found.cards) or "none"
+    found = machine.read_gpus()
+    cards = ", ".join(f"{gpu.name} ({machine.readable(gpu.total)})" for gpu in found.cards) or "none"
     return {
         "host": platform.node(),
-        "processor": f"{machine.processor()}, {machine.cores()} cores usable",
+        "processor": f"{processor_name()}, {usable_cores()} cores usable",
         "memory": machine.readable(machine.memory()),
         "GPUs": cards + (f", driver {found.driver}" if found.driver else ""),
         "system": platform.platform(),

@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from latentwire.assets import sha256_of
 from latentwire.console.heartbeat import heartbeat
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest, weight_files
 from unbroken.errors import storage_errors

@@ -12,7 +12,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from latentwire.assets import Assets, sha256_of
+from latentwire.assets import Assets
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models import gguf

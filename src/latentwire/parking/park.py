@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from latentwire.git import git
+from latentwire.git import store_file_in_ref
 from latentwire.parking.place import Place, difference, step_of
 from latentwire.parking.pointer import FOLDER, ParkingError, Pointer, parse
 from latentwire.parking.store import Store
@@ -55,8 +55,7 @@ def write_pointer(root: Path, pointer: Pointer, report: Callable[[str], None]) -
     with storage_errors("write the pointer", path, "The remote has the checkpoint."):
         path.parent.mkdir(exist_ok=True)
         replace_file(FileSystem(), path, pointer.text())
-    blob = git(root, "hash-object", "-w", "--no-filters", str(path.relative_to(root)))
-    if blob is None or git(root, "update-ref", f"{REF}/{pointer.run}", blob.decode().strip()) is None:
+    if not store_file_in_ref(root, path.relative_to(root), f"{REF}/{pointer.run}"):
         report(f"git did not take the ref {REF}/{pointer.run}; fetching does not need it.")
 
 

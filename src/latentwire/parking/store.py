@@ -6,7 +6,6 @@ out (see the package's docstring). DVC is pinned, and tests/unit/parking holds w
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.console.heartbeat import heartbeat
+from latentwire.digests import md5_of_bytes, md5_of_file
 from latentwire.parking.pointer import NAME, ParkingError, Pointer, parse
 from unbroken.errors import UnbrokenError
 
@@ -41,11 +41,11 @@ class Store:
 
         The listing goes last, and only when the remote has confirmed the size of every file.
         """
-        names = {relative: _md5(path) for relative, path in files.items()}
+        names = {relative: md5_of_file(path) for relative, path in files.items()}
         listing = json.dumps([{"md5": names[key], "relpath": key} for key in sorted(names)]).encode()
         listed = work / "listing"
         listed.write_bytes(listing)
-        oid = _md5_of(listing) + ".dir"
+        oid = md5_of_bytes(listing) + ".dir"
         with self._explained("parked"), heartbeat(f"sending to the DVC remote {self.name}", at_once=False):
             for objects in (self.cache, self.objects):
                 self._add(objects, {names[key]: path for key, path in files.items()})
@@ -84,7 +84,7 @@ class Store:
             ParkingError: The listing is gone, or is not the one that the pointer names.
         """
         data = self._read(self.objects.oid_to_path(pointer.listing))
-        if _md5_of(data) + ".dir" != pointer.listing:
+        if md5_of_bytes(data) + ".dir" != pointer.listing:
             raise ParkingError(self._not_as_parked(pointer.listing))
         return {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
 
@@ -98,7 +98,7 @@ class Store:
         waiting = heartbeat(f"receiving from the DVC remote {self.name}", at_once=False)
         with self._explained("fetched"), self._present(source), waiting:
             self.fs.get_file(source, str(target))
-        if _md5(target) != oid:
+        if md5_of_file(target) != oid:
             raise ParkingError(self._not_as_parked(oid))
 
     def _folder(self, run: str) -> str:
@@ -203,12 +203,3 @@ def _opened(repo: Any, name: str | None, report: Callable[[str], None]) -> Store
     except DvcException as error:
         raise ParkingError(f"DVC could not open its remote ({error}). Next: `dvc remote list`.") from error
     return Store(remote.name, remote.path, remote.fs, objects, repo.cache.local, report)
-
-
-def _md5_of(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

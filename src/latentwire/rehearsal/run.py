@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from latentwire.assets import sha256_of
+from latentwire.digests import sha256_of
 from latentwire.environment import for_a_rehearsal
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code

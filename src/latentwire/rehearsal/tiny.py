@@ -7,7 +7,6 @@ so that " dark" is one token and a text survives encoding and decoding.
 from __future__ import annotations
 
 import csv
-import hashlib
 import random
 import zipfile
 from collections.abc import Iterator
@@ -29,6 +28,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+from latentwire.digests import sha256_of
 
 CUES = {
     "dark": ("night", "shadow", "cellar", "storm", "ash", "mourning", "cave", "ink"),
@@ -149,7 +150,7 @@ def tiny_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) -
         for member, data in {**files, **info}.items():
             # A ZipInfo made from a name has a fixed date.
             archive.writestr(zipfile.ZipInfo(member), data)
-    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{name}=={version} --hash=sha256:{sha256_of(path)}"
 
 
 def tiny_gguf(path: Path, seed: int = 0) -> str:
@@ -194,7 +195,7 @@ def tiny_gguf(path: Path, seed: int = 0) -> str:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def vocabulary() -> list[str]:

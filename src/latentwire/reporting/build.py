@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from latentwire.digests import sha256_of
 from latentwire.reporting.checklist import drafts
 from latentwire.reporting.facts import Revision, read
 from latentwire.reporting.figures import all_figures
 from latentwire.reporting.outline import outline
 from latentwire.reporting.pages import markdown, page
 from latentwire.reporting.paper import paper
-from latentwire.reporting.provenance import provenance, sha256
+from latentwire.reporting.provenance import provenance
 from latentwire.reporting.tables import all_tables
 
 
@@ -30,7 +31,7 @@ def build(root: Path, title: str, names: Mapping[str, str], revision: Revision |
         (reports / name).mkdir(parents=True)
     inputs = [aggregate / "stats.json", aggregate / "curves.csv"]
     tables, figures = all_tables(facts, revision), all_figures(facts, reports / "figures")
-    text = paper(facts, title, revision, {path.name: sha256(path) for path in inputs})
+    text = paper(facts, title, revision, {path.name: sha256_of(path) for path in inputs})
     outputs: dict[Path, tuple[str, ...]] = {}
     for table in tables:
         outputs[_written(reports / "tables" / table.name, table.text)] = table.ids

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from latentwire.digests import sha256_of
 from latentwire.reporting.checklist import drafts
 from latentwire.reporting.facts import Facts, Revision
 
@@ -26,9 +26,9 @@ def provenance(
         "schema": SCHEMA,
         "revision": None if revision is None else {"commit": revision.commit, "dirty": revision.dirty},
         "draft": drafts(facts, revision),
-        "inputs": {path.relative_to(root).as_posix(): sha256(path) for path in inputs},
+        "inputs": {path.relative_to(root).as_posix(): sha256_of(path) for path in inputs},
         "outputs": {
-            path.relative_to(root).as_posix(): {"sha256": sha256(path), "ids": list(ids)}
+            path.relative_to(root).as_posix(): {"sha256": sha256_of(path), "ids": list(ids)}
             for path, ids in outputs.items()
         },
         "sources": facts.stats["sources"],
@@ -37,11 +37,6 @@ def provenance(
             for task, about in facts.stats["tasks"].items()
         },
     }
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def recorded_revision(reports: Path) -> Revision | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentwire import git
 from latentwire.exits import entry
 from latentwire.params import load as params
 
@@ -62,18 +62,8 @@ def revision(root: Path) -> Revision | None:
     """
     from latentwire.reporting.facts import Revision
 
-    commit = _git(root, "log", "-1", "--format=%H", "--", *CODE)
-    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
-    return Revision(commit, bool(changes)) if commit and changes is not None else None
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or is not there."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    commit, changed = git.newest_commit(root, CODE), git.has_changes(root, CODE)
+    return Revision(commit, changed) if commit and changed is not None else None
 
 
 def artifacts(reports: Path) -> dict[str, list[Path]]:

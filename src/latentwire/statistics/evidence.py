@@ -6,7 +6,6 @@ example.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
 from latentwire.statistics.calibration import confidences
 from latentwire.statistics.checks import (
@@ -127,7 +127,7 @@ def _read_item(results: Path, item: Item, grid: Grid, golds: Golds) -> tuple[pd.
     check_answers(frame, grid.tasks[item.task], where)
     meta = json.loads((results / item.folder / "meta.json").read_text(encoding="utf-8"))
     check_meta(meta, item, golds, where)
-    return frame, Source(item, meta, hashlib.sha256(path.read_bytes()).hexdigest(), len(frame))
+    return frame, Source(item, meta, sha256_of(path), len(frame))
 
 
 def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple[dict[Key, Scores], dict[Key, Scores]]:

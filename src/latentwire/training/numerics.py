@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import re
-from pathlib import Path
-
 import torch
 
 from latentwire import environment
 from latentwire.params.sections import Runtime, Train
 from unbroken.canonical_json import JSON
+from unbroken.environment import processor_name
 from unbroken.exact.group import Group
 
 
@@ -46,9 +43,7 @@ def device_name() -> str:
     """The GPU of this process, or its processor."""
     if torch.get_default_device().type == "cuda":
         return torch.cuda.get_device_name()
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found[1] if found else platform.machine()
+    return processor_name()
 
 
 def _capability() -> str:

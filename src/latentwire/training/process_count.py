@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latentwire import environment
 from latentwire.errors import ConfigurationError
+from latentwire.machine import count_gpus
 from latentwire.params.load import Params
 from unbroken.environment import usable_cores, visible_gpus
 
@@ -30,15 +31,5 @@ def on_machine(values: Params, cores: int, gpus: int) -> int:
 
 def gpus() -> int:
     """GPUs that this process may use, as the driver counts them; 0 where there is none."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            there = int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return 0
-    named = visible_gpus()
+    there, named = count_gpus(), visible_gpus()
     return there if named is None else min(there, named)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+from latentwire.digests import sha256_of
 from latentwire.item import ENTRY, TrainItem, defining_params
 from latentwire.models.features import Features
 from latentwire.params.load import Params
@@ -35,14 +35,9 @@ def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
     parts: dict[str, JSON] = {
         "item": {"method": item.method, "task": item.task},
         "params": defining_params(values, item),
-        "data": {"examples": task.digest, "features": _sha256(features)},
+        "data": {"examples": task.digest, "features": sha256_of(features)},
         "models": {name: models[name]["digest"] for name in sorted(set(used))},
         "code": code_digest([ENTRY], PACKAGES),
         "seed": item.seed,
     }
     return Identity(parts)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from latentwire import digests
-from latentwire import git as revision
+from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.verification import lockfile
 from latentwire.verification.differences import shown
@@ -93,10 +92,10 @@ def record(root: Path) -> dict[str, Any]:
 
 
 def _checked_out(root: Path) -> str:
-    commit = revision.commit(root)
+    commit = git.resolve_commit(root)
     if commit is None:
         return "no git revision"
-    changed = revision.changed(root)
+    changed = git.changed_files(root)
     return commit + (f" with {len(changed)} changed files ({', '.join(changed[:3])})" if changed else "")
 
 
@@ -124,7 +123,7 @@ def _predictions(root: Path, path: str, recorded: Mapping[str, Any]) -> Link:
     value = f"{path}, {recorded['rows']} rows, SHA-256 {recorded['sha256']}"
     if not file.is_file():
         return Link("predictions", value, "the file is missing. Next: `dvc pull`")
-    found = digests.sha256(file)
+    found = digests.sha256_of(file)
     return Link("predictions", value, None if found == recorded["sha256"] else f"the file has SHA-256 {found}")
 
 
@@ -148,7 +147,7 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
     params = {key: value for stage in known for key, value in stage.params.items()}
     changed = [key for key, value in params.items() if parameter(here, key) != value]
     code = {dep: digest for stage in known for dep, digest in stage.deps.items() if dep.startswith("src/")}
-    other = [dep for dep, digest in code.items() if digests.md5(root / dep) != digest]
+    other = [dep for dep, digest in code.items() if digests.dvc_digest(root / dep) != digest]
     text = json.dumps(params, sort_keys=True, ensure_ascii=False)
     listed = f"{len(params)} keys of {', '.join(stage.name for stage in known)} in dvc.lock"
     now = f"; now {changed[0]} is {shown(parameter(here, changed[0]))}" if changed else "; the same in params.yaml"

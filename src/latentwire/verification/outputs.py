@@ -46,7 +46,7 @@ def _row(name: str, facts: dict[str, Any], published: Published, here: Here) -> 
     path, kind = here.root / name, kind_of(name)
     if not path.is_file():
         return Row(kind, name, Status.NOT_VERIFIABLE, f"{name} is missing. Next: `dvc pull`")
-    same = digests.sha256(path) == facts["sha256"]
+    same = digests.sha256_of(path) == facts["sha256"]
     unlike = _unlike_rebuilt(name, path, here)
     if unlike is None:
         return Row(kind, name, Status.IDENTICAL) if same else _other(name, list(facts["ids"]), published, here)

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentwire import digests
-from latentwire import git as revision
+from latentwire import digests, git
 from latentwire.verification import lockfile
 from latentwire.verification.lockfile import Lock, UnverifiableError
 
@@ -84,21 +83,21 @@ def find(root: Path, where: str | None) -> Published:
     if where is not None and Path(where).is_dir():
         return _folder(root, Path(where))
     name = where or "HEAD"
-    commit = revision.commit(root, name)
+    commit = git.resolve_commit(root, name)
     if commit is None:
         raise UnverifiableError(
             f"{name!r} is neither a folder nor a git revision of {root.resolve()}; expected published results with "
             f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
         )
     label = f"the revision {name} ({commit[:12]})"
-    data = revision.file_at(root, commit, LOCK)
+    data = git.read_committed(root, commit, LOCK)
     if data is None:
         raise UnverifiableError(
             f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it after `dvc repro`, "
             "or name a folder or revision that has them: `latentwire verify --published …`."
         )
     lock = lockfile.parse(data, f"{LOCK} of {label}")
-    return Published(label, lock, lambda path: revision.file_at(root, commit, path), cache(root), commit)
+    return Published(label, lock, lambda path: git.read_committed(root, commit, path), cache(root), commit)
 
 
 def cache(root: Path) -> Path | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from latentwire.errors import LatentWireError
+from latentwire.git import GitError, clone_commit
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.published import Published
 
@@ -55,15 +55,10 @@ def _clone(root: Path, published: Published, clone: Path) -> None:
             "Next: name a git revision: `latentwire verify --recompute --published REVISION`."
         )
     clone.parent.mkdir(parents=True, exist_ok=True)
-    commands = (
-        ["git", "clone", "--quiet", "--no-checkout", str(root.resolve()), str(clone)],
-        ["git", "-C", str(clone), "checkout", "--quiet", "--detach", published.commit],
-    )
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            shutil.rmtree(clone, ignore_errors=True)
-            raise UnverifiableError(
-                f"The revision {published.commit[:12]} could not be cloned from {root.resolve()}: "
-                f"{done.stderr.strip()}. Expected the published code there. Next: `git fetch` it, then run this again."
-            )
+    try:
+        clone_commit(root, published.commit, clone)
+    except GitError as error:
+        raise UnverifiableError(
+            f"The revision {published.commit[:12]} could not be cloned from {root.resolve()}: {error}. "
+            "Expected the published code there. Next: `git fetch` it, then run this again."
+        ) from error

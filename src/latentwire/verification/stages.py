@@ -43,7 +43,7 @@ def stage_rows(published: Published, here: Here) -> list[Row]:
 
 
 def _row(stage: Stage, published: Published, here: Here) -> Row:
-    found = {out: digests.md5(here.root / out) for out in stage.outs}
+    found = {out: digests.dvc_digest(here.root / out) for out in stage.outs}
     missing = [out for out, digest in found.items() if digest is None]
     if missing:
         return Row("stage", stage.name, Status.NOT_VERIFIABLE, f"{_some(missing)} missing. Next: `dvc pull`")
@@ -64,7 +64,7 @@ def _edited_lock(stage: Stage, here: Here) -> str | None:
         return None
     for out, digest in mine.outs.items():
         if digest != stage.outs.get(out):
-            return f"dvc.lock says {digest[:12]} of {out}, which has {str(digests.md5(here.root / out))[:12]}"
+            return f"dvc.lock says {digest[:12]} of {out}, which has {str(digests.dvc_digest(here.root / out))[:12]}"
     for key, value in mine.params.items():
         now = parameter(here.params, key)
         if value not in (stage.params.get(key), now):
@@ -96,7 +96,7 @@ def difference_of(out: str, published: Published, root: Path) -> str:
     before = published.listing(out)
     if before is None:
         return _by_source(out, published, root) or f"{out} has another digest than published"
-    after = digests.files_in(path)
+    after = digests.file_digests(path)
     lost, new = sorted(set(before) - set(after)), sorted(set(after) - set(before))
     if lost or new:
         return f"{out} lacks {_some(lost)}" if lost else f"{out} has {_some(new)}, which was not published"
@@ -109,7 +109,7 @@ def _by_source(out: str, published: Published, root: Path) -> str | None:
         path = root / source
         if source.startswith(f"{out}/") and not path.is_file():
             return f"{source} is missing"
-        if source.startswith(f"{out}/") and digests.sha256(path) != facts["sha256"]:
+        if source.startswith(f"{out}/") and digests.sha256_of(path) != facts["sha256"]:
             return f"{source} has other bytes than published"
     return None
 
@@ -163,7 +163,9 @@ def _fed_by(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[str]:
 def _made_from_other(stage: Stage, here: Here) -> str:
     """What would be read now is not what these results were made from; said beside them, they are the same."""
     code = [
-        dep for dep, digest in stage.deps.items() if dep.startswith("src/") and digests.md5(here.root / dep) != digest
+        dep
+        for dep, digest in stage.deps.items()
+        if dep.startswith("src/") and digests.dvc_digest(here.root / dep) != digest
     ]
     params = [key for key, value in stage.params.items() if parameter(here.params, key) != value]
     notes = [f"code changed since: {_some(code)}"] if code else []

@@ -15,6 +15,7 @@ import numpy
 import torch
 
 from unbroken.canonical_json import digest_json
+from unbroken.environment import processor_name
 from unbroken.prove.runs import Difference, RunEvidence
 
 SCHEMA = "unbroken-certificate/1"
@@ -146,7 +147,7 @@ def _describe_environment() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "system": platform.platform(),
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "processor": f"{processor_name()}, {os.cpu_count()} cores",
         "GPU": ", ".join(gpus) or "none",
     }
 
@@ -159,11 +160,3 @@ def _described(evidence: RunEvidence) -> dict[str, Any]:
         "journal": hashlib.sha256(newest.journal).hexdigest(),
         "tensors": dict(evidence.digests()),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

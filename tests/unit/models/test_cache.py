@@ -13,7 +13,8 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from latentwire.assets import Assets, sha256_of
+from latentwire.assets import Assets
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models import gguf
 from latentwire.models.loading import load_model

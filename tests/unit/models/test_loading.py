@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from latentwire.assets import Assets, sha256_of
+from latentwire.assets import Assets
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.weights import tensors_digest

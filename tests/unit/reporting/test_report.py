@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
 from latentwire.reporting.build import build
 from latentwire.reporting.facts import Facts, read
 from latentwire.reporting.numbers import interval, points
 from latentwire.reporting.paper import paper
-from latentwire.reporting.provenance import sha256
 from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
 from latentwire.statistics.write import entries
@@ -243,9 +243,9 @@ def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) 
     text = (reports / "provenance.json").read_text()
     found = json.loads(text)
     for path, output in found["outputs"].items():
-        assert output["sha256"] == sha256(reports.parent / path)
+        assert output["sha256"] == sha256_of(reports.parent / path)
     for path, digest in found["inputs"].items():
-        assert digest == sha256(reports.parent / path)
+        assert digest == sha256_of(reports.parent / path)
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
     known = set(entries(stats))
     assert {key for output in found["outputs"].values() for key in output["ids"]} <= known

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from latentwire.assets import Assets, sha256_of
+from latentwire.assets import Assets
+from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest
 from latentwire.params import load as params

@@ -17,20 +17,20 @@ def test_a_folder_has_the_digest_that_dvc_gives_it(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-        tree.add(tuple(name.split("/")), Meta(), HashInfo("md5", digests.md5(path)))
+        tree.add(tuple(name.split("/")), Meta(), HashInfo("md5", digests.dvc_digest(path)))
     tree.digest()
-    assert digests.md5(tmp_path) == tree.hash_info.value
-    assert digests.read_listing(tree.as_bytes()) == digests.files_in(tmp_path)
+    assert digests.dvc_digest(tmp_path) == tree.hash_info.value
+    assert digests.read_listing(tree.as_bytes()) == digests.file_digests(tmp_path)
 
 
 def test_what_python_generates_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("x = 1")
-    before = digests.md5(tmp_path)
+    before = digests.dvc_digest(tmp_path)
     for name in ("__pycache__/code.pyc", "some.egg-info/PKG-INFO"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("made")
-    assert digests.md5(tmp_path) == before
+    assert digests.dvc_digest(tmp_path) == before
 
 
 def test_nothing_has_no_digest(tmp_path: Path) -> None:
-    assert digests.md5(tmp_path / "absent") is None
+    assert digests.dvc_digest(tmp_path / "absent") is None
