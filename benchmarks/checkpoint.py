@@ -55,8 +55,8 @@ def new_writer(folder: Path, background: bool) -> Writer:
     """A writer as a run has one, with a store in `folder`."""
     store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
 
-    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
-        return store.save(order.step, snapshot, IDENTITY)
+    def save(request: SaveRequest, snapshot: Snapshot) -> Path:
+        return store.save(request.step, snapshot, IDENTITY)
 
     return Writer(save, background)
 
@@ -70,7 +70,7 @@ class Ours:
 
     def blocked(self, index: int) -> float:
         """Seconds that the loop waits; as with the peers, the save before it has ended."""
-        self.durable += [outcome.seconds for outcome in self.writer.finish()]
+        self.durable += [result.seconds for result in self.writer.drain()]
         begun = time.monotonic()
         live = capture_state({"state": self.state}, copy=False)
         self.writer.submit(SaveRequest(index + 1, b"", False), live, begun)
@@ -135,7 +135,7 @@ def every_step(state: State, folder: Path, step_s: float) -> float:
 
     pairs = []
     for _ in range(6):
-        pairs.append((steps(True), ours.writer.finish() and steps(False)))
+        pairs.append((steps(True), ours.writer.drain() and steps(False)))
     ours.writer.close()
     return statistics.median(saving / plain for saving, plain in pairs[1:]) - 1.0  # type: ignore[operator]
 
@@ -186,7 +186,7 @@ def compare(megabytes: int, repeats: int, work: Path) -> None:
         # In turn: who comes second finds a small state in the processor's cache.
         before = copying(index) if index % 2 else None
         blocked = ours.blocked(index)
-        ours.writer.finish()  # or the copy would be compared with one on a busy machine
+        ours.writer.drain()  # or the copy would be compared with one on a busy machine
         pairs.append((blocked, before or copying(index)))
     pairs = pairs[3:]  # the first ones warm up
     mine = statistics.median(blocked for blocked, _ in pairs)

@@ -65,17 +65,17 @@ class Blocks:
                 begun = time.monotonic()
                 live = capture_state(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
                 writer.submit(SaveRequest(step, b"", False), live, begun)
-        return writer.finish() if writer else []  # what a save leaves to the thread counts too
+        return writer.drain() if writer else []  # what a save leaves to the thread counts too
 
     def log(self, **values: float) -> None:
         """No journal: all kinds of blocks would have it."""
 
 
-def duration(outcome: SaveResult, kind: str) -> float:
+def duration(result: SaveResult, kind: str) -> float:
     """Seconds from the start of a save, in the loop, to its end there or in the thread. Raises what it failed with."""
-    if outcome.error:
-        raise outcome.error
-    return outcome.blocked + (outcome.seconds if kind == BESIDE else 0.0)  # in the loop it waits for the writing too
+    if result.error:
+        raise result.error
+    return result.blocked + (result.seconds if kind == BESIDE else 0.0)  # in the loop it waits for the writing too
 
 
 def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:

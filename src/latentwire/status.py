@@ -58,10 +58,10 @@ class Standing:
 def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
     """Read the run folder of an item; `identity` is the short digest in its name."""
     folder = state / f"{item}-{identity}"
-    recorded = events.read_events(folder / events.NAME)
+    recorded = events.read_events(folder / events.EVENTS_FILE)
     if not recorded:
         return Standing(item, 0, 0, 0, "not started", None)
-    records, problem = _records(folder / journal.NAME)
+    records, problem = _records(folder / journal.JOURNAL_FILE)
     step = records[-1]["step"] if records else 0
     saves = [event for event in recorded if event["event"] == "checkpoint"]
     durable = max([event["step"] for event in saves] + _checkpoints(folder), default=0)
@@ -126,7 +126,7 @@ def _checkpoints(folder: Path) -> list[int]:
 
 def _verdict(folder: Path, last: dict[str, Any]) -> str:
     """The lock tells whether somebody works in the folder; on some shared disks only its own host sees that."""
-    path = folder / lock.NAME
+    path = folder / lock.LOCK_FILE
     if not path.is_file():
         return str(last["verdict"]) if last["event"] == "end" else "killed"
     with path.open("rb") as file:
@@ -153,5 +153,5 @@ def _pace(start: dict[str, Any], folder: Path, step: int) -> float | None:
     done = step - int(start["step"])
     if done <= 0:
         return None
-    spent = (folder / journal.NAME).stat().st_mtime - datetime.fromisoformat(start["time"]).timestamp()
+    spent = (folder / journal.JOURNAL_FILE).stat().st_mtime - datetime.fromisoformat(start["time"]).timestamp()
     return done / spent if spent > 0 else None

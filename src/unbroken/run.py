@@ -22,31 +22,26 @@ from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import PeerError, UnbrokenError, errno_name, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
-from unbroken.exact.numerics import NAME as NUMERICS
-from unbroken.exact.numerics import Numerics, NumericsInfo
+from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
 from unbroken.exact.randomness import next_seed, seed_all
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observer, Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
-from unbroken.processes import sync as membership
+from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
-from unbroken.run_folder import events as event_log
-from unbroken.run_folder import identity as identities
-from unbroken.run_folder import journal as journals
-from unbroken.run_folder import verdict as verdicts
-from unbroken.run_folder.events import Events
-from unbroken.run_folder.identity import Identity
-from unbroken.run_folder.journal import Journal
+from unbroken.run_folder.events import Events, read_events
+from unbroken.run_folder.identity import Identity, check_or_write_identity
+from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal, to_numbers
 from unbroken.run_folder.lock import FolderLock
-from unbroken.run_folder.verdict import Verdict
+from unbroken.run_folder.verdict import Verdict, clear_verdict, write_verdict
 
 __all__ = ["Observer", "Run"]
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Run:
-    """A training run that lives in a folder and goes on from where it was, in the same bytes."""
+    """A training run that lives in a folder and continues where it stopped, in the same bytes."""
 
     def __init__(
         self,
@@ -67,34 +62,40 @@ class Run:
         lock_timeout: float = 5.0,
         files: FileSystem | None = None,
     ) -> None:
-        """Nothing is touched before `with`.
+        """Describe the run; nothing is touched before `with`.
 
         Args:
-            state: All that changes from step to step; the global random generators are added by themselves.
-            group: The processes of this training, from `join`. Rank 0 alone reads and writes the folder; the others
-                get its state, and all leave at one step. With a group, also of one, every step starts with global
-                generators that do not depend on what was drawn in the step before, so that N leaves no trace.
+            folder: Where the run lives; made when it is missing.
+            identity: What defines the run. A folder that belongs to another identity is refused.
+            state: Everything that changes from step to step. The global random generators are added to it.
+            stop: The process's stop flag.
+            group: The processes of this training, from `join_group`. Rank 0 alone reads and writes the folder; the
+                others get its state, and all leave at one step. With a group, even of one, every step starts with
+                global generators that do not depend on what was drawn in the step before, so that N leaves no trace.
             numerics: What the bits depend on besides the identity, such as the kind of GPU and torch's version. A
                 resume under other facts goes on, is reported, and is kept as a segment in the state `numerics`.
             every: Steps between two checkpoints, or "auto": as often as pays (Young/Daly), from the measured cost of
                 a save and `preemptions_per_hour`.
             keep: Periodic checkpoints that are kept; the final one is kept besides.
-            preemptions_per_hour: For "auto"; None reads it from the run's own events.
-            background: Block the loop only for a copy of the state, for twice its size in memory. Without, the
-                loop waits until each checkpoint is durable.
-            start_info: What the `start` event says besides of this execution, such as the image that it runs from.
+            preemptions_per_hour: For "auto"; None estimates it from the run's own events.
+            background: Block the loop only for a copy of the state, at twice its size in memory. Otherwise the loop
+                waits until each checkpoint is durable.
+            observers: Told what becomes of the run, such as trackers and progress bars.
+            start_info: More fields for the `start` event, about this execution, such as the image that it runs from.
             report: Receives one sentence for each thing that the user should know.
             lock_timeout: Seconds to wait for a predecessor that still holds the folder.
-            files: The file system; another one only to inject faults.
+            files: The file system; replaced only to inject faults.
         """
-        self._cadence: SaveSchedule | None = None if every == "auto" else FixedSchedule(every)
+        self._schedule: SaveSchedule | None = None if every == "auto" else FixedSchedule(every)
         self.folder = Path(folder)
         self.identity = identity
         self.stop = stop
         self.step = 0
         self._group, self._reseeds = group or SOLO, group is not None
         self._numerics = None if numerics is None else Numerics(numerics)
-        self._state: dict[str, Holder] = {**state, **({} if self._numerics is None else {NUMERICS: self._numerics})}
+        self._state: dict[str, Holder] = dict(state)
+        if self._numerics:
+            self._state[NUMERICS_STATE] = self._numerics
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
         self._report, self._lock_timeout = report, lock_timeout
         self._files = files or FileSystem()
@@ -105,7 +106,7 @@ class Run:
         self._ended = False
         self._compared = False
         self._saver: Saver | None = None
-        self._retract: Callable[[], None] = lambda: None
+        self._remove_forced_exit_action: Callable[[], None] = lambda: None
 
     @property
     def last_durable_step(self) -> int:
@@ -119,7 +120,11 @@ class Run:
 
     @property
     def final(self) -> Path:
-        """The folder of the final checkpoint. Raises UnbrokenError while the run is not finished."""
+        """The folder of the final checkpoint.
+
+        Raises:
+            UnbrokenError: The run is not finished.
+        """
         final = self._saver.final if self._saver else None
         if final is None:
             raise UnbrokenError(
@@ -129,24 +134,28 @@ class Run:
         return final
 
     def __enter__(self) -> Run:
-        """Lock the folder and go back to the newest good checkpoint.
+        """Lock the folder and go back to the newest good checkpoint. What fails is raised on every rank.
 
-        Raises LockedError, IdentityError, CheckpointError (the state does not fit), StorageError; on every rank.
+        Raises:
+            LockedError: Another process works on the folder.
+            IdentityError: The folder belongs to another identity.
+            CheckpointError: The stored state does not fit `state`.
+            StorageError: The disk refused.
         """
         if self._numerics:
             self._numerics.gather(self._group)
         self._faults = FaultInjector(self.folder, self._group.rank)
-        membership.run_on_rank_zero(self._group, self._open)
+        run_on_rank_zero(self._group, self._open)
         try:
-            self.step = membership.broadcast_state(self._group, self.step, self._state)
+            self.step = broadcast_state(self._group, self.step, self._state)
         except BaseException:
-            if not self._follows:
+            if not self._is_follower:
                 self._close()
             raise
         return self
 
     @property
-    def _follows(self) -> bool:
+    def _is_follower(self) -> bool:
         return self._group.rank > 0
 
     def _open(self) -> None:
@@ -164,15 +173,15 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._follows:
-            self._follow_out(error)
+        if self._is_follower:
+            self._leave_as_follower(error)
             return
         try:
             if self._ended:
                 return
             if isinstance(error, Preempted):
                 self._end("preempted", EXIT_PREEMPTED)
-            elif self.stop.is_set() and _may_follow_from_a_stop(error):
+            elif self.stop.is_set() and _may_be_due_to_a_stop(error):
                 self._fail_while_stopping(error)
             elif error is not None or self._saving.final is None:
                 if error is None and self._total is not None:
@@ -186,7 +195,9 @@ class Run:
     def steps(self, total: int) -> Iterator[int]:
         """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
 
-        Raises Preempted (exit code 75) after a stop, StorageError if a stopping or the final save fails.
+        Raises:
+            Preempted: A stop was asked for, and the state is saved (exit code 75).
+            StorageError: The final save, or that of a stop, failed.
         """
         if self.step > total:
             raise UnbrokenError(
@@ -204,29 +215,34 @@ class Run:
             if seed is not None:
                 seed_all(seed)
             self._faults.fire("end", self.step + 1)
-            self._complete_step(total)
-        membership.run_on_rank_zero(self._group, self._save_final)
+            self._finish_step(total)
+        run_on_rank_zero(self._group, self._save_final)
 
     def _save_final(self) -> None:
         if self._saving.final is None:
-            self._saving.save(self.step, pinned=True)
+            self._saving.save_now(self.step, pinned=True)
 
     def log(self, **values: object) -> None:
         """Add numbers to the record of the current step; a name given twice keeps the later value.
 
-        Raises ValueError for anything but numbers (also scalar tensors), booleans and None.
+        Raises:
+            ValueError: A value is not a number, a scalar tensor, a boolean or None.
         """
         if self._record is None:
             raise UnbrokenError("run.log was called outside a step. Next: log inside `for step in run.steps(…)`.")
-        self._record.update(journals.to_numbers(values))
+        self._record.update(to_numbers(values))
 
     def export(self, target: Path) -> None:
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
 
-        The bytes do not depend on interruptions. Only rank 0 writes. Raises UnbrokenError before the end,
-        CheckpointError, StorageError.
+        The bytes do not depend on interruptions. Only rank 0 writes.
+
+        Raises:
+            UnbrokenError: The run is not finished.
+            CheckpointError: The final checkpoint is damaged.
+            StorageError: The disk refused.
         """
-        if self._follows:
+        if self._is_follower:
             return
         step = int(self.final.name.removeprefix("step-"))
         with storage_errors("read the final state", self.final, "Nothing was changed."):
@@ -240,14 +256,14 @@ class Run:
         return self._saver
 
     def _resume(self) -> None:
-        identities.check_or_write_identity(self.folder, self.identity, self._files, self._report)
+        check_or_write_identity(self.folder, self.identity, self._files, self._report)
         with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
-            verdicts.clear_verdict(self.folder, self._files)
+            clear_verdict(self.folder, self._files)
         self._events: Events = Events(self.folder, self._report)
-        self._store = CheckpointStore(self.folder / CHECKPOINTS, self._keep, self._files, self._report)
-        self._journal = Journal(self.folder / journals.NAME, self._files, self._report)
+        self._store = CheckpointStore(self.folder / CHECKPOINTS_FOLDER, self._keep, self._files, self._report)
+        self._journal = Journal(self.folder / JOURNAL_FILE, self._files, self._report)
         self._saver = self._new_saver()
-        self._retract = self.stop.before_forced_exit(self._last_words)
+        self._remove_forced_exit_action = self.stop.before_forced_exit(self._record_forced_exit)
         begun = time.monotonic()
         checkpoint = self._store.latest_good(self.identity.digest)
         if checkpoint is None:
@@ -255,10 +271,10 @@ class Run:
             self._journal.truncate(b"")
         else:
             self._go_back_to(checkpoint)
-        self._enter_numerics()
+        self._begin_numerics_segment()
         self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._start_info)
         self._observers.started(self.step)
-        self._saver.publish()
+        self._saver.publish_resumed()
 
     def _new_saver(self) -> Saver:
         return Saver(
@@ -266,27 +282,29 @@ class Run:
             self.identity.digest,
             self._state,
             self._journal,
-            cadence=FixedSchedule(self._faults.every)
-            if self._faults.every
-            else self._cadence or YoungDalySchedule(self._rate()),
+            schedule=self._save_schedule(),
             events=self._events,
             observers=self._observers,
             report=self._report,
             background=self._background,
         )
 
-    def _rate(self) -> float:
-        return self._per_hour or interruptions_per_hour(event_log.read_events(self._events.path))
+    def _save_schedule(self) -> SaveSchedule:
+        if self._faults.every:
+            return FixedSchedule(self._faults.every)
+        if self._schedule:
+            return self._schedule
+        return YoungDalySchedule(self._per_hour or interruptions_per_hour(read_events(self._events.path)))
 
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
         restore_state(checkpoint.snapshot, self._state, self._faults.dropped(self._state))
         self._journal.truncate(checkpoint.journal)
-        records = journals.parse_journal(checkpoint.journal, str(checkpoint.path / journals.NAME))
+        records = parse_journal(checkpoint.journal, str(checkpoint.path / JOURNAL_FILE))
         self.step = checkpoint.step
-        self._saving.resumed(checkpoint, records)
+        self._saving.resume_from(checkpoint, records)
         self._report(f"Going on from step {self.step} ({checkpoint.path}).")
 
-    def _enter_numerics(self) -> None:
+    def _begin_numerics_segment(self) -> None:
         changes = self._numerics.begin_segment(self.step) if self._numerics else None
         if changes:
             self._events.add("numerics", step=self.step + 1, changes=changes)
@@ -295,42 +313,42 @@ class Run:
                 f"from those of a run that stayed where it was, and its results say so."
             )
 
-    def _compare(self) -> None:
-        # Once in every start: drift comes of the program, and shows after its first step.
+    def _check_ranks_agree(self) -> None:
+        # Once in each start: drift is caused by the program, and shows after its first step.
         if self._group.size > 1 and not self._compared:
             self._compared = True
-            membership.check_same_state(self._group, self.step, capture_state(self._state, copy=False))
+            check_same_state(self._group, self.step, capture_state(self._state, copy=False))
 
-    def _complete_step(self, total: int) -> None:
+    def _finish_step(self, total: int) -> None:
         record, self._record = self._record or {}, None
         self.step += 1
-        if not self._follows:
-            self._keep_step(record, total)
-        self._compare()
+        if not self._is_follower:
+            self._record_step(record, total)
+        self._check_ranks_agree()
 
-    def _keep_step(self, record: dict[str, object], total: int) -> None:
+    def _record_step(self, record: dict[str, object], total: int) -> None:
         written = self._journal.append(self.step, record)
         self._faults.record(self.step, self._state, written)
-        self._saving.completed(self.step, written)
+        self._saving.add_record(self.step, written)
         if self.step < total and not self.stop.is_set():  # else the next thing is to leave, with a save of its own
-            self._saving.periodic(self.step, forced=self._faults.due("save", self.step))
+            self._saving.save_if_due(self.step, forced=self._faults.due("save", self.step))
             self._faults.fire("save", self.step)
 
     def _leave(self) -> NoReturn:
-        membership.run_on_rank_zero(self._group, self._save_and_end)
+        run_on_rank_zero(self._group, self._save_and_end)
         self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
 
     def _save_and_end(self) -> None:
-        self._saving.stop(self.step)
+        self._saving.save_for_stop(self.step)
         self._end("preempted", EXIT_PREEMPTED)
 
-    def _follow_out(self, error: BaseException | None) -> None:
-        if self.stop.is_set() and _may_follow_from_a_stop(error):
+    def _leave_as_follower(self, error: BaseException | None) -> None:
+        if self.stop.is_set() and _may_be_due_to_a_stop(error):
             self.stop.ignore()
             raise Preempted(f"rank {self._group.rank} was stopped by {self.stop.signal}") from error
 
     def _fail_while_stopping(self, error: BaseException | None) -> NoReturn:
-        self._saving.settle()
+        self._saving.drain()
         self._report(
             f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
             f"({type(error).__name__}: {error}); the checkpoint of step {self.last_durable_step} is intact."
@@ -340,31 +358,31 @@ class Run:
 
     def _end(self, verdict: str, code: int) -> None:
         self._ended = True
-        self._saving.settle()
+        self._saving.drain()
         if code and self.stop.is_set():
             self.stop.ignore()
-        self._announce(code)
+        self._write_verdict(code)
         self._events.add("end", verdict=verdict, step=self.last_durable_step, signal=self.stop.signal)
         self._observers.ended(verdict)
 
-    def _announce(self, code: int) -> None:
+    def _write_verdict(self, code: int) -> None:
         try:
-            verdicts.write_verdict(Verdict(code, self.last_durable_step, self.stop.signal), self.folder, self._files)
+            write_verdict(Verdict(code, self.last_durable_step, self.stop.signal), self.folder, self._files)
         except OSError as error:
             self._report(f"The verdict in {self.folder} could not be written: {errno_name(error)}.")
 
-    def _last_words(self) -> None:
+    def _record_forced_exit(self) -> None:
         self._events.add("forced-exit", step=self.last_durable_step, deadline=self.stop.deadline)
-        self._announce(EXIT_PREEMPTED)
+        self._write_verdict(EXIT_PREEMPTED)
 
     def _close(self) -> None:
-        # In this order: whoever gets the lock may rely on nobody else writing in the folder.
+        # In this order: the next holder of the lock relies on nobody else writing in the folder.
         if self._saver:
             self._saver.close()
-        self._retract()
+        self._remove_forced_exit_action()
         self._lock.release()
 
 
-def _may_follow_from_a_stop(error: BaseException | None) -> bool:
-    # A stop that reaches the whole process group also kills data workers, and takes other ranks away.
+def _may_be_due_to_a_stop(error: BaseException | None) -> bool:
+    # A stop that reaches the whole process group also kills data workers and other ranks.
     return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))

@@ -202,8 +202,8 @@ def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.rando
             entry |= {f"validation/accuracy/{model}": rise + 0.02 * rng.normal() for model in receivers}
         # numpy's exp has another last bit with AVX-512 than with AVX2, and a journal is known by its digest.
         lines.append(journal.encode_record(step, {name: round(float(value), 9) for name, value in entry.items()}))
-    (folder / journal.NAME).write_bytes(b"".join(lines))
-    journalled = hashlib.sha256((folder / journal.NAME).read_bytes()).hexdigest()
+    (folder / journal.JOURNAL_FILE).write_bytes(b"".join(lines))
+    journalled = hashlib.sha256((folder / journal.JOURNAL_FILE).read_bytes()).hexdigest()
     facts = {"step": steps, "identity": digest(f"identity {folder.name}"), "state": digest(folder.name)}
     facts |= {"tree": {}, "files": {"journal.jsonl": {"sha256": journalled}}}
     (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")

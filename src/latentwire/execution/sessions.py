@@ -48,7 +48,7 @@ def read(state: Path) -> list[Session]:
     """Sessions of every run folder `ITEM-IDENTITY` of `state/`, in the order of their start."""
     found = [
         session
-        for path in sorted(state.glob(f"*/{events.NAME}"))
+        for path in sorted(state.glob(f"*/{events.EVENTS_FILE}"))
         for session in sessions(path.parent.name, events.read_events(path))
     ]
     return sorted(found, key=lambda session: (session.start, session.item))

@@ -15,12 +15,12 @@ from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import CheckpointError, IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file, sync_folder
-from unbroken.run import CHECKPOINTS
+from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events, journal
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity, open_run_folder
 
-_RECORDS = (identities.NAME, events.NAME)
+_RECORDS = (identities.IDENTITY_FILE, events.EVENTS_FILE)
 
 
 class NothingParkedError(ParkingError):
@@ -64,20 +64,20 @@ def fetch(place: Place, store: Store, report: Callable[[str], None]) -> Fetched:
 def _bring(place: Place, store: Store, pointer: Pointer, work: Path, report: Callable[[str], None]) -> Fetched:
     listing = store.listing(pointer)
     name = f"step-{pointer.step:08d}"
-    wanted = [f"{CHECKPOINTS}/{name}/{file}" for file in checkpoints.FILES]
+    wanted = [f"{CHECKPOINTS_FOLDER}/{name}/{file}" for file in checkpoints.CHECKPOINT_FILES]
     if set(listing) != {*_RECORDS, *wanted}:
         raise ParkingError(f"The parked step {pointer.step} of {place.item} has other files than a checkpoint has.")
-    (work / CHECKPOINTS / name).mkdir(parents=True)
+    (work / CHECKPOINTS_FOLDER / name).mkdir(parents=True)
     _download(store, listing, _RECORDS, work)
-    if Identity.read(work / identities.NAME) != place.identity:
+    if Identity.read(work / identities.IDENTITY_FILE) != place.identity:
         raise ParkingError(f"The parked step {pointer.step} of {place.item} has not the identity that it is under.")
     if _merged_where_newer(place, pointer.step, work):
         return Fetched(_newest_here(place), new=False)
     _download(store, listing, wanted, work)
-    arrived = CheckpointStore(work / CHECKPOINTS).load(pointer.step, place.identity.digest, keep=False)
+    arrived = CheckpointStore(work / CHECKPOINTS_FOLDER).load(pointer.step, place.identity.digest, keep=False)
     with locked(open_run_folder(place.state, place.item, place.identity, report), patience=0):
         identities.check_or_write_identity(place.folder, place.identity, FileSystem(), report)
-        _merge_events(place.folder / events.NAME, (work / events.NAME).read_bytes())
+        _merge_events(place.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
         _put(place, arrived)
     return Fetched(pointer.step, new=True)
 
@@ -100,7 +100,7 @@ def _merged_where_newer(place: Place, step: int, work: Path) -> bool:
     with locked(place.folder, patience=0):
         newer = _newest_here(place) >= step
         if newer:
-            _merge_events(place.folder / events.NAME, (work / events.NAME).read_bytes())
+            _merge_events(place.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
         return newer
 
 
@@ -124,7 +124,7 @@ def _put(place: Place, arrived: Checkpoint) -> None:
         files.rename(arrived.path, target)
         sync_folder(files, target.parent)
         # Only what `status` shows: a start restores the history from its checkpoint in any case.
-        replace_file(files, place.folder / journal.NAME, arrived.journal)
+        replace_file(files, place.folder / journal.JOURNAL_FILE, arrived.journal)
 
 
 def _free_name(target: Path) -> Path:
@@ -163,8 +163,8 @@ def _nothing(place: Place, store: Store) -> Exception:
 def _what_differs(place: Place, store: Store, pointer: Pointer) -> str:
     with workplace(place.state, place.run) as work:
         try:
-            store.download(store.listing(pointer)[identities.NAME], work / identities.NAME)
+            store.download(store.listing(pointer)[identities.IDENTITY_FILE], work / identities.IDENTITY_FILE)
         except (ParkingError, KeyError):
             return "what differs is unknown, as its identity cannot be read"
-        parked = Identity.read(work / identities.NAME)
+        parked = Identity.read(work / identities.IDENTITY_FILE)
     return difference(parked, place.identity) if parked else "what differs is unknown, as its identity is damaged"

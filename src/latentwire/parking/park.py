@@ -14,7 +14,7 @@ from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, storage_errors
 from unbroken.filesystem import FileSystem, remove_tree, replace_file
-from unbroken.run import CHECKPOINTS
+from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity
@@ -70,9 +70,11 @@ def _check_ours(path: Path) -> None:
 
 
 def _check_folder(place: Place) -> None:
-    if Identity.read(place.folder / identities.NAME) == place.identity:
+    if Identity.read(place.folder / identities.IDENTITY_FILE) == place.identity:
         return
-    others = {path.parent: Identity.read(path) for path in place.state.glob(f"{place.item}-*/{identities.NAME}")}
+    others = {
+        path.parent: Identity.read(path) for path in place.state.glob(f"{place.item}-*/{identities.IDENTITY_FILE}")
+    }
     kept = [
         f" {folder} is of another identity: {difference(found, place.identity)}."
         for folder, found in sorted(others.items())
@@ -86,7 +88,7 @@ def _check_folder(place: Place) -> None:
 def _send(place: Place, store: Store, work: Path, report: Callable[[str], None]) -> Pointer:
     step = _gather(place, work, report)
     files = {str(path.relative_to(work)): path for path in sorted(work.rglob("*")) if path.is_file()}
-    recorded = (work / events.NAME).read_bytes().count(b"\n")
+    recorded = (work / events.EVENTS_FILE).read_bytes().count(b"\n")
     listing, size = store.upload(files, work)
     pointer = Pointer(
         item=place.item,
@@ -106,13 +108,13 @@ def _gather(place: Place, work: Path, report: Callable[[str], None]) -> int:
     """Put what travels into `work`, laid out as a run folder; returns the step."""
     with storage_errors("gather the checkpoint", work, "The run was not touched."):
         step = _newest_good(place, work, report)
-        (work / identities.NAME).write_bytes(place.identity.text())
-        (work / events.NAME).write_bytes(_whole_lines(place.folder / events.NAME))
+        (work / identities.IDENTITY_FILE).write_bytes(place.identity.text())
+        (work / events.EVENTS_FILE).write_bytes(_whole_lines(place.folder / events.EVENTS_FILE))
     return step
 
 
 def _newest_good(place: Place, work: Path, report: Callable[[str], None]) -> int:
-    staged, tried = CheckpointStore(work / CHECKPOINTS), set[Path]()
+    staged, tried = CheckpointStore(work / CHECKPOINTS_FOLDER), set[Path]()
     # Listed anew after each attempt: a training that is under way adds and removes them meanwhile.
     while fresh := [path for path in place.newest_first() if path not in tried]:
         tried.add(fresh[0])
@@ -127,7 +129,7 @@ def _newest_good(place: Place, work: Path, report: Callable[[str], None]) -> int
 
 def _staged(path: Path, staged: CheckpointStore, identity: Identity) -> int:
     step = step_of(path)
-    for name in checkpoints.FILES:
+    for name in checkpoints.CHECKPOINT_FILES:
         link(path / name, staged.path(step) / name)
     return staged.load(step, identity.digest, keep=False).step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unbroken.run import CHECKPOINTS
+from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder.identity import Identity
 
 
@@ -35,7 +35,7 @@ class Place:
     @property
     def checkpoints(self) -> Path:
         """The folder of its checkpoints."""
-        return self.folder / CHECKPOINTS
+        return self.folder / CHECKPOINTS_FOLDER
 
     def newest_first(self) -> list[Path]:
         """Folders of checkpoints; opening the store instead would clear away a save that is under way."""

@@ -29,7 +29,9 @@ def curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
         for task in grid.tasks
         for method in grid.trained()
         for seed in method.seeds or ()
-        for entry in _read(results / "train" / f"{method.name}-{task}-{seed}" / journal.NAME, steps, method.models)
+        for entry in _read(
+            results / "train" / f"{method.name}-{task}-{seed}" / journal.JOURNAL_FILE, steps, method.models
+        )
         for series in _series(entry)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

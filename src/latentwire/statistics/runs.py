@@ -36,7 +36,7 @@ def runs(results: Path, evidence: Evidence, mode: str) -> dict[str, Record]:
 
 def _run(results: Path, path: str, source: Source, mode: str) -> tuple[str, Record]:
     item = source.item
-    found = _read(results / "train" / Path(path).parent.name / manifest.NAME)
+    found = _read(results / "train" / Path(path).parent.name / manifest.MANIFEST_FILE)
     if found["state"] != source.meta["checkpoint"]:
         raise EvidenceError(
             f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "

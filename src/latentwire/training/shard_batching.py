@@ -66,7 +66,9 @@ def settle(gradients: Exact | Throughput, folder: Path, numerics: Mapping[str, J
 
 def _remembered(folder: Path, key: str) -> dict[str, int]:
     starts = [
-        event.get("together") for event in events.read_events(folder / events.NAME) if event.get("event") == "start"
+        event.get("together")
+        for event in events.read_events(folder / events.EVENTS_FILE)
+        if event.get("event") == "start"
     ]
     return {owned: size for one in starts if one and one["numerics"] == key for owned, size in one["shards"].items()}
 

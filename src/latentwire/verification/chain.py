@@ -103,7 +103,7 @@ def of_image(folder: Path | None) -> Link:
     """The image that a run's last start came from, as its events say."""
     if folder is None:
         return Link("image digest", "unknown here: the state of the run is on the machine that trained it")
-    images = [event["image"] for event in events.read_events(folder / events.NAME) if event.get("image")]
+    images = [event["image"] for event in events.read_events(folder / events.EVENTS_FILE) if event.get("image")]
     return Link("image digest", str(images[-1]) if images else NO_IMAGE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from unbroken.checkpoint.store import FILES, Checkpoint
+from unbroken.checkpoint.store import CHECKPOINT_FILES, Checkpoint
 from unbroken.errors import storage_errors
 from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
 
@@ -21,7 +21,7 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -
         remove_tree(files, temporary)
         remove_tree(files, replaced)
         files.make_folder(temporary)
-        for name in FILES:
+        for name in CHECKPOINT_FILES:
             data = read_file(files, checkpoint.path / name)
             write_durably(files, temporary / name, len(data), [data])
         sync_folder(files, temporary)

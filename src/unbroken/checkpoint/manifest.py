@@ -13,7 +13,7 @@ from unbroken.checkpoint.state import digest_state
 from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, file_size
 from unbroken.errors import CheckpointError
 
-NAME = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 SCHEMA = "unbroken/1"
 _SEAL = b',"seal":"'
 _SEAL_SIZE = len(_SEAL) + 64 + len(b'"}\n')

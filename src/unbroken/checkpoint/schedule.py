@@ -1,4 +1,4 @@
-"""When a checkpoint is due: every so many steps, or as often as pays."""
+"""When a checkpoint is due: after a fixed number of steps, or as often as it pays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _UNMEASURED_S = 60.0  # between two saves as long as none has succeeded
 
 
 class SaveSchedule(Protocol):
-    """Decides after each step."""
+    """Decides after each step whether to save."""
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Is a checkpoint due after this step?"""
 
-    def note(self, outcome: SaveResult) -> None:
+    def record_cost(self, result: SaveResult) -> None:
         """A checkpoint became durable, at this cost."""
 
 
@@ -33,16 +33,20 @@ class FixedSchedule:
     """Every so many steps."""
 
     def __init__(self, every: int) -> None:
-        """Raises ValueError for less than 1."""
+        """Save every so many steps.
+
+        Raises:
+            ValueError: `every` is less than 1.
+        """
         if type(every) is not int or every < 1:
             raise ValueError(f"every must be at least 1, or 'auto', got {every!r}")
         self._every = every
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Is the step a multiple?"""
         return step % self._every == 0
 
-    def note(self, outcome: SaveResult) -> None:
+    def record_cost(self, result: SaveResult) -> None:
         """The cost does not matter."""
 
 
@@ -54,7 +58,15 @@ class YoungDalySchedule:
     """
 
     def __init__(self, per_hour: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`per_hour`: interruptions. Raises ValueError unless above 0."""
+        """Save as often as this rate of interruptions makes worthwhile.
+
+        Args:
+            per_hour: Interruptions per hour.
+            clock: Seconds; another one only for tests.
+
+        Raises:
+            ValueError: `per_hour` is not above 0.
+        """
         if not 0 < per_hour < math.inf:
             raise ValueError(f"preemptions_per_hour must be above 0, got {per_hour!r}")
         self._between = 3600.0 / per_hour
@@ -63,7 +75,7 @@ class YoungDalySchedule:
         self.interval = _UNMEASURED_S
         """Seconds between two saves."""
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Has the interval passed since a save was last due?"""
         now = self._clock()
         if now - self._last < self.interval:
@@ -71,10 +83,10 @@ class YoungDalySchedule:
         self._last = now
         return True
 
-    def note(self, outcome: SaveResult) -> None:
+    def record_cost(self, result: SaveResult) -> None:
         """Take the newest cost."""
-        cost = outcome.blocked + outcome.cpu / usable_cores()
-        self.interval = max(young_daly_interval(cost, self._between), outcome.seconds)
+        cost = result.blocked + result.cpu / usable_cores()
+        self.interval = max(young_daly_interval(cost, self._between), result.seconds)
 
 
 def young_daly_interval(cost: float, between: float) -> float:
@@ -89,9 +101,9 @@ def interruptions_per_hour(events: Sequence[dict[str, Any]]) -> float:
     """
     lives = [list(life) for _, life in groupby(events, key=lambda event: event.get("restart"))]
     interrupted = sum(not any(event.get("verdict") == "finished" for event in life) for life in lives)
-    return (1.0 + interrupted) / (PRIOR_HOURS + sum(map(_hours, lives)))
+    return (1.0 + interrupted) / (PRIOR_HOURS + sum(map(_duration_hours, lives)))
 
 
-def _hours(life: Sequence[dict[str, Any]]) -> float:
+def _duration_hours(life: Sequence[dict[str, Any]]) -> float:
     times = [datetime.fromisoformat(event["time"]).timestamp() for event in life if "time" in event]
     return max(0.0, times[-1] - times[0]) / 3600.0 if times else 0.0  # a clock may jump back

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbroken.checkpoint import manifest as manifests
 from unbroken.checkpoint import tensorfile
-from unbroken.checkpoint.manifest import Manifest
+from unbroken.checkpoint.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from unbroken.checkpoint.state import Snapshot
 from unbroken.checkpoint.tree import Decoder
 from unbroken.errors import CheckpointError, IdentityError, StorageError, errno_name, log_sentence, storage_errors
 from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
-from unbroken.run_folder import journal as journals
+from unbroken.run_folder.journal import JOURNAL_FILE
 
-TENSORS = "tensors.safetensors"
-FILES = (manifests.NAME, TENSORS, journals.NAME)
+TENSORS_FILE = "tensors.safetensors"
+CHECKPOINT_FILES = (MANIFEST_FILE, TENSORS_FILE, JOURNAL_FILE)
 _STEP = re.compile(r"step-(\d{8,18})")
 _TEMPORARY = ".tmp-step-"
 _BAD = re.compile(r"bad-step-(\d+)-.*?(?:-(\d+))?")
@@ -60,20 +59,20 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         return _verified(files, folder, _manifest(files, folder), keep=True)
     except OSError as error:
         raise CheckpointError(
-            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected {', '.join(FILES)} there. "
-            "Next: run the training that writes it."
+            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected "
+            f"{', '.join(CHECKPOINT_FILES)} there. Next: run the training that writes it."
         ) from error
 
 
 def _manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
-    return manifests.parse_manifest(read_file(files, folder / manifests.NAME, from_disk), str(folder / manifests.NAME))
+    return parse_manifest(read_file(files, folder / MANIFEST_FILE, from_disk), str(folder / MANIFEST_FILE))
 
 
 def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
-    journal = read_file(files, folder / journals.NAME)
+    journal = read_file(files, folder / JOURNAL_FILE)
     if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
-        raise CheckpointError(f"{folder / journals.NAME} is not the one that was stored.", "journal")
-    tensors = tensorfile.read_tensors(files, folder / TENSORS, manifest.specs, manifest.digests, keep)
+        raise CheckpointError(f"{folder / JOURNAL_FILE} is not the one that was stored.", "journal")
+    tensors = tensorfile.read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
 
 
@@ -185,11 +184,11 @@ class CheckpointStore:
         remove_tree(self._files, folder)
         self._files.make_folder(folder)
         specs = {name: tensorfile.tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
-        digests = tensorfile.write_tensors(self._files, folder / TENSORS, snapshot.tensors)
-        write_durably(self._files, folder / journals.NAME, len(journal), [journal])
+        digests = tensorfile.write_tensors(self._files, folder / TENSORS_FILE, snapshot.tensors)
+        write_durably(self._files, folder / JOURNAL_FILE, len(journal), [journal])
         seal = (len(journal), hashlib.sha256(journal).hexdigest())
         text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, seal).text()
-        write_durably(self._files, folder / manifests.NAME, len(text), [text])
+        write_durably(self._files, folder / MANIFEST_FILE, len(text), [text])
         sync_folder(self._files, folder)
 
     def _commit(self, temporary: Path, target: Path) -> None:
@@ -202,9 +201,9 @@ class CheckpointStore:
         path = self.path(step)
         try:
             _manifest(self._files, path, from_disk=True)  # it has its own seal
-            if read_file(self._files, path / journals.NAME, from_disk=True) != journal:
-                raise CheckpointError(f"{path / journals.NAME} is not the one that was written.", "journal")
-            tensorfile.verify_tensors(self._files, path / TENSORS, snapshot.tensors)
+            if read_file(self._files, path / JOURNAL_FILE, from_disk=True) != journal:
+                raise CheckpointError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
+            tensorfile.verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
         except (CheckpointError, OSError) as error:
             why = error.why if isinstance(error, CheckpointError) else "unreadable"
             self._set_aside(self.path(step), why, str(error))
@@ -246,9 +245,9 @@ class CheckpointStore:
         return True
 
     def _is_pinned(self, step: int) -> bool:
-        path = self.path(step) / manifests.NAME
+        path = self.path(step) / MANIFEST_FILE
         try:
-            return manifests.parse_manifest(read_file(self._files, path), str(path)).pinned
+            return parse_manifest(read_file(self._files, path), str(path)).pinned
         except (CheckpointError, OSError):
             return False
 

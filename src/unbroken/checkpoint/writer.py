@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,14 +29,14 @@ class SaveRequest:
     journal: bytes
     pinned: bool
     verify: bool = True
-    """Read it back before it counts; without, only the next load does."""
+    """Read it back before it counts; otherwise only the next load does."""
 
 
 @dataclass(frozen=True)
 class SaveResult:
-    """What became of an order: `path` when it is durable, `error` when it failed, neither when superseded."""
+    """What became of a request: `path` when it is durable, `error` when it failed, neither when superseded."""
 
-    order: SaveRequest
+    request: SaveRequest
     path: Path | None = None
     error: Exception | None = None
     blocked: float = 0.0
@@ -48,88 +49,92 @@ class SaveResult:
 
 @dataclass(frozen=True)
 class _Job:
-    order: SaveRequest
+    request: SaveRequest
     snapshot: Snapshot
-    buffer: Buffer | None
+    buffer: Buffer
     blocked: float
 
 
 class Writer:
-    """One thread that writes; the loop hands over states and asks what became of them."""
+    """One thread that writes; the loop hands over states and asks what became of them.
+
+    A buffer is in one place at a time: free, in the waiting job, or in the thread's hands (`_busy`).
+    """
 
     def __init__(self, save: Callable[[SaveRequest, Snapshot], Path], background: bool) -> None:
         """`save` makes one state durable. Without `background` it runs in the caller's thread, without a copy."""
         self._save = save
         self._background = background
-        self._news = threading.Condition()
+        self._condition = threading.Condition()
+        """Held for every look at what follows, and notified of every change that somebody may wait for."""
         self._free = [Buffer(), Buffer()]
-        self._like: dict[str, torch.Tensor] = {}
-        self._bare: list[Buffer] = []
+        self._unprepared: dict[Buffer, Mapping[str, torch.Tensor]] = {}
+        """Free buffers to allocate, the one that is being allocated among them, and tensors like those to come."""
         self._waiting: _Job | None = None
-        self._busy = self._closed = self._hurried = False
-        self._ended: list[SaveResult] = []
+        self._busy = self._closed = False
+        self._results: list[SaveResult] = []
         self._thread: threading.Thread | None = None
 
     def prepare(self, live: Snapshot) -> None:
         """Let the thread allocate both buffers for states like this one."""
         if self._background:
-            with self._news:
-                self._like, self._bare, self._hurried = dict(live.tensors), list(self._free), False
+            with self._condition:
+                self._unprepared = {buffer: dict(live.tensors) for buffer in self._free}
                 self._wake()
 
-    def write(self, order: SaveRequest, live: Snapshot, begun: float) -> None:
+    def write(self, request: SaveRequest, live: Snapshot, begun: float) -> None:
         """Save a live state in the caller's thread; it waits anyway, and a copy would only make it wait longer.
 
         What waited for its turn is superseded.
         """
-        with self._news:
-            self._supersede()
-            self._bare, self._hurried = [], True
-            self._news.wait_for(lambda: not self._busy)
+        with self._condition:
+            self._supersede_waiting()
+            self._stop_preparing()
+            self._condition.wait_for(lambda: not self._busy)
         if self._background and any(tensor.is_cuda for tensor in live.tensors.values()):
             # Both buffers are free now, and their page-locked memory is the fastest way out of a GPU.
             live = self._free[0].fill(live)
             self._free[0].wait()
-        outcome = self._written(_Job(order, live, None, 0.0))
-        blocked = time.monotonic() - begun
-        self._ended.append(SaveResult(order, outcome.path, outcome.error, blocked, outcome.seconds))
+        result = self._attempt(request, live)
+        # The loop has waited for all of it, so its processor time is not counted a second time.
+        self._results.append(replace(result, blocked=time.monotonic() - begun, cpu=0.0))
 
-    def submit(self, order: SaveRequest, live: Snapshot, begun: float) -> None:
+    def submit(self, request: SaveRequest, live: Snapshot, begun: float) -> None:
         """Copy a live state and leave the rest to the thread. `begun`: when the loop began to wait, monotonic."""
         if not self._background:
-            self.write(order, live, begun)
+            self.write(request, live, begun)
             return
-        buffer = self._take()
+        buffer = self._take_buffer()
         try:
             snapshot = buffer.fill(live)
         except BaseException:
-            with self._news:
+            with self._condition:
                 self._free.append(buffer)
             raise
-        with self._news:
-            self._supersede()
-            self._waiting = _Job(order, snapshot, buffer, time.monotonic() - begun)
+        with self._condition:
+            self._supersede_waiting()
+            self._waiting = _Job(request, snapshot, buffer, time.monotonic() - begun)
             self._wake()
 
-    def outcomes(self) -> list[SaveResult]:
-        """What ended since this was asked last, in order."""
-        with self._news:
-            ended, self._ended = self._ended, []
-            return ended
+    def take_results(self) -> list[SaveResult]:
+        """What has ended since the last call, in order."""
+        with self._condition:
+            results, self._results = self._results, []
+            return results
 
-    def finish(self) -> list[SaveResult]:
-        """Wait until everything that was submitted is durable, superseded or failed."""
-        with self._news:
-            self._bare, self._hurried = [], True  # whoever waits now has no time for buffers of later saves
-            self._news.wait_for(lambda: self._waiting is None and not self._busy)
-        return self.outcomes()
+    def drain(self) -> list[SaveResult]:
+        """Wait until everything that was submitted is durable, superseded or failed; returns as `take_results`."""
+        with self._condition:
+            self._stop_preparing()  # a caller that waits has no time for the buffers of later saves
+            self._condition.wait_for(lambda: self._waiting is None and not self._busy)
+        return self.take_results()
 
     def close(self) -> None:
-        """Finish, then end the thread."""
-        with self._news:
-            self._closed = self._hurried = True
-            self._bare = []
-            self._news.notify_all()
+        """Finish what was submitted, then end the thread."""
+        with self._condition:
+            self._closed = True
+            self._stop_preparing()
+            self._condition.notify_all()
         if self._thread is not None:
             self._thread.join()
 
@@ -138,57 +143,65 @@ class Writer:
             # A daemon: an interpreter that is shut down in the middle leaves a temporary folder, nothing torn.
             self._thread = threading.Thread(target=self._work, name="unbroken-writer", daemon=True)
             self._thread.start()
-        self._news.notify_all()
+        self._condition.notify_all()
 
-    def _take(self) -> Buffer:
-        with self._news:
+    def _take_buffer(self) -> Buffer:
+        with self._condition:
             if not self._free:
-                self._supersede()
-            return self._free.pop()
+                self._supersede_waiting()
+            buffer = self._free.pop()
+            self._unprepared.pop(buffer, None)  # it is filled at once
+            return buffer
 
-    def _supersede(self) -> None:
+    def _supersede_waiting(self) -> None:
         job, self._waiting = self._waiting, None
-        if job is not None and job.buffer is not None:
-            self._ended.append(SaveResult(job.order, blocked=job.blocked))
+        if job is not None:
+            self._results.append(SaveResult(job.request, blocked=job.blocked))
             self._free.append(job.buffer)
 
+    def _stop_preparing(self) -> None:
+        self._unprepared = {}
+
     def _work(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._waiting or self._bare or self._closed)
-                job, self._waiting = self._waiting, None
-                if job is None and not self._bare:
-                    return
-                self._busy = True
-                buffer = job.buffer if job else self._next_bare()
-            outcome = self._written(job) if job else None
-            if buffer and not job:
-                buffer.prepare(self._like, lambda: not self._hurried)
-            with self._news:
-                if outcome:
-                    self._ended.append(outcome)
-                if buffer:
-                    self._free.append(buffer)
-                self._busy = False
-                if not self._bare:
-                    self._like = {}  # the loop's tensors are not kept alive by us
-                self._news.notify_all()
+        while task := self._next_task():
+            task()
 
-    def _next_bare(self) -> Buffer | None:
-        buffer = self._bare.pop()
-        if buffer not in self._free:
-            return None  # the loop was faster and fills it just now
-        self._free.remove(buffer)
-        return buffer
+    def _next_task(self) -> Callable[[], None] | None:
+        """Wait for something to do: a save first, then a buffer to prepare. None: the writer is closed."""
+        with self._condition:
+            self._busy = False
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._waiting or self._unprepared or self._closed)
+            job, self._waiting = self._waiting, None
+            buffer = next(iter(self._unprepared), None)
+            self._busy = job is not None or buffer is not None
+            if job is not None:
+                return partial(self._save_copy, job)
+            if buffer is not None:
+                self._free.remove(buffer)
+                return partial(self._prepare_buffer, buffer)
+            return None
 
-    def _written(self, job: _Job) -> SaveResult:
+    def _save_copy(self, job: _Job) -> None:
+        result = self._attempt(job.request, job.snapshot, job.buffer)
+        with self._condition:
+            self._results.append(replace(result, blocked=job.blocked))
+            self._free.append(job.buffer)
+
+    def _prepare_buffer(self, buffer: Buffer) -> None:
+        buffer.prepare(self._unprepared.get(buffer, {}), lambda: buffer in self._unprepared)
+        with self._condition:
+            self._unprepared.pop(buffer, None)
+            self._free.append(buffer)
+
+    def _attempt(self, request: SaveRequest, snapshot: Snapshot, buffer: Buffer | None = None) -> SaveResult:
         begun, cpu = time.monotonic(), time.thread_time()
         path: Path | None = None
         failure: Exception | None = None
         try:
-            if job.buffer:
-                job.buffer.wait()
-            path = self._save(job.order, job.snapshot)
+            if buffer:
+                buffer.wait()
+            path = self._save(request, snapshot)
         except Exception as error:  # raised again, or reported, in the loop's thread
             failure = error
-        return SaveResult(job.order, path, failure, job.blocked, time.monotonic() - begun, time.thread_time() - cpu)
+        return SaveResult(request, path, failure, 0.0, time.monotonic() - begun, time.thread_time() - cpu)

@@ -9,7 +9,7 @@ from typing import Any
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.exact.group import Group
 
-NAME = "numerics"
+NUMERICS_STATE = "numerics"
 """The part of the state, so also of an exported checkpoint's tree, that holds the segments."""
 
 NumericsInfo = Mapping[str, JSON]

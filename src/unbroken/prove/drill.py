@@ -20,7 +20,7 @@ from unbroken.checkpoint.state import RNG, Holder, capture_state, compare_states
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import lose_streams
 
-TRACE = "trace.jsonl"
+TRACE_FILE = "trace.jsonl"
 SIGNALS = ("TERM", "INT", "USR1", "USR2", "KILL")
 PHASES = ("start", "resume", "step", "end", "save")
 """Before anything; state restored; before the step's work; after it; while its checkpoint is written."""
@@ -65,7 +65,7 @@ class FaultInjector:
         text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
         struck = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
         self._interruption = Interruption.parse(text) if text and struck else None
-        self._trace = folder / TRACE if environment.TRACE in asked and rank == 0 else None
+        self._trace = folder / TRACE_FILE if environment.TRACE in asked and rank == 0 else None
         self._sabotage = asked.get(environment.SABOTAGE)
         self.every = int(every) if every else None
 

@@ -16,7 +16,7 @@ from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError
-from unbroken.prove.drill import TRACE
+from unbroken.prove.drill import TRACE_FILE
 from unbroken.run_folder import journal
 
 PLACEHOLDER = "{folder}"
@@ -81,7 +81,7 @@ class RunEvidence:
 
     def __init__(self, root: Path) -> None:
         """Finds the one run below `root`. Raises CheckpointError when there is none, or more than one."""
-        homes = sorted({path.parent for path in root.rglob(f"step-*/{checkpoints.TENSORS}") if path.is_file()})
+        homes = sorted({path.parent for path in root.rglob(f"step-*/{checkpoints.TENSORS_FILE}") if path.is_file()})
         stores = sorted({home.parent for home in homes})
         if len(stores) != 1:
             raise CheckpointError(
@@ -91,7 +91,7 @@ class RunEvidence:
         finals = [home for home in homes if json.loads((home / "manifest.json").read_bytes())["pinned"]]
         self.final: Checkpoint | None = checkpoints.load_checkpoint(finals[-1]) if finals else None
         self.newest: Checkpoint = checkpoints.load_checkpoint(homes[-1])
-        self.trace = list(_lines(stores[0].parent / TRACE))
+        self.trace = list(_lines(stores[0].parent / TRACE_FILE))
 
     @property
     def step(self) -> int:

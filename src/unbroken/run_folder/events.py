@@ -12,14 +12,14 @@ from typing import Any
 
 from unbroken.errors import errno_name
 
-NAME = "events.jsonl"
+EVENTS_FILE = "events.jsonl"
 
 
 class Events:
     """Appends JSON lines to `events.jsonl`. A disk that refuses costs an event and is reported once."""
 
     def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
-        self.path = folder / NAME
+        self.path = folder / EVENTS_FILE
         self._report = report
         self._failing = False
         self.restart: int = sum(event.get("event") == "start" for event in read_events(self.path))

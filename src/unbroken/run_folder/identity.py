@@ -11,9 +11,9 @@ from unbroken.errors import IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
 from unbroken.run_folder.code_digest import code_digest
 
-__all__ = ["NAME", "Identity", "check_or_write_identity", "code_digest", "open_run_folder"]
+__all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "code_digest", "open_run_folder"]
 
-NAME = "identity.json"
+IDENTITY_FILE = "identity.json"
 
 
 class Identity:
@@ -80,7 +80,7 @@ def check_or_write_identity(folder: Path, identity: Identity, files: FileSystem,
 
     Raises IdentityError, StorageError.
     """
-    path = folder / NAME
+    path = folder / IDENTITY_FILE
     with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
         found = Identity.read(path, files)
         if found == identity:
@@ -103,7 +103,7 @@ def _is_sibling(path: Path, item: str) -> bool:
 
 
 def _about_sibling(sibling: Path, folder: Path, identity: Identity) -> str:
-    found = Identity.read(sibling / NAME)
+    found = Identity.read(sibling / IDENTITY_FILE)
     differs = _sentence(found.difference(identity)) if found else "its identity cannot be read"
     return (
         f"The state in {sibling} is not used for {folder.name}, because {differs}. "

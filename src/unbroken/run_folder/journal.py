@@ -16,7 +16,7 @@ from typing import Any
 from unbroken.errors import CheckpointError, errno_name
 from unbroken.filesystem import FileSystem, read_exactly, read_file, write_fully_at
 
-NAME = "journal.jsonl"
+JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _CRC = b', "crc": "'

@@ -13,7 +13,7 @@ from pathlib import Path
 from unbroken.errors import LockedError, storage_errors
 from unbroken.filesystem import FILE_MODE
 
-NAME = "lock"
+LOCK_FILE = "lock"
 _POLL_S = 0.1
 
 
@@ -25,7 +25,7 @@ class FolderLock:
 
         Raises LockedError with the holder's pid and host, StorageError when the lock file cannot be made.
         """
-        self._path = folder / NAME
+        self._path = folder / LOCK_FILE
         with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:

@@ -10,7 +10,7 @@ from unbroken import environment
 from unbroken.canonical_json import encode_canonical
 from unbroken.filesystem import FileSystem, remove_tree, replace_unsynced
 
-NAME = "verdict.json"
+VERDICT_FILE = "verdict.json"
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ def write_verdict(verdict: Verdict, folder: Path | None = None, files: FileSyste
     """
     files, asked = files or FileSystem(), environment.verdict_path()
     if folder:
-        replace_unsynced(files, folder / NAME, verdict.text())
+        replace_unsynced(files, folder / VERDICT_FILE, verdict.text())
     if asked:
         replace_unsynced(files, asked, verdict.text(), by=os.getpid())  # launchers and ranks write it too
 
 
 def clear_verdict(folder: Path, files: FileSystem) -> None:
     """Remove old verdicts: a process that is killed must not leave its predecessor's. Raises OSError."""
-    for path in filter(None, (folder / NAME, environment.verdict_path())):
+    for path in filter(None, (folder / VERDICT_FILE, environment.verdict_path())):
         remove_tree(files, path)

@@ -65,7 +65,7 @@ def test_back_and_forth(machine: Machines, uninterrupted: dict[str, bytes]) -> N
         assert there.fetch().step == step
     two.train()
     assert two.exported == uninterrupted
-    assert len([e for e in events.read_events(two.place.folder / events.NAME) if e["event"] == "start"]) == 4
+    assert len([e for e in events.read_events(two.place.folder / events.EVENTS_FILE) if e["event"] == "start"]) == 4
 
 
 def test_parking_does_not_disturb_the_training(machine: Machines, uninterrupted: dict[str, bytes]) -> None:

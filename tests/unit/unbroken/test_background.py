@@ -96,11 +96,11 @@ store = CheckpointStore(Path(sys.argv[1]))
 writer = Writer(lambda request, snapshot: store.save(request.step, snapshot, "a" * 64), background=True)
 live = capture_state({"w": {"w": weights, "odd": torch.zeros(999, 333).t()}}, copy=False)
 writer.prepare(live)
-while writer._bare or writer._busy:
+while writer._unprepared or writer._busy:
     time.sleep(0.01)
 for step in (1, 2):
     writer.submit(SaveRequest(step, b"", False), live, 0.0)
-    assert [outcome.error for outcome in writer.finish()] == [None]
+    assert [result.error for result in writer.drain()] == [None]
 print(threads() - before)
 """
 
@@ -115,14 +115,14 @@ def test_the_writing_thread_has_no_team_of_openmp_threads(tmp_path: Path) -> Non
 def test_who_waits_for_a_save_waits_for_no_copy(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
 
-    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
+    def save(request: SaveRequest, snapshot: Snapshot) -> Path:
         seen.append(snapshot)
         return tmp_path
 
     writer, weights = Writer(save, background=True), torch.zeros(9)
     writer.write(SaveRequest(1, b"", True), capture_state({"w": {"w": weights}}, copy=False), time.monotonic())
-    (outcome,) = writer.finish()
-    assert outcome.path == tmp_path
+    (result,) = writer.drain()
+    assert result.path == tmp_path
     assert seen[0].tensors["w/w"].data_ptr() == weights.data_ptr()
     writer.close()
 
@@ -140,7 +140,7 @@ def test_who_waits_for_a_save_waits_for_no_buffer_of_later_ones(
             time.sleep(0.001)
 
     monkeypatch.setattr(Buffer, "prepare", endless)
-    writer = Writer(lambda order, snapshot: tmp_path, background=True)
+    writer = Writer(lambda request, snapshot: tmp_path, background=True)
     live = capture_state({"model": {"weights": torch.zeros(9)}}, copy=False)
     writer.prepare(live)
     assert begun.wait(60)
@@ -213,9 +213,9 @@ def test_a_snapshot_is_not_changed_by_the_steps_after_it(tmp_path: Path) -> None
     store = CheckpointStore(tmp_path, keep=100)
     gate = threading.Event()
 
-    def save(order: SaveRequest, snapshot: Snapshot) -> Path:
+    def save(request: SaveRequest, snapshot: Snapshot) -> Path:
         assert gate.wait(20)
-        return store.save(order.step, snapshot, "a" * 64, order.journal, order.pinned)
+        return store.save(request.step, snapshot, "a" * 64, request.journal, request.pinned)
 
     writer = Writer(save, background=True)
     weights = torch.zeros(1000)
@@ -230,7 +230,7 @@ def test_a_snapshot_is_not_changed_by_the_steps_after_it(tmp_path: Path) -> None
     weights.fill_(99)
     cursor["at"][0] = 99
     gate.set()
-    assert [outcome.error for outcome in writer.finish()] == [None, None]
+    assert [result.error for result in writer.drain()] == [None, None]
     writer.close()
     for step in (1, 2):
         loaded = store.load(step, "a" * 64)
@@ -322,14 +322,14 @@ def test_a_full_disk_in_the_background_costs_that_save_only(tmp_path: Path, unin
 def test_auto_saves_as_often_as_pays(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     now = 0.0
     auto = YoungDalySchedule(per_hour=1.0, clock=lambda: now)
-    assert auto.due(1), "the first save measures the cost"
-    auto.note(SaveResult(SaveRequest(1, b"", False), Path(), blocked=0.5, seconds=2.0))
+    assert auto.is_due(1), "the first save measures the cost"
+    auto.record_cost(SaveResult(SaveRequest(1, b"", False), Path(), blocked=0.5, seconds=2.0))
     assert auto.interval == pytest.approx(60.0)  # sqrt(2 x 0.5 x 3600)
     now = 59.0
-    assert not auto.due(2)
+    assert not auto.is_due(2)
     now = 61.0
-    assert auto.due(3)
-    auto.note(SaveResult(SaveRequest(3, b"", False), Path(), blocked=0.0001, seconds=90.0))
+    assert auto.is_due(3)
+    auto.record_cost(SaveResult(SaveRequest(3, b"", False), Path(), blocked=0.0001, seconds=90.0))
     assert auto.interval == 90.0, "never faster than the disk"
     toy_training.train(tmp_path / "run", tmp_path / "export", every="auto")
     assert toy_training.contents(tmp_path / "export") == uninterrupted

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from unbroken.checkpoint.state import capture_state
-from unbroken.checkpoint.store import FILES, CheckpointStore
+from unbroken.checkpoint.store import CHECKPOINT_FILES, CheckpointStore
 from unbroken.errors import UnbrokenError
 from unbroken.filesystem import FileSystem
 
@@ -56,7 +56,7 @@ def stored(tmp_path: Path) -> dict[str, bytes]:
     optimizer.step()
     state = {"model": model, "optimizer": optimizer, "cursor": {"at": 3, "words": {"a", "b"}, "none": None}}
     path = store.save(5, capture_state(state), IDENTITY, b'{"step": 1}\n' * 5)
-    return {name: (path / name).read_bytes() for name in FILES}
+    return {name: (path / name).read_bytes() for name in CHECKPOINT_FILES}
 
 
 def flip(data: bytearray, chance: random.Random) -> None:
@@ -95,7 +95,7 @@ MUTATIONS: list[Callable[[bytearray, random.Random], None]] = [flip, flip, cut, 
 def mutated(original: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
     """One file, seldom two, changed once or more."""
     contents = dict(original)
-    for name in chance.sample(FILES, chance.choice([1, 1, 1, 2])):
+    for name in chance.sample(CHECKPOINT_FILES, chance.choice([1, 1, 1, 2])):
         data = bytearray(contents[name])
         for _ in range(chance.choice([1, 1, 2, 5])):
             if data:
