@@ -18,13 +18,13 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from latentwire.statistics.bootstrap import Plan, crossed, percentiles
+from latentwire.statistics.bootstrap import BootstrapPlan, percentile_interval, resample_crossed
 from latentwire.statistics.scores import Matrix, Scores
 
 RESAMPLES, EXAMPLES, SEEDS = 10_000, 10_000, 5
 COLUMNS = 24
 LIMIT_MB = 200
-PLAN = Plan(RESAMPLES, 12345)
+PLAN = BootstrapPlan(RESAMPLES, 12345)
 
 
 @cache
@@ -48,8 +48,8 @@ def real_columns() -> list[Scores]:
 
 def ours_paired() -> tuple[float, float]:
     a, b = binary_pair()
-    first, second = crossed([a, b], PLAN)
-    return percentiles(first - second, 0.95)
+    first, second = resample_crossed([a, b], PLAN)
+    return percentile_interval(first - second, 0.95)
 
 
 def scipy_paired(batch: int | None) -> tuple[float, float]:
@@ -70,7 +70,7 @@ def _difference(*runs: Matrix, axis: int) -> Matrix:
 
 
 def ours_columns() -> list[tuple[float, float]]:
-    return [percentiles(draws, 0.95) for draws in crossed(real_columns(), PLAN)]
+    return [percentile_interval(draws, 0.95) for draws in resample_crossed(real_columns(), PLAN)]
 
 
 def scipy_columns() -> list[tuple[float, float]]:

@@ -13,11 +13,11 @@ import pandas as pd
 import yaml
 
 from latentwire.params import load as params
-from latentwire.statistics.comparisons import Record
-from latentwire.statistics.curves import curves
-from latentwire.statistics.grid import expected
-from latentwire.statistics.summary import summary_of
-from latentwire.statistics.write import write_all
+from latentwire.statistics.comparisons import StatsRecord
+from latentwire.statistics.curves import learning_curves
+from latentwire.statistics.grid import expected_grid
+from latentwire.statistics.summary import compute_statistics
+from latentwire.statistics.write import write_statistics
 from latentwire.tasks import examples
 from unbroken.run_folder import journal
 
@@ -59,11 +59,13 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dic
     return values
 
 
-def aggregate(root: Path) -> Record:
+def aggregate(root: Path) -> StatsRecord:
     """What the stage `aggregate` does, in another folder than the current one."""
     values = params.load(root / "params.yaml")
-    summary = summary_of(root / "results", values)
-    write_all(root / "results/aggregate", summary, curves(root / "results", expected(values), STEPS))
+    summary = compute_statistics(root / "results", values)
+    write_statistics(
+        root / "results/aggregate", summary, learning_curves(root / "results", expected_grid(values), STEPS)
+    )
     return summary
 
 

@@ -14,19 +14,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Aggregate the results of the repository in the current folder."""
     argparse.ArgumentParser(prog="python -m latentwire.stages.aggregate", description=__doc__).parse_args(argv)
 
-    from latentwire.statistics.curves import curves
-    from latentwire.statistics.grid import expected
-    from latentwire.statistics.summary import summary_of
-    from latentwire.statistics.write import write_all
+    from latentwire.statistics.curves import learning_curves
+    from latentwire.statistics.grid import expected_grid
+    from latentwire.statistics.summary import compute_statistics
+    from latentwire.statistics.write import write_statistics
     from latentwire.tracking.publish import publish_journals, publish_statistics
     from unbroken.preemption import StopFlag
 
     values, stop = params.load(), StopFlag.install()
     results = Path("results")
     stop.check()
-    summary = summary_of(results, values)
+    summary = compute_statistics(results, values)
     stop.check()
-    write_all(results / "aggregate", summary, curves(results, expected(values), values.train.steps))
+    write_statistics(
+        results / "aggregate", summary, learning_curves(results, expected_grid(values), values.train.steps)
+    )
     print(
         f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
     )

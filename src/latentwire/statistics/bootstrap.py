@@ -28,7 +28,7 @@ EXAMPLES, SEEDS = 0, 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class BootstrapPlan:
     """How often and from which seed of the generator; both are settings, so that a number can be had again."""
 
     resamples: int
@@ -42,7 +42,7 @@ class Plan:
             )
 
 
-def resample_examples(columns: Matrix, plan: Plan) -> Matrix:
+def resample_examples(columns: Matrix, plan: BootstrapPlan) -> Matrix:
     """Means [R, K] of `columns` [N, K] over resampled examples; all columns share the weights."""
     rng = np.random.default_rng([plan.seed, EXAMPLES])
     patterns, counts = _patterns(columns)
@@ -52,18 +52,18 @@ def resample_examples(columns: Matrix, plan: Plan) -> Matrix:
     return _by_weights(columns, plan.resamples, rng)
 
 
-def crossed(methods: Sequence[Scores], plan: Plan) -> list[Matrix]:
+def resample_crossed(methods: Sequence[Scores], plan: BootstrapPlan) -> list[Matrix]:
     """Resampled means [R] of every method, over the same draws of examples and, where they correspond, of seeds."""
     stacked = np.concatenate([method.values for method in methods]).T
     means = resample_examples(stacked, plan)
     ends = np.cumsum([len(method.values) for method in methods])
     return [
-        over_seeds(means[:, end - len(method.values) : end], method.seeds, plan)
+        resample_seeds(means[:, end - len(method.values) : end], method.seeds, plan)
         for method, end in zip(methods, ends, strict=True)
     ]
 
 
-def over_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: Plan) -> Matrix:
+def resample_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: BootstrapPlan) -> Matrix:
     """Mean [R] of `means` [R, S] over resampled seeds; the same seeds get the same weights."""
     count = means.shape[1]
     if count == 1:
@@ -75,7 +75,7 @@ def over_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: Plan) -> Matr
     return np.asarray((means * weights).sum(axis=1))
 
 
-def percentiles(draws: Matrix, confidence: float) -> tuple[float, float]:
+def percentile_interval(draws: Matrix, confidence: float) -> tuple[float, float]:
     """The middle `confidence` of the draws; both ends are draws, so that ranks stay ranks."""
     low, high = np.quantile(draws, [0.5 - confidence / 2, 0.5 + confidence / 2], method="inverted_cdf")
     return float(low), float(high)

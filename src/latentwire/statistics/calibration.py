@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from latentwire.statistics.bootstrap import Plan, over_seeds, resample_examples
-from latentwire.statistics.comparisons import Record, estimand
+from latentwire.statistics.bootstrap import BootstrapPlan, resample_examples, resample_seeds
+from latentwire.statistics.comparisons import StatsRecord, name_estimand
 from latentwire.statistics.scores import Matrix, Scores
-from latentwire.statistics.signature import signature
-from latentwire.statistics.twoway import estimate
+from latentwire.statistics.signature import format_signature
+from latentwire.statistics.twoway import estimate_mean
 
 BINS = 10
 Bins = NDArray[np.int_]
 
 
-def confidences(log_likelihoods: Matrix) -> Matrix:
+def top_label_confidence(log_likelihoods: Matrix) -> Matrix:
     """Confidence [N] of the most likely label, of log-likelihoods [N, labels]."""
     return np.asarray(special.softmax(log_likelihoods, axis=1).max(axis=1))
 
 
-def calibration(right: Scores, confidence: Scores, level: float, plan: Plan) -> Record:
+def estimate_calibration(right: Scores, confidence: Scores, level: float, plan: BootstrapPlan) -> StatsRecord:
     """Mean over seeds of the error in ten equal bins, its interval of coverage `level`, and the bins.
 
     The standard error is that of the crossed bootstrap; the degrees of freedom are those of the error's linear
@@ -38,7 +38,7 @@ def calibration(right: Scores, confidence: Scores, level: float, plan: Plan) -> 
     by_run = abs(masked.mean(axis=1)).sum(axis=1)
     draws = _draws(masked, right.seeds, plan)
     signs = np.sign(masked.mean(axis=1))
-    linear = estimate(np.take_along_axis(signs, bins, axis=1) * gaps)
+    linear = estimate_mean(np.take_along_axis(signs, bins, axis=1) * gaps)
     half = float(stats.t.ppf(0.5 + level / 2, linear.df)) * float(draws.std(ddof=1))
     value = float(by_run.mean())
     return {
@@ -48,9 +48,9 @@ def calibration(right: Scores, confidence: Scores, level: float, plan: Plan) -> 
         "S": linear.seeds,
         "N": linear.examples,
         "df": None if math.isinf(linear.df) else linear.df,
-        "estimand": estimand(linear.seeds),
+        "estimand": name_estimand(linear.seeds),
         "bins": _shown(right.values, confidence.values, bins),
-        "signature": signature(
+        "signature": format_signature(
             ci="pigeonhole-t", conf=level, bins=BINS, S=linear.seeds, N=linear.examples, R=plan.resamples,
             seed=plan.seed, ids=right.ids[:8],
         ),
@@ -67,15 +67,15 @@ def _by_bin(gaps: Matrix, bins: Bins) -> Matrix:
     return np.asarray(gaps[:, :, None] * (bins[:, :, None] == np.arange(BINS)))
 
 
-def _draws(masked: Matrix, seeds: tuple[int, ...] | None, plan: Plan) -> Matrix:
+def _draws(masked: Matrix, seeds: tuple[int, ...] | None, plan: BootstrapPlan) -> Matrix:
     """Resampled errors [R]; examples are drawn once for all bins and seeds."""
     runs, examples, _ = masked.shape
     columns = masked.transpose(1, 0, 2).reshape(examples, runs * BINS)
     means = resample_examples(columns, plan).reshape(plan.resamples, runs, BINS)
-    return over_seeds(abs(means).sum(axis=2), seeds, plan)
+    return resample_seeds(abs(means).sum(axis=2), seeds, plan)
 
 
-def _shown(right: Matrix, confidence: Matrix, bins: Bins) -> list[Record]:
+def _shown(right: Matrix, confidence: Matrix, bins: Bins) -> list[StatsRecord]:
     """Bins that hold an answer: share of all answers, mean confidence and share of right ones in it."""
     found = []
     for number in sorted(set(bins.ravel().tolist())):

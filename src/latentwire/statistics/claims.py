@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, stats
 
-from latentwire.statistics.exact import discordant
-from latentwire.statistics.scores import Scores, pair
-from latentwire.statistics.twoway import Estimate, estimate
+from latentwire.statistics.exact import count_discordant
+from latentwire.statistics.scores import Scores, pair_scores
+from latentwire.statistics.twoway import Estimate, estimate_mean
 
 Outcome = Literal["non-inferior", "inferior", "inconclusive"]
 Equivalence = Literal["equivalent", "different", "inconclusive"]
@@ -31,14 +31,14 @@ class Retention:
     outcome: Outcome
 
 
-def retention(a: Scores, b: Scores, retained: float, alpha: float) -> Retention:
+def decide_retention(a: Scores, b: Scores, retained: float, alpha: float) -> Retention:
     """One-sided test on the contrast A − retained·B, which needs no distribution of a ratio."""
-    contrast = estimate(pair(a, b, retained))
+    contrast = estimate_mean(pair_scores(a, b, retained))
     ratio = float(a.values.mean() / b.values.mean()) if b.values.mean() else None
-    return Retention(retained, ratio, contrast.p_above(), outcome(contrast, alpha))
+    return Retention(retained, ratio, contrast.p_above(), decide_noninferiority(contrast, alpha))
 
 
-def outcome(contrast: Estimate, alpha: float) -> Outcome:
+def decide_noninferiority(contrast: Estimate, alpha: float) -> Outcome:
     """Is the mean of A − retained·B above 0 (non-inferior), below (inferior), or neither shown?"""
     above = contrast.p_above()
     if above is None:
@@ -58,7 +58,7 @@ class Tost:
     outcome: Equivalence
 
 
-def tost(difference: Estimate, margin: float, alpha: float) -> Tost:
+def decide_equivalence(difference: Estimate, margin: float, alpha: float) -> Tost:
     """Is the mean difference inside ±margin? Equivalent means: its (1 − 2·alpha) interval lies inside."""
     above, from_top = difference.p_above(-margin), difference.p_above(margin)
     if above is None or from_top is None:
@@ -84,7 +84,7 @@ def cohen_h(rate_a: float, rate_b: float) -> float:
 
 def d_z(a: Scores, b: Scores) -> float | None:
     """Mean over standard deviation of the differences by example, seeds averaged; None without variance."""
-    means = pair(a, b).values.mean(axis=0)
+    means = pair_scores(a, b).values.mean(axis=0)
     return None if np.ptp(means) == 0 else float(means.mean() / means.std(ddof=1))
 
 
@@ -92,11 +92,11 @@ def odds_ratio(a: Scores, b: Scores) -> float | None:
     """Discordant examples won by A over those won by B, of single runs; None where B won none."""
     if len(a.values) > 1 or len(b.values) > 1:
         return None
-    only_a, only_b = discordant(a.values, b.values)
+    only_a, only_b = count_discordant(a.values, b.values)
     return only_a / only_b if only_b else None
 
 
-def fieller(a: Scores, b: Scores, confidence: float) -> tuple[float, float] | None:
+def fieller_interval(a: Scores, b: Scores, confidence: float) -> tuple[float, float] | None:
     """Fieller's interval of mean(A) / mean(B): all ratios r for which A − r·B is not told from 0 by the two-way test.
 
     None where it has no end, or nothing varies.
@@ -105,11 +105,11 @@ def fieller(a: Scores, b: Scores, confidence: float) -> tuple[float, float] | No
     if denominator == 0.0:
         return None
     ratio = float(a.values.mean()) / denominator
-    if estimate(pair(a, b, ratio)).constant:
+    if estimate_mean(pair_scores(a, b, ratio)).constant:
         return None
 
     def excess(r: float) -> float:
-        found = estimate(pair(a, b, r))
+        found = estimate_mean(pair_scores(a, b, r))
         return abs(found.mean) - float(stats.t.ppf(0.5 + confidence / 2, found.df)) * found.error
 
     low, high = _end(excess, ratio, -1.0), _end(excess, ratio, 1.0)

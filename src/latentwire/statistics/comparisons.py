@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentwire.params.sections import Aggregate
-from latentwire.statistics.claims import NO_VARIANCE, cohen_h, d_z, fieller, minimum_detectable, odds_ratio, retention
-from latentwire.statistics.exact import discordant, mcnemar, proportion_interval
-from latentwire.statistics.scores import Paired, Scores, pair
-from latentwire.statistics.signature import signature
-from latentwire.statistics.twoway import Estimate, estimate
+from latentwire.statistics.claims import (
+    NO_VARIANCE,
+    cohen_h,
+    d_z,
+    decide_retention,
+    fieller_interval,
+    minimum_detectable,
+    odds_ratio,
+)
+from latentwire.statistics.exact import count_discordant, mcnemar_p, proportion_interval
+from latentwire.statistics.scores import Scores, pair_scores
+from latentwire.statistics.signature import format_signature
+from latentwire.statistics.twoway import Estimate, estimate_mean
 
-Record = dict[str, Any]
+StatsRecord = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,57 +48,58 @@ class Settings:
         return round(1 - self.confidence, 12)
 
 
-def settings_of(section: Aggregate) -> Settings:
+def settings_from_section(section: Aggregate) -> Settings:
     """The settings that the section `aggregate` of params.yaml declares."""
     return Settings(**section.model_dump())
 
 
-def estimand(seeds: int) -> str:
-    """What a number speaks of: with one seed the method's own variation cannot be estimated."""
+def name_estimand(seeds: int) -> str:
+    """What a number is about: with one seed the method's own variation cannot be estimated."""
     return "this method" if seeds > 1 else "this checkpoint"
 
 
-def cell(scores: Scores, trained: bool, settings: Settings) -> Record:
+def cell_record(scores: Scores, trained: bool, settings: Settings) -> StatsRecord:
     """Accuracy of one method on one task, with its interval."""
-    rate = estimate(scores.values)
+    rate = estimate_mean(scores.values)
     low, high, kind = proportion_interval(rate, settings.confidence)
     return {
         "value": rate.mean,
         "low": low,
         "high": high,
-        **design(rate),
+        **design_record(rate),
         "per_seed": _per_seed(scores),
         "seed_variance": _seed_variance(rate, trained),
-        "signature": signature(ci=kind, conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]),
-    }
-
-
-def compare(a: Scores, b: Scores, settings: Settings) -> Record:
-    """Difference in accuracy A − B: unadjusted interval and p, detectable and standardised effects."""
-    paired = pair(a, b)
-    found = estimate(paired)
-    interval = found.interval(settings.confidence)
-    p, test = _p_value(a, b, paired, found)
-    low, high = interval or (None, None)
-    kept = retention(a, b, settings.retained, settings.alpha)
-    ratio_low, ratio_high = fieller(a, b, settings.confidence) or (None, None)
-    return {
-        "value": found.mean,
-        "low": low,
-        "high": high,
-        "p": p,
-        "mde": minimum_detectable(found, settings.alpha),
-        "reason": None if interval else NO_VARIANCE,
-        **design(found),
-        "effects": _effects(a, b),
-        "retention": {**vars(kept), "low": ratio_low, "high": ratio_high},
-        "signature": signature(
-            ci="twoway", conf=settings.confidence, p=test, S=found.seeds, N=found.examples, ids=a.ids[:8]
+        "signature": format_signature(
+            ci=kind, conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]
         ),
     }
 
 
-def verdict(record: Mapping[str, Any], adjusted: float | None, alpha: float) -> str:
+def compare_methods(a: Scores, b: Scores, settings: Settings) -> StatsRecord:
+    """Difference in accuracy A − B: unadjusted interval and p, detectable and standardised effects."""
+    difference = estimate_mean(pair_scores(a, b))
+    interval = difference.interval(settings.confidence)
+    p, test = _p_value(a, b, difference)
+    low, high = interval or (None, None)
+    kept = decide_retention(a, b, settings.retained, settings.alpha)
+    ratio_low, ratio_high = fieller_interval(a, b, settings.confidence) or (None, None)
+    return {
+        "value": difference.mean,
+        "low": low,
+        "high": high,
+        "p": p,
+        "mde": minimum_detectable(difference, settings.alpha),
+        "reason": None if interval else NO_VARIANCE,
+        **design_record(difference),
+        "effects": _effects(a, b),
+        "retention": {**vars(kept), "low": ratio_low, "high": ratio_high},
+        "signature": format_signature(
+            ci="twoway", conf=settings.confidence, p=test, S=difference.seeds, N=difference.examples, ids=a.ids[:8]
+        ),
+    }
+
+
+def comparison_verdict(record: Mapping[str, Any], adjusted: float | None, alpha: float) -> str:
     """`better`, `worse` or `not different`: a difference needs the adjusted p and an interval without 0."""
     if adjusted is None or adjusted >= alpha:
         return "not different"
@@ -100,26 +109,27 @@ def verdict(record: Mapping[str, Any], adjusted: float | None, alpha: float) -> 
     return "better" if record["value"] > 0 else "worse"
 
 
-def _p_value(a: Scores, b: Scores, paired: Paired, found: Estimate) -> tuple[float | None, str]:
+def _p_value(a: Scores, b: Scores, difference: Estimate) -> tuple[float | None, str]:
+    """Two-sided p of the difference, and the name of the test."""
     if len(a.values) == 1 and len(b.values) == 1:
-        return mcnemar(*discordant(a.values, b.values)), "mcnemar"
-    if found.constant:
+        return mcnemar_p(*count_discordant(a.values, b.values)), "mcnemar"
+    if difference.constant:
         # Every seed repeats the same outcome on every example: what is left is a sign test over the examples.
-        wins = found.examples if found.mean > 0 else 0
-        losses = found.examples if found.mean < 0 else 0
-        return mcnemar(wins, losses), "mcnemar"
-    return found.p_value(), "t"
+        wins = difference.examples if difference.mean > 0 else 0
+        losses = difference.examples if difference.mean < 0 else 0
+        return mcnemar_p(wins, losses), "mcnemar"
+    return difference.p_value(), "t"
 
 
-def design(found: Estimate) -> Record:
-    """What a number was computed over: seeds, examples, variance and its shares, and what it speaks of."""
+def design_record(mean: Estimate) -> StatsRecord:
+    """What a number was computed over: seeds, examples, variance and its shares, and what it is about."""
     return {
-        "S": found.seeds,
-        "N": found.examples,
-        "df": None if found.constant else found.df,
-        "variance": found.variance,
-        "shares": found.shares,
-        "estimand": estimand(found.seeds),
+        "S": mean.seeds,
+        "N": mean.examples,
+        "df": None if mean.constant else mean.df,
+        "variance": mean.variance,
+        "shares": mean.shares,
+        "estimand": name_estimand(mean.seeds),
     }
 
 
@@ -134,13 +144,13 @@ def _seed_variance(rate: Estimate, trained: bool) -> str:
     return "not estimated" if trained else "none: deterministic"
 
 
-def _effects(a: Scores, b: Scores) -> Record:
+def _effects(a: Scores, b: Scores) -> StatsRecord:
     """Effect sizes by name; one that is not defined is null, with its reason under `undefined`."""
     rate_a, rate_b = float(a.values.mean()), float(b.values.mean())
-    found = {"cohen_h": cohen_h(rate_a, rate_b), "d_z": d_z(a, b), "odds_ratio": odds_ratio(a, b)}
+    effects = {"cohen_h": cohen_h(rate_a, rate_b), "d_z": d_z(a, b), "odds_ratio": odds_ratio(a, b)}
     several = len(a.values) > 1 or len(b.values) > 1
     reasons = {
         "d_z": NO_VARIANCE,
         "odds_ratio": "several seeds" if several else "no example was won by the second alone",
     }
-    return {**found, "undefined": {name: reasons[name] for name, value in found.items() if value is None}}
+    return {**effects, "undefined": {name: reasons[name] for name, value in effects.items() if value is None}}

@@ -12,12 +12,12 @@ from latentwire.errors import EvidenceError
 from latentwire.statistics.grid import Grid
 from unbroken.run_folder import journal
 
-COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
-LOSS = "train/loss"
-ACCURACY = "validation/accuracy/"
+CURVE_COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
+LOSS_SERIES = "train/loss"
+ACCURACY_SERIES = "validation/accuracy/"
 
 
-def curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
+def learning_curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
     """Training loss at every step, and validation accuracy by receiver where it was taken, of all runs.
 
     Raises:
@@ -34,11 +34,11 @@ def curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
         )
         for series in _series(entry)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
 
 
 def _series(entry: dict[str, Any]) -> list[str]:
-    return [name for name in sorted(entry) if name == LOSS or name.startswith(ACCURACY)]
+    return [name for name in sorted(entry) if name == LOSS_SERIES or name.startswith(ACCURACY_SERIES)]
 
 
 def _read(path: Path, steps: int, models: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -48,8 +48,8 @@ def _read(path: Path, steps: int, models: tuple[str, ...]) -> list[dict[str, Any
     if len(entries) != steps:
         raise EvidenceError(f"{path} has {len(entries)} steps, expected {steps}: the run is not finished. {_AGAIN}")
     found = {name for entry in entries for name in _series(entry)}
-    wanted = {LOSS, *(ACCURACY + model for model in models)}
-    if found != wanted or any(LOSS not in entry for entry in entries):
+    wanted = {LOSS_SERIES, *(ACCURACY_SERIES + model for model in models)}
+    if found != wanted or any(LOSS_SERIES not in entry for entry in entries):
         raise EvidenceError(
             f"{path} has the series {', '.join(sorted(found))}, expected {', '.join(sorted(wanted))}, the "
             "loss at "

@@ -17,18 +17,18 @@ import pandas as pd
 
 from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
-from latentwire.statistics.calibration import confidences
+from latentwire.statistics.calibration import top_label_confidence
 from latentwire.statistics.checks import (
-    COLUMNS,
+    PREDICTION_COLUMNS,
     check_answers,
     check_examples,
     check_keys,
     check_meta,
     check_models,
-    listed,
+    join_sorted,
 )
 from latentwire.statistics.golds import Golds, read_golds
-from latentwire.statistics.grid import NO_MODEL, Grid, Item, Method
+from latentwire.statistics.grid import NO_MODEL, Grid, GridMethod, PredictionItem
 from latentwire.statistics.scores import Matrix, Scores
 
 Key = tuple[str, str, str]
@@ -36,10 +36,10 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Source:
+class PredictionSource:
     """A folder of predictions that was read."""
 
-    item: Item
+    item: PredictionItem
     meta: Mapping[str, Any]
     sha256: str
     rows: int
@@ -54,20 +54,20 @@ class Evidence:
     """Right (1) or wrong (0)."""
     confidence: Mapping[Key, Scores]
     """Confidence of each answer, in the same cells."""
-    sources: Mapping[str, Source]
+    sources: Mapping[str, PredictionSource]
     models: Mapping[str, Mapping[str, str | None]]
 
 
-def gather(results: Path, grid: Grid) -> Evidence:
+def gather_evidence(results: Path, grid: Grid) -> Evidence:
     """Read and check all predictions of the grid.
 
     Raises:
         EvidenceError: Something is missing, doubled, unequal, not a number, or has one class only.
     """
     golds = {task: read_golds(results, task, labels) for task, labels in grid.tasks.items()}
-    _refuse_missing(results, grid)
+    _check_files_present(results, grid)
     frames: list[pd.DataFrame] = []
-    sources: dict[str, Source] = {}
+    sources: dict[str, PredictionSource] = {}
     for item in grid.items():
         frame, source = _read_item(results, item, grid, golds[item.task])
         frames.append(frame)
@@ -89,11 +89,11 @@ def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
     wanted = {model for method in grid.methods.values() for model in method.models} - {NO_MODEL}
     absent = sorted(wanted - set(known))
     if absent:
-        raise EvidenceError(f"{path} lacks {absent[0]}, expected {listed(wanted)}. Next: `dvc repro prepare`.")
+        raise EvidenceError(f"{path} lacks {absent[0]}, expected {join_sorted(wanted)}. Next: `dvc repro prepare`.")
     return {model: {key: known[model][key] for key in ("family", "license", "digest")} for model in sorted(wanted)}
 
 
-def _refuse_missing(results: Path, grid: Grid) -> None:
+def _check_files_present(results: Path, grid: Grid) -> None:
     missing = [
         f"{results.name}/{item.folder}/{name}"
         for item in grid.items()
@@ -112,13 +112,13 @@ def _refuse_missing(results: Path, grid: Grid) -> None:
         )
 
 
-def _read_item(results: Path, item: Item, grid: Grid, golds: Golds) -> tuple[pd.DataFrame, Source]:
+def _read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) -> tuple[pd.DataFrame, PredictionSource]:
     path = results / item.folder / "predictions.parquet"
     frame = pd.read_parquet(path)
     where = f"{results.name}/{item.folder}/predictions.parquet"
-    if tuple(frame.columns) != COLUMNS:
+    if tuple(frame.columns) != PREDICTION_COLUMNS:
         raise EvidenceError(
-            f"{where} has the columns {list(frame.columns)}, expected {list(COLUMNS)}. Next: `dvc repro "
+            f"{where} has the columns {list(frame.columns)}, expected {list(PREDICTION_COLUMNS)}. Next: `dvc repro "
             "evaluate baseline`."
         )
     check_keys(frame, item, where)
@@ -127,7 +127,7 @@ def _read_item(results: Path, item: Item, grid: Grid, golds: Golds) -> tuple[pd.
     check_answers(frame, grid.tasks[item.task], where)
     meta = json.loads((results / item.folder / "meta.json").read_text(encoding="utf-8"))
     check_meta(meta, item, golds, where)
-    return frame, Source(item, meta, sha256_of(path), len(frame))
+    return frame, PredictionSource(item, meta, sha256_of(path), len(frame))
 
 
 def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple[dict[Key, Scores], dict[Key, Scores]]:
@@ -138,12 +138,12 @@ def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple
         method, known = grid.methods[key[2]], golds[key[0]]
         hits = rows["prediction"].to_numpy() == known.labels.loc[rows["example_id"]].to_numpy()
         right[key] = _matrix(rows, hits.astype(float), key, method, known)
-        certain = confidences(np.stack(rows["scores"].tolist()))
+        certain = top_label_confidence(np.stack(rows["scores"].tolist()))
         confidence[key] = _matrix(rows, certain, key, method, known)
     return right, confidence
 
 
-def _matrix(rows: pd.DataFrame, values: Matrix, key: Key, method: Method, golds: Golds) -> Scores:
+def _matrix(rows: pd.DataFrame, values: Matrix, key: Key, method: GridMethod, golds: Golds) -> Scores:
     table = rows.assign(value=values, row=rows["seed"].fillna(-1).astype(int))
     wide = table.pivot(index="row", columns="example_id", values="value")[list(golds.examples)]
     wide = wide.loc[list(method.seeds) if method.seeds is not None else [-1]]

@@ -1,22 +1,21 @@
 """Which differences are taken, how they are named, and the families in which their p-values are corrected.
 
-A family is declared here, before results exist: all the differences that one table shows, over all tasks and
-receivers.
+A family is declared here, before results exist: all the differences that one table shows, over all tasks and receivers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from latentwire.statistics.comparisons import Record, Settings, verdict
-from latentwire.statistics.grid import CHANCE, Grid, Method
-from latentwire.statistics.multiplicity import adjust
+from latentwire.statistics.comparisons import Settings, StatsRecord, comparison_verdict
+from latentwire.statistics.grid import CHANCE, Grid, GridMethod
+from latentwire.statistics.multiplicity import adjust_p_values
 
 METRIC = "accuracy"
-PLACE = "all-tasks"
+ALL_TASKS = "all-tasks"
 """Stands in ids where a task would; no task can be called so."""
 Pair = tuple[str, str, str, str, str]
-"""(task, place, receiver, a, b); place is the receiver, or a's model where neither reads a receiver."""
+"""(task, scope, receiver, a, b); the scope is the receiver, or a's model where neither reads a receiver."""
 
 
 def cell_id(task: str, model: str, method: str, metric: str = METRIC) -> str:
@@ -24,69 +23,71 @@ def cell_id(task: str, model: str, method: str, metric: str = METRIC) -> str:
     return f"{task}/{model}/{method}/{metric}"
 
 
-def comparison_id(task: str, place: str, a: str, b: str) -> str:
+def comparison_id(task: str, scope: str, a: str, b: str) -> str:
     """Id of a difference."""
-    return f"{task}/{place}/{a}-vs-{b}/{METRIC}"
+    return f"{task}/{scope}/{a}-vs-{b}/{METRIC}"
 
 
-def place_of(a: Method, b: Method, receiver: str) -> str:
-    """Where a difference belongs: one between methods that read no receiver is the same under all of them."""
+def scope_of(a: GridMethod, b: GridMethod, receiver: str) -> str:
+    """The receiver that a difference holds for; one between methods that read none is the same for all of them."""
     return receiver if a.reads_receiver or b.reads_receiver else a.models[0]
 
 
-def serving(grid: Grid, receiver: str) -> list[Method]:
+def methods_for_receiver(grid: Grid, receiver: str) -> list[GridMethod]:
     """Methods that have a row in the block of `receiver`, in the order of the tables."""
     return [method for method in grid.methods.values() if method.model_for(receiver) is not None]
 
 
-def declared(grid: Grid, reference: str) -> dict[str, list[Pair]]:
+def comparison_families(grid: Grid, reference: str) -> dict[str, list[Pair]]:
     """The declared families that have members: each is what one table shows, and is corrected as a whole."""
     everything = list(grid.methods)
     trained, baselines = [m.name for m in grid.trained()], [m.name for m in grid.baselines()]
-    found = {
+    families = {
         "versus_reference": _pairs(grid, everything, [reference]),
         "versus_chance": _pairs(grid, everything, [CHANCE]),
         "versus_baselines": _pairs(grid, trained, baselines),
         "ablations": _ablations(grid),
     }
-    return {name: pairs for name, pairs in found.items() if pairs}
+    return {name: pairs for name, pairs in families.items() if pairs}
 
 
 def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pair]:
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for task in grid.tasks:
         for receiver in grid.receivers:
-            names = {method.name for method in serving(grid, receiver)}
+            names = {method.name for method in methods_for_receiver(grid, receiver)}
             for a in firsts:
                 for b in seconds:
                     if a != b and {a, b} <= names:
-                        place = place_of(grid.methods[a], grid.methods[b], receiver)
-                        found.setdefault(comparison_id(task, place, a, b), (task, place, receiver, a, b))
-    return list(found.values())
+                        scope = scope_of(grid.methods[a], grid.methods[b], receiver)
+                        pairs.setdefault(comparison_id(task, scope, a, b), (task, scope, receiver, a, b))
+    return list(pairs.values())
 
 
 def _ablations(grid: Grid) -> list[Pair]:
     """The first trained method against the other trained ones, and every trained method against its controls."""
     first, *others = [method.name for method in grid.trained()]
     controls = [(str(m.control_of), m.name) for m in grid.methods.values() if m.control_of]
-    both = [*((first, other) for other in others), *controls]
-    return [found for a, b in both for found in _pairs(grid, [a], [b])]
+    wanted = [*((first, other) for other in others), *controls]
+    return [pair for a, b in wanted for pair in _pairs(grid, [a], [b])]
 
 
-def ids_of(pairs: Sequence[Pair]) -> list[str]:
+def comparison_ids(pairs: Sequence[Pair]) -> list[str]:
     """Ids of the differences of a family."""
-    return [comparison_id(task, place, a, b) for task, place, _, a, b in pairs]
+    return [comparison_id(task, scope, a, b) for task, scope, _, a, b in pairs]
 
 
-def correct(name: str, ids: Sequence[str], comparisons: Mapping[str, Record], settings: Settings) -> Record:
+def correct_family(
+    name: str, ids: Sequence[str], comparisons: Mapping[str, StatsRecord], settings: Settings
+) -> StatsRecord:
     """Correct the p-values of a family, writing them into its comparisons."""
-    corrected = adjust({key: comparisons[key]["p"] for key in ids}, settings.adjust)
+    corrected = adjust_p_values({key: comparisons[key]["p"] for key in ids}, settings.adjust)
     extra = f"|adj:{settings.adjust}|m:{len(ids)}"
     for key in ids:
         record = comparisons[key]
         record["adjusted"][name] = {
             "p": corrected[key],
-            "verdict": verdict(record, corrected[key], settings.alpha),
+            "verdict": comparison_verdict(record, corrected[key], settings.alpha),
             "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),
         }
     return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": list(ids)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.scores import digest_of
+from latentwire.statistics.scores import digest_items
 from latentwire.tasks.examples import digest, read
 
 
@@ -58,11 +58,11 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
             "expected once. Next: `dvc repro prepare`."
         )
     stored = str(json.loads(facts.read_text(encoding="utf-8"))["digest"])
-    _refuse_edited(path, stored)
+    _check_unedited(path, stored)
     return Golds(test, stored)
 
 
-def _refuse_edited(path: Path, stored: str) -> None:
+def _check_unedited(path: Path, stored: str) -> None:
     found = digest(read(path))
     if found != stored:
         raise EvidenceError(
@@ -71,7 +71,7 @@ def _refuse_edited(path: Path, stored: str) -> None:
         )
 
 
-def digests(golds: Golds) -> dict[str, str]:
+def golds_digests(golds: Golds) -> dict[str, str]:
     """Digests of the example ids and of the reference labels, by which other data are recognised."""
     labels = [f"{example}\t{label}" for example, label in golds.labels.items()]
-    return {"ids": digest_of(golds.examples), "golds": digest_of(labels)}
+    return {"ids": digest_items(golds.examples), "golds": digest_items(labels)}

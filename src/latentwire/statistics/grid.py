@@ -15,7 +15,7 @@ NO_MODEL = "none"
 
 
 @dataclass(frozen=True)
-class Method:
+class GridMethod:
     """A method of the tables. `models` are those that answer: receivers, the probe's sender, or `none`."""
 
     name: str
@@ -33,7 +33,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Item:
+class PredictionItem:
     """One folder of predictions, with the methods whose rows it must hold."""
 
     folder: str
@@ -52,34 +52,34 @@ class Grid:
     """Everything expected: tasks with their labels in order, methods as in the tables, receivers."""
 
     tasks: Mapping[str, tuple[str, ...]]
-    methods: Mapping[str, Method]
+    methods: Mapping[str, GridMethod]
     receivers: tuple[str, ...]
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[PredictionItem]:
         """All folders of predictions, relative to `results/`."""
         for task in self.tasks:
             for method in self.methods.values():
                 if method.control_of is None:
                     yield from self._items_of(method, task)
 
-    def _items_of(self, method: Method, task: str) -> Iterator[Item]:
+    def _items_of(self, method: GridMethod, task: str) -> Iterator[PredictionItem]:
         controls = [other.name for other in self.methods.values() if other.control_of == method.name]
         holds = (method.name, *controls)
         if method.seeds is None:
-            yield Item(f"baseline/{task}/{method.name}", method.name, task, None, holds)
+            yield PredictionItem(f"baseline/{task}/{method.name}", method.name, task, None, holds)
         for seed in method.seeds or ():
-            yield Item(f"evaluate/{method.name}-{task}-{seed}", method.name, task, seed, holds)
+            yield PredictionItem(f"evaluate/{method.name}-{task}-{seed}", method.name, task, seed, holds)
 
-    def trained(self) -> list[Method]:
+    def trained(self) -> list[GridMethod]:
         """Trained methods, without their controls."""
         return [method for method in self.methods.values() if method.trained and method.control_of is None]
 
-    def baselines(self) -> list[Method]:
+    def baselines(self) -> list[GridMethod]:
         """Methods without seeds."""
         return [method for method in self.methods.values() if not method.trained]
 
 
-def expected(params: Params) -> Grid:
+def expected_grid(params: Params) -> Grid:
     """The grid that the parameters declare.
 
     Raises:
@@ -93,9 +93,9 @@ def expected(params: Params) -> Grid:
         )
     names = {name: params.methods[name] for name in params.train.methods}
     receivers = tuple(dict.fromkeys(model for method in names.values() for model in method.receivers))
-    trained = [Method(name, method.receivers, params.train.seeds, True) for name, method in names.items()]
+    trained = [GridMethod(name, method.receivers, params.train.seeds, True) for name, method in names.items()]
     controls = [
-        Method(f"{method.name}-{control}", method.models, method.seeds, True, control_of=method.name)
+        GridMethod(f"{method.name}-{control}", method.models, method.seeds, True, control_of=method.name)
         for method in trained
         for control in params.evaluate.controls
     ]
@@ -108,6 +108,6 @@ def expected(params: Params) -> Grid:
     )
 
 
-def _baseline(name: str, receivers: tuple[str, ...], sender: str) -> Method:
+def _baseline(name: str, receivers: tuple[str, ...], sender: str) -> GridMethod:
     own = {CHANCE: (NO_MODEL,), "probe": (sender,)}.get(name)
-    return Method(name, own or receivers, None, False, reads_receiver=own is None)
+    return GridMethod(name, own or receivers, None, False, reads_receiver=own is None)

@@ -12,13 +12,13 @@ import numpy as np
 
 from latentwire.errors import EvidenceError
 from latentwire.statistics.scores import Matrix, Paired
-from latentwire.statistics.twoway import Estimate, Squares, estimate, squares
+from latentwire.statistics.twoway import Estimate, MeanSquares, estimate_mean, mean_squares
 
 Term = tuple[float, int]
 """A share of the variance of the mean, and its degrees of freedom."""
 
 
-def estimate_average(parts: Sequence[Paired]) -> Estimate:
+def estimate_mean_over_tasks(parts: Sequence[Paired]) -> Estimate:
     """Unweighted mean over tasks of the means of their matrices; for one task the same as `estimate`.
 
     A seed may be good on all tasks at once, so its rows are averaged over the tasks before their spread is taken.
@@ -26,14 +26,14 @@ def estimate_average(parts: Sequence[Paired]) -> Estimate:
     Raises:
         EvidenceError: The tasks have different numbers of seeds, or methods whose seeds do not correspond.
     """
-    _refuse_unequal(parts)
+    _check_same_seeds(parts)
     matrices = [part.values for part in parts]
     seeds, examples = len(matrices[0]), sum(matrix.shape[1] for matrix in matrices)
     mean = float(np.mean([matrix.mean() for matrix in matrices]))
     if all(np.ptp(matrix) == 0.0 for matrix in matrices):
         return Estimate(mean, 0.0, math.inf, seeds, examples, None)
     if seeds == 1:
-        terms = [(estimate(matrix).variance / len(parts) ** 2, matrix.shape[1] - 1) for matrix in matrices]
+        terms = [(estimate_mean(matrix).variance / len(parts) ** 2, matrix.shape[1] - 1) for matrix in matrices]
         variance = sum(term for term, _ in terms)
         return Estimate(mean, variance, _satterthwaite(variance, terms), seeds, examples, None)
     return _crossed(matrices, mean, examples)
@@ -43,17 +43,17 @@ def _crossed(matrices: Sequence[Matrix], mean: float, examples: int) -> Estimate
     seeds, tasks = len(matrices[0]), len(matrices)
     by_seed = np.mean([matrix.mean(axis=1) for matrix in matrices], axis=0)
     rows: Term = (float(by_seed.var(ddof=1)) / seeds, seeds - 1)
-    found = [squares(matrix) for matrix in matrices]
+    found = [mean_squares(matrix) for matrix in matrices]
     columns = [(one.columns / _size(one, tasks), one.degrees[1]) for one in found]
     residuals = [(one.residual / _size(one, tasks), one.degrees[2]) for one in found]
     column, residual = (sum(term for term, _ in terms) for terms in (columns, residuals))
     variance = max(rows[0] + column - residual, rows[0], column)
     df = max(_satterthwaite(variance, [rows, *columns, *residuals]), seeds - 1)
-    shares = Squares(rows[0], column, residual, seeds, examples).shares()
+    shares = MeanSquares(rows[0], column, residual, seeds, examples).shares()
     return Estimate(mean, variance, df, seeds, examples, shares)
 
 
-def _size(one: Squares, tasks: int) -> int:
+def _size(one: MeanSquares, tasks: int) -> int:
     return one.seeds * one.examples * tasks**2
 
 
@@ -61,7 +61,7 @@ def _satterthwaite(variance: float, terms: Sequence[Term]) -> float:
     return variance**2 / sum(term**2 / degrees for term, degrees in terms)
 
 
-def _refuse_unequal(parts: Sequence[Paired]) -> None:
+def _check_same_seeds(parts: Sequence[Paired]) -> None:
     counts = sorted({len(part.values) for part in parts})
     if len(counts) != 1 or any(part.subtrahend is not None for part in parts):
         raise EvidenceError(

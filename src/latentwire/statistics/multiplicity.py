@@ -10,7 +10,7 @@ from scipy import stats
 from latentwire.errors import ConfigurationError
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
+def holm_adjust(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down p-values; a missing one stays missing and is not counted as a hypothesis."""
     return _present(p_values, _holm)
 
@@ -20,13 +20,13 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     return _present(p_values, lambda p: stats.false_discovery_control(p, method="bh"))
 
 
-def adjust(p_values: Mapping[str, float | None], method: str) -> dict[str, float | None]:
+def adjust_p_values(p_values: Mapping[str, float | None], method: str) -> dict[str, float | None]:
     """Adjusted p-values of one family by name of the correction.
 
     Raises:
         ConfigurationError: No such correction; a caption must never claim one that was not run.
     """
-    corrections = {"holm": holm, "bh": benjamini_hochberg}
+    corrections = {"holm": holm_adjust, "bh": benjamini_hochberg}
     if method not in corrections:
         raise ConfigurationError(
             f"The correction {method!r} was asked for, expected one of {', '.join(corrections)}. "

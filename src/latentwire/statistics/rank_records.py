@@ -7,54 +7,54 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from latentwire.statistics.bootstrap import Plan, crossed, percentiles
-from latentwire.statistics.comparisons import Record, Settings
-from latentwire.statistics.families import PLACE, cell_id, serving
+from latentwire.statistics.bootstrap import BootstrapPlan, percentile_interval, resample_crossed
+from latentwire.statistics.comparisons import Settings, StatsRecord
+from latentwire.statistics.families import ALL_TASKS, cell_id, methods_for_receiver
 from latentwire.statistics.grid import Grid
-from latentwire.statistics.ranks import critical_difference, few_data_sets, friedman, pairwise
+from latentwire.statistics.ranks import critical_difference, few_data_sets, friedman_test, pairwise_wilcoxon
 from latentwire.statistics.scores import Scores
-from latentwire.statistics.signature import signature
+from latentwire.statistics.signature import format_signature
 
 
-def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settings) -> Record:
+def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settings) -> StatsRecord:
     """Rank of every method of a block with its interval, and how often it is the best; all share the draws."""
-    draws = np.stack(crossed(scores, Plan(settings.resamples, settings.seed)), axis=1)
+    draws = np.stack(resample_crossed(scores, BootstrapPlan(settings.resamples, settings.seed)), axis=1)
     ranks = stats.rankdata(-draws, axis=1)
     observed = stats.rankdata([-float(method.values.mean()) for method in scores])
     best = draws == draws.max(axis=1, keepdims=True)
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    found: Record = {}
+    found: StatsRecord = {}
     for number, name in enumerate(names):
-        low, high = percentiles(ranks[:, number], settings.confidence)
+        low, high = percentile_interval(ranks[:, number], settings.confidence)
         found[name] = {"rank": float(observed[number]), "low": low, "high": high, "best": float(shares[number])}
     seeds = max(len(method.values) for method in scores)
     return {
         "methods": found,
-        "signature": signature(
+        "signature": format_signature(
             ci="pigeonhole", conf=settings.confidence, S=seeds, N=len(scores[0].examples), R=settings.resamples,
             seed=settings.seed, ids=scores[0].ids[:8],
         ),
     }  # fmt: skip
 
 
-def rank_records(cells: Mapping[str, Record], grid: Grid, settings: Settings) -> dict[str, Record]:
+def rank_records(cells: Mapping[str, StatsRecord], grid: Grid, settings: Settings) -> dict[str, StatsRecord]:
     """Ranks over the tasks, a record for each receiver; below six tasks the reason why there are none."""
     reason = few_data_sets(len(grid.tasks))
     return {
-        f"{PLACE}/{receiver}/ranks": {"data_sets": len(grid.tasks), "model": receiver, "reason": reason}
+        f"{ALL_TASKS}/{receiver}/ranks": {"data_sets": len(grid.tasks), "model": receiver, "reason": reason}
         if reason
         else {"model": receiver, **_over_tasks(cells, grid, receiver, settings)}
         for receiver in grid.receivers
     }
 
 
-def _over_tasks(cells: Mapping[str, Record], grid: Grid, receiver: str, settings: Settings) -> Record:
-    methods = [method for method in serving(grid, receiver) if method.control_of is None]
+def _over_tasks(cells: Mapping[str, StatsRecord], grid: Grid, receiver: str, settings: Settings) -> StatsRecord:
+    methods = [method for method in methods_for_receiver(grid, receiver) if method.control_of is None]
     table = np.array(
         [[cells[cell_id(t, str(m.model_for(receiver)), m.name)]["value"] for m in methods] for t in grid.tasks]
     )
     sets, count = table.shape
-    found = friedman(table)
+    found = friedman_test(table)
     return {
         "data_sets": sets,
         "reason": None,
@@ -63,7 +63,7 @@ def _over_tasks(cells: Mapping[str, Record], grid: Grid, receiver: str, settings
         "critical_difference": critical_difference(count, sets, settings.alpha),
         "pairs": [
             {"a": methods[i].name, "b": methods[j].name, "p": raw, "p_adjusted": corrected}
-            for (i, j), (raw, corrected) in pairwise(table).items()
+            for (i, j), (raw, corrected) in pairwise_wilcoxon(table).items()
         ],
-        "signature": signature(p="wilcoxon", adj="holm", m=count * (count - 1) // 2, sets=sets),
+        "signature": format_signature(p="wilcoxon", adj="holm", m=count * (count - 1) // 2, sets=sets),
     }

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import stats
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.exact import SMALLEST_SIGN_TEST, _all_signs
-from latentwire.statistics.multiplicity import holm
+from latentwire.statistics.exact import SMALLEST_SIGN_TEST, all_sign_patterns
+from latentwire.statistics.multiplicity import holm_adjust
 from latentwire.statistics.scores import Matrix
 
 ENUMERATED = 15
@@ -22,14 +22,12 @@ ENUMERATED = 15
 
 
 @dataclass(frozen=True)
-class Friedman:
-    """`statistic` and `p` are corrected for ties; `plain` is the χ² of Friedman's paper, `f` Iman and Davenport's."""
+class FriedmanTest:
+    """Mean `ranks` of the methods; `statistic` and `p` are corrected for ties."""
 
     ranks: tuple[float, ...]
     statistic: float
     p: float
-    plain: float
-    f: float
 
 
 def few_data_sets(count: int) -> str | None:
@@ -43,33 +41,29 @@ def few_data_sets(count: int) -> str | None:
     )
 
 
-def friedman(table: Matrix) -> Friedman:
+def friedman_test(table: Matrix) -> FriedmanTest:
     """Do the methods differ in rank over the data sets?
 
     Raises:
         EvidenceError: There are fewer than six data sets or three methods.
     """
-    _refuse(table)
-    sets, methods = table.shape
+    _check_enough_data_sets(table)
+    methods = table.shape[1]
     if methods < 3:
         raise EvidenceError(
             f"Friedman's test was given {methods} methods, expected at least 3. Next: use Wilcoxon's test."
         )
-    found = stats.friedmanchisquare(*table.T)
-    means = _mean_ranks(table)
-    plain = 12 * sets / (methods * (methods + 1)) * (float((means**2).sum()) - methods * (methods + 1) ** 2 / 4)
-    left = sets * (methods - 1) - plain
-    f = (sets - 1) * plain / left if left > 0 else math.inf
-    return Friedman(tuple(map(float, means)), float(found.statistic), float(found.pvalue), plain, f)
+    test = stats.friedmanchisquare(*table.T)
+    return FriedmanTest(tuple(map(float, _mean_ranks(table))), float(test.statistic), float(test.pvalue))
 
 
-def wilcoxon(differences: Matrix) -> float:
+def wilcoxon_p(differences: Matrix) -> float:
     """Two-sided p of the signed-rank test over data sets, zeros left out; exact up to 15 differences.
 
     Raises:
         EvidenceError: There are fewer than six data sets.
     """
-    _refuse(differences[:, None])
+    _check_enough_data_sets(differences[:, None])
     present = differences[differences != 0]
     if len(present) == 0:
         return 1.0
@@ -77,14 +71,14 @@ def wilcoxon(differences: Matrix) -> float:
     if len(present) > ENUMERATED:
         return float(stats.wilcoxon(present, method="approx", correction=True).pvalue)
     observed = abs(float(np.sign(present) @ ranks)) - 1e-9
-    return float((abs(_all_signs(len(present)) @ ranks) >= observed).mean())
+    return float((abs(all_sign_patterns(len(present)) @ ranks) >= observed).mean())
 
 
-def pairwise(table: Matrix) -> dict[tuple[int, int], tuple[float, float]]:
+def pairwise_wilcoxon(table: Matrix) -> dict[tuple[int, int], tuple[float, float]]:
     """Raw and Holm-adjusted p of every pair of methods."""
     pairs = list(combinations(range(table.shape[1]), 2))
-    raw = [wilcoxon(table[:, i] - table[:, j]) for i, j in pairs]
-    corrected = [1.0 if p is None else p for p in holm(raw)]
+    raw = [wilcoxon_p(table[:, i] - table[:, j]) for i, j in pairs]
+    corrected = [1.0 if p is None else p for p in holm_adjust(raw)]
     return dict(zip(pairs, zip(raw, corrected, strict=True), strict=True))
 
 
@@ -94,11 +88,11 @@ def critical_difference(methods: int, sets: int, alpha: float = 0.05) -> float:
     Raises:
         EvidenceError: There are fewer than six data sets.
     """
-    _refuse(np.zeros((sets, methods)))
-    return nemenyi(methods, alpha) * math.sqrt(methods * (methods + 1) / (6 * sets))
+    _check_enough_data_sets(np.zeros((sets, methods)))
+    return nemenyi_quantile(methods, alpha) * math.sqrt(methods * (methods + 1) / (6 * sets))
 
 
-def nemenyi(methods: int, alpha: float = 0.05) -> float:
+def nemenyi_quantile(methods: int, alpha: float = 0.05) -> float:
     """Quantile of the studentised range over √2."""
     return float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
 
@@ -107,7 +101,7 @@ def _mean_ranks(table: Matrix) -> Matrix:
     return np.asarray(stats.rankdata(-table, axis=1).mean(axis=0))
 
 
-def _refuse(table: Matrix) -> None:
+def _check_enough_data_sets(table: Matrix) -> None:
     reason = few_data_sets(len(table))
     if reason:
         raise EvidenceError(reason)

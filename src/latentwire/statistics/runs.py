@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.comparisons import Record
-from latentwire.statistics.evidence import Evidence, Source
-from latentwire.statistics.signature import signature
+from latentwire.statistics.comparisons import StatsRecord
+from latentwire.statistics.evidence import Evidence, PredictionSource
+from latentwire.statistics.signature import format_signature
 from unbroken.checkpoint import manifest
 from unbroken.checkpoint.tree import Decoder
 
@@ -24,7 +24,7 @@ def run_id(task: str, method: str, seed: int | None) -> str:
     return f"{task}/{method}/{seed}/training"
 
 
-def runs(results: Path, evidence: Evidence, mode: str) -> dict[str, Record]:
+def run_records(results: Path, evidence: Evidence, mode: str) -> dict[str, StatsRecord]:
     """Every training run, by its id; `mode` is how the processes of a run shared a step, `exact` or `throughput`.
 
     Raises:
@@ -34,7 +34,7 @@ def runs(results: Path, evidence: Evidence, mode: str) -> dict[str, Record]:
     return dict(_run(results, path, source, mode) for path, source in trained.items())
 
 
-def _run(results: Path, path: str, source: Source, mode: str) -> tuple[str, Record]:
+def _run(results: Path, path: str, source: PredictionSource, mode: str) -> tuple[str, StatsRecord]:
     item = source.item
     found = _read(results / "train" / Path(path).parent.name / manifest.MANIFEST_FILE)
     if found["state"] != source.meta["checkpoint"]:
@@ -49,12 +49,12 @@ def _run(results: Path, path: str, source: Source, mode: str) -> tuple[str, Reco
         "seed": item.seed,
         "steps": found["step"],
         "mode": mode,
-        "numerics_changed": changes_of(found["tree"]),
+        "numerics_changed": numerics_changes(found["tree"]),
         "identity": found["identity"],
         "checkpoint": found["state"],
         "journal": journal,
         "sources": [path],
-        "signature": signature(
+        "signature": format_signature(
             run=item.method, steps=found["step"], weights=found["state"][:SHOWN], journal=journal[:SHOWN]
         ),
     }
@@ -66,7 +66,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def changes_of(tree: Mapping[str, Any]) -> list[int]:
+def numerics_changes(tree: Mapping[str, Any]) -> list[int]:
     """First steps that a run computed with other numerics than the ones before.
 
     Its state `numerics` holds `segments`, each with its `first` step; a run that recorded none has no change to show.

@@ -37,8 +37,8 @@ class Scores:
                 f"{self.name} has scores of shape {self.values.shape}, expected {rows} seeds × "
                 f"{len(self.examples)} examples. Next: compute its predictions again."
             )
-        _refuse_repeats(self.name, "example", self.examples)
-        _refuse_repeats(self.name, "seed", self.seeds or ())
+        _check_unique(self.name, "example", self.examples)
+        _check_unique(self.name, "seed", self.seeds or ())
         if not np.isfinite(self.values).all():
             raise EvidenceError(
                 f"{self.name} has {int((~np.isfinite(self.values)).sum())} scores that are not numbers, "
@@ -49,7 +49,7 @@ class Scores:
     @property
     def ids(self) -> str:
         """Digest of the examples in their order."""
-        return digest_of(self.examples)
+        return digest_items(self.examples)
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class Paired:
     subtrahend: Matrix | None = None
 
 
-def pair(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
+def pair_scores(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
     """Pair A − weight·B by example, and by seed where both have the same seeds.
 
     Raises:
         EvidenceError: The examples of the two differ.
     """
-    _refuse_other_examples(a, b)
+    _check_same_examples(a, b)
     scaled = weight * b.values
     if a.seeds == b.seeds or len(scaled) == 1:
         return Paired(a.values - scaled)
@@ -79,12 +79,12 @@ def pair(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
     return Paired(a.values - scaled.mean(axis=0), scaled)
 
 
-def digest_of(items: Sequence[str]) -> str:
+def digest_items(items: Sequence[str]) -> str:
     """SHA-256 over the items, one a line."""
     return hashlib.sha256("\n".join(items).encode()).hexdigest()
 
 
-def _refuse_repeats(name: str, what: str, items: Sequence[object]) -> None:
+def _check_unique(name: str, what: str, items: Sequence[object]) -> None:
     repeated = [str(item) for item, count in Counter(items).items() if count > 1]
     if repeated:
         raise EvidenceError(
@@ -94,7 +94,7 @@ def _refuse_repeats(name: str, what: str, items: Sequence[object]) -> None:
         )
 
 
-def _refuse_other_examples(a: Scores, b: Scores) -> None:
+def _check_same_examples(a: Scores, b: Scores) -> None:
     if a.examples == b.examples:
         return
     only_a, only_b = set(a.examples) - set(b.examples), set(b.examples) - set(a.examples)

@@ -11,43 +11,56 @@ from typing import Any
 
 from latentwire.errors import EvidenceError
 from latentwire.params.load import Params
-from latentwire.statistics import average_records as averages
-from latentwire.statistics.bootstrap import Plan
-from latentwire.statistics.calibration import calibration
-from latentwire.statistics.comparisons import Record, Settings, cell, compare, settings_of, verdict
-from latentwire.statistics.details import details
-from latentwire.statistics.evidence import Evidence, Source, gather
+from latentwire.statistics.average_records import (
+    AVERAGE_FAMILY,
+    average_differences,
+    average_records,
+    main_table_rows,
+)
+from latentwire.statistics.bootstrap import BootstrapPlan
+from latentwire.statistics.calibration import estimate_calibration
+from latentwire.statistics.comparisons import (
+    Settings,
+    StatsRecord,
+    cell_record,
+    compare_methods,
+    comparison_verdict,
+    settings_from_section,
+)
+from latentwire.statistics.details import comparison_details
+from latentwire.statistics.evidence import Evidence, PredictionSource, gather_evidence
 from latentwire.statistics.families import (
     METRIC,
     Pair,
     cell_id,
+    comparison_families,
     comparison_id,
-    correct,
-    declared,
-    ids_of,
-    place_of,
-    serving,
+    comparison_ids,
+    correct_family,
+    methods_for_receiver,
+    scope_of,
 )
-from latentwire.statistics.golds import digests
-from latentwire.statistics.grid import CHANCE, Grid, Method, expected
-from latentwire.statistics.multiplicity import adjust
+from latentwire.statistics.golds import golds_digests
+from latentwire.statistics.grid import CHANCE, Grid, GridMethod, expected_grid
+from latentwire.statistics.multiplicity import adjust_p_values
 from latentwire.statistics.rank_records import block_ranks, rank_records
-from latentwire.statistics.runs import runs
+from latentwire.statistics.runs import run_records
 from latentwire.statistics.scores import Scores
 
-SCHEMA = "latentwire-stats/2"
+STATS_SCHEMA = "latentwire-stats/2"
 
 
-def summary_of(results: Path, values: Params) -> Record:
+def compute_statistics(results: Path, values: Params) -> StatsRecord:
     """All statistics of the predictions in `results/`, as the parameters declare them.
 
     Raises:
         EvidenceError: Something is missing, doubled, unequal, not a number, or was made from something else.
     """
-    grid = expected(values)
-    evidence = gather(results, grid)
-    summary = summarise(evidence, grid, settings_of(values.aggregate))
-    return {**summary, "runs": runs(results, evidence, values.train.mode), "parameters": parameters_digest(values)}
+    grid = expected_grid(values)
+    evidence = gather_evidence(results, grid)
+    summary = _summarise(evidence, grid, settings_from_section(values.aggregate))
+    runs = run_records(results, evidence, values.train.mode)
+    return {**summary, "runs": runs, "parameters": parameters_digest(values)}
 
 
 def parameters_digest(values: Params) -> str:
@@ -57,17 +70,19 @@ def parameters_digest(values: Params) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def summarise(evidence: Evidence, grid: Grid, settings: Settings) -> Record:
+def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecord:
     """The statistics of the grid: everything that is computed from scores."""
     cells = dict(_cells(evidence, grid, settings))
-    wanted = declared(grid, settings.reference)
-    comparisons = _compare_all(evidence, [pair for pairs in wanted.values() for pair in pairs], settings)
-    families = {name: correct(name, ids_of(pairs), comparisons, settings) for name, pairs in wanted.items()}
-    means, apart = averages.averages(evidence, grid, settings), averages.differences(evidence, grid, settings)
-    if apart:
-        families[averages.FAMILY] = correct(averages.FAMILY, list(apart), apart, settings)
+    declared = comparison_families(grid, settings.reference)
+    comparisons = _compare_all(evidence, [pair for pairs in declared.values() for pair in pairs], settings)
+    families = {
+        name: correct_family(name, comparison_ids(pairs), comparisons, settings) for name, pairs in declared.items()
+    }
+    means, differences = average_records(evidence, grid, settings), average_differences(evidence, grid, settings)
+    if differences:
+        families[AVERAGE_FAMILY] = correct_family(AVERAGE_FAMILY, list(differences), differences, settings)
     summary = {
-        "schema": SCHEMA,
+        "schema": STATS_SCHEMA,
         "settings": {**vars(settings), "metric": METRIC, "chance": CHANCE, "alpha": settings.alpha},
         "tasks": {task: _task(evidence, grid, task) for task in grid.tasks},
         "models": {name: dict(facts) for name, facts in evidence.models.items()},
@@ -79,18 +94,18 @@ def summarise(evidence: Evidence, grid: Grid, settings: Settings) -> Record:
         },
         "cells": cells,
         "averages": means,
-        "comparisons": {**comparisons, **apart},
-        "main": averages.rows(grid, settings, means),
+        "comparisons": {**comparisons, **differences},
+        "main": main_table_rows(grid, settings, means),
         "families": families,
         "calibration": _calibrations(evidence, cells, settings),
         "ranks": rank_records(cells, grid, settings),
         "blocks": _blocks(evidence, grid, settings, cells),
         "sources": {path: _source(source) for path, source in evidence.sources.items()},
     }
-    return dict(rounded(summary))
+    return dict(round_floats(summary))
 
 
-def rounded(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
     """The same with every float at ten significant digits, so that the last bits of a sum are not a result.
 
     Raises:
@@ -103,11 +118,11 @@ def rounded(value: Any) -> Any:
             )
         return float(f"{value:.10g}")
     if isinstance(value, Mapping):
-        return {key: rounded(inner) for key, inner in value.items()}
-    return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: round_floats(inner) for key, inner in value.items()}
+    return [round_floats(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple[str, Record]]:
+def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple[str, StatsRecord]]:
     for (task, model, name), scores in evidence.scores.items():
         method = grid.methods[name]
         paths = [path for path, source in evidence.sources.items() if source.item.feeds(task, name)]
@@ -118,7 +133,7 @@ def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple
                 "task": task,
                 "model": model,
                 "method": name,
-                **cell(scores, method.trained, settings),
+                **cell_record(scores, method.trained, settings),
                 "bytes_per_example": _one(costs, f"bytes_per_example of {name} on {task}"),
                 "sees": dict(evidence.sources[paths[0]].meta["sees"]),
                 "sources": paths,
@@ -126,13 +141,13 @@ def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple
         )
 
 
-def _calibrations(evidence: Evidence, cells: Mapping[str, Record], settings: Settings) -> dict[str, Record]:
+def _calibrations(evidence: Evidence, cells: Mapping[str, StatsRecord], settings: Settings) -> dict[str, StatsRecord]:
     """Calibration of every cell, under its id with `ece` for the metric."""
-    plan = Plan(settings.resamples, settings.seed)
+    plan = BootstrapPlan(settings.resamples, settings.seed)
     return {
         cell_id(*key, metric="ece"): {
             **{name: cells[cell_id(*key)][name] for name in ("task", "model", "method", "sources")},
-            **calibration(right, evidence.confidence[key], settings.confidence, plan),
+            **estimate_calibration(right, evidence.confidence[key], settings.confidence, plan),
         }
         for key, right in evidence.scores.items()
     }
@@ -146,16 +161,16 @@ def _one(values: set[float], what: str) -> float:
     return values.pop()
 
 
-def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) -> dict[str, Record]:
+def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) -> dict[str, StatsRecord]:
     by_cell: dict[tuple[str, str], dict[str, Scores]] = {(task, name): {} for task, _, name in evidence.scores}
     for (task, model, name), scores in evidence.scores.items():
         by_cell[task, name][model] = scores
-    records: dict[str, Record] = {}
-    for task, place, receiver, a, b in dict.fromkeys(pairs):
+    records: dict[str, StatsRecord] = {}
+    for task, scope, receiver, a, b in dict.fromkeys(pairs):
         first, second = (_answers(by_cell[task, name], receiver) for name in (a, b))
-        head = {"task": task, "receiver": place, "a": a, "b": b, "adjusted": {}}
-        beside = details(first, second, settings)
-        records[comparison_id(task, place, a, b)] = {**head, **compare(first, second, settings), **beside}
+        head = {"task": task, "receiver": scope, "a": a, "b": b, "adjusted": {}}
+        beside = comparison_details(first, second, settings)
+        records[comparison_id(task, scope, a, b)] = {**head, **compare_methods(first, second, settings), **beside}
     return records
 
 
@@ -163,30 +178,30 @@ def _answers(by_model: Mapping[str, Scores], receiver: str) -> Scores:
     return by_model[receiver] if receiver in by_model else next(iter(by_model.values()))
 
 
-def _blocks(evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, Record]) -> list[Record]:
+def _blocks(evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, StatsRecord]) -> list[StatsRecord]:
     return [
         _block(evidence, grid, settings, cells, task, receiver) for task in grid.tasks for receiver in grid.receivers
     ]
 
 
 def _block(
-    evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, Record], task: str, receiver: str
-) -> Record:
+    evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, StatsRecord], task: str, receiver: str
+) -> StatsRecord:
     """The rows of one task and receiver: ids of cells and differences, the best method and its ties."""
-    methods = serving(grid, receiver)
+    methods = methods_for_receiver(grid, receiver)
     keys = {m.name: (task, str(m.model_for(receiver)), m.name) for m in methods}
     contenders = [m.name for m in methods if m.control_of is None]
     best = max(contenders, key=lambda name: cells[cell_id(*keys[name])]["value"])
     against = {
-        name: compare(evidence.scores[keys[name]], evidence.scores[keys[best]], settings)
+        name: compare_methods(evidence.scores[keys[name]], evidence.scores[keys[best]], settings)
         for name in contenders
         if name != best
     }
-    corrected = adjust({name: record["p"] for name, record in against.items()}, settings.adjust)
+    corrected = adjust_p_values({name: record["p"] for name, record in against.items()}, settings.adjust)
     tied = [
         name
         for name, record in against.items()
-        if verdict(record, corrected[name], settings.alpha) == "not different"
+        if comparison_verdict(record, corrected[name], settings.alpha) == "not different"
         and record["retention"]["outcome"] == "non-inferior"
     ]
     return {
@@ -199,11 +214,11 @@ def _block(
     }
 
 
-def _row(grid: Grid, method: Method, task: str, receiver: str, key: str, settings: Settings) -> Record:
+def _row(grid: Grid, method: GridMethod, task: str, receiver: str, key: str, settings: Settings) -> StatsRecord:
     def difference(other: str) -> str | None:
         if other == method.name:
             return None
-        return comparison_id(task, place_of(method, grid.methods[other], receiver), method.name, other)
+        return comparison_id(task, scope_of(method, grid.methods[other], receiver), method.name, other)
 
     return {
         "method": method.name,
@@ -213,7 +228,7 @@ def _row(grid: Grid, method: Method, task: str, receiver: str, key: str, setting
     }
 
 
-def _task(evidence: Evidence, grid: Grid, task: str) -> Record:
+def _task(evidence: Evidence, grid: Grid, task: str) -> StatsRecord:
     golds = evidence.golds[task]
     counts = golds.counts()
     return {
@@ -221,11 +236,11 @@ def _task(evidence: Evidence, grid: Grid, task: str) -> Record:
         "counts": counts,
         "absent": [label for label in grid.tasks[task] if label not in counts],
         "data_digest": golds.data_digest,
-        **digests(golds),
+        **golds_digests(golds),
     }
 
 
-def _method(method: Method) -> Record:
+def _method(method: GridMethod) -> StatsRecord:
     return {
         "trained": method.trained,
         "control_of": method.control_of,
@@ -235,7 +250,7 @@ def _method(method: Method) -> Record:
     }
 
 
-def _source(source: Source) -> Record:
+def _source(source: PredictionSource) -> StatsRecord:
     return {
         "sha256": source.sha256,
         "rows": source.rows,

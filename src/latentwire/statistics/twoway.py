@@ -57,7 +57,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Squares:
+class MeanSquares:
     """Mean squares of rows (seeds), columns (examples) and residual, of an [S, N] matrix."""
 
     rows: float
@@ -79,7 +79,7 @@ class Squares:
         return {name: part / total for name, part in parts.items()}
 
 
-def estimate(paired: Paired | Matrix) -> Estimate:
+def estimate_mean(paired: Paired | Matrix) -> Estimate:
     """Mean of an [S, N] matrix, over the population of seeds and examples (of examples alone when S is 1).
 
     Raises:
@@ -104,13 +104,13 @@ def _shape(values: Matrix) -> tuple[int, int]:
     return values.shape[0], values.shape[1]
 
 
-def squares(values: Matrix) -> Squares:
+def mean_squares(values: Matrix) -> MeanSquares:
     """Mean squares of an [S, N] matrix, S and N at least 2."""
     seeds, examples = values.shape
     mean = values.mean()
     rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     residual = values - rows - columns + mean
-    return Squares(
+    return MeanSquares(
         rows=examples * float(((rows - mean) ** 2).sum()) / (seeds - 1),
         columns=seeds * float(((columns - mean) ** 2).sum()) / (examples - 1),
         residual=float((residual**2).sum()) / ((seeds - 1) * (examples - 1)),
@@ -120,7 +120,7 @@ def squares(values: Matrix) -> Squares:
 
 
 def _crossed(values: Matrix, subtrahend: Matrix | None) -> Estimate:
-    own = squares(values)
+    own = mean_squares(values)
     size = values.size
     terms = [(own.rows / size, own.degrees[0]), (own.columns / size, own.degrees[1])]
     variance = max(own.rows + own.columns - own.residual, own.rows, own.columns) / size
@@ -137,7 +137,7 @@ def _crossed(values: Matrix, subtrahend: Matrix | None) -> Estimate:
 
 def _seed_variance(subtrahend: Matrix) -> tuple[float, list[tuple[float, int]]]:
     """Variance that unpaired seeds of B add to the mean difference; A − mean(B) has its residual already."""
-    other = squares(subtrahend)
+    other = mean_squares(subtrahend)
     size = subtrahend.size
     extra = max(other.rows - other.residual, 0.0) / size
     return extra, [(other.rows / size, other.degrees[0]), (other.residual / size, other.degrees[2])]

@@ -9,17 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from latentwire.statistics.comparisons import Record
+from latentwire.statistics.comparisons import StatsRecord
 
 FLOATS = "%.10g"
 
 
-def write_all(folder: Path, summary: Record, learning: pd.DataFrame) -> None:
+def write_statistics(folder: Path, summary: StatsRecord, learning: pd.DataFrame) -> None:
     """Write `stats.json`, `metrics.json`, `accuracy.csv` and `curves.csv` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stats.json", summary)
-    write_json(folder / "metrics.json", metrics(summary))
-    accuracies(summary).to_csv(folder / "accuracy.csv", index=False, float_format=FLOATS, lineterminator="\n")
+    write_json(folder / "metrics.json", nest_accuracies(summary))
+    accuracy_table(summary).to_csv(folder / "accuracy.csv", index=False, float_format=FLOATS, lineterminator="\n")
     learning.to_csv(folder / "curves.csv", index=False, float_format=FLOATS, lineterminator="\n")
 
 
@@ -29,7 +29,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def metrics(summary: Record) -> dict[str, dict[str, dict[str, float]]]:
+def nest_accuracies(summary: StatsRecord) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracies as task → model → method, small enough for `dvc metrics show`."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
     for cell in summary["cells"].values():
@@ -37,7 +37,7 @@ def metrics(summary: Record) -> dict[str, dict[str, dict[str, float]]]:
     return nested
 
 
-def accuracies(summary: Record) -> pd.DataFrame:
+def accuracy_table(summary: StatsRecord) -> pd.DataFrame:
     """One row per cell, with its interval, for `dvc plots show`."""
     columns = ["task", "model", "method", "value", "low", "high"]
     cells = [cell for _, cell in sorted(summary["cells"].items())]
@@ -45,7 +45,7 @@ def accuracies(summary: Record) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "task", "model", "method", "accuracy", "low", "high"])
 
 
-def entries(stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def signed_entries(stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Id → entry: all that carry the signature of how they were computed."""
     sections = [section for section in stats.values() if isinstance(section, Mapping)]
     blocks = {f"{b['task']}/{b['receiver']}/ranks": {"task": b["task"], **b["ranks"]} for b in stats.get("blocks", ())}

@@ -11,7 +11,7 @@ from typing import Any
 
 from latentwire.item import TrainItem, defining_params
 from latentwire.params.load import Params
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 from latentwire.tracking.runs import Item
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import attempt, explained, locate
@@ -63,7 +63,7 @@ def sync_journal(
 def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[Path]]) -> None:
     """Log every number of the statistics with its signature, and files (artifact folder → files), to one run."""
     stats = json.loads((root / STATS).read_text(encoding="utf-8"))
-    signatures = {name: entry["signature"] for name, entry in entries(stats).items()}
+    signatures = {name: entry["signature"] for name, entry in signed_entries(stats).items()}
     sources = {item.name: _identity(root / item.results) for item in TrainItem.all(values)}
     attempt(
         lambda: log_statistics(

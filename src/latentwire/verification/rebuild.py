@@ -38,9 +38,9 @@ def statistics(root: Path, values: Params) -> dict[str, Any]:
     Raises:
         EvidenceError: They are not what the parameters declare.
     """
-    from latentwire.statistics.summary import summary_of
+    from latentwire.statistics.summary import compute_statistics
 
-    return dict(json.loads(json.dumps(summary_of(root / "results", values))))
+    return dict(json.loads(json.dumps(compute_statistics(root / "results", values))))
 
 
 def rebuild(root: Path, values: Params, scratch: Path) -> Rebuilt:
@@ -105,16 +105,16 @@ def report(folder: Path, values: Params, former: Path) -> None:
 
 
 def _curves(root: Path, values: Params) -> Any:
-    from latentwire.statistics.curves import curves
-    from latentwire.statistics.grid import expected
+    from latentwire.statistics.curves import learning_curves
+    from latentwire.statistics.grid import expected_grid
 
-    return curves(root / "results", expected(values), values.train.steps)
+    return learning_curves(root / "results", expected_grid(values), values.train.steps)
 
 
 def _write(root: Path, scratch: Path, stats: dict[str, Any], lines: Any) -> None:
-    from latentwire.statistics.write import write_all
+    from latentwire.statistics.write import write_statistics
 
-    write_all(scratch / AGGREGATE, stats, lines)
+    write_statistics(scratch / AGGREGATE, stats, lines)
     for path in (root / "results").iterdir():
         if path.name != AGGREGATE.name:
             (scratch / "results" / path.name).symlink_to(path.resolve())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 
 Numbers = Mapping[str, float]
 ENDS = ("value", "low", "high")
@@ -54,7 +54,7 @@ def of_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) ->
 
     Where there is no interval, as when no two scores differ, its ends are the value: another run may have one.
     """
-    known = entries(stats)
+    known = signed_entries(stats)
     chosen = known if ids is None else [key for key in ids if key in known]
     return {f"{key}:{end}": float(number) for key in chosen for end, number in _ends(known[key])}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.params.load import Params, load
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 from latentwire.tracking.lookup import NONE, Reader, reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
@@ -29,7 +29,7 @@ def trace(root: Path, name: str) -> int:
     stats = rebuild.read_stats(root)
     if stats is None:
         raise EvidenceError(f"{STATS} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`.")
-    entry = entries(stats).get(name)
+    entry = signed_entries(stats).get(name)
     if entry is None:
         print("\n".join(_ids_in(root, stats, name)))
         return 0
@@ -54,7 +54,7 @@ def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> 
 
 def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
     try:
-        change = first_change(entry, entries(rebuild.statistics(root, values)).get(name))
+        change = first_change(entry, signed_entries(rebuild.statistics(root, values)).get(name))
     except rebuild.DAMAGE as error:
         change = f"the predictions give no number: {rebuild.sentence(error)}"
     if change is None and not broken:
@@ -113,7 +113,7 @@ def _ids_in(root: Path, stats: Mapping[str, Any], name: str) -> list[str]:
     for file, facts in outputs.items():
         if name in (file, Path(file).name, Path(file).stem):
             return list(facts["ids"]) or [f"{file} has no number with an id; it is drawn from the journals"]
-    known = [*outputs, *entries(stats)]
+    known = [*outputs, *signed_entries(stats)]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
     raise ConfigurationError(
         f"Nothing is called {name!r} in {STATS} or {PROVENANCE}; expected the id of a number, a table or a figure"

@@ -19,7 +19,7 @@ from latentwire.reporting.numbers import interval, points
 from latentwire.reporting.paper import paper
 from latentwire.reporting.style import Table
 from latentwire.reporting.tables import all_tables
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 from tests.support import synthetic_predictions
 
 TITLE = "A wire & 100% of its readers"
@@ -247,7 +247,7 @@ def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) 
     for path, digest in found["inputs"].items():
         assert digest == sha256_of(reports.parent / path)
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
-    known = set(entries(stats))
+    known = set(signed_entries(stats))
     assert {key for output in found["outputs"].values() for key in output["ids"]} <= known
     assert str(reports) not in text
     assert found["sources"] == stats["sources"]

@@ -8,20 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.mean_over_tasks import estimate_average
+from latentwire.statistics.mean_over_tasks import estimate_mean_over_tasks
 from latentwire.statistics.scores import Matrix, Paired
-from latentwire.statistics.twoway import Estimate, estimate
+from latentwire.statistics.twoway import Estimate, estimate_mean
 
 
 def average(*matrices: Matrix) -> Estimate:
-    return estimate_average([Paired(matrix) for matrix in matrices])
+    return estimate_mean_over_tasks([Paired(matrix) for matrix in matrices])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.integers(8, 25), st.integers(0, 2**32 - 1))
 def test_of_one_task_it_is_the_two_way_estimate(seeds: int, examples: int, stream: int) -> None:
     values = np.random.default_rng(stream).integers(0, 2, size=(seeds, examples)).astype(float)
-    one, same = estimate(values), average(values)
+    one, same = estimate_mean(values), average(values)
     assert (same.mean, same.variance, same.df) == pytest.approx((one.mean, one.variance, one.df))
     assert same.shares == (None if one.shares is None else pytest.approx(one.shares))
 
@@ -56,7 +56,7 @@ def test_unequal_seeds_are_refused() -> None:
     with pytest.raises(EvidenceError, match=r"\[2, 3\] seeds, expected the same seeds on every task"):
         average(np.eye(3, 10), np.eye(2, 10))
     with pytest.raises(EvidenceError, match="expected the same seeds"):
-        estimate_average([Paired(np.eye(3, 10), np.eye(3, 10))])
+        estimate_mean_over_tasks([Paired(np.eye(3, 10), np.eye(3, 10))])
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(3, 0.04), (5, 0.02)])

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.statistics.exact import discordant, sign_flip
-from latentwire.statistics.multiplicity import adjust
-from latentwire.statistics.scores import Scores, pair
-from latentwire.statistics.summary import rounded
-from latentwire.statistics.twoway import estimate
+from latentwire.statistics.exact import count_discordant, sign_flip_p
+from latentwire.statistics.multiplicity import adjust_p_values
+from latentwire.statistics.scores import Scores, pair_scores
+from latentwire.statistics.summary import round_floats
+from latentwire.statistics.twoway import estimate_mean
 from tests.support.synthetic_predictions import aggregate
 
 WIRE = "results/evaluate/wire-r8-1/predictions.parquet"
@@ -202,15 +202,15 @@ def test_chance_must_be_measured(repository: Path) -> None:
 def test_scores_of_different_examples_are_not_paired() -> None:
     a = Scores("a", np.array([[1.0, 0.0]]), ("x", "y"), None)
     with pytest.raises(EvidenceError, match="1 only in a, 1 only in b"):
-        pair(a, Scores("b", a.values, ("x", "z"), None))
+        pair_scores(a, Scores("b", a.values, ("x", "z"), None))
     with pytest.raises(EvidenceError, match="in another order"):
-        pair(a, Scores("b", a.values, ("y", "x"), None))
+        pair_scores(a, Scores("b", a.values, ("y", "x"), None))
 
 
 @pytest.mark.parametrize("values", [np.ones(6), np.ones((1, 1))])
 def test_a_flat_vector_or_a_single_example_is_refused(values: np.ndarray) -> None:
     with pytest.raises(EvidenceError, match="expected at least 1 seed × 2 examples"):
-        estimate(values)
+        estimate_mean(values)
 
 
 def test_a_seed_twice_and_scores_that_are_no_numbers_are_refused() -> None:
@@ -224,19 +224,19 @@ def test_a_seed_twice_and_scores_that_are_no_numbers_are_refused() -> None:
 
 def test_mcnemar_does_not_pool_seeds() -> None:
     with pytest.raises(EvidenceError, match="expected one seed each"):
-        discordant(np.ones((3, 50)), np.zeros((3, 50)))
+        count_discordant(np.ones((3, 50)), np.zeros((3, 50)))
 
 
 def test_a_sign_test_over_three_values_is_refused() -> None:
     with pytest.raises(EvidenceError, match=r"over 3 examples, expected at least 6: .* 0\.25"):
-        sign_flip(np.ones((1, 3)), 100, 0)
+        sign_flip_p(np.ones((1, 3)), 100, 0)
 
 
 def test_a_correction_that_does_not_exist_is_not_claimed() -> None:
     with pytest.raises(ConfigurationError, match="'bonferoni' was asked for, expected one of holm, bh"):
-        adjust({"x": 0.01}, "bonferoni")
+        adjust_p_values({"x": 0.01}, "bonferoni")
 
 
 def test_nothing_that_is_no_number_reaches_the_file() -> None:
     with pytest.raises(EvidenceError, match="came out as nan"):
-        rounded({"x": [1.0, float("nan")]})
+        round_floats({"x": [1.0, float("nan")]})

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from latentwire.statistics.claims import NO_VARIANCE, cohen_h, retention, tost
-from latentwire.statistics.comparisons import Settings, compare, verdict
+from latentwire.statistics.claims import NO_VARIANCE, cohen_h, decide_equivalence, decide_retention
+from latentwire.statistics.comparisons import Settings, compare_methods, comparison_verdict
 from latentwire.statistics.exact import proportion_interval
-from latentwire.statistics.scores import Matrix, Scores, pair
-from latentwire.statistics.twoway import estimate
+from latentwire.statistics.scores import Matrix, Scores, pair_scores
+from latentwire.statistics.twoway import estimate_mean
 
 CHOSEN = Settings(confidence=0.95, reference="text", adjust="holm", retained=0.95)
 shapes = st.tuples(st.integers(1, 4), st.integers(8, 25))
@@ -33,7 +33,7 @@ def _single(name: str, *, right: int, count: int) -> Scores:
 def test_swapping_negates_and_keeps_p(values: Matrix) -> None:
     other = (np.arange(values.shape[1]) % 3 > 0).astype(float)[None]
     a, b = scores("a", values), scores("b", other, seeds=False)
-    there, back = compare(a, b, CHOSEN), compare(b, a, CHOSEN)
+    there, back = compare_methods(a, b, CHOSEN), compare_methods(b, a, CHOSEN)
     assert there["value"] == pytest.approx(-back["value"])
     assert there["p"] == pytest.approx(back["p"])
     if there["low"] is not None:
@@ -45,7 +45,7 @@ def test_swapping_negates_and_keeps_p(values: Matrix) -> None:
 def test_the_order_of_seeds_and_examples_changes_nothing(values: Matrix, stream: int) -> None:
     rng = np.random.default_rng(stream)
     shuffled = rng.permutation(rng.permutation(values, axis=0), axis=1)
-    one, other = estimate(values), estimate(shuffled)
+    one, other = estimate_mean(values), estimate_mean(shuffled)
     assert one.mean == pytest.approx(other.mean)
     assert one.variance == pytest.approx(other.variance)
     assert one.p_value(0.3) == pytest.approx(other.p_value(0.3))
@@ -54,7 +54,7 @@ def test_the_order_of_seeds_and_examples_changes_nothing(values: Matrix, stream:
 @settings(max_examples=60, deadline=None)
 @given(arrays(float, (1, 20), elements=st.sampled_from([0.0, 1.0])), st.integers(2, 6))
 def test_a_copied_seed_is_worth_nothing(row: Matrix, copies: int) -> None:
-    once, often = estimate(row), estimate(np.repeat(row, copies, axis=0))
+    once, often = estimate_mean(row), estimate_mean(np.repeat(row, copies, axis=0))
     assert often.variance == pytest.approx(once.variance)
     assert often.df == pytest.approx(once.df)
 
@@ -65,12 +65,12 @@ def test_seeds_that_correspond_are_paired_and_others_add_their_variance() -> Non
     a = scores("a", (rng.random((3, 400)) < skill).astype(float))
     b = scores("b", (rng.random((3, 400)) < skill).astype(float))
     elsewhere = Scores("b", b.values, b.examples, (10, 11, 12))
-    assert pair(a, b).subtrahend is None
-    paired, unpaired = estimate(pair(a, b)), estimate(pair(a, elsewhere))
+    assert pair_scores(a, b).subtrahend is None
+    paired, unpaired = estimate_mean(pair_scores(a, b)), estimate_mean(pair_scores(a, elsewhere))
     assert unpaired.mean == pytest.approx(paired.mean)
     assert unpaired.variance > paired.variance
     fewer = Scores("b", b.values[:2], b.examples, (0, 1))
-    assert estimate(pair(a, fewer)).seeds == 3
+    assert estimate_mean(pair_scores(a, fewer)).seeds == 3
 
 
 def test_unpaired_seeds_of_the_baseline_count_as_they_should() -> None:
@@ -78,7 +78,7 @@ def test_unpaired_seeds_of_the_baseline_count_as_they_should() -> None:
     a = scores("a", np.repeat((np.arange(40) % 3 > 0).astype(float)[None], 2, axis=0))
     shifts = np.array([0.0, 0.3, 0.9])
     b = Scores("b", np.repeat(shifts[:, None], 40, axis=1), a.examples, (7, 8, 9))
-    alone, both = estimate(a.values - shifts.mean()), estimate(pair(a, b))
+    alone, both = estimate_mean(a.values - shifts.mean()), estimate_mean(pair_scores(a, b))
     assert both.mean == pytest.approx(alone.mean)
     assert both.variance == pytest.approx(alone.variance + shifts.var(ddof=1) / 3)
     assert both.df == pytest.approx(2, abs=0.5)
@@ -88,48 +88,48 @@ def test_unpaired_seeds_of_the_baseline_count_as_they_should() -> None:
 def test_a_deterministic_baseline_is_taken_from_every_seed() -> None:
     values = np.array([[1.0, 0, 1, 1], [0, 0, 1, 1]])
     baseline = np.array([[1.0, 1, 0, 1]])
-    paired = pair(scores("a", values), scores("b", baseline, seeds=False))
+    paired = pair_scores(scores("a", values), scores("b", baseline, seeds=False))
     assert paired.values == pytest.approx(values - baseline)
     assert paired.subtrahend is None
 
 
 def test_scores_that_do_not_vary_have_no_interval_but_a_reason() -> None:
-    same = compare(_single("a", right=5, count=20), _single("b", right=5, count=20), CHOSEN)
+    same = compare_methods(_single("a", right=5, count=20), _single("b", right=5, count=20), CHOSEN)
     assert (same["value"], same["p"], same["low"], same["mde"]) == (0.0, 1.0, None, None)
     assert same["reason"] == NO_VARIANCE
     always = scores("a", np.ones((3, 20)))
     never = scores("b", np.zeros((1, 20)), seeds=False)
-    apart = compare(always, never, CHOSEN)
+    apart = compare_methods(always, never, CHOSEN)
     assert apart["p"] == pytest.approx(2 / 2**20)
     assert apart["effects"]["d_z"] is None
     assert apart["effects"]["undefined"]["d_z"] == NO_VARIANCE
-    assert verdict(apart, apart["p"], 0.05) == "better"
+    assert comparison_verdict(apart, apart["p"], 0.05) == "better"
 
 
 def test_ninety_five_against_fifty_percent_is_found() -> None:
     rng = np.random.default_rng(3)
     good, coin = (rng.random((1, 1000)) < 0.95).astype(float), (rng.random((1, 1000)) < 0.5).astype(float)
-    single = compare(scores("a", good, seeds=False), scores("b", coin, seeds=False), CHOSEN)
-    several = compare(scores("a", np.repeat(good, 3, axis=0)), scores("b", coin, seeds=False), CHOSEN)
+    single = compare_methods(scores("a", good, seeds=False), scores("b", coin, seeds=False), CHOSEN)
+    several = compare_methods(scores("a", np.repeat(good, 3, axis=0)), scores("b", coin, seeds=False), CHOSEN)
     assert single["p"] < 1e-4
     assert several["p"] < 1e-4
 
 
 def test_the_estimand_is_named() -> None:
-    several = compare(scores("a", np.eye(3, 20)), _single("b", right=5, count=20), CHOSEN)
-    one = compare(_single("a", right=9, count=20), _single("b", right=5, count=20), CHOSEN)
+    several = compare_methods(scores("a", np.eye(3, 20)), _single("b", right=5, count=20), CHOSEN)
+    one = compare_methods(_single("a", right=9, count=20), _single("b", right=5, count=20), CHOSEN)
     assert (several["estimand"], one["estimand"]) == ("this method", "this checkpoint")
     assert "p:t|S:3|N:20" in several["signature"]
     assert "p:mcnemar|S:1|N:20" in one["signature"]
 
 
 def test_accuracies_stay_between_nought_and_one() -> None:
-    low, high, kind = proportion_interval(estimate(_single("a", right=20, count=20).values), 0.95)
+    low, high, kind = proportion_interval(estimate_mean(_single("a", right=20, count=20).values), 0.95)
     assert (kind, high) == ("wilson", 1.0)
     assert low == pytest.approx(1 / (1 + 3.841459 / 20), abs=1e-6)
-    nearly = estimate(_single("a", right=19, count=20).values)
+    nearly = estimate_mean(_single("a", right=19, count=20).values)
     assert proportion_interval(nearly, 0.95)[1] <= 1.0
-    assert proportion_interval(estimate(_single("a", right=10, count=20).values), 0.95)[2] == "twoway"
+    assert proportion_interval(estimate_mean(_single("a", right=10, count=20).values), 0.95)[2] == "twoway"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_retention_has_three_outcomes(right: int, outcome: str) -> None:
     rng = np.random.default_rng(4)
     b = scores("b", rng.permutation(np.arange(1000) < 760).astype(float)[None], seeds=False)
     a = scores("a", rng.permutation(np.arange(1000) < right).astype(float)[None], seeds=False)
-    found = retention(a, b, 0.95, 0.05)
+    found = decide_retention(a, b, 0.95, 0.05)
     assert found.outcome == outcome
     assert found.ratio == pytest.approx(right / 760)
 
@@ -147,7 +147,7 @@ def test_retention_has_three_outcomes(right: int, outcome: str) -> None:
 @pytest.mark.parametrize(("shift", "outcome"), [(0.0, "equivalent"), (0.5, "different"), (0.1, "inconclusive")])
 def test_equivalence_has_three_outcomes(shift: float, outcome: str) -> None:
     values = np.random.default_rng(5).normal(size=(1, 2000))
-    assert tost(estimate(values - values.mean() + shift), 0.1, 0.05).outcome == outcome
+    assert decide_equivalence(estimate_mean(values - values.mean() + shift), 0.1, 0.05).outcome == outcome
 
 
 def test_cohens_h_of_three_quarters_against_one_is_sixty_degrees() -> None:
@@ -165,4 +165,4 @@ def test_cohens_h_of_three_quarters_against_one_is_sixty_degrees() -> None:
     ],
 )
 def test_a_verdict_needs_both(low: float | None, high: float | None, adjusted: float | None, expected: str) -> None:
-    assert verdict({"value": 0.03, "low": low, "high": high}, adjusted, 0.05) == expected
+    assert comparison_verdict({"value": 0.03, "low": low, "high": high}, adjusted, 0.05) == expected

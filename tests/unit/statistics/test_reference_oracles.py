@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.sandwich_covariance import cov_cluster, cov_cluster_2groups
 
-from latentwire.statistics.bootstrap import _by_weights, percentiles
+from latentwire.statistics.bootstrap import _by_weights, percentile_interval
 from tests.unit.statistics.test_reference_values import BENJAMINI_HOCHBERG, DARWIN
 
 LSAT = np.array([576, 635, 558, 578, 666, 580, 555, 661, 651, 605, 653, 575, 545, 572, 594], dtype=float)
@@ -83,7 +83,7 @@ def test_the_law_schools() -> None:
     draws = (xy - x * y) / np.sqrt((xx - x**2) * (yy - y**2))
     assert np.corrcoef(LSAT, GPA)[0, 1] == pytest.approx(0.776374, abs=5e-7)
     assert draws.std() == pytest.approx(0.134, abs=0.005)
-    assert percentiles(draws, 0.95) == pytest.approx((0.458, 0.962), abs=0.012)
+    assert percentile_interval(draws, 0.95) == pytest.approx((0.458, 0.962), abs=0.012)
     oracle = stats.bootstrap(
         (LSAT, GPA), lambda x, y: stats.pearsonr(x, y)[0], paired=True, vectorized=False, n_resamples=4000, rng=2
     )
@@ -94,7 +94,7 @@ def test_the_spatial_data() -> None:
     """The biased variance of test A and its 90 % intervals."""
     assert SPATIAL.var() == pytest.approx(171.534, abs=5e-4)
     mean, square = _by_weights(np.stack([SPATIAL, SPATIAL**2], axis=1), 20_000, np.random.default_rng(3)).T
-    assert percentiles(square - mean**2, 0.90) == pytest.approx((98, 235.5), abs=4)
+    assert percentile_interval(square - mean**2, 0.90) == pytest.approx((98, 235.5), abs=4)
     oracle = stats.bootstrap((SPATIAL,), np.var, confidence_level=0.9, n_resamples=20_000, batch=500, rng=4)
     assert tuple(oracle.confidence_interval) == pytest.approx((115.4, 260.5), abs=4)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentwire.statistics.claims import fieller
-from latentwire.statistics.multiplicity import holm
+from latentwire.statistics.claims import fieller_interval
+from latentwire.statistics.multiplicity import holm_adjust
 from latentwire.statistics.scores import Matrix, Scores
-from latentwire.statistics.twoway import estimate
+from latentwire.statistics.twoway import estimate_mean
 
 DIFFICULTY, INTERACTION, NOISE = 1.0, 0.5, 1.0
 """Standard deviations: shared difficulty of an example, method × example, seed × example (probit scale)."""
@@ -48,7 +48,7 @@ def test_the_two_way_interval_covers(seeds: int, examples: int, points: float) -
     rates, runs = (0.75, 0.70), 1200
     covered = 0
     for values in _experiments(runs, seeds, examples, _seed_sd(points, rates[0]), rates, stream=seeds + examples):
-        interval = estimate(values).interval(0.95)
+        interval = estimate_mean(values).interval(0.95)
         assert interval is not None
         covered += interval[0] <= rates[0] - rates[1] <= interval[1]
     assert 0.93 <= covered / runs <= 0.97
@@ -67,7 +67,7 @@ def test_type_one_error() -> None:
     rates, runs = (0.72, 0.72), 2000
     rejected = 0
     for values in _experiments(runs, 5, 300, _seed_sd(0.013, rates[0]), rates, stream=4):
-        p = estimate(values).p_value()
+        p = estimate_mean(values).p_value()
         rejected += p is not None and p < 0.05
     assert 0.04 <= rejected / runs <= 0.06
 
@@ -77,9 +77,9 @@ def test_holm_holds_the_family_wise_error() -> None:
     raw = corrected = 0
     experiments = _experiments(runs * family, 3, 200, _seed_sd(0.013, rates[0]), rates, stream=5)
     for _ in range(runs):
-        p_values = [estimate(next(experiments)).p_value() for _ in range(family)]
+        p_values = [estimate_mean(next(experiments)).p_value() for _ in range(family)]
         raw += any(p is not None and p < 0.05 for p in p_values)
-        corrected += any(p is not None and p < 0.05 for p in holm(p_values))
+        corrected += any(p is not None and p < 0.05 for p in holm_adjust(p_values))
     assert raw / runs > 0.25
     assert corrected / runs <= 0.06
 
@@ -96,7 +96,7 @@ def test_non_inferiority_at_its_boundary() -> None:
         ease = stats.norm.ppf(rates[0]) * _spread(seed_sd) + seed_sd * rng.normal(size=(5, 1))
         right_a = ease + NOISE * rng.normal(size=(5, 400)) > difficulty + own_a
         right_b = stats.norm.ppf(rates[1]) * _spread(0.0) + NOISE * rng.normal(size=400) > difficulty + own_b
-        above = estimate(right_a - retained * right_b).p_above()
+        above = estimate_mean(right_a - retained * right_b).p_above()
         claimed += above is not None and above < 0.05
     assert claimed / runs <= 0.07
 
@@ -115,7 +115,7 @@ def test_the_interval_of_the_ratio_covers(seeds: int, points: float) -> None:
         right_a = ease + NOISE * rng.normal(size=(seeds, examples)) > difficulty + own_a
         right_b = stats.norm.ppf(rates[1]) * _spread(0.0) + NOISE * rng.normal(size=(1, examples)) > difficulty + own_b
         a = Scores("a", right_a.astype(float), names, tuple(range(seeds)))
-        interval = fieller(a, Scores("b", right_b.astype(float), names, None), 0.95)
+        interval = fieller_interval(a, Scores("b", right_b.astype(float), names, None), 0.95)
         assert interval is not None
         covered += interval[0] <= rates[0] / rates[1] <= interval[1]
     assert 0.93 <= covered / runs <= 0.97

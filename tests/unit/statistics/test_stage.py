@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from latentwire.exits import exit_code
 from latentwire.stages import aggregate
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 from latentwire.tracking import publish
 from tests.support import synthetic_predictions
 from tests.support.synthetic_predictions import EASE, build, digest
@@ -175,7 +175,7 @@ def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monke
 
 def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
     stats = synthetic_predictions.aggregate(repository)
-    signed = entries(stats)
+    signed = signed_entries(stats)
     for section in set(publish.NUMBERS) - {"ranks", "blocks"}:
         assert all("|v:1" in signed[key]["signature"] for key in stats[section])
     for block in stats["blocks"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from latentwire.statistics.write import entries
+from latentwire.statistics.write import signed_entries
 from latentwire.verification.tolerance import allowed, exceeding, of_statistics, other_verdict
 
 DECLARED = {"accuracy": 0.02, "validation/accuracy": 0.05, "train/loss": 0.1}
@@ -56,7 +56,7 @@ def test_values_and_ends_of_intervals_are_compared_and_a_missing_end_is_the_valu
         f"{CELL}:low": pytest.approx(0.8),
         f"{CELL}:high": 0.9,
     }
-    assert set(entries(statistics(0.9, "better"))) == {CELL, "c"}
+    assert set(signed_entries(statistics(0.9, "better"))) == {CELL, "c"}
 
 
 def test_another_verdict_is_a_difference_however_small() -> None:
