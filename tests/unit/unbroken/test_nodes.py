@@ -35,6 +35,7 @@ HEAD_PROGRAM = (
     "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
     "sys.exit(launch_ranks(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
 )
+IMPATIENT = f"from unbroken.processes import local_ranks\nlocal_ranks._PATIENCE_S = 0.2\n{HEAD_PROGRAM}"
 
 
 @pytest.fixture
@@ -102,16 +103,14 @@ def test_two_items_one_after_the_other_with_the_same_agents(job: dict[str, str],
 
 def test_the_exit_code_of_a_further_machine(job: dict[str, str]) -> None:
     ends = "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(3)\ntime.sleep(600)"
-    short = HEAD_PROGRAM.replace("import sys", "import sys\nfrom unbroken import ranks\nranks._PATIENCE_S = 0.2", 1)
-    with agent(job), head(job, python_command(short, *python_command(ends))) as process:
+    with agent(job), head(job, python_command(IMPATIENT, *python_command(ends))) as process:
         assert end(process)[0] == 3
 
 
 def test_a_machine_that_is_lost(job: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "ranks"
     folder.mkdir()
-    short = HEAD_PROGRAM.replace("import sys", "import sys\nfrom unbroken import ranks\nranks._PATIENCE_S = 0.2", 1)
-    with agent(job) as lost, head(job, python_command(short, *python_command(SLEEP, str(folder)))) as process:
+    with agent(job) as lost, head(job, python_command(IMPATIENT, *python_command(SLEEP, str(folder)))) as process:
         wait_until(lambda: len(list(folder.iterdir())) == 2 and all(pids(folder)))
         lost.kill()
         code, said = end(process)
