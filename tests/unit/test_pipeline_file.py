@@ -33,7 +33,7 @@ CARRIES = (
 
 
 def is_no_result(module: str) -> bool:
-    return module in ("latentwire", "unbroken", "latentwire.stages") or any(
+    return module in ("latentwire", "unbroken", "latentwire.stages", "latentwire.pipeline") or any(
         module == room or module.startswith(f"{room}.") for room in CARRIES
     )
 
@@ -79,6 +79,12 @@ def test_stage_module_and_folder_have_one_name() -> None:
         for out in fields["outs"]:
             name = out if isinstance(out, str) else next(iter(out))
             assert name.startswith((f"results/{stage}", "reports/"))
+
+
+def test_a_stage_is_a_process_for_the_module_of_its_name(imports: grimp.ImportGraph) -> None:
+    for stage in STAGES:
+        called = imports.find_modules_directly_imported_by(f"latentwire.stages.{stage}")
+        assert {name for name in called if name.startswith("latentwire.pipeline")} == {f"latentwire.pipeline.{stage}"}
 
 
 def test_no_stage_persists_its_outs() -> None:

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.progress import (
@@ -18,6 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from unbroken.preemption import StopFlag
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,23 @@ def progress(total: int, description: str, start: int = 0, seconds: float = SECO
     lines = _lines(total, description, start, seconds)
     with _terminal(total, description, start) if sys.stdout.isatty() else lines as bar:
         yield bar
+
+
+@contextlib.contextmanager
+def stoppable_progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
+    """Show the progress of a loop that may be left between any two steps.
+
+    Yields:
+        What the loop tells how many more steps are done; it leaves with exit code 75 if a stop was asked for.
+    """
+    stop = StopFlag.install()
+    with progress(total, description) as bar:
+
+        def advance(steps: int) -> None:
+            stop.check()
+            bar.advance(steps)
+
+        yield advance
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.exits import entry
+from latentwire.pipeline.fetch import fetch_wheels
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,12 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("assets"), help="where the wheels are kept")
     parser.add_argument("--lock", type=Path, default=Path("assets.lock"), help="the wheels and their hashes")
     options = parser.parse_args(argv)
-
-    from latentwire.assets import Assets
-
-    assets = Assets(options.folder, options.lock)
-    new = assets.fetch()
-    print(f"{options.folder}/: {len(assets.pins())} wheels, {len(new)} of them new, every SHA-256 as pinned")
+    fetch_wheels(options.folder, options.lock)
 
 
 if __name__ == "__main__":

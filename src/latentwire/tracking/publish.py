@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from latentwire.item import TrainItem, defining_params
+from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.statistics.write import signed_entries
-from latentwire.tracking.runs import Item
+from latentwire.tracking.runs import Item, tracked_item
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import attempt, explained, locate
 from unbroken.run_folder.journal import read_journal
@@ -21,12 +21,6 @@ logger = logging.getLogger(__name__)
 
 STATS = Path("results/aggregate/stats.json")
 NUMBERS = ("cells", "averages", "comparisons", "calibration", "ranks", "blocks")
-
-
-def tracked(values: Params, item: TrainItem, identity: str) -> Item:
-    """Name, identity, parameters and tags of an item's one MLflow run."""
-    tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
-    return Item(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)
 
 
 def publish_journals(values: Params, root: Path) -> None:
@@ -73,7 +67,7 @@ def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[
 
 
 def _publish_journal(values: Params, item: TrainItem, root: Path) -> int:
-    shown = tracked(values, item, _identity(root / item.results))
+    shown = tracked_item(values, item, _identity(root / item.results))
     journal = root / item.results / "journal.jsonl"
     return sync_journal(shown, journal, experiment=values.tracking.experiment, root=root)
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from latentwire.item import TrainItem, defining_params
+from latentwire.params.load import Params
 from latentwire.tracking.names import flatten_params, metric_name
 from latentwire.tracking.store import Experiment, Store, TrackingError, explained, open_experiment
 
@@ -174,3 +176,9 @@ class Item:
                 "expected the same for one identity; the values of its first start are kept there."
             )
         return run
+
+
+def tracked_item(values: Params, item: TrainItem, identity: str) -> Item:
+    """Name, identity, parameters and tags of an item's one MLflow run."""
+    tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
+    return Item(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)

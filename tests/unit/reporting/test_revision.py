@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from latentwire.exits import exit_code
+from latentwire.pipeline.report import find_code_revision, list_artifacts
 from latentwire.stages import report
-from latentwire.stages.report import revision
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -31,21 +31,21 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_a_commit_of_results_is_no_other_code(repository: Path) -> None:
-    first = revision(repository)
+    first = find_code_revision(repository)
     assert first is not None
     assert (first.commit, first.dirty) == (_git(repository, "rev-parse", "HEAD"), False)
     (repository / "dvc.lock").write_text("results")
     (repository / "README.md").write_text("words")
-    assert revision(repository) == first
+    assert find_code_revision(repository) == first
     _git(repository, "add", ".")
     _git(repository, "commit", "--quiet", "-m", "results")
-    assert revision(repository) == first
+    assert find_code_revision(repository) == first
 
 
 @pytest.mark.parametrize("name", ["src/code.py", "src/new.py", "params.yaml"])
 def test_changed_and_new_files_of_the_code_make_it_dirty(repository: Path, name: str) -> None:
     (repository / name).write_text("changed")
-    found = revision(repository)
+    found = find_code_revision(repository)
     assert found is not None
     assert found.dirty
 
@@ -55,11 +55,11 @@ def test_without_git_or_a_commit_it_is_not_known(
 ) -> None:
     empty = tmp_path_factory.mktemp("empty")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(empty.parent))
-    assert revision(empty) is None
+    assert find_code_revision(empty) is None
     _git(empty, "init", "--quiet")
-    assert revision(empty) is None
+    assert find_code_revision(empty) is None
     monkeypatch.setenv("PATH", str(empty))
-    assert revision(repository) is None
+    assert find_code_revision(repository) is None
 
 
 @pytest.mark.usefixtures("drawn_before")
@@ -69,11 +69,11 @@ def test_the_stage_says_why_its_report_is_a_draft(
     shutil.copytree(aggregated / "results/aggregate", repository / "results/aggregate")
     shutil.copy(aggregated / "params.yaml", repository)
     monkeypatch.chdir(repository)
-    monkeypatch.setattr("latentwire.reporting.latex.compile_paper", lambda _: None)
+    monkeypatch.setattr("latentwire.pipeline.report.compile_paper", lambda _: None)
     assert exit_code(report.main, []) == 0
     assert "note: the report is marked DRAFT, because files under src, params.yaml" in capsys.readouterr().out
     _git(repository, "commit", "--quiet", "-am", "params")
     assert exit_code(report.main, []) == 0
     assert "DRAFT" not in capsys.readouterr().out
-    attached = report.artifacts(Path("reports"))
+    attached = list_artifacts(Path("reports"))
     assert {path.name for path in attached[""]} == {"paper.tex", "report.html", "report.md", "provenance.json"}

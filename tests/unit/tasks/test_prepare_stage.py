@@ -14,8 +14,8 @@ from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest
 from latentwire.params import load as params
+from latentwire.pipeline.prepare import prepare_inputs
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
-from latentwire.stages.prepare import prepare
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,7 +36,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
 
 
 def run(values: dict[str, Any], folder: Path) -> Path:
-    prepare(params.parse(values, "test"), Assets(), folder / "results", folder / "cache")
+    prepare_inputs(params.parse(values, "test"), Assets(), folder / "results", folder / "cache")
     return folder / "results"
 
 

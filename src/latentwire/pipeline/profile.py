@@ -1,0 +1,58 @@
+"""Trained wires and this machine → `reports/execution/profile.*`: what an answer costs here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from latentwire.console.progress import stoppable_progress
+from latentwire.execution.report import hardware
+from latentwire.models.build import settle_runtime
+from latentwire.params.load import Params
+from latentwire.profiling import compare
+from latentwire.profiling.measure import measure, peak_process_bytes
+from latentwire.profiling.ways import ways
+from latentwire.profiling.write import write
+from latentwire.reporting import facts
+from latentwire.verification.rows import exit_code, lines
+
+
+def profile_machine(values: Params, examples: int, repeats: int, against: Path | None, tolerance: float) -> int:
+    """Measure every path to an answer and write the profile; compare it with the one at `against`, where given.
+
+    Returns:
+        The exit code: 3 where a time differs by more than a factor of `tolerance`, else 0.
+    """
+    before = compare.read(against) if against else None
+    profile = _measure(values, examples, repeats)
+    for path in write(Path(), profile, _read_statistics(values)):
+        print(path)
+    if before is None:
+        return 0
+    rows = compare.compare(before, profile, tolerance)
+    print("\n".join(lines(rows)))
+    return exit_code(rows)
+
+
+def _measure(values: Params, examples: int, repeats: int) -> dict[str, Any]:
+    """Facts of this machine and a record for every path."""
+    settle_runtime(values.runtime)
+    records = []
+    for task in values.prepare.tasks:
+        paths = list(ways(values, task, examples))
+        with stoppable_progress(repeats * sum(path.examples for path in paths), f"profile {task}") as advance:
+            records += measure(paths, repeats, advance)
+    return {
+        "examples": examples,
+        "repeats": repeats,
+        "device": values.runtime.device,
+        "machine": hardware(),
+        "peak_process_bytes": peak_process_bytes(),
+        "ways": records,
+    }
+
+
+def _read_statistics(values: Params) -> facts.Facts | None:
+    """The statistics, for the figure; None before `aggregate`."""
+    folder = Path("results/aggregate")
+    return facts.read(folder, values.report.names) if (folder / "stats.json").is_file() else None

@@ -1,0 +1,71 @@
+"""`results/aggregate/` → tables, figures and the paper under `reports/`, named after the revision of the code."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from latentwire import git
+from latentwire.params.load import Params
+from latentwire.reporting.build import build
+from latentwire.reporting.facts import Revision
+from latentwire.reporting.latex import ENGINE, compile_paper
+from latentwire.tracking import publish
+from unbroken.preemption import StopFlag
+
+CODE = ("src", "params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
+"""What defines a result: a report made while these differ from their commit is a draft."""
+UNKNOWN = "git does not say which revision of the code this is"
+DIRTY = f"files under {', '.join(CODE)} differ from their last commit"
+AGAIN = "Next: commit them, then `dvc repro --force --single-item report`."
+
+
+def make_report(values: Params, pdf_only: bool) -> None:
+    """Write and compile the report of the repository in the current folder; `pdf_only` compiles what is there."""
+    # Fonts are subset for every figure, with a dozen lines each at the level that the stages log at.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    stop = StopFlag.install()
+    stop.check()
+    if not pdf_only:
+        _write_report(values)
+    stop.check()
+    _compile_report()
+    publish.publish_statistics(values, Path(), list_artifacts(Path("reports")))
+
+
+def _write_report(values: Params) -> None:
+    code = find_code_revision(Path())
+    written = build(Path(), values.report.title, values.report.names, code)
+    print(f"{len(written)} files in reports/")
+    if code is None or code.dirty:
+        print(f"note: the report is marked DRAFT, because {DIRTY if code else UNKNOWN}. {AGAIN}")
+
+
+def _compile_report() -> None:
+    paper = compile_paper(Path("reports/paper.tex"))
+    if paper is None:
+        print(
+            f"note: {ENGINE} is not installed, so reports/paper.tex was not compiled; everything else is complete. "
+            "Next: install TeX Live with latexmk, then `python -m latentwire.stages.report --pdf-only`."
+        )
+    else:
+        print(f"compiled {paper}")
+
+
+def find_code_revision(root: Path) -> Revision | None:
+    """The newest commit of what defines the results, and whether files differ from it; None without git.
+
+    A commit of anything else, such as `dvc.lock`, is no other code, so that publishing results does not change them.
+    """
+    commit, changed = git.newest_commit(root, CODE), git.has_changes(root, CODE)
+    return Revision(commit, changed) if commit and changed is not None else None
+
+
+def list_artifacts(reports: Path) -> dict[str, list[Path]]:
+    """Folder in MLflow → files of the report that are attached there."""
+    papers = [reports / name for name in ("paper.tex", "paper.pdf", "report.html", "report.md", "provenance.json")]
+    return {
+        "figures": sorted((reports / "figures").iterdir()),
+        "tables": sorted((reports / "tables").iterdir()),
+        "": [path for path in papers if path.is_file()],
+    }
