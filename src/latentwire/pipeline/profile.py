@@ -13,7 +13,7 @@ from latentwire.profiling import compare
 from latentwire.profiling.measure import measure, peak_process_bytes
 from latentwire.profiling.ways import ways
 from latentwire.profiling.write import write
-from latentwire.reporting import facts
+from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.verification.rows import exit_code, lines
 
 
@@ -52,7 +52,7 @@ def _measure(values: Params, examples: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _read_statistics(values: Params) -> facts.Facts | None:
+def _read_statistics(values: Params) -> ReportData | None:
     """The statistics, for the figure; None before `aggregate`."""
     folder = Path("results/aggregate")
-    return facts.read(folder, values.report.names) if (folder / "stats.json").is_file() else None
+    return read_report_data(folder, values.report.names) if (folder / "stats.json").is_file() else None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from latentwire import git
 from latentwire.params.load import Params
-from latentwire.reporting.build import build
-from latentwire.reporting.facts import Revision
+from latentwire.reporting.build import build_report
 from latentwire.reporting.latex import ENGINE, compile_paper
+from latentwire.reporting.report_data import Revision
 from latentwire.tracking import publish
 from unbroken.preemption import StopFlag
 
@@ -35,7 +35,7 @@ def make_report(values: Params, pdf_only: bool) -> None:
 
 def _write_report(values: Params) -> None:
     code = find_code_revision(Path())
-    written = build(Path(), values.report.title, values.report.names, code)
+    written = build_report(Path(), values.report.title, values.report.names, code)
     print(f"{len(written)} files in reports/")
     if code is None or code.dirty:
         print(f"note: the report is marked DRAFT, because {DIRTY if code else UNKNOWN}. {AGAIN}")

@@ -10,22 +10,22 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from latentwire.machine import readable
-from latentwire.reporting.facts import Facts
-from latentwire.reporting.style import Look, looks, panels
+from latentwire.reporting.report_data import ReportData
+from latentwire.reporting.style import SeriesStyle, assign_styles, open_panels
 
 FOLDER = Path("reports/execution")
 DATA, TEXT, FIGURE = "profile.json", "profile.md", "latency.png"
 Profile = Mapping[str, Any]
 
 
-def write(root: Path, profile: Profile, facts: Facts | None) -> list[Path]:
+def write(root: Path, profile: Profile, data: ReportData | None) -> list[Path]:
     """Write data, text and, where there are statistics, the figure; return their paths."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    data, text = folder / DATA, folder / TEXT
-    data.write_text(json.dumps(profile, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    text.write_text("\n".join(lines(profile, drawn=facts is not None)) + "\n", encoding="utf-8")
-    return [data, text, *([draw(profile, facts, folder / FIGURE)] if facts else [])]
+    numbers, text = folder / DATA, folder / TEXT
+    numbers.write_text(json.dumps(profile, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text.write_text("\n".join(lines(profile, drawn=data is not None)) + "\n", encoding="utf-8")
+    return [numbers, text, *([draw(profile, data, folder / FIGURE)] if data else [])]
 
 
 def lines(profile: Profile, drawn: bool) -> Iterator[str]:
@@ -58,18 +58,18 @@ def _time(found: Mapping[str, float]) -> str:
     return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def draw(profile: Profile, facts: Facts, path: Path) -> Path:
+def draw(profile: Profile, data: ReportData, path: Path) -> Path:
     """Accuracy with its interval against the median time and its middle half, on a log₂ axis."""
     methods = list(dict.fromkeys(way["method"] for way in profile["ways"]))
-    styles = looks(methods, {})
-    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 1.75 * len(facts.tasks)) as (figure, axes):
-        for task, line in zip(facts.tasks, axes, strict=True):
-            for receiver, ax in zip(facts.receivers, line, strict=True):
+    styles = assign_styles(methods, {})
+    with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.75 * len(data.tasks)) as (figure, axes):
+        for task, line in zip(data.tasks, axes, strict=True):
+            for receiver, ax in zip(data.receivers, line, strict=True):
                 for way in profile["ways"]:
                     if (way["task"], way["receiver"]) == (task, receiver):
-                        _point(ax, way, facts, styles[way["method"]])
+                        _point(ax, way, data, styles[way["method"]])
                 ax.set_xscale("log", base=2)
-                ax.set_title(f"{facts.name(task)}: {facts.name(receiver)}", loc="left")
+                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
             line[0].set_ylabel("accuracy (%)")
         for ax in axes[-1]:
             ax.set_xlabel("milliseconds per example")
@@ -79,12 +79,12 @@ def draw(profile: Profile, facts: Facts, path: Path) -> Path:
     return path
 
 
-def _point(ax: Axes, way: Profile, facts: Facts, look: Look) -> None:
-    cell = facts.cell(f"{way['task']}/{way['receiver']}/{way['method']}/{facts.setting('metric')}")
+def _point(ax: Axes, way: Profile, data: ReportData, style: SeriesStyle) -> None:
+    cell = data.get_cell(f"{way['task']}/{way['receiver']}/{way['method']}/{data.get_setting('metric')}")
     spent, value = way["milliseconds"]["total"], 100 * cell["value"]
     ax.errorbar(
-        spent["median"], value, label=facts.name(way["method"]),
+        spent["median"], value, label=data.display_name(way["method"]),
         xerr=[[spent["median"] - spent["low"]], [spent["high"] - spent["median"]]],
         yerr=[[value - 100 * cell["low"]], [100 * cell["high"] - value]],
-        color=look.color, marker=look.marker, elinewidth=0.9, capsize=1.5, linestyle="none",
+        color=style.color, marker=style.marker, elinewidth=0.9, capsize=1.5, linestyle="none",
     )  # fmt: skip

@@ -4,168 +4,193 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from latentwire.reporting.checklist import answers
-from latentwire.reporting.facts import Facts, Record, Revision
-from latentwire.reporting.numbers import Tex, escape, interval, p_value, points
-from latentwire.reporting.style import SEES, Table
-from latentwire.reporting.templates import render
+from latentwire.reporting.checklist import answer_checklist
+from latentwire.reporting.document import Column, Emphasis, Math, Row, RowGroup, Table, Text, Variable, compose_text
+from latentwire.reporting.number_format import (
+    MISSING,
+    PERCENT,
+    format_interval,
+    format_p_value,
+    format_points,
+)
+from latentwire.reporting.report_data import Record, ReportData, Revision
+from latentwire.reporting.shared_rows import SEES, unique_ids
 
-Row = tuple[list[Tex], str]
-"""Cells of a row, and the ids of the numbers in it."""
-Groups = Sequence[tuple[Tex, Sequence[Row]]]
 
-
-def appendix_tables(facts: Facts, revision: Revision | None) -> list[Table]:
+def build_appendix_tables(data: ReportData, revision: Revision | None) -> list[Table]:
     """Tables of the costs, the statistics and the checklist."""
-    return [costs(facts), statistics(facts), calibration(facts), checklist(facts, revision)]
+    checklist = build_checklist_table(data, revision)
+    return [build_costs_table(data), build_statistics_table(data), build_calibration_table(data), checklist]
 
 
-def _sheet(
-    name: str, caption: Tex, layout: str, header: Sequence[str], groups: Groups,
-    notes: Sequence[Tex], signatures: Sequence[str] = (),
+def _appendix_table(
+    name: str, caption: str, columns: Sequence[Column], groups: Sequence[RowGroup], note: Text,
+    signatures: Sequence[str] = (),
 ) -> Table:  # fmt: skip
-    text = render(
-        "sheet.tex.j2", label=name, caption=caption, layout=layout, header=[Tex(h) for h in header], groups=groups,
-        notes=notes, signatures=sorted(set(signatures)),
-    )  # fmt: skip
-    keys = [key for _, rows in groups for _, ids in rows for key in ids.split(", ") if key]
-    return Table(f"{name}.tex", text, tuple(dict.fromkeys(keys)))
-
-
-def costs(facts: Facts) -> Table:
-    """Bytes that an example costs every method on each task, with what the method sees."""
-    rows: list[Row] = []
-    for method in facts.stats["order"]["methods"]:
-        if method in facts.controls():
-            continue
-        cells = {task: _any_cell(facts, task, method) for task in facts.tasks}
-        keys = [key for key, _ in cells.values()]
-        about, sees = facts.stats["methods"][method], next(iter(cells.values()))[1]["sees"]
-        slots = {facts.stats["sources"][path]["slots"] for _, cell in cells.values() for path in cell["sources"]}
-        rows.append(
-            (
-                [
-                    escape(facts.name(method)),
-                    Tex("yes" if about["trained"] else "no"),
-                    Tex(" ".join(short for key, short in SEES.items() if sees[key]) or "--"),
-                    Tex(", ".join(str(count) for count in sorted(slots - {None})) or "--"),
-                    *(Tex(f"{cell['bytes_per_example']:,.1f}") for _, cell in cells.values()),
-                ],
-                ", ".join(keys),
-            )
-        )
-    header = ["Method", "Trained", "Sees", "Slots", *(escape(facts.name(task)) for task in facts.tasks)]
-    note = Tex(
-        "Bytes per example, a mean over the test texts. Sees: T the text, L the names of the labels, F features."
+    return Table(
+        name=name,
+        caption=(caption,),
+        columns=tuple(columns),
+        groups=tuple(groups),
+        notes=(note,),
+        signatures=tuple(sorted(set(signatures))),
+        ids=unique_ids([key for group in groups for row in group.rows for key in row.ids]),
+        density="dense",
     )
-    caption = Tex("What an example costs: bytes that reach the receiver.")
-    return _sheet("costs", caption, "p{1.6in} l l r" + " r" * len(facts.tasks), header, [(Tex(""), rows)], [note])
 
 
-def _any_cell(facts: Facts, task: str, method: str) -> tuple[str, Record]:
-    """Id and record of a cell of this method; what it costs does not depend on who reads."""
-    found = facts.stats["cells"]
-    key = next(k for k in found if found[k]["task"] == task and found[k]["method"] == method)
-    return key, facts.cell(key)
+def build_costs_table(data: ReportData) -> Table:
+    """Bytes that an example costs every method on each task, with what the method sees."""
+    methods = [method for method in data.methods if method not in data.control_methods]
+    columns = (
+        Column(("Method",), width="1.6in"),
+        *(Column(("Trained",)), Column(("Sees",)), Column(("Slots",), align="right")),
+        *(Column((data.display_name(task),), align="right") for task in data.tasks),
+    )
+    rows = tuple(_cost_row(data, method) for method in methods)
+    note = "Bytes per example, a mean over the test texts. Sees: T the text, L the names of the labels, F features."
+    caption = "What an example costs: bytes that reach the receiver."
+    return _appendix_table("costs", caption, columns, [RowGroup((), rows)], (note,))
 
 
-def statistics(facts: Facts) -> Table:
+def _cost_row(data: ReportData, method: str) -> Row:
+    ids = [_any_cell_id(data, task, method) for task in data.tasks]
+    cells = [data.get_cell(key) for key in ids]
+    slots = {data.stats["sources"][path]["slots"] for cell in cells for path in cell["sources"]} - {None}
+    words = (
+        data.display_name(method),
+        "yes" if data.stats["methods"][method]["trained"] else "no",
+        " ".join(short for key, short in SEES.items() if cells[0]["sees"][key]) or MISSING,
+        ", ".join(map(str, sorted(slots))) or MISSING,
+        *(f"{cell['bytes_per_example']:,.1f}" for cell in cells),
+    )
+    return Row(tuple((word,) for word in words), tuple(ids))
+
+
+def _any_cell_id(data: ReportData, task: str, method: str) -> str:
+    """Id of a cell of this method; what it costs does not depend on who reads."""
+    for key, cell in data.stats["cells"].items():
+        if (cell["task"], cell["method"]) == (task, method):
+            return str(key)
+    raise KeyError(f"{method} on {task}")
+
+
+def build_statistics_table(data: ReportData) -> Table:
     """Beside each difference of a trained method from a baseline: other intervals, ratio, posterior, equivalence."""
-    records = facts.family("versus_baselines")
-    groups: dict[str, list[Row]] = {}
+    records = data.get_family("versus_baselines")
+    rows: dict[str, list[Row]] = {}
     for record in records:
-        group = f"{facts.name(record['task'])}: {facts.name(record['receiver'])}"
-        groups.setdefault(group, []).append((_beside(facts, record), record["id"]))
-    margin = points(facts.setting("margin"))
-    notes = [
-        Tex(
-            r"Checkpoint: interval and sign-flip $p$ with examples alone random, for \emph{this checkpoint}. "
-            r"Bootstrap: crossed, percentile, for \emph{this method}. Ratio: accuracy in \% of the baseline's, with "
-            r"Fieller's interval. Posterior: probabilities in \% that the method is worse by more than "
-            rf"{margin} points, within, or better by more; flat prior. Equivalence: two one-sided tests at "
-            rf"$\pm${margin} points. Nothing here is corrected for the number of comparisons."
-        )
-    ]
-    header = [
-        "Difference",
-        "Checkpoint",
-        r"$p_{\mathrm{flip}}$",
-        "Bootstrap",
-        r"Ratio (\%)",
-        "Posterior",
-        "Equivalence",
-    ]
-    caption = Tex("Beside the differences: the other estimand, other methods, and how large a difference is likely.")
-    signatures = [r["bootstrap"]["signature"] for r in records] + [
-        r["checkpoint"]["signature"] for r in records if r["checkpoint"]
-    ]
-    return _sheet(
-        "statistics", caption, "l c r c c c l", header, [(escape(g), rows) for g, rows in groups.items()], notes,
-        signatures,
-    )  # fmt: skip
+        group = f"{data.display_name(record['task'])}: {data.display_name(record['receiver'])}"
+        rows.setdefault(group, []).append(Row(_statistics_cells(data, record), (record["id"],)))
+    groups = [RowGroup((title,), tuple(members)) for title, members in rows.items()]
+    signatures = [record["bootstrap"]["signature"] for record in records]
+    signatures += [record["checkpoint"]["signature"] for record in records if record["checkpoint"]]
+    caption = "Beside the differences: the other estimand, other methods, and how large a difference is likely."
+    return _appendix_table("statistics", caption, _statistics_columns(), groups, _statistics_note(data), signatures)
 
 
-def _beside(facts: Facts, record: Record) -> list[Tex]:
+def _statistics_columns() -> tuple[Column, ...]:
+    return (
+        Column(("Difference",)),
+        Column(("Checkpoint",), align="center"),
+        Column((Math((Variable("p", "flip"),)),), align="right"),
+        Column(("Bootstrap",), align="center"),
+        Column(("Ratio (%)",), align="center"),
+        Column(("Posterior",), align="center"),
+        Column(("Equivalence",)),
+    )
+
+
+def _statistics_note(data: ReportData) -> Text:
+    return compose_text(
+        "Checkpoint: interval and sign-flip {p} with examples alone random, for {checkpoint}. "
+        "Bootstrap: crossed, percentile, for {method}. Ratio: accuracy in % of the baseline's, with "
+        "Fieller's interval. Posterior: probabilities in % that the method is worse by more than "
+        "{margin} points, within, or better by more; flat prior. Equivalence: two one-sided tests at "
+        "±{margin} points. Nothing here is corrected for the number of comparisons.",
+        p=Math((Variable("p"),)),
+        checkpoint=Emphasis(("this checkpoint",)),
+        method=Emphasis(("this method",)),
+        margin=format_points(data.get_setting("margin")),
+    )
+
+
+def _statistics_cells(data: ReportData, record: Record) -> tuple[Text, ...]:
     checkpoint, kept, boot = record["checkpoint"], record["retention"], record["bootstrap"]
     shares = [record["posterior"][name] for name in ("worse", "equivalent", "better")]
-    ratio = "--" if kept["ratio"] is None else points(kept["ratio"])
-    return [
-        Tex(f"{escape(facts.name(record['a']))} -- {escape(facts.name(record['b']))}"),
-        interval(checkpoint["low"], checkpoint["high"], sign=True) if checkpoint else Tex("--"),
-        p_value(checkpoint["p"]) if checkpoint else Tex("--"),
-        interval(boot["low"], boot["high"], sign=True),
-        Tex(f"{ratio} {interval(kept['low'], kept['high'])}"),
-        Tex("--" if None in shares else " / ".join(points(share) for share in shares)),
-        escape(record["equivalence"]["outcome"]),
-    ]
-
-
-def calibration(facts: Facts) -> Table:
-    """Calibration error and rank of every method, a group per task and receiver."""
-    groups: list[tuple[Tex, list[Row]]] = []
-    signatures: list[str] = []
-    for task in facts.tasks:
-        for receiver in facts.receivers:
-            block = facts.block(task, receiver)
-            rows = [_calibrated(facts, block, row) for row in block["rows"]]
-            groups.append((escape(f"{facts.name(task)}: {facts.name(receiver)}"), rows))
-            signatures.append(block["ranks"]["signature"])
-    notes = [
-        Tex(
-            "ECE: expected calibration error in points, a mean over seeds of ten equal bins, with the crossed "
-            "bootstrap's standard error; it is biased upwards in small samples. Rank: 1 is the best of the block, with "
-            rf"the middle {100 * facts.setting('confidence'):g}\,\% of the resampled ranks. Best: share of resamples "
-            r"(\%) in "
-            "which the method comes first. All methods of a block share the draws."
-        )
-    ]
-    signatures += [record["signature"] for record in facts.stats["calibration"].values()]
-    header = ["Method", "ECE", f"{100 * facts.setting('confidence'):g}\\% CI", "Rank", "CI", "Best"]
-    caption = Tex("How far confidence can be believed, and how sure the order of the methods is.")
-    return _sheet("calibration", caption, "p{2.4in} r c r c r", header, groups, notes, signatures)
-
-
-def _calibrated(facts: Facts, block: Record, row: Record) -> Row:
-    key = row["cell"].removesuffix(facts.setting("metric")) + "ece"
-    error, rank = facts.stats["calibration"][key], block["ranks"]["methods"].get(row["method"])
-    ranked = (
-        [Tex(f"{rank['rank']:g}"), Tex(f"[{rank['low']:g}, {rank['high']:g}]"), points(rank["best"])]
-        if rank
-        else [Tex("--")] * 3
+    return (
+        (f"{data.display_name(record['a'])} – {data.display_name(record['b'])}",),
+        (format_interval(checkpoint["low"], checkpoint["high"], sign=True) if checkpoint else MISSING,),
+        format_p_value(checkpoint["p"] if checkpoint else None),
+        (format_interval(boot["low"], boot["high"], sign=True),),
+        (f"{format_points(kept['ratio'])} {format_interval(kept['low'], kept['high'])}",),
+        (MISSING if None in shares else " / ".join(map(format_points, shares)),),
+        (record["equivalence"]["outcome"],),
     )
-    cells = [
-        escape(facts.name(row["method"])),
-        points(error["value"]),
-        interval(error["low"], error["high"]),
-        *ranked,
+
+
+def build_calibration_table(data: ReportData) -> Table:
+    """Calibration error and rank of every method, a group per task and receiver."""
+    blocks = [data.get_block(task, receiver) for task in data.tasks for receiver in data.receivers]
+    groups = [
+        RowGroup(
+            (f"{data.display_name(block['task'])}: {data.display_name(block['receiver'])}",),
+            tuple(_calibration_row(data, block, row) for row in block["rows"]),
+        )
+        for block in blocks
     ]
-    return cells, f"{key}, {block['task']}/{block['receiver']}/ranks" if rank else key
+    signatures = [block["ranks"]["signature"] for block in blocks]
+    signatures += [record["signature"] for record in data.stats["calibration"].values()]
+    caption = "How far confidence can be believed, and how sure the order of the methods is."
+    return _appendix_table(
+        "calibration", caption, _calibration_columns(data), groups, _calibration_note(data), signatures
+    )
 
 
-def checklist(facts: Facts, revision: Revision | None) -> Table:
+def _calibration_columns(data: ReportData) -> tuple[Column, ...]:
+    return (
+        Column(("Method",), width="2.4in"),
+        Column(("ECE",), align="right"),
+        Column((f"{data.confidence}% CI",), align="center"),
+        Column(("Rank",), align="right"),
+        Column(("CI",), align="center"),
+        Column(("Best",), align="right"),
+    )
+
+
+def _calibration_note(data: ReportData) -> Text:
+    return (
+        "ECE: expected calibration error in points, a mean over seeds of ten equal bins, with the crossed "
+        "bootstrap's standard error; it is biased upwards in small samples. Rank: 1 is the best of the block, with "
+        f"the middle {data.confidence}{PERCENT} of the resampled ranks. Best: share of resamples (%) in which the "
+        "method comes first. All methods of a block share the draws.",
+    )
+
+
+def _calibration_row(data: ReportData, block: Record, row: Record) -> Row:
+    key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
+    error, rank = data.stats["calibration"][key], block["ranks"]["methods"].get(row["method"])
+    words = [
+        data.display_name(row["method"]),
+        format_points(error["value"]),
+        format_interval(error["low"], error["high"]),
+        *(_rank_words(rank) if rank else [MISSING] * 3),
+    ]
+    ids = (key, f"{block['task']}/{block['receiver']}/ranks") if rank else (key,)
+    return Row(tuple((word,) for word in words), ids)
+
+
+def _rank_words(rank: Record) -> list[str]:
+    return [f"{rank['rank']:g}", f"[{rank['low']:g}, {rank['high']:g}]", format_points(rank["best"])]
+
+
+def build_checklist_table(data: ReportData, revision: Revision | None) -> Table:
     """The reproducibility checklist, every answer taken from the data."""
-    rows: list[Row] = [([question, answer], "") for question, answer in answers(facts, revision)]
-    caption = Tex("Reproducibility checklist, answered from the data.")
-    notes = [Tex("Answers are composed from the same files as the tables; none was typed in.")]
-    layout = "p{2.1in} p{4.4in}"
-    return _sheet("checklist", caption, layout, ["Question", "Answer"], [(Tex(""), rows)], notes)
+    rows = tuple(Row(((question,), answer)) for question, answer in answer_checklist(data, revision))
+    return _appendix_table(
+        "checklist",
+        "Reproducibility checklist, answered from the data.",
+        [Column(("Question",), width="2.1in"), Column(("Answer",), width="4.4in")],
+        [RowGroup((), rows)],
+        ("Answers are composed from the same files as the tables; none was typed in.",),
+    )

@@ -1,7 +1,7 @@
 """The figures: learning curves, accuracies and differences, all with intervals computed before.
 
-Nothing is estimated while drawing: a plotting library's own error bars are unseeded and pool seeds with
-examples.
+Nothing is estimated while drawing: seaborn draws what it is given (`estimator=None`, `jitter=False`), because its own
+intervals are unseeded and pool seeds with examples.
 """
 
 from __future__ import annotations
@@ -11,156 +11,185 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from latentwire.reporting.facts import Facts, Record
-from latentwire.reporting.figures_quality import calibration, critical_difference, pareto, variance_shares
-from latentwire.reporting.style import DASHES, GREY, Dashes, Drawn, Look, looks, panels, save
+from latentwire.reporting.figures_quality import (
+    draw_calibration,
+    draw_pareto_front,
+    draw_rank_differences,
+    draw_variance_shares,
+)
+from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.style import (
+    DASHES,
+    GREY,
+    Dashes,
+    DrawnFigure,
+    SeriesStyle,
+    assign_styles,
+    method_styles,
+    open_panels,
+    save_figure,
+)
 
 LOSS = "train/loss"
 ACCURACY = "validation/accuracy/"
 
 
-def all_figures(facts: Facts, folder: Path) -> list[Drawn]:
+def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
     """Draw every figure of the report into `folder`."""
-    always = (learning_curves, accuracy, differences, pareto, calibration)
-    sometimes = (variance_shares(facts, folder), critical_difference(facts, folder))
-    return [*(draw(facts, folder) for draw in always), *(drawn for drawn in sometimes if drawn)]
+    always = (draw_learning_curves, draw_accuracies, draw_differences, draw_pareto_front, draw_calibration)
+    sometimes = (draw_variance_shares(data, folder), draw_rank_differences(data, folder))
+    return [*(draw(data, folder) for draw in always), *(figure for figure in sometimes if figure)]
 
 
-def learning_curves(facts: Facts, folder: Path) -> Drawn:
-    """Training loss and validation accuracy, a thin line per seed and their mean over it; a row per task."""
-    with panels(len(facts.tasks), 2, 0.35 + 1.65 * len(facts.tasks)) as (figure, axes):
-        for task, (left, right) in zip(facts.tasks, axes, strict=True):
-            runs = facts.curves[facts.curves["task"] == task]
-            _loss_panel(facts, left, runs[runs["series"] == LOSS])
-            _validation_panel(facts, right, runs[runs["series"].str.startswith(ACCURACY)])
-            left.set_title(facts.name(task), loc="left")
+def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
+    """Training loss and validation accuracy: a thin line per seed, their range and their mean; a row per task."""
+    with open_panels(len(data.tasks), 2, 0.35 + 1.65 * len(data.tasks)) as (figure, axes):
+        for task, (left, right) in zip(data.tasks, axes, strict=True):
+            runs = data.curves[data.curves["task"] == task]
+            _draw_loss(data, left, runs[runs["series"] == LOSS])
+            _draw_validation(data, right, runs[runs["series"].str.startswith(ACCURACY)])
+            left.set_title(data.display_name(task), loc="left")
             for ax in (left, right):
-                ax.set_xlim(0, None)
-        axes[0][0].legend(handles=_loss_handles(facts), loc="upper right")
-        axes[0][1].legend(handles=_validation_handles(facts), loc="upper left")
+                ax.set(xlabel="", xlim=(0, None))
+        axes[0][0].legend(handles=_loss_handles(data), loc="upper right")
+        axes[0][1].legend(handles=_validation_handles(data), loc="upper left")
         for ax in axes[-1]:
             ax.set_xlabel("step")
-        paths = save(figure, folder, "learning_curves")
-    return Drawn("learning_curves", tuple(paths), tuple(facts.stats["runs"]))
+        paths = save_figure(figure, folder, "learning_curves")
+    return DrawnFigure("learning_curves", tuple(paths), tuple(data.stats["runs"]))
 
 
-def _loss_panel(facts: Facts, ax: Axes, runs: pd.DataFrame) -> None:
-    styles = _method_looks(facts)
-    for method in facts.trained():
-        _seed_lines(ax, runs[runs["method"] == method], styles[method], marker=False)
-    ax.set_ylabel("training loss")
-    ax.set_ylim(0, None)
+def _draw_loss(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
+    styles = method_styles(data)
+    for method in data.trained_methods:
+        _draw_seeds(ax, runs[runs["method"] == method], styles[method])
+    ax.set(ylabel="training loss", ylim=(0, None))
 
 
-def _loss_handles(facts: Facts) -> list[Line2D]:
-    styles = _method_looks(facts)
-    return [Line2D([], [], color=styles[key].color, label=facts.name(key)) for key in facts.trained()]
+def _loss_handles(data: ReportData) -> list[Line2D]:
+    styles = method_styles(data)
+    return [Line2D([], [], color=styles[key].color, label=data.display_name(key)) for key in data.trained_methods]
 
 
-def _validation_panel(facts: Facts, ax: Axes, runs: pd.DataFrame) -> None:
-    for method, receiver, look, dashes in _readers(facts):
-        found = runs[(runs["method"] == method) & (runs["series"] == ACCURACY + receiver)]
-        _seed_lines(ax, found, look, marker=True, dashes=dashes)
+def _draw_validation(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
+    for method, receiver, style, dashes in _readers(data):
+        series = runs[(runs["method"] == method) & (runs["series"] == ACCURACY + receiver)]
+        _draw_seeds(ax, series.assign(value=100 * series["value"]), style, style.marker, dashes)
     ax.set_ylabel("validation accuracy (%)")
 
 
-def _validation_handles(facts: Facts) -> list[Line2D]:
+def _validation_handles(data: ReportData) -> list[Line2D]:
     handles = []
-    for method, receiver, look, dashes in _readers(facts):
-        several = len(facts.trained()) > 1
-        label = f"{facts.name(method)}, {facts.name(receiver)}" if several else facts.name(receiver)
-        handles.append(Line2D([], [], color=look.color, marker=look.marker, linestyle=dashes, label=label))
+    for method, receiver, style, dashes in _readers(data):
+        several = len(data.trained_methods) > 1
+        name = data.display_name(receiver)
+        label = f"{data.display_name(method)}, {name}" if several else name
+        handles.append(Line2D([], [], color=style.color, marker=style.marker, linestyle=dashes, label=label))
     return handles
 
 
-def _readers(facts: Facts) -> Iterator[tuple[str, str, Look, Dashes]]:
+def _readers(data: ReportData) -> Iterator[tuple[str, str, SeriesStyle, Dashes]]:
     """Trained methods with their receivers; colour and marker tell receivers apart, dashes methods."""
-    styles = looks(facts.receivers, {})
-    for number, method in enumerate(facts.trained()):
-        for receiver in facts.stats["methods"][method]["models"]:
+    styles = assign_styles(data.receivers, {})
+    for number, method in enumerate(data.trained_methods):
+        for receiver in data.stats["methods"][method]["models"]:
             yield method, receiver, styles[receiver], DASHES[number % len(DASHES)]
 
 
-def _seed_lines(ax: Axes, runs: pd.DataFrame, look: Look, marker: bool, dashes: Dashes = "-") -> None:
-    """A thin line per seed under their mean; with one seed the two are the same line."""
-    wide = runs.pivot(index="step", columns="seed", values="value") * (100.0 if marker else 1.0)
-    if len(wide.columns) > 1:
-        ax.plot(wide.index, wide, color=look.color, linewidth=0.5, alpha=0.45, linestyle=dashes)
-    symbol = look.marker if marker else "none"
-    ax.plot(wide.index, wide.mean(axis=1), color=look.color, linewidth=1.2, linestyle=dashes, marker=symbol)
+def _draw_seeds(ax: Axes, runs: pd.DataFrame, style: SeriesStyle, marker: str = "", dashes: Dashes = "-") -> None:
+    """A thin line per seed in the band of their range, under their mean; with one seed there is only the line."""
+    if runs.empty:
+        return
+    by_step = runs.groupby("step")["value"]
+    mean = by_step.mean()
+    if runs["seed"].nunique() > 1:
+        ax.fill_between(mean.index, by_step.min(), by_step.max(), color=style.color, alpha=0.12, linewidth=0)
+        sns.lineplot(
+            runs, x="step", y="value", units="seed", estimator=None, ax=ax, color=style.color, linestyle=dashes,
+            linewidth=0.5, alpha=0.45, legend=False,
+        )  # fmt: skip
+    sns.lineplot(
+        x=mean.index, y=mean, estimator=None, ax=ax, color=style.color, linestyle=dashes, linewidth=1.3,
+        marker=marker or None, markeredgewidth=0, legend=False,
+    )  # fmt: skip
 
 
-def accuracy(facts: Facts, folder: Path) -> Drawn:
-    """Accuracy of every method with its interval; a panel per task and receiver, the majority rate dashed."""
+def draw_accuracies(data: ReportData, folder: Path) -> DrawnFigure:
+    """Accuracy of every method with its interval and its seeds, by task and receiver; the majority rate dashed."""
     ids: list[str] = []
-    chance = facts.setting("chance")
-    with _grid(facts, len(facts.stats["methods"])) as (figure, axes):
-        for task, line in zip(facts.tasks, axes, strict=True):
-            for receiver, ax in zip(facts.receivers, line, strict=True):
-                rows = [row for row in facts.block(task, receiver)["rows"] if row["method"] != chance]
-                floor = next(r for r in facts.block(task, receiver)["rows"] if r["method"] == chance)["cell"]
-                ax.axvline(100 * facts.cell(floor)["value"], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
-                _bars(facts, ax, rows, [facts.cell(row["cell"]) for row in rows])
+    chance = data.get_setting("chance")
+    with _method_panels(data, len(data.stats["methods"])) as (figure, axes):
+        for task, line in zip(data.tasks, axes, strict=True):
+            for receiver, ax in zip(data.receivers, line, strict=True):
+                block = data.get_block(task, receiver)["rows"]
+                rows = [row for row in block if row["method"] != chance]
+                floor = next(row for row in block if row["method"] == chance)["cell"]
+                cells = [data.get_cell(row["cell"]) for row in rows]
+                ax.axvline(100 * data.get_cell(floor)["value"], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
+                _draw_strips(data, ax, rows, cells)
+                _draw_bars(data, ax, rows, cells)
                 ids += [floor, *(row["cell"] for row in rows)]
             _share_limits(line)
-        _frame(facts, axes, "accuracy (%)")
-        paths = save(figure, folder, "accuracy")
-    return Drawn("accuracy", tuple(paths), tuple(dict.fromkeys(ids)))
+        _label_panels(data, axes, "accuracy (%)")
+        paths = save_figure(figure, folder, "accuracy")
+    return DrawnFigure("accuracy", tuple(paths), tuple(dict.fromkeys(ids)))
 
 
-def differences(facts: Facts, folder: Path) -> Drawn:
+def draw_differences(data: ReportData, folder: Path) -> DrawnFigure:
     """Forest of paired differences from the reference, with the band of ± the share that may be lost."""
     ids: list[str] = []
-    count = len([m for m in facts.stats["methods"].values() if not m["control_of"]]) - 1
-    with _grid(facts, count) as (figure, axes):
-        for task, line in zip(facts.tasks, axes, strict=True):
-            for receiver, ax in zip(facts.receivers, line, strict=True):
-                block = facts.block(task, receiver)
-                rows = [r for r in block["rows"] if r["versus_reference"] and r["method"] not in facts.controls()]
-                reference = next(r for r in block["rows"] if r["versus_reference"] is None)["cell"]
-                margin = 100 * (1 - facts.setting("retained")) * facts.cell(reference)["value"]
+    count = len([method for method in data.stats["methods"] if not data.control_of(method)]) - 1
+    with _method_panels(data, count) as (figure, axes):
+        for task, line in zip(data.tasks, axes, strict=True):
+            for receiver, ax in zip(data.receivers, line, strict=True):
+                block = data.get_block(task, receiver)["rows"]
+                rows = [r for r in block if r["versus_reference"] and r["method"] not in data.control_methods]
+                reference = next(row for row in block if row["versus_reference"] is None)["cell"]
+                margin = 100 * (1 - data.get_setting("retained")) * data.get_cell(reference)["value"]
                 ax.axvspan(-margin, margin, color="#e6e6e6", zorder=0)
                 ax.axvline(0, color="black", linewidth=0.8, zorder=1)
-                _bars(facts, ax, rows, [facts.comparison(row["versus_reference"]) for row in rows])
+                _draw_bars(data, ax, rows, [data.get_comparison(row["versus_reference"]) for row in rows])
                 ids += [reference, *(row["versus_reference"] for row in rows)]
             _share_limits(line)
-        _frame(facts, axes, f"difference from {facts.name(facts.setting('reference'))} (points)")
-        paths = save(figure, folder, "differences")
-    return Drawn("differences", tuple(paths), tuple(dict.fromkeys(ids)))
+        _label_panels(data, axes, f"difference from {data.reference_name} (points)")
+        paths = save_figure(figure, folder, "differences")
+    return DrawnFigure("differences", tuple(paths), tuple(dict.fromkeys(ids)))
 
 
-def _grid(facts: Facts, lines: int) -> AbstractContextManager[tuple[Figure, list[list[Axes]]]]:
-    return panels(len(facts.tasks), len(facts.receivers), 0.45 + (0.42 + 0.17 * lines) * len(facts.tasks))
+def _method_panels(data: ReportData, lines: int) -> AbstractContextManager[tuple[Figure, list[list[Axes]]]]:
+    return open_panels(len(data.tasks), len(data.receivers), 0.45 + (0.42 + 0.17 * lines) * len(data.tasks))
 
 
-def _method_looks(facts: Facts) -> dict[str, Look]:
-    methods = facts.stats["methods"]
-    return looks(facts.stats["order"]["methods"], {key: method["control_of"] for key, method in methods.items()})
+def _draw_strips(data: ReportData, ax: Axes, rows: Sequence[Record], cells: Sequence[Record]) -> None:
+    """The accuracy of every seed under the mean; a method without seeds has none."""
+    styles = method_styles(data)
+    for height, (row, cell) in enumerate(zip(rows, cells, strict=True)):
+        shares = [100 * share for share in cell["per_seed"].values()]
+        if len(shares) > 1:
+            sns.stripplot(
+                x=shares, y=[0.32 - height] * len(shares), ax=ax,
+                orient="h", native_scale=True, jitter=False, color=styles[row["method"]].color, size=2.2, alpha=0.6,
+                linewidth=0, legend=False,
+            )  # fmt: skip
 
 
-def _bars(facts: Facts, ax: Axes, rows: Sequence[Record], numbers: Sequence[Record]) -> None:
+def _draw_bars(data: ReportData, ax: Axes, rows: Sequence[Record], numbers: Sequence[Record]) -> None:
     """Points with their intervals, the first row on top; without an interval only the point."""
-    styles = _method_looks(facts)
+    styles = method_styles(data)
     for height, (row, number) in enumerate(zip(rows, numbers, strict=True)):
-        look, value = styles[row["method"]], 100 * number["value"]
+        style, value = styles[row["method"]], 100 * number["value"]
         low, high = number["low"], number["high"]
         error = None if low is None else [[value - 100 * low], [100 * high - value]]
         ax.errorbar(
-            value,
-            -height,
-            xerr=error,
-            color=look.color,
-            marker=look.marker,
-            markerfacecolor=look.face,
-            elinewidth=1.0,
-            capsize=2.0,
-            linestyle="none",
-        )
-    ax.set_yticks([-height for height in range(len(rows))], [facts.name(row["method"]) for row in rows])
+            value, -height, xerr=error, color=style.color, marker=style.marker, markerfacecolor=style.face,
+            elinewidth=1.0, capsize=2.0, linestyle="none",
+        )  # fmt: skip
+    ax.set_yticks([-height for height in range(len(rows))], [data.display_name(row["method"]) for row in rows])
     ax.set_ylim(0.6 - len(rows), 0.6)
 
 
@@ -170,11 +199,12 @@ def _share_limits(line: Sequence[Axes]) -> None:
         ax.set_xlim(low, high)
 
 
-def _frame(facts: Facts, axes: Sequence[Sequence[Axes]], label: str) -> None:
-    for task, line in zip(facts.tasks, axes, strict=True):
-        for receiver, ax in zip(facts.receivers, line, strict=True):
-            ax.set_title(f"{facts.name(task)}: {facts.name(receiver)}", loc="left")
+def _label_panels(data: ReportData, axes: Sequence[Sequence[Axes]], label: str) -> None:
+    for task, line in zip(data.tasks, axes, strict=True):
+        for receiver, ax in zip(data.receivers, line, strict=True):
+            ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
             ax.tick_params(axis="y", length=0)
+            ax.set(xlabel="", ylabel="")
         for ax in line[1:]:
             ax.set_yticklabels([])
     for ax in axes[-1]:

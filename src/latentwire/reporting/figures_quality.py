@@ -8,108 +8,108 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from latentwire.reporting.facts import Facts, Record
-from latentwire.reporting.style import GREY, PALETTE, Drawn, Look, looks, panels, save
+from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.style import GREY, PALETTE, DrawnFigure, SeriesStyle, method_styles, open_panels, save_figure
 
 PARTS = ("seeds", "examples", "residual")
 
 
-def pareto(facts: Facts, folder: Path) -> Drawn:
+def draw_pareto_front(data: ReportData, folder: Path) -> DrawnFigure:
     """Accuracy against bytes per example on a log₂ axis, with the front: nothing cheaper is better."""
     ids: list[str] = []
-    styles = _looks(facts)
-    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 1.75 * len(facts.tasks)) as (figure, axes):
-        for task, line in zip(facts.tasks, axes, strict=True):
-            for receiver, ax in zip(facts.receivers, line, strict=True):
-                rows = [r for r in facts.block(task, receiver)["rows"] if r["method"] not in facts.controls()]
-                cells = [facts.cell(row["cell"]) for row in rows]
+    styles = method_styles(data)
+    with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.75 * len(data.tasks)) as (figure, axes):
+        for task, line in zip(data.tasks, axes, strict=True):
+            for receiver, ax in zip(data.receivers, line, strict=True):
+                rows = [r for r in data.get_block(task, receiver)["rows"] if r["method"] not in data.control_methods]
+                cells = [data.get_cell(row["cell"]) for row in rows]
                 for row, cell in zip(rows, cells, strict=True):
-                    _point(ax, cell, styles[row["method"]])
-                _front(ax, cells)
+                    _draw_point(ax, cell, styles[row["method"]])
+                _draw_front(ax, cells)
                 ax.set_xscale("symlog", base=2, linthresh=8, linscale=0.5)
                 ax.set_xlim(-2, None)
-                ax.set_title(f"{facts.name(task)}: {facts.name(receiver)}", loc="left")
+                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
                 ids += [row["cell"] for row in rows]
             line[0].set_ylabel("accuracy (%)")
         for ax in axes[-1]:
             ax.set_xlabel("bytes per example")
-        figure.legend(handles=_handles(facts, styles), loc="outside lower center", ncols=6)
-        paths = save(figure, folder, "pareto")
-    return Drawn("pareto", tuple(paths), tuple(dict.fromkeys(ids)))
+        figure.legend(handles=_handles(data, styles), loc="outside lower center", ncols=6)
+        paths = save_figure(figure, folder, "pareto")
+    return DrawnFigure("pareto", tuple(paths), tuple(dict.fromkeys(ids)))
 
 
-def front(cells: Sequence[Record]) -> list[tuple[float, float]]:
+def pareto_front(cells: Sequence[Record]) -> list[tuple[float, float]]:
     """(bytes, accuracy) of the cells that no other cell beats at the same bytes or fewer, by bytes."""
-    found: list[tuple[float, float]] = []
+    steps: list[tuple[float, float]] = []
     for cell in sorted(cells, key=lambda cell: (cell["bytes_per_example"], -cell["value"])):
-        if not found or cell["value"] > found[-1][1]:
-            found.append((cell["bytes_per_example"], cell["value"]))
-    return found
+        if not steps or cell["value"] > steps[-1][1]:
+            steps.append((cell["bytes_per_example"], cell["value"]))
+    return steps
 
 
-def _front(ax: Axes, cells: Sequence[Record]) -> None:
-    steps = front(cells)
+def _draw_front(ax: Axes, cells: Sequence[Record]) -> None:
+    steps = pareto_front(cells)
     costs = [cost for cost, _ in steps] + [max(cell["bytes_per_example"] for cell in cells)]
     best = [100 * value for _, value in steps]
     ax.step(costs, [*best, best[-1]], where="post", color=GREY, linewidth=0.8, zorder=0)
 
 
-def _point(ax: Axes, cell: Record, look: Look) -> None:
+def _draw_point(ax: Axes, cell: Record, style: SeriesStyle) -> None:
     value = 100 * cell["value"]
     error = [[value - 100 * cell["low"]], [100 * cell["high"] - value]]
     ax.errorbar(
-        cell["bytes_per_example"], value, yerr=error, color=look.color, marker=look.marker,
-        markerfacecolor=look.face, elinewidth=0.9, capsize=1.5, linestyle="none",
+        cell["bytes_per_example"], value, yerr=error, color=style.color, marker=style.marker,
+        markerfacecolor=style.face, elinewidth=0.9, capsize=1.5, linestyle="none",
     )  # fmt: skip
 
 
-def _handles(facts: Facts, styles: dict[str, Look]) -> list[Line2D]:
-    keys = [key for key in styles if key not in facts.controls()]
+def _handles(data: ReportData, styles: dict[str, SeriesStyle]) -> list[Line2D]:
     return [
-        Line2D([], [], color=styles[key].color, marker=styles[key].marker, linestyle="none", label=facts.name(key))
-        for key in keys
+        Line2D([], [], color=style.color, marker=style.marker, linestyle="none", label=data.display_name(key))
+        for key, style in styles.items()
+        if key not in data.control_methods
     ]
 
 
-def calibration(facts: Facts, folder: Path) -> Drawn:
+def draw_calibration(data: ReportData, folder: Path) -> DrawnFigure:
     """Share of right answers against confidence, in ten bins; the area of a point is its share of the answers."""
-    records = facts.stats["calibration"]
-    styles = _looks(facts)
+    records = data.stats["calibration"]
+    styles = method_styles(data)
     ids: list[str] = []
-    shown = [key for key in styles if key not in facts.controls() and key != facts.setting("chance")]
-    with panels(len(facts.tasks), len(facts.receivers), 0.5 + 1.7 * len(facts.tasks)) as (figure, axes):
-        for task, line in zip(facts.tasks, axes, strict=True):
-            for receiver, ax in zip(facts.receivers, line, strict=True):
+    shown = [key for key in styles if key not in data.control_methods and key != data.get_setting("chance")]
+    with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.7 * len(data.tasks)) as (figure, axes):
+        for task, line in zip(data.tasks, axes, strict=True):
+            for receiver, ax in zip(data.receivers, line, strict=True):
                 ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
-                for row in facts.block(task, receiver)["rows"]:
+                for row in data.get_block(task, receiver)["rows"]:
                     if row["method"] in shown:
-                        key = row["cell"].removesuffix(facts.setting("metric")) + "ece"
-                        _reliability(ax, records[key]["bins"], styles[row["method"]])
+                        key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
+                        _draw_bins(ax, records[key]["bins"], styles[row["method"]])
                         ids.append(key)
-                ax.set_title(f"{facts.name(task)}: {facts.name(receiver)}", loc="left")
+                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
                 ax.set(xlim=(0, 103), ylim=(-3, 103))
             line[0].set_ylabel("right answers (%)")
         for ax in axes[-1]:
             ax.set_xlabel("confidence (%)")
-        handles = _handles(facts, {key: styles[key] for key in shown})
+        handles = _handles(data, {key: styles[key] for key in shown})
         figure.legend(handles=handles, loc="outside lower center", ncols=6)
-        paths = save(figure, folder, "calibration")
-    return Drawn("calibration", tuple(paths), tuple(dict.fromkeys(ids)))
+        paths = save_figure(figure, folder, "calibration")
+    return DrawnFigure("calibration", tuple(paths), tuple(dict.fromkeys(ids)))
 
 
-def _reliability(ax: Axes, bins: Sequence[Record], look: Look) -> None:
+def _draw_bins(ax: Axes, bins: Sequence[Record], style: SeriesStyle) -> None:
     x, y = [100 * b["confidence"] for b in bins], [100 * b["accuracy"] for b in bins]
-    ax.plot(x, y, color=look.color, linewidth=0.8, alpha=0.8)
+    ax.plot(x, y, color=style.color, linewidth=0.8, alpha=0.8)
     sizes = [4 + 60 * b["share"] for b in bins]
-    ax.scatter(x, y, s=sizes, color=look.color, marker=look.marker, linewidths=0, alpha=0.8)
+    ax.scatter(x, y, s=sizes, color=style.color, marker=style.marker, linewidths=0, alpha=0.8)
 
 
-def variance_shares(facts: Facts, folder: Path) -> Drawn | None:
+def draw_variance_shares(data: ReportData, folder: Path) -> DrawnFigure | None:
     """What the variance of each difference from the reference is made of; None where no method has several seeds."""
-    records = [r for r in facts.family("versus_reference") if r["shares"] and r["a"] not in facts.controls()]
+    records = [r for r in data.get_family("versus_reference") if r["shares"] and r["a"] not in data.control_methods]
     if not records:
         return None
-    with panels(1, 1, 0.75 + 0.2 * len(records)) as (figure, axes):
+    with open_panels(1, 1, 0.75 + 0.2 * len(records)) as (figure, axes):
         ax = axes[0][0]
         for height, record in enumerate(records):
             left = 0.0
@@ -117,7 +117,8 @@ def variance_shares(facts: Facts, folder: Path) -> Drawn | None:
                 share = 100 * record["shares"][part]
                 ax.barh(-height, share, left=left, height=0.7, color=color)
                 left += share
-        labels = [f"{facts.name(r['task'])}, {facts.name(r['receiver'])}: {facts.name(r['a'])}" for r in records]
+        names = [[data.display_name(record[part]) for part in ("task", "receiver", "a")] for record in records]
+        labels = [f"{task}, {receiver}: {method}" for task, receiver, method in names]
         ax.set_yticks([-height for height in range(len(records))], labels)
         ax.tick_params(axis="y", length=0)
         ax.set(xlim=(0, 100), xlabel="share of the variance of the difference (%)")
@@ -126,33 +127,28 @@ def variance_shares(facts: Facts, folder: Path) -> Drawn | None:
             for part, color in zip(PARTS, PALETTE, strict=False)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        paths = save(figure, folder, "variance_shares")
-    return Drawn("variance_shares", tuple(paths), tuple(record["id"] for record in records))
+        paths = save_figure(figure, folder, "variance_shares")
+    return DrawnFigure("variance_shares", tuple(paths), tuple(record["id"] for record in records))
 
 
-def critical_difference(facts: Facts, folder: Path) -> Drawn | None:
+def draw_rank_differences(data: ReportData, folder: Path) -> DrawnFigure | None:
     """Mean ranks over the tasks, a panel per receiver; None below six tasks, where no ranks are compared."""
-    ranks = {key: record for key, record in facts.stats["ranks"].items() if record["reason"] is None}
+    ranks = {key: record for key, record in data.stats["ranks"].items() if record["reason"] is None}
     if not ranks:
         return None
-    styles = _looks(facts)
+    styles = method_styles(data)
     lines = max(len(record["methods"]) for record in ranks.values())
-    with panels(1, len(ranks), 0.9 + 0.16 * lines) as (figure, axes):
+    with open_panels(1, len(ranks), 0.9 + 0.16 * lines) as (figure, axes):
         for ax, record in zip(axes[0], ranks.values(), strict=True):
             ordered = sorted(record["methods"].items(), key=lambda item: item[1])
             for height, (method, rank) in enumerate(ordered):
-                look = styles[method]
+                style = styles[method]
                 reach = rank + record["critical_difference"]
                 ax.plot([rank, reach], [-height, -height], color=GREY, linewidth=0.8, zorder=0)
-                ax.plot(rank, -height, color=look.color, marker=look.marker, linestyle="none")
-            ax.set_yticks([-h for h in range(len(ordered))], [facts.name(method) for method, _ in ordered])
+                ax.plot(rank, -height, color=style.color, marker=style.marker, linestyle="none")
+            ax.set_yticks([-h for h in range(len(ordered))], [data.display_name(method) for method, _ in ordered])
             ax.set_ylim(0.6 - len(ordered), 0.6)
             ax.set_xlabel("mean rank (line: critical difference)")
-            ax.set_title(facts.name(record["model"]), loc="left")
-        paths = save(figure, folder, "ranks")
-    return Drawn("ranks", tuple(paths), tuple(ranks))
-
-
-def _looks(facts: Facts) -> dict[str, Look]:
-    methods = facts.stats["methods"]
-    return looks(facts.stats["order"]["methods"], {key: method["control_of"] for key, method in methods.items()})
+            ax.set_title(data.display_name(record["model"]), loc="left")
+        paths = save_figure(figure, folder, "ranks")
+    return DrawnFigure("ranks", tuple(paths), tuple(ranks))

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.errors import LatentWireError
@@ -29,7 +30,7 @@ def compile_paper(source: Path) -> Path | None:
         return None
     with tempfile.TemporaryDirectory(prefix="latentwire-tex-") as scratch:
         log = _run(source, Path(scratch))
-        refuse(complaints(log), source)
+        check_log(find_complaints(log), source)
         target = source.with_suffix(".pdf")
         partial = target.with_name(f".{target.name}.partial")
         shutil.copyfile(Path(scratch) / target.name, partial)
@@ -72,27 +73,25 @@ def first_error(log: str) -> str:
     return error.group(1).rstrip(".") + (f" at {line.group()}" if line else "")
 
 
-def complaints(log: str) -> list[str]:
+def find_complaints(log: str) -> list[str]:
     """What latexmk takes for success: undefined or doubled names, and text that sticks out."""
-    found = re.findall(r"^.*Warning: .*(?:undefined|multiply).*$", log, flags=re.M)
+    complaints = re.findall(r"^.*Warning: .*(?:undefined|multiply).*$", log, flags=re.M)
     for line in re.findall(r"^Overfull .*$", log, flags=re.M):
         width = re.search(r"\(([\d.]+)pt too", line)
         if width is None or float(width.group(1)) > WIDEST_OVERFLOW:
-            found.append(line)
-    return [line.strip() for line in found]
+            complaints.append(line)
+    return [line.strip() for line in complaints]
 
 
-def refuse(found: list[str], source: Path) -> None:
+def check_log(complaints: Sequence[str], source: Path) -> None:
     """Raise when there are complaints.
 
     Raises:
         LatentWireError: Names the first of them.
     """
-    if found:
+    if complaints:
         raise LatentWireError(
-            f"The log of {source} has {len(found)} complaints, first `{found[0]}`; expected no undefined "
-            "reference and "
-            f"no line more than {WIDEST_OVERFLOW:g} pt too wide. Next: shorten report.names in params.yaml, "
-            "or report "
-            "this as a bug in latentwire.reporting."
+            f"The log of {source} has {len(complaints)} complaints, first `{complaints[0]}`; expected no undefined "
+            f"reference and no line more than {WIDEST_OVERFLOW:g} pt too wide. Next: shorten report.names in "
+            "params.yaml, or report this as a bug in latentwire.reporting."
         )

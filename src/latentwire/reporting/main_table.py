@@ -2,58 +2,97 @@
 
 from __future__ import annotations
 
-from latentwire.reporting.facts import Facts, Record
-from latentwire.reporting.numbers import decimals_for, interval, points, whole_digits
-from latentwire.reporting.rows import common, difference, unique
-from latentwire.reporting.style import Table
-from latentwire.reporting.templates import render
+from collections.abc import Iterator
+
+from latentwire.reporting.document import Column, Emphasis, Row, RowGroup, Table, Text, compose_text
+from latentwire.reporting.number_format import decimals_for, format_interval, format_points, whole_digits
+from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.shared_rows import (
+    FamilyNotes,
+    dagger_sentence,
+    difference_cells,
+    difference_columns,
+    family_notes,
+    given_ids,
+    interval_column,
+    merge_sentences,
+    method_cell,
+    unique_ids,
+)
 
 FAMILY = "average_versus_reference"
-WIDEST = 3
+MOST_COLUMNS = 3
 """Tasks up to which each has a column of its own."""
+FIXED_TASKS = (
+    "A seed is good or bad on all tasks at once, so seeds are averaged over the tasks before their spread is taken; "
+    "the tasks themselves are fixed.\n"
+)
 
 
-def main_table(facts: Facts) -> Table:
+def build_main_table(data: ReportData) -> Table:
     """Means over the tasks with their differences from the reference, and the accuracies that they are means of."""
-    blocks = facts.stats["main"]
-    rows = [row for block in blocks for row in block["rows"]]
-    means = [facts.average(row["average"]) for row in rows]
+    rows = [row for block in data.stats["main"] for row in block["rows"]]
+    means = [data.get_average(row["average"]) for row in rows]
     decimals = decimals_for([mean["high"] - mean["low"] for mean in means if mean["low"] is not None])
     differences = [row["difference"] for row in rows if row["difference"]]
-    columns = facts.tasks if len(facts.tasks) <= WIDEST else []
-    text = render(
-        "main.tex.j2",
-        **common(facts, FAMILY, differences),
-        tasks=facts.tasks,
-        columns=[facts.name(task) for task in columns],
-        decimals=decimals,
-        whole=whole_digits([mean["value"] for mean in means]),
-        blocks=[
-            (
-                facts.name(block["receiver"]),
-                [_row(facts, row, _cells(facts, row, columns), decimals) for row in block["rows"]],
-            )
-            for block in blocks
-        ],
+    notes = family_notes(data, FAMILY, differences)
+    cells = [cell for row in rows for cell in _cell_ids(data, row)]
+    return Table(
+        name="main",
+        caption=_caption(data),
+        columns=tuple(_columns(data, notes, (whole_digits([mean["value"] for mean in means]), decimals))),
+        groups=tuple(_receiver_group(data, block, decimals) for block in data.stats["main"]),
+        notes=(merge_sentences((FIXED_TASKS,), dagger_sentence(data, notes), *notes.table_sentences()),),
+        signatures=notes.signatures,
+        ids=unique_ids([*(row["average"] for row in rows), *differences, *cells]),
+        density="tight",
     )
-    cells = [cell for row in rows for cell in _cells(facts, row, columns)]
-    return Table("main.tex", text, unique([*(row["average"] for row in rows), *differences, *cells]))
 
 
-def _cells(facts: Facts, row: Record, tasks: list[str]) -> list[str]:
+def _caption(data: ReportData) -> Text:
+    return compose_text(
+        "Accuracy (%) over all tasks. Mean: unweighted, over these {count} tasks;\n"
+        "Δ is its paired difference from that of {reference} in points.",
+        count=len(data.tasks),
+        reference=Emphasis((data.reference_name,)),
+    )
+
+
+def _shown_tasks(data: ReportData) -> list[str]:
+    """Tasks that have a column of their own."""
+    return data.tasks if len(data.tasks) <= MOST_COLUMNS else []
+
+
+def _columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> Iterator[Column]:
+    yield Column(("Method",))
+    yield Column(("Seeds",), align="right")
+    for header in (*map(data.display_name, _shown_tasks(data)), "Mean"):
+        yield Column((header,), align="right", digits=digits)
+    yield interval_column(data)
+    yield from difference_columns(data, notes, digits)
+
+
+def _cell_ids(data: ReportData, row: Record) -> list[str]:
     """Ids of the accuracies that a mean is made of."""
-    model = facts.average(row["average"])["model"]
-    return [f"{task}/{model}/{row['method']}/{facts.setting('metric')}" for task in tasks]
+    model = data.get_average(row["average"])["model"]
+    return [f"{task}/{model}/{row['method']}/{data.get_setting('metric')}" for task in _shown_tasks(data)]
 
 
-def _row(facts: Facts, row: Record, cells: list[str], decimals: int) -> Record:
-    mean = facts.average(row["average"])
-    return {
-        "method": facts.name(row["method"]),
-        "seeds": mean["S"],
-        "cells": [points(facts.cell(cell)["value"], decimals) for cell in cells],
-        "mean": points(mean["value"], decimals),
-        "interval": interval(mean["low"], mean["high"], decimals),
-        "ids": ", ".join(key for key in (row["average"], row["difference"], *cells) if key),
-        **difference(facts, row["difference"], FAMILY, decimals),
-    }
+def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
+    rows = tuple(_row(data, row, decimals) for row in block["rows"])
+    return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
+
+
+def _row(data: ReportData, row: Record, decimals: int) -> Row:
+    mean, key, ids = data.get_average(row["average"]), row["difference"], _cell_ids(data, row)
+    return Row(
+        (
+            method_cell(data, row["method"], key, FAMILY),
+            (str(mean["S"]),),
+            *((format_points(data.get_cell(cell)["value"], decimals),) for cell in ids),
+            (format_points(mean["value"], decimals),),
+            (format_interval(mean["low"], mean["high"], decimals),),
+            *difference_cells(data, key, FAMILY, decimals),
+        ),
+        given_ids(row["average"], key, *ids),
+    )

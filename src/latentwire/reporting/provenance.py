@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.digests import sha256_of
-from latentwire.reporting.checklist import drafts
-from latentwire.reporting.facts import Facts, Revision
+from latentwire.reporting.checklist import list_draft_reasons
+from latentwire.reporting.report_data import ReportData, Revision
 
 SCHEMA = "latentwire-provenance/1"
 
 
-def provenance(
-    facts: Facts,
+def build_provenance(
+    data: ReportData,
     inputs: Iterable[Path],
     outputs: dict[Path, tuple[str, ...]],
     root: Path,
@@ -25,16 +25,16 @@ def provenance(
     return {
         "schema": SCHEMA,
         "revision": None if revision is None else {"commit": revision.commit, "dirty": revision.dirty},
-        "draft": drafts(facts, revision),
+        "draft": list_draft_reasons(data, revision),
         "inputs": {path.relative_to(root).as_posix(): sha256_of(path) for path in inputs},
         "outputs": {
             path.relative_to(root).as_posix(): {"sha256": sha256_of(path), "ids": list(ids)}
             for path, ids in outputs.items()
         },
-        "sources": facts.stats["sources"],
+        "sources": data.stats["sources"],
         "tasks": {
             task: {name: about[name] for name in ("data_digest", "ids", "golds")}
-            for task, about in facts.stats["tasks"].items()
+            for task, about in data.stats["tasks"].items()
         },
     }
 

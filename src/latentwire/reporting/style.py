@@ -1,4 +1,4 @@
-"""One look for all figures: colours for colour-blind readers, a marker per series, no clock in the files."""
+"""One style for all figures: colours for colour-blind readers, a marker per series, no clock in the files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from latentwire.reporting.report_data import ReportData
 
 NARROW, WIDE = 3.25, 6.75
 """Widths of one and of two columns, in inches."""
@@ -50,21 +52,8 @@ CLOCKLESS: Mapping[str, Mapping[str, None]] = {
 }
 
 
-SEES = {"text": "T", "labels": "L", "features": "F"}
-"""How tables say what a method sees."""
-
-
 @dataclass(frozen=True)
-class Table:
-    """A file of `reports/tables/` and the ids of the numbers in it."""
-
-    name: str
-    text: str
-    ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """Files of one figure and the ids of the numbers in it."""
 
     name: str
@@ -73,7 +62,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """Colour and marker of a series; a control has the hue of its method and an empty marker."""
 
     color: str
@@ -85,20 +74,25 @@ class Look:
         return self.color if self.filled else "white"
 
 
-def looks(keys: list[str], controls: Mapping[str, str | None]) -> dict[str, Look]:
-    """A look for every key, in order; `controls` maps a control to its method."""
-    found: dict[str, Look] = {}
+def assign_styles(keys: list[str], controls: Mapping[str, str | None]) -> dict[str, SeriesStyle]:
+    """A style for every key, in order; `controls` maps a control to its method."""
+    styles: dict[str, SeriesStyle] = {}
     for number, key in enumerate(key for key in keys if not controls.get(key)):
-        found[key] = Look(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)])
+        styles[key] = SeriesStyle(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)])
     for key in keys:
         owner = controls.get(key)
         if owner:
-            found[key] = Look(found[owner].color, found[owner].marker, filled=False)
-    return found
+            styles[key] = SeriesStyle(styles[owner].color, styles[owner].marker, filled=False)
+    return styles
+
+
+def method_styles(data: ReportData) -> dict[str, SeriesStyle]:
+    """The style of every method; the same in all figures."""
+    return assign_styles(data.methods, {method: data.control_of(method) for method in data.methods})
 
 
 @contextmanager
-def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[list[Axes]]]]:
+def open_panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[list[Axes]]]]:
     """A wide figure of rows × columns axes, `height` inches in all, in the common style."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -107,8 +101,11 @@ def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, lis
         yield figure, [list(line) for line in figure.subplots(rows, columns, squeeze=False)]
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `name`.pdf, `name`.png and `name`.svg, the same bytes for the same content; call it inside `panels`."""
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `name`.pdf, `name`.png and `name`.svg, the same bytes for the same content.
+
+    Call it inside `open_panels`, which sets what the bytes depend on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in CLOCKLESS]
     for path, metadata in zip(paths, CLOCKLESS.values(), strict=True):

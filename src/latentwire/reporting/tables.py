@@ -1,174 +1,259 @@
-"""The LaTeX tables, one function each: statistics → the rows that a template prints.
-
-A table is text plus the ids of the numbers in it, so that each can be traced.
-"""
+"""The tables of accuracies and differences: statistics → rows, each with the ids of its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from latentwire.errors import EvidenceError
-from latentwire.reporting.appendix import appendix_tables
-from latentwire.reporting.facts import Facts, Record, Revision
-from latentwire.reporting.main_table import main_table
-from latentwire.reporting.numbers import Tex, bold, decimals_for, interval, points, whole_digits
-from latentwire.reporting.rows import common, difference, unique, verdict
-from latentwire.reporting.style import SEES, Table
-from latentwire.reporting.templates import render
+from latentwire.reporting.appendix import build_appendix_tables
+from latentwire.reporting.document import Column, Emphasis, Math, Row, RowGroup, Table, Text, compose_text, join_items
+from latentwire.reporting.main_table import build_main_table
+from latentwire.reporting.number_format import (
+    MISSING,
+    PERCENT,
+    decimals_for,
+    emphasize_best,
+    format_interval,
+    format_points,
+    whole_digits,
+)
+from latentwire.reporting.report_data import Record, ReportData, Revision
+from latentwire.reporting.shared_rows import (
+    CHECKPOINT,
+    DETECTABLE,
+    METHOD,
+    SEES,
+    FamilyNotes,
+    dagger_sentence,
+    difference_cells,
+    difference_columns,
+    family_notes,
+    given_ids,
+    interval_column,
+    merge_sentences,
+    method_cell,
+    unique_ids,
+    verdict_cell,
+)
+
+REFERENCE, CHANCE, BASELINES, ABLATIONS = "versus_reference", "versus_chance", "versus_baselines", "ablations"
 
 
-def all_tables(facts: Facts, revision: Revision | None = None) -> list[Table]:
-    """Every table of the report; without a `revision` the checklist says that it is not known.
+def build_tables(data: ReportData, revision: Revision | None = None) -> list[Table]:
+    """Every numbered table of the report; without a `revision` the checklist says that it is not known.
 
     Raises:
         EvidenceError: A task is called as a table is, so that one would be written over the other.
     """
-    found = [main_table(facts)] if facts.stats["main"] else []
-    found += [*(task_table(facts, task) for task in facts.tasks), chance_table(facts), baselines_table(facts)]
-    if "ablations" in facts.stats["families"]:
-        found.append(ablations_table(facts))
-    found += appendix_tables(facts, revision)
-    _refuse_same_names([table.name for table in found])
-    return found
+    tables = [build_main_table(data)] if data.stats["main"] else []
+    tables += [*(build_task_table(data, task) for task in data.tasks), build_chance_table(data)]
+    tables.append(build_baselines_table(data))
+    if ABLATIONS in data.stats["families"]:
+        tables.append(build_ablations_table(data))
+    tables += build_appendix_tables(data, revision)
+    _check_names([table.name for table in tables])
+    return tables
 
 
-def task_table(facts: Facts, task: str) -> Table:
+def build_task_table(data: ReportData, task: str) -> Table:
     """Accuracy of every method on one task, with the difference from the reference, a block per receiver."""
-    blocks = [facts.block(task, receiver) for receiver in facts.receivers]
-    cells = [facts.cell(row["cell"]) for block in blocks for row in block["rows"]]
+    blocks = [data.get_block(task, receiver) for receiver in data.receivers]
+    rows = [row for block in blocks for row in block["rows"]]
+    cells = [data.get_cell(row["cell"]) for row in rows]
     decimals = decimals_for([cell["high"] - cell["low"] for cell in cells])
-    differences = [row["versus_reference"] for block in blocks for row in block["rows"] if row["versus_reference"]]
-    text = render(
-        "task.tex.j2",
-        label=Tex(f"tab:{task}"),
-        task=facts.name(task),
-        **common(facts, "versus_reference", differences, [task]),
-        about=facts.stats["tasks"][task],
-        decimals=decimals,
-        whole=whole_digits([cell["value"] for cell in cells]),
-        blocks=[
-            (facts.name(block["receiver"]), [_task_row(facts, block, row, decimals) for row in block["rows"]])
-            for block in blocks
-        ],
-        unestimated=any(cell["seed_variance"] == "not estimated" for cell in cells),
-        wilson=any("ci:wilson" in cell["signature"] for cell in cells),
+    differences = [row[REFERENCE] for row in rows if row[REFERENCE]]
+    notes = family_notes(data, REFERENCE, differences, [task])
+    return Table(
+        name=task,
+        caption=_task_caption(data, task),
+        columns=_task_columns(data, notes, (whole_digits([cell["value"] for cell in cells]), decimals)),
+        groups=tuple(_receiver_group(data, block, decimals) for block in blocks),
+        notes=(merge_sentences(*_task_sentences(data, task, notes, cells)),),
+        signatures=notes.signatures,
+        ids=unique_ids([*(row["cell"] for row in rows), *differences]),
     )
-    return Table(f"{task}.tex", text, unique([*(row["cell"] for b in blocks for row in b["rows"]), *differences]))
 
 
-def _task_row(facts: Facts, block: Record, row: Record, decimals: int) -> Record:
-    cell = facts.cell(row["cell"])
-    strong = row["method"] == block["best"] or row["method"] in block["tied"]
-    accuracy = points(cell["value"], decimals)
-    return {
-        "method": facts.name(row["method"]),
-        "sees": " ".join(short for key, short in SEES.items() if cell["sees"][key]) or "--",
-        "seeds": cell["S"],
-        "bytes": f"{cell['bytes_per_example']:,.0f}",
-        "accuracy": bold(accuracy) if strong else accuracy,
-        "interval": interval(cell["low"], cell["high"], decimals),
-        "ids": ", ".join(key for key in (row["cell"], row["versus_reference"]) if key),
-        **difference(facts, row["versus_reference"], "versus_reference", decimals),
-    }
+def _task_caption(data: ReportData, task: str) -> Text:
+    about = data.stats["tasks"][task]
+    return compose_text(
+        "Accuracy (%) on {task}: {count} test texts, {classes} classes.\n"
+        "Δ is the paired difference from {reference} in points.",
+        task=data.display_name(task),
+        count=about["n"],
+        classes=len(about["counts"]),
+        reference=Emphasis((data.reference_name,)),
+    )
 
 
-def chance_table(facts: Facts) -> Table:
+def _task_columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> tuple[Column, ...]:
+    return (
+        *(Column(("Method",)), Column(("Sees",))),
+        *(Column(("Seeds",), align="right"), Column(("Bytes",), align="right")),
+        *(Column(("Acc.",), align="right", digits=digits), interval_column(data)),
+        *difference_columns(data, notes, digits),
+    )
+
+
+def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
+    rows = tuple(_task_row(data, block, row, decimals) for row in block["rows"])
+    return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
+
+
+def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> Row:
+    cell, key = data.get_cell(row["cell"]), row[REFERENCE]
+    best = row["method"] == block["best"] or row["method"] in block["tied"]
+    return Row(
+        (
+            method_cell(data, row["method"], key, REFERENCE),
+            (" ".join(short for name, short in SEES.items() if cell["sees"][name]) or MISSING,),
+            (str(cell["S"]),),
+            (f"{cell['bytes_per_example']:,.0f}",),
+            emphasize_best(format_points(cell["value"], decimals), best),
+            (format_interval(cell["low"], cell["high"], decimals),),
+            *difference_cells(data, key, REFERENCE, decimals),
+        ),
+        given_ids(row["cell"], key),
+    )
+
+
+def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequence[Record]) -> Iterator[Text]:
+    reference, alpha = Emphasis((data.reference_name,)), Math((f"α = {notes.alpha}",))
+    yield compose_text(
+        "Sees: T the text, L the names of the labels, F features of the sender.\n"
+        "Bold: the best of a block, and methods that neither differ from it ({adjustment}, {alpha}) nor fail to keep\n"
+        "{retained} of it. ",
+        adjustment=notes.adjustment,
+        alpha=alpha,
+        retained=data.retained + PERCENT,
+    )
+    yield dagger_sentence(data, notes)
+    yield compose_text(
+        "{p}: corrected over the {count} differences from {reference} of all tasks and receivers; "
+        "intervals are not corrected.\n",
+        p=notes.corrected_p,
+        count=notes.count,
+        reference=reference,
+    )
+    yield (DETECTABLE,)
+    yield compose_text(
+        "Rows with several seeds speak of {method} (seeds and examples vary), rows with one of {checkpoint} "
+        "(examples vary).\n",
+        method=METHOD,
+        checkpoint=CHECKPOINT,
+    )
+    yield from _peculiarities(data, task, cells)
+    yield from notes.final_sentences()
+
+
+def _peculiarities(data: ReportData, task: str, cells: Sequence[Record]) -> Iterator[Text]:
+    """What holds for some tasks only."""
+    absent = data.stats["tasks"][task]["absent"]
+    if any(cell["seed_variance"] == "not estimated" for cell in cells):
+        yield ("One trained run only: seed variance not estimated.\n",)
+    if absent:
+        yield compose_text("Classes without a test text: {labels}.\n", labels=join_items(absent))
+    if any("ci:wilson" in cell["signature"] for cell in cells):
+        yield (f"Where the two-way interval would leave 0–100{PERCENT}, Wilson's is shown.\n",)
+
+
+def build_chance_table(data: ReportData) -> Table:
     """Every method against the majority class."""
-    places = [
-        *facts.receivers,
-        *sorted({r["receiver"] for r in facts.family("versus_chance")} - set(facts.receivers)),
-    ]
-    records = sorted(facts.family("versus_chance"), key=lambda record: places.index(record["receiver"]))
-    return _family_table(facts, "versus_chance", "chance.tex.j2", records, [_cell_of(facts, r) for r in records])
+    family = data.get_family(CHANCE)
+    places = [*data.receivers, *sorted({record["receiver"] for record in family} - set(data.receivers))]
+    records = sorted(family, key=lambda record: places.index(record["receiver"]))
+    caption = compose_text(
+        "Every method against chance: Δ is the paired difference in points from {chance}, the class that is most\n"
+        "frequent in the training split.",
+        chance=Emphasis((data.display_name(data.get_setting("chance")),)),
+    )
+    return _family_table(data, CHANCE, caption, records, "")
 
 
-def baselines_table(facts: Facts) -> Table:
+def build_baselines_table(data: ReportData) -> Table:
     """Trained methods against every baseline."""
-    return _differences_table(
-        facts,
-        "versus_baselines",
-        "Baseline",
-        Tex(
-            r"Trained methods against every baseline: $\Delta$ is the paired difference in points, method minus "
-            r"baseline. \emph{Worse} means that the baseline wins."
-        ),
+    caption = compose_text(
+        "Trained methods against every baseline: Δ is the paired difference in points, method minus baseline. "
+        "{worse} means that the baseline wins.",
+        worse=Emphasis(("Worse",)),
     )
+    return _family_table(data, BASELINES, caption, data.get_family(BASELINES), "Baseline")
 
 
-def ablations_table(facts: Facts) -> Table:
+def build_ablations_table(data: ReportData) -> Table:
     """The trained method against its variants and controls."""
-    return _differences_table(
-        facts,
-        "ablations",
-        "Changed",
-        Tex(
-            r"Ablations: what the method loses with one thing changed. $\Delta$ is the paired difference in points, "
-            r"method minus the changed one: a variant of its parameters, or a control that reads another text's wire."
+    caption = (
+        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, "
+        "method minus the changed one: a variant of its parameters, or a control that reads another text's wire.",
+    )
+    return _family_table(data, ABLATIONS, caption, data.get_family(ABLATIONS), "Changed")
+
+
+def _family_table(data: ReportData, name: str, caption: Text, records: Sequence[Record], second: str) -> Table:
+    """A row per difference of a family; `second` heads the column of the second method, "" shows accuracies instead."""
+    decimals = decimals_for([r["high"] - r["low"] for r in records if r["low"] is not None])
+    keys = [record["id"] for record in records]
+    notes = family_notes(data, name, keys)
+    digits = (whole_digits([record["value"] for record in records]), decimals)
+    return Table(
+        name=name,
+        caption=caption,
+        columns=(*_family_columns(second, digits), *difference_columns(data, notes, digits), Column(("Verdict",))),
+        groups=tuple(_task_group(data, name, task, records, second, decimals) for task in data.tasks),
+        notes=(merge_sentences(*notes.table_sentences()),),
+        signatures=notes.signatures,
+        ids=unique_ids([*([] if second else [_cell_id(data, record) for record in records]), *keys]),
+    )
+
+
+def _family_columns(second: str, digits: tuple[int, int]) -> tuple[Column, ...]:
+    if second:
+        return (Column(("Receiver",)), Column(("Method",)), Column((second,)))
+    accuracy = Column(("Acc.",), align="right", digits=digits)
+    return (Column(("Answers",)), Column(("Method",)), Column(("Seeds",), align="right"), accuracy)
+
+
+def _task_group(
+    data: ReportData, family: str, task: str, records: Sequence[Record], second: str, decimals: int
+) -> RowGroup:
+    """The differences on one task; a receiver is named in the first of its rows only."""
+    rows = [record for record in records if record["task"] == task]
+    before = [None, *(record["receiver"] for record in rows)]
+    return RowGroup(
+        (data.display_name(task),),
+        tuple(
+            _family_row(data, family, record, record["receiver"] == above, second, decimals)
+            for record, above in zip(rows, before, strict=False)
         ),
     )
 
 
-def _differences_table(facts: Facts, family: str, second: str, caption: Tex) -> Table:
-    return _family_table(
-        facts, family, "differences.tex.j2", facts.family(family), [], family=family, second=second, caption=caption
+def _family_row(data: ReportData, family: str, record: Record, repeated: bool, second: str, decimals: int) -> Row:
+    cell = data.get_cell(_cell_id(data, record))
+    accuracy = ((str(cell["S"]),), (format_points(cell["value"], decimals),))
+    return Row(
+        (
+            () if repeated else (data.display_name(record["receiver"]),),
+            (data.display_name(record["a"]),),
+            *(((data.display_name(record["b"]),),) if second else accuracy),
+            *difference_cells(data, record["id"], family, decimals),
+            verdict_cell(record["verdict"]),
+        ),
+        (record["id"],),
     )
 
 
-def _family_table(
-    facts: Facts, name: str, template: str, records: Sequence[Record], cells: Sequence[str], **words: str
-) -> Table:
-    """A row per difference of a family; `cells` are the accuracies that the template prints, `words` what it says."""
-    decimals = decimals_for([r["high"] - r["low"] for r in records if r["low"] is not None])
-    rows = {
-        task: [_family_row(facts, record, name, decimals) for record in records if record["task"] == task]
-        for task in facts.tasks
-    }
-    keys = [record["id"] for record in records]
-    text = render(
-        template,
-        decimals=decimals,
-        whole=whole_digits([record["value"] for record in records]),
-        **common(facts, name, keys),
-        **words,
-        groups=[(facts.name(task), _without_repeats(group)) for task, group in rows.items()],
-    )
-    return Table(f"{name}.tex", text, unique([*cells, *keys]))
-
-
-def _family_row(facts: Facts, record: Record, family: str, decimals: int) -> Record:
-    cell = facts.cell(_cell_of(facts, record))
-    return {
-        "receiver": facts.name(record["receiver"]),
-        "a": facts.name(record["a"]),
-        "b": facts.name(record["b"]),
-        "seeds": cell["S"],
-        "accuracy": points(cell["value"], decimals),
-        "ids": record["id"],
-        "verdict": verdict(record["verdict"]),
-        **difference(facts, record["id"], family, decimals),
-    }
-
-
-def _cell_of(facts: Facts, record: Record) -> str:
+def _cell_id(data: ReportData, record: Record) -> str:
     """Id of the accuracy of the first method of a difference."""
-    method = facts.stats["methods"][record["a"]]
+    method = data.stats["methods"][record["a"]]
     model = record["receiver"] if method["reads_receiver"] else method["models"][0]
-    return f"{record['task']}/{model}/{record['a']}/{facts.setting('metric')}"
+    return f"{record['task']}/{model}/{record['a']}/{data.get_setting('metric')}"
 
 
-def _without_repeats(rows: Sequence[Record]) -> list[Record]:
-    """The rows with a receiver shown only in the first of its own."""
-    before = [None, *(row["receiver"] for row in rows)]
-    return [
-        {**row, "receiver": Tex("") if row["receiver"] == above else row["receiver"]}
-        for row, above in zip(rows, before, strict=False)
-    ]
-
-
-def _refuse_same_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise EvidenceError(
-            f"Two tables would be written to reports/tables/{twice[0]}, expected a name for each. "
+            f"Two tables would be written to reports/tables/{twice[0]}.tex, expected a name for each. "
             "Next: give the task another key in params.yaml, then `dvc repro`."
         )

@@ -93,7 +93,7 @@ def read_stats(root: Path) -> dict[str, Any] | None:
 
 def report(folder: Path, values: Params, former: Path) -> None:
     """Build `reports/` of a folder from its `results/aggregate/`, for the revision that a `former` report names."""
-    from latentwire.reporting.build import build
+    from latentwire.reporting.build import build_report
     from latentwire.reporting.provenance import recorded_revision
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -101,7 +101,7 @@ def report(folder: Path, values: Params, former: Path) -> None:
         revision = recorded_revision(former)
     except (ValueError, KeyError, AttributeError):  # edited by hand; its own row says so
         revision = None
-    build(folder, values.report.title, values.report.names, revision)
+    build_report(folder, values.report.title, values.report.names, revision)
 
 
 def _curves(root: Path, values: Params) -> Any:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.reporting.facts import Facts, read
-from latentwire.reporting.figures import all_figures
-from latentwire.reporting.style import Drawn
+from latentwire.reporting.figures import draw_figures
+from latentwire.reporting.report_data import ReportData, read_report_data
+from latentwire.reporting.style import DrawnFigure
 from latentwire.tracking import publish
 from tests.support.synthetic_predictions import NAMES, aggregate, build
 
@@ -24,19 +24,22 @@ def aggregated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Drawn]:
+def drawn(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> list[DrawnFigure]:
     """The figures of that repository, drawn once."""
-    return all_figures(read(aggregated / "results/aggregate", NAMES), tmp_path_factory.mktemp("drawn"))
+    return draw_figures(read_report_data(aggregated / "results/aggregate", NAMES), tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture
-def drawn_before(drawn: list[Drawn], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`build` copies the figures instead of drawing them again, for tests that look at something else."""
+def drawn_before(drawn: list[DrawnFigure], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`build_report` copies the figures instead of drawing them again, for tests that look at something else."""
 
-    def copied(_: Facts, folder: Path) -> list[Drawn]:
-        return [Drawn(one.name, tuple(Path(shutil.copy(path, folder)) for path in one.paths), one.ids) for one in drawn]
+    def copied(_: ReportData, folder: Path) -> list[DrawnFigure]:
+        return [
+            DrawnFigure(figure.name, tuple(Path(shutil.copy(path, folder)) for path in figure.paths), figure.ids)
+            for figure in drawn
+        ]
 
-    monkeypatch.setattr("latentwire.reporting.build.all_figures", copied)
+    monkeypatch.setattr("latentwire.reporting.build.draw_figures", copied)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code
-from latentwire.reporting.build import build
-from latentwire.reporting.latex import compile_paper, complaints, first_error, refuse
+from latentwire.reporting.build import build_report
+from latentwire.reporting.latex import check_log, compile_paper, find_complaints, first_error
 from latentwire.stages import report
 from tests.support import synthetic_predictions
 
@@ -31,7 +31,7 @@ def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tm
     made = []
     for name in ("one", "another/deeper"):
         root = _root(aggregated, tmp_path / name)
-        build(root, "A title with 100% & more", synthetic_predictions.NAMES)
+        build_report(root, "A title with 100% & more", synthetic_predictions.NAMES)
         made.append(compile_paper(root / "reports/paper.tex"))
     assert made[0] is not None
     assert made[1] is not None
@@ -46,7 +46,7 @@ def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tm
 @pytest.mark.skipif(shutil.which("pdffonts") is None, reason="pdffonts is not installed: fonts are not looked at")
 def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Path) -> None:
     root = _root(aggregated, tmp_path)
-    build(root, "Title", synthetic_predictions.NAMES)
+    build_report(root, "Title", synthetic_predictions.NAMES)
     # A page with one table only: siunitx drops bold without a word, and the paper has other bold text.
     lines = (root / "reports/paper.tex").read_text().splitlines()
     preamble = lines[: next(i for i, line in enumerate(lines) if r"\begin{document}" in line)]
@@ -101,11 +101,11 @@ def test_warnings_of_a_real_log() -> None:
         "Overfull \\hbox (12.08pt too wide) in alignment at lines 9--30\n"
         "Package hyperref Info: Option `undefined' set.\n"
     )
-    found = complaints(log)
+    found = find_complaints(log)
     assert len(found) == 3
     assert "12.08pt" in found[2]
     with pytest.raises(LatentWireError, match="3 complaints, first `LaTeX Warning: Reference"):
-        refuse(found, Path("reports/paper.tex"))
+        check_log(found, Path("reports/paper.tex"))
 
 
 def test_the_first_error_of_a_log() -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from latentwire.reporting.facts import Facts, read
-from latentwire.reporting.figures import _bars, all_figures
-from latentwire.reporting.figures_quality import critical_difference, front, variance_shares
-from latentwire.reporting.paper import paper
-from latentwire.reporting.style import MARKERS, PALETTE, looks
+from latentwire.reporting.figures import _draw_bars, draw_figures
+from latentwire.reporting.figures_quality import draw_rank_differences, draw_variance_shares, pareto_front
+from latentwire.reporting.report_data import ReportData, read_report_data
+from latentwire.reporting.style import MARKERS, PALETTE, assign_styles
 from tests.support import synthetic_predictions
+from tests.unit.reporting.printing import print_paper
 
 
 @pytest.fixture(scope="module")
-def facts(aggregated: Path) -> Facts:
-    return read(aggregated / "results/aggregate", synthetic_predictions.NAMES)
+def data(aggregated: Path) -> ReportData:
+    return read_report_data(aggregated / "results/aggregate", synthetic_predictions.NAMES)
 
 
-def test_intervals_are_drawn_as_computed(facts: Facts) -> None:
+def test_intervals_are_drawn_as_computed(data: ReportData) -> None:
     ax = Figure().subplots()
     numbers = [{"value": 0.9, "low": 0.7, "high": 0.92}, {"value": 0.5, "low": None, "high": None}]
-    _bars(facts, ax, [{"method": "wire"}, {"method": "text"}], numbers)
+    _draw_bars(data, ax, [{"method": "wire"}, {"method": "text"}], numbers)
     first, second = ax.containers
     assert first[0].get_xdata() == pytest.approx([90])
     assert first[2][0].get_segments()[0][:, 0] == pytest.approx([70, 92])
@@ -33,21 +33,21 @@ def test_intervals_are_drawn_as_computed(facts: Facts) -> None:
 
 
 def test_series_differ_in_marker_and_colour_and_controls_are_empty() -> None:
-    found = looks(["wire", "text", "probe", "wire-shuffled"], {"wire-shuffled": "wire"})
-    assert [look.color for look in found.values()] == [*PALETTE[:3], PALETTE[0]]
-    assert [look.marker for look in found.values()] == [*MARKERS[:3], MARKERS[0]]
-    assert [look.face for look in found.values()] == [*PALETTE[:3], "white"]
+    styles = assign_styles(["wire", "text", "probe", "wire-shuffled"], {"wire-shuffled": "wire"})
+    assert [style.color for style in styles.values()] == [*PALETTE[:3], PALETTE[0]]
+    assert [style.marker for style in styles.values()] == [*MARKERS[:3], MARKERS[0]]
+    assert [style.face for style in styles.values()] == [*PALETTE[:3], "white"]
 
 
-def test_figures_name_the_numbers_in_them(facts: Facts, tmp_path: Path) -> None:
-    drawn = {figure.name: figure for figure in all_figures(facts, tmp_path)}
-    assert set(drawn["accuracy"].ids) == set(facts.stats["cells"])
-    without_controls = {k for k in facts.stats["families"]["versus_reference"]["members"] if "shuffled" not in k}
+def test_figures_name_the_numbers_in_them(data: ReportData, tmp_path: Path) -> None:
+    drawn = {figure.name: figure for figure in draw_figures(data, tmp_path)}
+    assert set(drawn["accuracy"].ids) == set(data.stats["cells"])
+    without_controls = {k for k in data.stats["families"]["versus_reference"]["members"] if "shuffled" not in k}
     assert without_controls < set(drawn["differences"].ids)
-    assert set(drawn["pareto"].ids) == {key for key in facts.stats["cells"] if "shuffled" not in key}
-    assert set(drawn["calibration"].ids) < set(facts.stats["calibration"])
+    assert set(drawn["pareto"].ids) == {key for key in data.stats["cells"] if "shuffled" not in key}
+    assert set(drawn["calibration"].ids) < set(data.stats["calibration"])
     assert len(drawn["variance_shares"].ids) == 4
-    assert set(drawn["learning_curves"].ids) == set(facts.stats["runs"])
+    assert set(drawn["learning_curves"].ids) == set(data.stats["runs"])
     assert "ranks" not in drawn
     assert all(path.stat().st_size > 5000 for figure in drawn.values() for path in figure.paths)
 
@@ -55,23 +55,23 @@ def test_figures_name_the_numbers_in_them(facts: Facts, tmp_path: Path) -> None:
 def test_the_front_holds_what_nothing_cheaper_beats() -> None:
     costs = [(0, 0.5), (10, 0.4), (10, 0.7), (40, 0.7), (90, 0.9)]
     cells = [{"bytes_per_example": cost, "value": value} for cost, value in costs]
-    assert front(cells) == [(0, 0.5), (10, 0.7), (90, 0.9)]
+    assert pareto_front(cells) == [(0, 0.5), (10, 0.7), (90, 0.9)]
 
 
-def test_ranks_are_drawn_from_six_tasks_on(facts: Facts, tmp_path: Path) -> None:
+def test_ranks_are_drawn_from_six_tasks_on(data: ReportData, tmp_path: Path) -> None:
     ranks = {"wire": 1.2, "text": 2.0, "probe": 2.8}
     record = {"reason": None, "model": "smollm2", "methods": ranks, "critical_difference": 1.1}
-    changed = Facts({**facts.stats, "ranks": {"all-tasks/smollm2/ranks": record}}, facts.curves, facts.names)
-    drawn = critical_difference(changed, tmp_path)
+    changed = ReportData({**data.stats, "ranks": {"all-tasks/smollm2/ranks": record}}, data.curves, data.names)
+    drawn = draw_rank_differences(changed, tmp_path)
     assert drawn is not None
     assert drawn.ids == ("all-tasks/smollm2/ranks",)
     assert [path.name for path in drawn.paths] == ["ranks.pdf", "ranks.png", "ranks.svg"]
-    assert r"\includegraphics{figures/ranks.pdf}" in paper(changed, "Title")
-    assert r"\includegraphics{figures/ranks.pdf}" not in paper(facts, "Title")
+    assert r"\includegraphics{figures/ranks.pdf}" in print_paper(changed, "Title")
+    assert r"\includegraphics{figures/ranks.pdf}" not in print_paper(data, "Title")
 
 
-def test_one_seed_has_no_variance_shares_to_draw(facts: Facts, tmp_path: Path) -> None:
-    stats = {**facts.stats, "comparisons": {k: {**c, "shares": None} for k, c in facts.stats["comparisons"].items()}}
-    changed = Facts(stats, facts.curves, facts.names)
-    assert variance_shares(changed, tmp_path) is None
-    assert "fig:shares" not in paper(changed, "Title")
+def test_one_seed_has_no_variance_shares_to_draw(data: ReportData, tmp_path: Path) -> None:
+    stats = {**data.stats, "comparisons": {k: {**c, "shares": None} for k, c in data.stats["comparisons"].items()}}
+    changed = ReportData(stats, data.curves, data.names)
+    assert draw_variance_shares(changed, tmp_path) is None
+    assert "fig:shares" not in print_paper(changed, "Title")

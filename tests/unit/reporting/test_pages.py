@@ -13,18 +13,20 @@ from typing import Any
 
 import pytest
 
-from latentwire.reporting.build import build
-from latentwire.reporting.facts import Revision
-from latentwire.reporting.outline import Block, Grid, Heading, Listing, Paragraph, Picture, outline
-from latentwire.reporting.pages import _bare, markdown, page
+from latentwire.digests import sha256_of
+from latentwire.reporting.build import build_report
+from latentwire.reporting.document import Document, Figure, Table, iterate_texts, plain_text
+from latentwire.reporting.paper import build_paper
 from latentwire.reporting.provenance import recorded_revision
-from latentwire.reporting.words import argument, braced, cells, words
+from latentwire.reporting.render import render_html, render_latex, render_markdown
+from latentwire.reporting.report_data import Revision, read_report_data
+from latentwire.reporting.tables import build_tables
 from tests.support import synthetic_predictions
 
 TITLE = "A wire & <all> of its readers"
 CLEAN = Revision("0123456789abcdef" + "0" * 24, dirty=False)
 NUMBER = re.compile(r"(?<![\w.,:^-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])")
-INLINE = ("em", "strong", "sub", "code")
+INLINE = ("em", "strong", "sub", "code", "a")
 SAID = {"80", "0.001", "0", "100"}
 """The power of the detectable difference, the smallest p that is printed, and the ends of a share in percent."""
 
@@ -68,7 +70,7 @@ def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _build(aggregated: Path, root: Path, revision: Revision | None) -> Path:
     shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
-    build(root, TITLE, synthetic_predictions.NAMES, revision)
+    build_report(root, TITLE, synthetic_predictions.NAMES, revision)
     return root / "reports"
 
 
@@ -138,28 +140,48 @@ def test_the_page_is_whole_and_fetches_nothing(reports: Path) -> None:
     assert "A wire &amp; &lt;all&gt; of its readers" in text
 
 
-def _texts(block: Block) -> list[str]:
-    match block:
-        case Heading(_, text) | Paragraph(text, _) | Picture(_, text):
-            return [text]
-        case Listing(items):
-            return list(items)
-        case Grid():
-            return [text for row in block.rows for text, _ in row]
+def _document(reports: Path) -> Document:
+    aggregate = reports.parent / "results/aggregate"
+    data = read_report_data(aggregate, synthetic_predictions.NAMES)
+    origin = {name: sha256_of(aggregate / name) for name in ("stats.json", "curves.csv")}
+    return build_paper(data, TITLE, build_tables(data, CLEAN), CLEAN, origin)
 
 
 def test_the_three_have_the_same_blocks(reports: Path) -> None:
-    tables = {path.name: path.read_text() for path in (reports / "tables").iterdir()}
-    blocks = outline((reports / "paper.tex").read_text(), tables)
-    kinds = Counter(type(block) for block in blocks)
-    assert kinds[Picture] == 6
-    assert kinds[Grid] == len(tables) + 3
-    shown = Page(re.sub("</?code>", "", (reports / "report.html").read_text())).text
-    for text in (text for block in blocks for text in _texts(block)):
-        assert re.sub(r"\s", "", _bare(text)) in re.sub(r"\s", "", shown)
+    document = _document(reports)
+    tables = {path.stem for path in (reports / "tables").iterdir()}
+    kinds = Counter(type(block) for block in document.blocks)
+    assert kinds[Figure] == 6
+    assert kinds[Table] == len(tables) + 3
+    assert {table.name for table in document.tables} == tables
+    shown = Page(re.sub("</?code>|<a [^>]*>[^<]*</a>", "", (reports / "report.html").read_text())).text
+    for text in (text for block in document.blocks for text in iterate_texts(block)):
+        assert re.sub(r"\s", "", plain_text(text)) in re.sub(r"\s", "", shown)
     drawings = {path.stem: path.read_text() for path in (reports / "figures").glob("*.svg")}
-    assert page(blocks, drawings, TITLE, draft=False) == (reports / "report.html").read_text()
-    assert markdown(blocks) == (reports / "report.md").read_text()
+    assert render_html(document, drawings) == (reports / "report.html").read_text()
+    assert render_markdown(document) == (reports / "report.md").read_text()
+    assert render_latex(document) == (reports / "paper.tex").read_text()
+
+
+def test_a_reference_leads_to_its_table_or_figure(reports: Path) -> None:
+    """LaTeX counts tables and figures itself; the page and the Markdown print the same numbers."""
+    document = _document(reports)
+    latex, html = (reports / "paper.tex").read_text(), (reports / "report.html").read_text()
+    inputs = re.findall(r"\\input\{tables/(\w+)\.tex\}|\\label\{(fig:\w+)\}", latex)
+    assert [name for name, _ in inputs if name] == [table.name for table in document.tables]
+    assert [label for _, label in inputs if label] == [figure.label for figure in document.figures]
+    assert document.numbers["tab:versus_chance"] == 4
+    assert "(Table~\\ref{tab:versus_chance})" in latex
+    assert '(Table\u00a0<a href="#tab:versus_chance">4</a>)' in html
+    assert re.search(r'id="tab:versus_chance">\n<table>\n<caption><strong>Table 4:</strong> Every method', html)
+    assert "(Table\u00a04)" in (reports / "report.md").read_text()
+    assert 'Figure\u00a0<a href="#learning_curves">3</a> the training' in html
+
+
+def test_numbers_stand_to_the_right(reports: Path) -> None:
+    assert re.search(r'<tr><td>Wire</td><td class="n">3</td><td class="n">', (reports / "report.html").read_text())
+    assert "| Method | Seeds | " in (text := (reports / "report.md").read_text())
+    assert "\n| --- | --: | --: | --: |" in text
 
 
 def test_tables_of_the_markdown_have_even_rows(reports: Path) -> None:
@@ -210,31 +232,5 @@ def test_a_missing_digest_makes_a_draft(aggregated: Path, tmp_path: Path) -> Non
     stats = json.loads(path.read_text())
     stats["sources"]["results/evaluate/wire-r8-1/predictions.parquet"]["checkpoint"] = None
     path.write_text(json.dumps(stats))
-    build(tmp_path, TITLE, synthetic_predictions.NAMES, CLEAN)
+    build_report(tmp_path, TITLE, synthetic_predictions.NAMES, CLEAN)
     assert "wire-r8-1/predictions.parquet names no checkpoint" in (tmp_path / "reports/report.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("tex", "expected"),
-    [
-        (r"A \& B, 95\,\% of $\alpha = 0.05$", "A & B, 95\u202f% of α = 0.05"),
-        (r"\bfseries 79.0", "79.0"),
-        (r"{\scriptsize [$-$19.0, +10.4]}", "[−19.0, +10.4]"),
-        (r"{--}", "–"),
-        (r"Wire\tnote{\dag}", "Wire†"),
-        (r"$p_{\mathrm{Holm}} < 0.001$", "pHolm < 0.001"),
-        (r"\texttt{wire-r8\_0} \emph{and} a\{b\} \textbackslash{} \textasciitilde{}", "wire-r8_0 and a{b} \\ ~"),
-        (r"\emph{a \textbf{b} c} d", "a b c d"),
-    ],
-)
-def test_words(tex: str, expected: str) -> None:
-    assert _bare(words(tex)) == expected
-
-
-def test_latex_that_is_not_known_is_refused_instead_of_lost() -> None:
-    with pytest.raises(ValueError, match=r"\\\\rotatebox.*add it to words\.py"):
-        words(r"see \rotatebox{90}{this}")
-    with pytest.raises(ValueError, match="expected a group in braces"):
-        braced("no braces")
-    assert argument(r"\caption{a {b} \% c}\label{x}", "caption") == r"a {b} \% c"
-    assert list(cells(r"-1.5 & \multicolumn{2}{l}{\emph{x} \& y}")) == [("−1.5", 1), ("\ue000x\ue001 & y", 2)]

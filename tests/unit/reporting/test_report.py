@@ -13,14 +13,13 @@ import pytest
 
 from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
-from latentwire.reporting.build import build
-from latentwire.reporting.facts import Facts, read
-from latentwire.reporting.numbers import interval, points
-from latentwire.reporting.paper import paper
-from latentwire.reporting.style import Table
-from latentwire.reporting.tables import all_tables
+from latentwire.reporting.build import build_report
+from latentwire.reporting.escaping import align_number, escape_latex
+from latentwire.reporting.number_format import format_interval, format_points
+from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.statistics.write import signed_entries
 from tests.support import synthetic_predictions
+from tests.unit.reporting.printing import PrintedTable, print_paper, print_tables
 
 TITLE = "A wire & 100% of its readers"
 FAMILIES = ("versus_chance", "versus_baselines", "ablations")
@@ -29,27 +28,37 @@ ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
 
 
 @pytest.fixture(scope="module")
-def facts(aggregated: Path) -> Facts:
-    return read(aggregated / "results/aggregate", synthetic_predictions.NAMES)
+def data(aggregated: Path) -> ReportData:
+    return read_report_data(aggregated / "results/aggregate", synthetic_predictions.NAMES)
 
 
 @pytest.fixture(scope="module")
 def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("reports")
     shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
-    build(root, TITLE, synthetic_predictions.NAMES)
+    build_report(root, TITLE, synthetic_predictions.NAMES)
     return root / "reports"
 
 
-def _main(facts: Facts) -> list[Table]:
+def _interval(low: float, high: float, sign: bool = False) -> str:
+    """An interval as LaTeX."""
+    return escape_latex(format_interval(low, high, sign=sign))
+
+
+def _aligned(share: float) -> str:
+    """A share in a column of numbers."""
+    return align_number((format_points(share),))
+
+
+def _main(data: ReportData) -> list[PrintedTable]:
     """The tables of accuracies and of differences on one task."""
-    return [table for table in all_tables(facts) if table.name.removesuffix(".tex") not in ("main", *APPENDIX)]
+    return [table for table in print_tables(data) if table.name.removesuffix(".tex") not in ("main", *APPENDIX)]
 
 
-def _changed(facts: Facts, change: Callable[[dict[str, Any]], None]) -> Facts:
-    stats = json.loads(json.dumps(facts.stats))
+def _changed(data: ReportData, change: Callable[[dict[str, Any]], None]) -> ReportData:
+    stats = json.loads(json.dumps(data.stats))
     change(stats)
-    return Facts(stats, facts.curves, facts.names)
+    return ReportData(stats, data.curves, data.names)
 
 
 def test_every_file_is_there(reports: Path) -> None:
@@ -60,37 +69,39 @@ def test_every_file_is_there(reports: Path) -> None:
     assert found == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
 
 
-def test_every_row_prints_the_numbers_of_its_ids(facts: Facts) -> None:
+def test_every_row_prints_the_numbers_of_its_ids(data: ReportData) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
-    rows = [row for table in _main(facts) for row in ROW.finditer(table.text)]
+    rows = [row for table in _main(data) for row in ROW.finditer(table.text)]
     assert len(rows) == 28 + 22 + 20 + 4
     for row in rows:
         for key in row["ids"].split(", "):
-            record = facts.stats["cells"].get(key) or facts.stats["comparisons"][key]
-            assert re.search(rf"(?<![\d.]){points(record['value'])} ", row["cells"] + " "), (key, row["cells"])
+            record = data.stats["cells"].get(key) or data.stats["comparisons"][key]
+            assert re.search(rf"(?<![\d.]){_aligned(record['value'])} ", row["cells"] + " "), (key, row["cells"])
             signs = "-vs-" in key
-            assert interval(record["low"], record["high"], sign=signs) in row["cells"]
+            assert _interval(record["low"], record["high"], sign=signs) in row["cells"]
 
 
-def test_the_ids_of_a_table_are_those_of_its_rows(facts: Facts) -> None:
-    for table in all_tables(facts)[:3]:
+def test_the_ids_of_a_table_are_those_of_its_rows(data: ReportData) -> None:
+    for table in print_tables(data)[:3]:
         printed = {key for row in ROW.finditer(table.text) for key in row["ids"].split(", ")}
         assert printed == set(table.ids)
 
 
-def test_the_main_table_prints_the_means_and_what_they_are_means_of(facts: Facts) -> None:
-    table = all_tables(facts)[0]
+def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: ReportData) -> None:
+    table = print_tables(data)[0]
     rows = list(ROW.finditer(table.text))
     assert len(rows) == 14
     for row in rows:
         mean, *others = row["ids"].split(", ")
-        found, cells = facts.average(mean), [facts.cell(key)["value"] for key in others if "-vs-" not in key]
+        found, cells = data.get_average(mean), [data.get_cell(key)["value"] for key in others if "-vs-" not in key]
         assert found["value"] == pytest.approx(sum(cells) / 2, abs=1e-9)
-        assert interval(found["low"], found["high"]) in row["cells"]
+        assert _interval(found["low"], found["high"]) in row["cells"]
         for value in (found["value"], *cells):
-            assert re.search(rf"(?<![\d.]){points(value)} ", row["cells"] + " "), row["cells"]
+            assert re.search(rf"(?<![\d.]){_aligned(value)} ", row["cells"] + " "), row["cells"]
         for key in (key for key in others if "-vs-" in key):
-            assert interval(facts.comparison(key)["low"], facts.comparison(key)["high"], sign=True) in row["cells"]
+            assert (
+                _interval(data.get_comparison(key)["low"], data.get_comparison(key)["high"], sign=True) in row["cells"]
+            )
     assert "corrected over the 12 differences of this table" in table.text
     assert r"ci:twoway-average\textbar{}" in table.text
 
@@ -106,22 +117,22 @@ def test_the_main_table_prints_the_means_and_what_they_are_means_of(facts: Facts
     ],
 )
 def test_a_run_that_was_not_exact_is_labelled_where_its_numbers_stand(
-    facts: Facts, fact: dict[str, Any], sentence: str
+    data: ReportData, fact: dict[str, Any], sentence: str
 ) -> None:
-    changed = _changed(facts, lambda stats: stats["runs"]["r8/wire/1/training"].update(fact))
-    labelled = {table.name for table in all_tables(changed) if sentence in table.text.replace("\n", " ")}
+    changed = _changed(data, lambda stats: stats["runs"]["r8/wire/1/training"].update(fact))
+    labelled = {table.name for table in print_tables(changed) if sentence in table.text.replace("\n", " ")}
     assert labelled == {"main.tex", "r8.tex", *(f"{family}.tex" for family in FAMILIES), "checklist.tex"}
-    assert sentence in paper(changed, TITLE)
-    assert not [table.name for table in all_tables(facts) if sentence in table.text]
-    assert "all 6 runs are in exact mode" in all_tables(facts)[-1].text
+    assert sentence in print_paper(changed, TITLE)
+    assert not [table.name for table in print_tables(data) if sentence in table.text]
+    assert "all 6 runs are in exact mode" in print_tables(data)[-1].text
 
 
-def test_two_tables_of_one_name_are_refused(facts: Facts) -> None:
+def test_two_tables_of_one_name_are_refused(data: ReportData) -> None:
     with pytest.raises(EvidenceError, match=r"Two tables would be written to reports/tables/main.tex"):
-        all_tables(Facts(json.loads(json.dumps(facts.stats).replace('"r8', '"main')), facts.curves, facts.names))
+        print_tables(ReportData(json.loads(json.dumps(data.stats).replace('"r8', '"main')), data.curves, data.names))
 
 
-def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(facts: Facts) -> None:
+def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(data: ReportData) -> None:
     key = "r8/gemma3/probe-vs-text/accuracy"
 
     def outcome(verdict: str, kept: str) -> bool:
@@ -129,7 +140,7 @@ def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(fact
             stats["comparisons"][key]["adjusted"]["versus_reference"]["verdict"] = verdict
             stats["comparisons"][key]["retention"]["outcome"] = kept
 
-        rows = ROW.finditer(all_tables(_changed(facts, change))[2].text)
+        rows = ROW.finditer(print_tables(_changed(data, change))[2].text)
         return next(r"\dag" in row["cells"] for row in rows if row["ids"].endswith(key))
 
     assert outcome("not different", "non-inferior")
@@ -138,52 +149,52 @@ def test_a_dagger_stands_where_the_reference_is_kept_up_with_but_not_beaten(fact
     assert not outcome("worse", "inferior")
 
 
-def test_tables_are_plain_ascii_without_rules_between_columns(facts: Facts) -> None:
-    for table in all_tables(facts):
+def test_tables_are_plain_ascii_without_rules_between_columns(data: ReportData) -> None:
+    for table in print_tables(data):
         assert table.text.isascii()
         assert "|" not in table.text
-    assert all("--}" in table.text for table in _main(facts))
+    assert all("--}" in table.text for table in _main(data))
 
 
-def test_the_appendix_prints_what_stands_beside_the_differences(facts: Facts) -> None:
-    costs, beside, calibrated, _ = all_tables(facts)[-4:]
+def test_the_appendix_prints_what_stands_beside_the_differences(data: ReportData) -> None:
+    costs, beside, calibrated, _ = print_tables(data)[-4:]
     key = "r8/gemma3/wire-vs-text/accuracy"
     row = next(row for row in ROW.finditer(beside.text) if row["ids"] == key)["cells"].split(" & ")
-    record = facts.comparison(key)
-    assert row[1] == interval(record["checkpoint"]["low"], record["checkpoint"]["high"], sign=True)
-    assert row[3] == interval(record["bootstrap"]["low"], record["bootstrap"]["high"], sign=True)
+    record = data.get_comparison(key)
+    assert row[1] == _interval(record["checkpoint"]["low"], record["checkpoint"]["high"], sign=True)
+    assert row[3] == _interval(record["bootstrap"]["low"], record["bootstrap"]["high"], sign=True)
     kept, likely = record["retention"], record["posterior"]
-    assert row[4] == f"{points(kept['ratio'])} {interval(kept['low'], kept['high'])}"
-    assert row[5] == " / ".join(points(likely[name]) for name in ("worse", "equivalent", "better"))
+    assert row[4] == f"{format_points(kept['ratio'])} {_interval(kept['low'], kept['high'])}"
+    assert row[5] == " / ".join(format_points(likely[name]) for name in ("worse", "equivalent", "better"))
     assert row[6] == record["equivalence"]["outcome"]
-    error = facts.stats["calibration"]["r8/gemma3/wire/ece"]
-    assert f"Wire & {points(error['value'])} & {interval(error['low'], error['high'])} & " in calibrated.text
+    error = data.stats["calibration"]["r8/gemma3/wire/ece"]
+    assert f"Wire & {format_points(error['value'])} & {_interval(error['low'], error['high'])} & " in calibrated.text
     assert "Wire & yes & F & 8 & 3,072.0 & 3,072.0" in costs.text
 
 
-def test_the_checklist_is_answered_from_the_data(facts: Facts) -> None:
+def test_the_checklist_is_answered_from_the_data(data: ReportData) -> None:
     def fewer(stats: dict[str, Any]) -> None:
         stats["methods"]["wire"]["seeds"] = [0, 1, 2, 3]
         stats["tasks"]["r8"]["absent"] = ["ship"]
 
-    assert "Wire: 3 of 3 seeds (0, 1, 2) in every cell" in all_tables(facts)[-1].text
-    changed = all_tables(_changed(facts, fewer))[-1].text
+    assert "Wire: 3 of 3 seeds (0, 1, 2) in every cell" in print_tables(data)[-1].text
+    changed = print_tables(_changed(data, fewer))[-1].text
     assert "Wire: 3 of 4 seeds (0, 1, 2, 3)" in changed
     assert "Reuters R8: ship." in changed
 
 
-def test_the_best_is_bold_and_the_family_is_named(facts: Facts) -> None:
-    text = all_tables(facts)[1].text
-    best = facts.block("rotten_tomatoes", "smollm2")["best"]
+def test_the_best_is_bold_and_the_family_is_named(data: ReportData) -> None:
+    text = print_tables(data)[1].text
+    best = data.get_block("rotten_tomatoes", "smollm2")["best"]
     bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
     assert f"/{best}/" in bold[0]["ids"]
     assert "corrected over the 24 differences" in text
     assert r"adj:holm\textbar{}m:24\textbar{}S:3\textbar{}N:600" in text
 
 
-def test_the_paper_says_where_a_baseline_wins(facts: Facts) -> None:
-    text = paper(facts, TITLE)
-    verdicts = [r["verdict"] for r in facts.family("versus_baselines") if r["b"] != "majority"]
+def test_the_paper_says_where_a_baseline_wins(data: ReportData) -> None:
+    text = print_paper(data, TITLE)
+    verdicts = [r["verdict"] for r in data.get_family("versus_baselines") if r["b"] != "majority"]
     assert f"Where Wire wins ({verdicts.count('better')} of 16)" in text
     assert f"Where a baseline wins ({verdicts.count('worse')} of 16)" in text
     assert text.count(r"\emph{Linear probe} is better") == verdicts.count("worse") > 0
@@ -192,45 +203,45 @@ def test_the_paper_says_where_a_baseline_wins(facts: Facts) -> None:
     assert r"A wire \& 100\% of its readers" in text
 
 
-def test_the_paper_follows_the_statistics(facts: Facts) -> None:
+def test_the_paper_follows_the_statistics(data: ReportData) -> None:
     def lose(stats: dict[str, Any]) -> None:
         for key in stats["families"]["versus_chance"]["members"]:
             verdict = "better" if "wire-shuffled" in key else "not different"
             stats["comparisons"][key]["adjusted"]["versus_chance"]["verdict"] = verdict
 
-    text = paper(_changed(facts, lose), TITLE)
+    text = print_paper(_changed(data, lose), TITLE)
     assert "better than chance in 0 of 4 cases" in text
     assert text.count("not shown to differ from chance (smallest detectable difference") == 4
     assert text.count(r"\textbf{above chance; the control fails}") == 4
 
 
-def test_a_difference_without_interval_prints_a_dash_and_says_why(facts: Facts) -> None:
+def test_a_difference_without_interval_prints_a_dash_and_says_why(data: ReportData) -> None:
     def collapse(stats: dict[str, Any]) -> None:
         record = stats["comparisons"]["rotten_tomatoes/smollm2/truncated-vs-text/accuracy"]
         record |= {"value": 0.0, "low": None, "high": None, "mde": None}
         record["adjusted"]["versus_reference"] |= {"p": 1.0, "verdict": "not different"}
 
-    changed = _changed(facts, collapse)
-    text = all_tables(changed)[1].text
+    changed = _changed(data, collapse)
+    text = print_tables(changed)[1].text
     assert r"& 0.0 & {\scriptsize --} & 1.000 & {--} \\ % rotten_tomatoes/smollm2/truncated/" in text
     assert "without an interval is the same on every example" in text
-    assert "without an interval" not in all_tables(facts)[1].text
+    assert "without an interval" not in print_tables(data)[1].text
 
 
 def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
     synthetic_predictions.build(tmp_path, seeds=[5], count=80)
     synthetic_predictions.aggregate(tmp_path)
-    facts = read(tmp_path / "results/aggregate", {})
-    assert facts.cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"
-    assert "seed variance not estimated" in all_tables(facts)[1].text
-    assert "holds for this checkpoint only" in paper(facts, TITLE)
+    data = read_report_data(tmp_path / "results/aggregate", {})
+    assert data.get_cell("r8/gemma3/wire/accuracy")["estimand"] == "this checkpoint"
+    assert "seed variance not estimated" in print_tables(data)[1].text
+    assert "holds for this checkpoint only" in print_paper(data, TITLE)
 
 
 def test_two_builds_are_the_same_bytes(reports: Path, aggregated: Path, tmp_path: Path) -> None:
     shutil.copytree(aggregated / "results/aggregate", tmp_path / "results/aggregate")
     (tmp_path / "reports/tables").mkdir(parents=True)
     (tmp_path / "reports/tables/of_a_former_grid.tex").write_text("old")
-    build(tmp_path, TITLE, synthetic_predictions.NAMES)
+    build_report(tmp_path, TITLE, synthetic_predictions.NAMES)
     first = {path.relative_to(reports): path.read_bytes() for path in reports.rglob("*") if path.suffix}
     second = {
         p.relative_to(tmp_path / "reports"): p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.suffix
@@ -265,11 +276,11 @@ def test_missing_statistics(aggregated: Path, tmp_path: Path, name: str) -> None
     shutil.copytree(aggregated / "results/aggregate", tmp_path / "aggregate")
     (tmp_path / "aggregate" / name).unlink()
     with pytest.raises(EvidenceError, match=f"{name} is missing, expected the statistics. Next: `dvc repro aggregate`"):
-        read(tmp_path / "aggregate", {})
+        read_report_data(tmp_path / "aggregate", {})
 
 
 def test_statistics_of_another_version(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("task\n")
     (tmp_path / "stats.json").write_text('{"schema": "latentwire-stats/0"}')
     with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/2'"):
-        read(tmp_path, {})
+        read_report_data(tmp_path, {})

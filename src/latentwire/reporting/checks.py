@@ -1,0 +1,36 @@
+"""What must never be printed: a number that is none, and LaTeX whose braces do not match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from latentwire.errors import EvidenceError
+from latentwire.reporting.document import BUG, Block, iterate_texts, plain_text
+
+PLACEHOLDER = re.compile(r"\b(nan|inf|None|Undefined)\b")
+"""How Python prints what is not a number or was not given."""
+
+
+def check_blocks(blocks: Iterable[Block], where: str) -> None:
+    """Refuse texts that would print a placeholder.
+
+    Raises:
+        EvidenceError: Names the placeholder.
+    """
+    for block in blocks:
+        for text in iterate_texts(block):
+            bad = PLACEHOLDER.search(plain_text(text))
+            if bad:
+                raise EvidenceError(f"{where} would print {bad.group()!r}, expected a number or a dash. {BUG}")
+
+
+def check_braces(latex: str, where: str) -> None:
+    """Refuse LaTeX that would compile in silence to something else than was meant.
+
+    Raises:
+        EvidenceError: There are more braces of one kind than of the other.
+    """
+    plain = re.sub(r"\\[{}\\]", "", re.sub(r"(?<!\\)%.*", "", latex))
+    if plain.count("{") != plain.count("}"):
+        raise EvidenceError(f"{where} has {plain.count('{')} opening and {plain.count('}')} closing braces. {BUG}")

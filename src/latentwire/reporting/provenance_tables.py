@@ -1,0 +1,48 @@
+"""The small tables of the section on provenance: models, data and runs, each with its digests."""
+
+from __future__ import annotations
+
+from latentwire.reporting.checklist import DIGEST
+from latentwire.reporting.document import Code, Column, Row, RowGroup, Table, Text
+from latentwire.reporting.report_data import ReportData
+
+
+def build_provenance_tables(data: ReportData) -> list[Table]:
+    """Models, tasks and trained runs."""
+    return [_models_table(data), _tasks_table(data), _runs_table(data)]
+
+
+def _plain_table(headers: tuple[str, ...], rows: list[tuple[Text, ...]], last: Column | None = None) -> Table:
+    columns = (*(Column((header,)) for header in headers), *([last] if last else []))
+    return Table(columns, (RowGroup((), tuple(map(Row, rows))),))
+
+
+def _digest_cell(digest: str) -> Text:
+    return (Code(digest[:DIGEST]),)
+
+
+def _models_table(data: ReportData) -> Table:
+    rows: list[tuple[Text, ...]] = []
+    for key, about in data.stats["models"].items():
+        family, license_ = about["family"] or "not stated", about["license"] or "not stated"
+        rows.append(((data.display_name(key),), (family,), (license_,), _digest_cell(about["digest"])))
+    return _plain_table(("Model", "Family", "License", "Weights"), rows)
+
+
+def _tasks_table(data: ReportData) -> Table:
+    rows: list[tuple[Text, ...]] = []
+    for task in data.tasks:
+        about = data.stats["tasks"][task]
+        digests = [_digest_cell(about[name]) for name in ("data_digest", "ids", "golds")]
+        rows.append(((data.display_name(task),), *digests))
+    return _plain_table(("Task", "Data", "Test ids", "Labels"), rows)
+
+
+def _runs_table(data: ReportData) -> Table:
+    """Every trained run with the digest of its weights and of its predictions."""
+    rows: list[tuple[Text, ...]] = []
+    for path, source in data.stats["sources"].items():
+        if source["checkpoint"] is not None:
+            digests = (_digest_cell(source["checkpoint"]), _digest_cell(source["sha256"]))
+            rows.append(((Code(path.split("/")[-2]),), *digests, (str(source["rows"]),)))
+    return _plain_table(("Run", "Weights", "Predictions"), rows, Column(("Rows",), align="right"))

@@ -1,0 +1,152 @@
+"""What the report is made from: statistics, learning curves, and the names under which things are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from latentwire.errors import EvidenceError
+
+SCHEMA = "latentwire-stats/2"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The code that the report was made with, as its caller knows it."""
+
+    commit: str
+    dirty: bool
+    """Files differ from that commit."""
+
+
+DEFAULT_NAMES = {
+    "text": "Text (zero-shot)",
+    "calibrated": "Text (calibrated)",
+    "truncated": "Text (truncated)",
+    "probe": "Linear probe",
+    "majority": "Majority class",
+    "none": "no model",
+}
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """`stats.json` and `curves.csv` with access by id; nothing is computed from predictions here."""
+
+    stats: Record
+    curves: pd.DataFrame
+    names: Mapping[str, str]
+
+    def display_name(self, key: str) -> str:
+        """Printed name of a method, model or task; its key where none was given."""
+        method = self.stats["methods"].get(key)
+        if method is not None and method["control_of"] is not None and key not in self.names:
+            return f"{self.display_name(method['control_of'])} ({key.removeprefix(method['control_of'] + '-')})"
+        return self.names.get(key) or DEFAULT_NAMES.get(key, key)
+
+    def get_cell(self, key: str) -> Record:
+        """Accuracy by id."""
+        return dict(self.stats["cells"][key])
+
+    def get_average(self, key: str) -> Record:
+        """Mean accuracy over the tasks by id."""
+        return dict(self.stats["averages"][key])
+
+    def get_comparison(self, key: str) -> Record:
+        """Difference by id."""
+        return dict(self.stats["comparisons"][key])
+
+    def get_setting(self, key: str) -> Any:
+        """One of the settings under which the statistics were computed."""
+        return self.stats["settings"][key]
+
+    def get_block(self, task: str, receiver: str) -> Record:
+        """The rows of one task and receiver."""
+        return dict(next(b for b in self.stats["blocks"] if (b["task"], b["receiver"]) == (task, receiver)))
+
+    def get_family(self, name: str) -> list[Record]:
+        """Differences of a family in their order, each with `id`, adjusted p, verdict and signature."""
+        members = self.stats["families"][name]["members"]
+        return [{**self.get_comparison(key), **self.get_adjusted(key, name), "id": key} for key in members]
+
+    def get_adjusted(self, key: str, family: str) -> Record:
+        """Adjusted p (`p_adjusted`), `verdict` and `signature` of a difference within a family."""
+        adjusted = self.stats["comparisons"][key]["adjusted"][family]
+        return {"p_adjusted": adjusted["p"], "verdict": adjusted["verdict"], "signature": adjusted["signature"]}
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.stats["order"]["tasks"])
+
+    @property
+    def receivers(self) -> list[str]:
+        return list(self.stats["order"]["receivers"])
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods in the order of the tables."""
+        return list(self.stats["order"]["methods"])
+
+    @property
+    def trained_methods(self) -> list[str]:
+        """Trained methods without controls."""
+        return [key for key in self.methods if self.stats["methods"][key]["trained"] and not self.control_of(key)]
+
+    @property
+    def baseline_methods(self) -> list[str]:
+        """Methods without seeds."""
+        return [key for key in self.methods if not self.stats["methods"][key]["trained"]]
+
+    @property
+    def control_methods(self) -> list[str]:
+        """Controls of trained methods."""
+        return [key for key in self.methods if self.control_of(key)]
+
+    def control_of(self, method: str) -> str | None:
+        """The trained method that a control belongs to; None for anything else."""
+        owner: str | None = self.stats["methods"][method]["control_of"]
+        return owner
+
+    @property
+    def has_several_seeds(self) -> bool:
+        """Some method was trained with more than one seed."""
+        return any(len(self.stats["methods"][key]["seeds"]) > 1 for key in self.trained_methods)
+
+    @property
+    def confidence(self) -> str:
+        """The level of all intervals in percent, as it is printed."""
+        return f"{100 * self.get_setting('confidence'):g}"
+
+    @property
+    def retained(self) -> str:
+        """The share of the reference that counts as kept, in percent, as it is printed."""
+        return f"{100 * self.get_setting('retained'):g}"
+
+    @property
+    def reference_name(self) -> str:
+        """The method from which differences are taken."""
+        return self.display_name(self.get_setting("reference"))
+
+
+def read_report_data(folder: Path, names: Mapping[str, str]) -> ReportData:
+    """Read `stats.json` and `curves.csv` of `results/aggregate/`.
+
+    Raises:
+        EvidenceError: A file is missing or was written by another version.
+    """
+    for name in ("stats.json", "curves.csv"):
+        if not (folder / name).is_file():
+            raise EvidenceError(f"{folder / name} is missing, expected the statistics. Next: `dvc repro aggregate`.")
+    stats = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
+    if stats.get("schema") != SCHEMA:
+        raise EvidenceError(
+            f"{folder / 'stats.json'} has the schema {stats.get('schema')!r}, expected {SCHEMA!r}. "
+            "Next: `dvc repro aggregate`."
+        )
+    return ReportData(stats, pd.read_csv(folder / "curves.csv"), dict(names))

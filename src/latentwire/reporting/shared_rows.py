@@ -1,0 +1,144 @@
+"""Parts that the tables share: the columns and cells of a difference, and what the notes under it say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from latentwire.reporting.caveats import list_caveats
+from latentwire.reporting.document import Column, Emphasis, Math, NoteMark, Strong, Text, Variable, compose_text
+from latentwire.reporting.number_format import MISSING, PERCENT, format_interval, format_p_value, format_points
+from latentwire.reporting.report_data import ReportData
+
+ADJUSTMENTS = {"holm": "Holm", "bh": "BH"}
+SEES = {"text": "T", "labels": "L", "features": "F"}
+"""How tables say what a method sees."""
+METHOD, CHECKPOINT = Emphasis(("this method",)), Emphasis(("this checkpoint",))
+DETECTABLE = (
+    f"MDE: where no difference was shown, the smallest true one that this design finds with 80{PERCENT} power.\n"
+)
+
+
+@dataclass(frozen=True)
+class FamilyNotes:
+    """What the notes under a table say of the family of differences in it."""
+
+    count: int
+    adjustment: str
+    alpha: str
+    has_constant: bool
+    """A difference is the same on every example, so that it has no interval."""
+    caveats: tuple[str, ...]
+    signatures: tuple[str, ...]
+
+    @property
+    def corrected_p(self) -> Math:
+        return Math((Variable("p", self.adjustment),))
+
+    def final_sentences(self) -> Iterator[Text]:
+        """What comes last in the notes."""
+        if self.has_constant:
+            yield ("A difference without an interval is the same on every example.\n",)
+        for caveat in self.caveats:
+            yield (Strong((caveat,)), "\n")
+
+    def table_sentences(self) -> Iterator[Text]:
+        """The notes of a table that shows the whole family."""
+        below = Math((Variable("p", self.adjustment), f" < {self.alpha}"))
+        yield compose_text(
+            "{p}: corrected over the {count} differences of this table; intervals are not corrected.\n",
+            p=self.corrected_p,
+            count=self.count,
+        )
+        yield compose_text("A verdict needs both {below} and an interval without 0.\n", below=below)
+        yield (DETECTABLE,)
+        yield compose_text(
+            "Rows with several seeds speak of {method}, rows with one of {checkpoint}.\n",
+            method=METHOD,
+            checkpoint=CHECKPOINT,
+        )
+        yield from self.final_sentences()
+
+
+def family_notes(data: ReportData, family: str, keys: Sequence[str], tasks: Sequence[str] | None = None) -> FamilyNotes:
+    """The notes on the differences `keys` of a family; `tasks` are those that the table shows, None for all."""
+    declared = data.stats["families"][family]
+    return FamilyNotes(
+        count=declared["m"],
+        adjustment=ADJUSTMENTS[declared["adjust"]],
+        alpha=f"{declared['alpha']:g}",
+        has_constant=any(data.get_comparison(key)["low"] is None for key in keys),
+        caveats=tuple(list_caveats(data, tasks)),
+        signatures=tuple(sorted({data.get_adjusted(key, family)["signature"] for key in keys})),
+    )
+
+
+def interval_column(data: ReportData) -> Column:
+    """A column for intervals beside their number."""
+    return Column((f"{data.confidence}% CI",), align="center", small=True)
+
+
+def difference_columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> tuple[Column, ...]:
+    """Columns of what `difference_cells` gives."""
+    return (
+        Column(("Δ",), align="right", digits=digits, signed=True),
+        interval_column(data),
+        Column((notes.corrected_p,), align="right"),
+        Column(("MDE",), align="right", digits=digits),
+    )
+
+
+def difference_cells(data: ReportData, key: str | None, family: str, decimals: int) -> tuple[Text, ...]:
+    """Difference, interval, p and the smallest detectable difference, which stands wherever none was found."""
+    if key is None:
+        return ((MISSING,),) * 4
+    record, adjusted = data.get_comparison(key), data.get_adjusted(key, family)
+    detectable = record["mde"] if adjusted["verdict"] == "not different" else None
+    return (
+        (format_points(record["value"], decimals),),
+        (format_interval(record["low"], record["high"], decimals, sign=True),),
+        format_p_value(adjusted["p_adjusted"]),
+        (format_points(detectable, decimals),),
+    )
+
+
+def method_cell(data: ReportData, method: str, key: str | None, family: str) -> Text:
+    """Name of a method, with a dagger where it keeps up with the reference and was not found better."""
+    name = data.display_name(method)
+    if key is None or data.get_adjusted(key, family)["verdict"] == "better":
+        return (name,)
+    kept = data.get_comparison(key)["retention"]["outcome"] == "non-inferior"
+    return (name, NoteMark("†")) if kept else (name,)
+
+
+def dagger_sentence(data: ReportData, notes: FamilyNotes) -> Text:
+    """What the dagger of `method_cell` means."""
+    return compose_text(
+        "†: not better than {reference}, but keeps at least {retained} of its accuracy (one-sided, {alpha}).\n",
+        reference=Emphasis((data.reference_name,)),
+        retained=data.retained + PERCENT,
+        alpha=Math((f"α = {notes.alpha}",)),
+    )
+
+
+def verdict_cell(verdict: str) -> Text:
+    """A verdict as a cell; what was found better is bold."""
+    return (Strong((verdict,)),) if verdict == "better" else (verdict,)
+
+
+def merge_sentences(*sentences: Text) -> Text:
+    """One text of several, without the last line break."""
+    pieces = [piece for sentence in sentences for piece in sentence]
+    if pieces and isinstance(pieces[-1], str):
+        pieces[-1] = pieces[-1].rstrip("\n")
+    return tuple(piece for piece in pieces if piece != "")
+
+
+def unique_ids(keys: Sequence[str]) -> tuple[str, ...]:
+    """Every id once, in the order of first mention."""
+    return tuple(dict.fromkeys(keys))
+
+
+def given_ids(*keys: str | None) -> tuple[str, ...]:
+    """The ids that are there, for the end of a row."""
+    return tuple(key for key in keys if key)
