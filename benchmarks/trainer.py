@@ -20,7 +20,7 @@ from benchmarks.checkpoint import new_writer
 from latentwire.errors import LatentWireError
 from latentwire.item import TrainItem
 from latentwire.models.build import settle_runtime
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 from latentwire.training.assemble import assemble, gradients_of
 from latentwire.training.loop import Trainer, train
 from unbroken.checkpoint.state import capture_state
@@ -93,7 +93,7 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
 
 def default_trainer() -> Trainer:
     """The first item of params.yaml, never validated. Raises LatentWireError where models or prepared data lack."""
-    values = params.load()
+    values = load_params()
     settle_runtime(values.runtime, threads=1)
     item = TrainItem.of(values, values.train.methods[0], values.prepare.tasks[0], values.train.seeds[0])
     return replace(assemble(values, item), validate=dict)

@@ -43,20 +43,20 @@ def refuse(context: typer.Context) -> None:
 @app.command(rich_help_panel=TRAINING)
 def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
     """Show every parameter with its value and its meaning."""
-    from latentwire.params.describe import describe
-    from latentwire.params.load import load
+    from latentwire.params.describe import describe_params
+    from latentwire.params.load import load_params
 
-    for line in describe(load(path)):
+    for line in describe_params(load_params(path)):
         typer.echo(line)
 
 
 @app.command(rich_help_panel=TRAINING)
 def status(root: Root = Path()) -> None:
     """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
-    from latentwire.params.load import load
-    from latentwire.status import table
+    from latentwire.params.load import load_params
+    from latentwire.status import status_table
 
-    Console().print(table(load(root / "params.yaml"), root))
+    Console().print(status_table(load_params(root / "params.yaml"), root))
 
 
 @app.command(rich_help_panel=TRAINING)
@@ -69,9 +69,9 @@ def watch(
     root: Root = Path(),
 ) -> None:
     """Follow the training live: loss, pace, checkpoints, restarts, GPUs (lines where the output is no terminal)."""
-    from latentwire.watch import watch
+    from latentwire.watch import watch_items
 
-    raise typer.Exit(watch(root, item, once, every or (1.0 if sys.stdout.isatty() else 10.0)))
+    raise typer.Exit(watch_items(root, item, once, every or (1.0 if sys.stdout.isatty() else 10.0)))
 
 
 @app.command(rich_help_panel=EVIDENCE)
@@ -154,8 +154,8 @@ def park(
     from latentwire.parking import commands
 
     if listing:
-        raise typer.Exit(commands.show(root, remote))
-    raise typer.Exit(commands.park(root, items or [], everything, optional, keep, remote))
+        raise typer.Exit(commands.list_parked(root, remote))
+    raise typer.Exit(commands.park_items(root, items or [], everything, optional, keep, remote))
 
 
 @app.command(rich_help_panel=TRAINING)
@@ -176,16 +176,16 @@ def fetch(
     """Bring parked checkpoints from the DVC remote, verified; the next training goes on from them."""
     from latentwire.parking import commands
 
-    raise typer.Exit(commands.fetch(root, items or [], everything, optional, pointers, remote))
+    raise typer.Exit(commands.fetch_items(root, items or [], everything, optional, pointers, remote))
 
 
 @app.command(rich_help_panel=EVIDENCE)
 def execution(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
     from latentwire.execution.report import gather, write
-    from latentwire.params.load import load
+    from latentwire.params.load import load_params
 
-    for path in write(root, gather(root, load(root / "params.yaml"))):
+    for path in write(root, gather(root, load_params(root / "params.yaml"))):
         typer.echo(path)
 
 
@@ -244,9 +244,9 @@ def _examine(root: Path, as_json: bool, of_image: bool) -> int:
 
 def _plan_memory(root: Path, as_json: bool) -> int:
     from latentwire.doctor.memory import plan
-    from latentwire.params.load import load
+    from latentwire.params.load import load_params
 
-    planned = plan(load(root / "params.yaml"), root)
+    planned = plan(load_params(root / "params.yaml"), root)
     typer.echo(json.dumps(planned.as_json(), indent=1) if as_json else "\n".join(planned.lines()))
     return int(not planned.fits)
 

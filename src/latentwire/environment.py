@@ -26,7 +26,7 @@ def image_digest() -> str | None:
     return os.environ.get(IMAGE_DIGEST) or None
 
 
-def container() -> Path | None:
+def container_image() -> Path | None:
     """APPTAINER_CONTAINER: the image file that Apptainer runs, by its path outside; None outside of a container."""
     path = os.environ.get("APPTAINER_CONTAINER")
     return Path(path) if path else None
@@ -37,7 +37,7 @@ def mlflow_tracking_uri() -> str | None:
     return os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
-def processes() -> int | None:
+def requested_processes() -> int | None:
     """LATENTWIRE_PROCESSES: training processes that `latentwire.stages.train` starts; None leaves it to the machine.
 
     Raises:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from latentwire.console.logging import configure, never_silent
+from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import refuse_other_code
@@ -24,8 +24,8 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
-    configure()
-    never_silent(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
+    configure_logging()
+    log_when_idle(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
     code = exit_code(_of_one_code(main), argv)
     stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()

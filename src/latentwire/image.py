@@ -95,7 +95,7 @@ def recorded() -> str | None:
     image = here()
     if image is None:
         return None
-    digest = environment.image_digest() or _beside(environment.container())
+    digest = environment.image_digest() or _beside(environment.container_image())
     if digest is None:
         return f"{image}, digest unknown"
     if not _DIGEST.fullmatch(digest.removeprefix("sha256:")):

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from latentwire.params.load import Params, chosen
+from latentwire.params.load import Params, check_choice
 
 ENTRY = "latentwire.stages.train"
 """The module whose imports are the code of a run."""
@@ -29,9 +29,9 @@ class TrainItem:
             ConfigurationError: One of the three is not in there.
         """
         return cls(
-            chosen("--method", method, values.train.methods),
-            chosen("--task", task, values.prepare.tasks),
-            chosen("--seed", seed, values.train.seeds),
+            check_choice("--method", method, values.train.methods),
+            check_choice("--task", task, values.prepare.tasks),
+            check_choice("--seed", seed, values.train.seeds),
         )
 
     @classmethod

@@ -22,7 +22,7 @@ from unbroken.run_folder.journal import Record
 
 
 @dataclass(frozen=True)
-class Standing:
+class ItemStatus:
     """What is known of one item."""
 
     item: str
@@ -55,12 +55,12 @@ class Standing:
         return self.verdict.startswith("running")
 
 
-def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
+def read_item_status(state: Path, item: str, identity: str, steps: int) -> ItemStatus:
     """Read the run folder of an item; `identity` is the short digest in its name."""
     folder = state / f"{item}-{identity}"
     recorded = events.read_events(folder / events.EVENTS_FILE)
     if not recorded:
-        return Standing(item, 0, 0, 0, "not started", None)
+        return ItemStatus(item, 0, 0, 0, "not started", None)
     records, problem = _records(folder / journal.JOURNAL_FILE)
     step = records[-1]["step"] if records else 0
     saves = [event for event in recorded if event["event"] == "checkpoint"]
@@ -70,7 +70,7 @@ def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
     verdict = _verdict(folder, recorded[-1])
     running = verdict.startswith("running")
     pace = _pace(starts[-1], folder, step) if running and starts else None
-    return Standing(
+    return ItemStatus(
         item,
         step,
         durable,
@@ -86,7 +86,7 @@ def standing(state: Path, item: str, identity: str, steps: int) -> Standing:
     )
 
 
-def runs(values: Params, root: Path) -> dict[str, str]:
+def items_by_identity(values: Params, root: Path) -> dict[str, str]:
     """Short identity → item, in DVC's order. Slow: it reads code and data.
 
     Raises:
@@ -95,15 +95,15 @@ def runs(values: Params, root: Path) -> dict[str, str]:
     return {identity(values, item, root).short: item.name for item in TrainItem.all(values)}
 
 
-def table(values: Params, root: Path) -> Table:
+def status_table(values: Params, root: Path) -> Table:
     """All items as a table for a terminal.
 
     Raises:
         ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
     """
     shown = Table("item", "identity", "step", "durable", "starts", "standing", "left")
-    for short, item in runs(values, root).items():
-        now = standing(root / "state", item, short, values.train.steps)
+    for short, item in items_by_identity(values, root).items():
+        now = read_item_status(root / "state", item, short, values.train.steps)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
         step = f"{now.step}/{values.train.steps}"
         shown.add_row(now.item, short, step, str(now.durable), str(now.starts), now.problem or now.verdict, left)

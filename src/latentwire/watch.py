@@ -17,8 +17,8 @@ from rich.text import Text
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
 from latentwire.machine import Gpu, read_gpus
-from latentwire.params.load import Params, chosen, load
-from latentwire.status import Standing, runs, standing
+from latentwire.params.load import Params, check_choice, load_params
+from latentwire.status import ItemStatus, items_by_identity, read_item_status
 from unbroken.run_folder.journal import Record
 
 LOSS, QUALITY = "train/loss", "validation/accuracy"
@@ -31,7 +31,7 @@ STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "ki
 """Of a verdict; dim where there is none here, such as `running on HOST, or killed`."""
 
 
-def watch(root: Path, item: str | None, once: bool, seconds: float, console: Console | None = None) -> int:
+def watch_items(root: Path, item: str | None, once: bool, seconds: float, console: Console | None = None) -> int:
     """Show frames until every item is finished or the user interrupts; 0.
 
     Args:
@@ -44,12 +44,12 @@ def watch(root: Path, item: str | None, once: bool, seconds: float, console: Con
     Raises:
         ConfigurationError: There is no such item; with `once`, also where `prepare` or `encode` did not run.
     """
-    values, shown = load(root / "params.yaml"), console or Console()
+    values, shown = load_params(root / "params.yaml"), console or Console()
     if item is not None:
-        chosen("ITEM", item, [one.name for one in TrainItem.all(values)])
+        check_choice("ITEM", item, [one.name for one in TrainItem.all(values)])
     look = _look(values, root, item)
     if once:
-        shown.print(frame(look(), values.train.steps, read_gpus().cards))
+        shown.print(render_frame(look(), values.train.steps, read_gpus().cards))
         return 0
     try:
         (_live if shown.is_terminal else _lines)(look, values.train.steps, seconds, shown)
@@ -58,17 +58,19 @@ def watch(root: Path, item: str | None, once: bool, seconds: float, console: Con
     return 0
 
 
-Look = Callable[[], Mapping[str, Standing]]
+Look = Callable[[], Mapping[str, ItemStatus]]
 
 
 def _look(values: Params, root: Path, item: str | None) -> Look:
     known: dict[str, str] = {}
 
-    def look() -> dict[str, Standing]:
+    def look() -> dict[str, ItemStatus]:
         if not known:
-            known.update(runs(values, root))
+            known.update(items_by_identity(values, root))
         found = {short: name for short, name in known.items() if item in (None, name)}
-        return {short: standing(root / "state", name, short, values.train.steps) for short, name in found.items()}
+        return {
+            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in found.items()
+        }
 
     return look
 
@@ -76,16 +78,16 @@ def _look(values: Params, root: Path, item: str | None) -> Look:
 def _live(look: Look, steps: int, seconds: float, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
         for found in _looks(look, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
-            live.update(frame(found, steps, read_gpus().cards), refresh=True)
+            live.update(render_frame(found, steps, read_gpus().cards), refresh=True)
 
 
 def _lines(look: Look, steps: int, seconds: float, console: Console) -> None:
     for found in _looks(look, seconds, console.print):
-        for line in lines(found, steps, read_gpus().cards):
+        for line in render_lines(found, steps, read_gpus().cards):
             console.print(line, soft_wrap=True, highlight=False)
 
 
-def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterator[Mapping[str, Standing]]:
+def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterator[Mapping[str, ItemStatus]]:
     """Look again and again, until all is finished; what cannot be shown yet is waited for."""
     while True:
         began = time.monotonic()
@@ -101,7 +103,7 @@ def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterat
         time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
 
 
-def frame(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> Text:
+def render_frame(found: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> Text:
     """Everything at a glance, for 80 columns or more; three or four lines for a run, one for what did not start."""
     names = max((len(now.item) for now in found.values()), default=0)
     verdicts = max((len(_short(now.verdict)) for now in found.values()), default=0)
@@ -109,7 +111,7 @@ def frame(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> Te
     return Text("\n").join([*shown, *(Text(line, "dim") for line in _cards(cards))])
 
 
-def _block(now: Standing, steps: int, names: int, verdicts: int) -> list[Text]:
+def _block(now: ItemStatus, steps: int, names: int, verdicts: int) -> list[Text]:
     done = BAR * now.step // steps
     head = Text.assemble(
         (f"{now.item:{names}}  ", "bold"),
@@ -125,12 +127,12 @@ def _short(verdict: str) -> str:
     return verdict.replace(", or killed", "?")
 
 
-def _details(now: Standing) -> list[str]:
+def _details(now: ItemStatus) -> list[str]:
     if not now.starts:
         return []
     loss = _values(now.records, LOSS)
     metrics = [
-        f"{LOSS} {_last(loss)} {sparkline(loss)}" if loss else "",
+        f"{LOSS} {_last(loss)} {draw_sparkline(loss)}" if loss else "",
         *(f"{key} {_last(values)}" for key in (QUALITY,) if (values := _values(now.records, key))),
     ]
     pace = f"{now.pace:.3g} steps/s  {_left(now)} left" if now.pace is not None else ""
@@ -138,7 +140,7 @@ def _details(now: Standing) -> list[str]:
     return [now.problem, "  ".join(filter(None, metrics)), pace, saved]
 
 
-def lines(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> list[str]:
+def render_lines(found: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> list[str]:
     """The same for a log file: a line for each item that is under way, or one that says that none is."""
     active = [now for now in found.values() if now.under_way]
     if not active:
@@ -147,7 +149,7 @@ def lines(found: Mapping[str, Standing], steps: int, cards: Sequence[Gpu]) -> li
     return [_line(now, steps) + "; " + "; ".join(_cards(cards)) for now in active]
 
 
-def _line(now: Standing, steps: int) -> str:
+def _line(now: ItemStatus, steps: int) -> str:
     parts = [
         f"{now.item}: {now.verdict}",
         f"{now.step}/{steps}",
@@ -161,7 +163,7 @@ def _line(now: Standing, steps: int) -> str:
     return ", ".join(filter(None, parts))
 
 
-def sparkline(values: Sequence[float], width: int = CURVE) -> str:
+def draw_sparkline(values: Sequence[float], width: int = CURVE) -> str:
     """The curve in `width` characters or fewer, each the mean of its part; × where a part holds no finite number."""
     count = min(width, len(values))
     parts = [values[len(values) * i // count : len(values) * (i + 1) // count] for i in range(count)]
@@ -188,17 +190,17 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _left(now: Standing) -> str:
+def _left(now: ItemStatus) -> str:
     return "" if now.seconds_left is None else str(timedelta(seconds=round(now.seconds_left)))
 
 
-def _checkpoint(now: Standing) -> str:
+def _checkpoint(now: ItemStatus) -> str:
     if now.saved is None:
         return f"{now.durable}" if now.durable else "none yet"
     return f"{now.durable}, {timedelta(seconds=round((datetime.now(UTC) - now.saved).total_seconds()))} ago"
 
 
-def _starts(now: Standing) -> str:
+def _starts(now: ItemStatus) -> str:
     ends = {"preempted": now.preempted, "killed": now.killed}
     said = ", ".join(f"{count} {how}" for how, count in ends.items() if count)
     return f"{now.starts} ({said})" if said else str(now.starts)

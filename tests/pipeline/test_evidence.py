@@ -19,7 +19,7 @@ import yaml
 from latentwire.archive import folder as archive
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.execution import report as appendix
-from latentwire.params.load import load
+from latentwire.params.load import load_params
 from latentwire.verification import published, rebuild, rows, trace, verify
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.rows import Row, Status
@@ -260,7 +260,7 @@ def test_swapped_ids_and_changed_figures(place: Workspace) -> None:
 def test_another_run_is_within_the_declared_tolerance(place: Workspace) -> None:
     """What a run on another machine may look like: the stages wrote it, and it differs a little."""
     edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
-    values = load(place.root / "params.yaml")
+    values = load_params(place.root / "params.yaml")
     again = rebuild.rebuild(place.root, values, place.root / "again").report
     assert again
     for folder in ("results/aggregate", "reports"):
@@ -390,7 +390,7 @@ def test_an_archive_of_unverified_results_is_refused_or_marked(place: Workspace,
 
 def test_the_execution_report_changes_no_result(place: Workspace) -> None:
     before = place.results(["results"])
-    written = appendix.write(place.root, appendix.gather(place.root, load(place.root / "params.yaml")))
+    written = appendix.write(place.root, appendix.gather(place.root, load_params(place.root / "params.yaml")))
     text = written[0].read_text()
     assert re.search(r"\| wire-tiny-0 \| [0-9a-f]{12} \| 1 \| [^|]+ \| 0 \| 0 \| 12 \| 0 \| [\d.]+ \|", text)
     assert place.results(["results"]) == before

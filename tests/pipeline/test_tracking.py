@@ -15,10 +15,10 @@ from tests.support.workspace import ITEM, Workspace
 
 @pytest.fixture
 def client(fresh: Callable[..., Workspace]) -> tuple[Workspace, Any]:
-    from latentwire.tracking.store import locate, mlflow
+    from latentwire.tracking.store import import_mlflow, locate_store
 
     place = fresh()
-    return place, mlflow().MlflowClient(locate(place.root).uri)
+    return place, import_mlflow().MlflowClient(locate_store(place.root).uri)
 
 
 def test_two_interruptions_are_one_run(client: tuple[Workspace, Any]) -> None:

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from latentwire.tracking.runs import Item
+from latentwire.tracking.runs import TrackedItem
 
-ITEM = Item(
+ITEM = TrackedItem(
     "wire-r8-0",
     "a" * 64,
     params={"train": {"lr": 0.001, "seeds": [0, 1]}},

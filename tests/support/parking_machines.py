@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentwire.parking import fetch as fetching
-from latentwire.parking import park as parking
-from latentwire.parking.fetch import Fetched
-from latentwire.parking.place import Place
+from latentwire.parking.fetch import FetchResult, fetch_checkpoint
+from latentwire.parking.park import park_checkpoint
 from latentwire.parking.pointer import Pointer
+from latentwire.parking.run_location import RunLocation
 from latentwire.parking.store import open_store
 from tests.support import toy_training
 from unbroken.preemption import Preempted
@@ -26,32 +25,32 @@ class Machine:
     identity: toy_training.Identity = toy_training.IDENTITY
 
     @property
-    def place(self) -> Place:
-        return Place(self.root, ITEM, self.identity)
+    def location(self) -> RunLocation:
+        return RunLocation(self.root, ITEM, self.identity)
 
     def train(self, until: int | None = None, hook: toy_training.Hook | None = None, **options: object) -> list[str]:
         """Train to the end, or as if a signal came inside step `until`."""
         stop = toy_training.stop_at(until) if until else None
         try:
-            return toy_training.train(self.place.folder, self.root / "export", hook=hook or stop, **options)
+            return toy_training.train(self.location.folder, self.root / "export", hook=hook or stop, **options)
         except Preempted:
             return []
 
-    def park(self, keep: int = parking.KEEP) -> Pointer:
+    def park(self, keep: int = 2) -> Pointer:
         with open_store(self.root, None, self.said.append) as store:
-            return parking.park(self.place, store, keep, self.said.append)
+            return park_checkpoint(self.location, store, keep, self.said.append)
 
-    def fetch(self) -> Fetched:
+    def fetch(self) -> FetchResult:
         with open_store(self.root, None, self.said.append) as store:
-            return fetching.fetch(self.place, store, self.said.append)
+            return fetch_checkpoint(self.location, store, self.said.append)
 
     def versions(self) -> list[Pointer]:
         with open_store(self.root, None, self.said.append) as store:
-            return store.pointers(self.place.run)
+            return store.pointers(self.location.run)
 
     def steps(self) -> list[int]:
         """Steps whose checkpoints are here, newest first."""
-        return [int(path.name[5:]) for path in self.place.newest_first()]
+        return [int(path.name[5:]) for path in self.location.newest_first()]
 
     @property
     def exported(self) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.curves import learning_curves
 from latentwire.statistics.grid import expected_grid
@@ -61,7 +61,7 @@ def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dic
 
 def aggregate(root: Path) -> StatsRecord:
     """What the stage `aggregate` does, in another folder than the current one."""
-    values = params.load(root / "params.yaml")
+    values = load_params(root / "params.yaml")
     summary = compute_statistics(root / "results", values)
     write_statistics(
         root / "results/aggregate", summary, learning_curves(root / "results", expected_grid(values), STEPS)

@@ -8,8 +8,8 @@ import pytest
 
 from latentwire.cli import run
 from latentwire.item import TrainItem
-from latentwire.params import load as params
-from latentwire.status import standing
+from latentwire.params.load import load_params
+from latentwire.status import read_item_status
 from unbroken.run_folder.lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def write(folder: Path, events: list[dict[str, object]], steps: int) -> None:
 
 
 def test_an_item_that_never_started(tmp_path: Path) -> None:
-    assert standing(tmp_path, *ITEM, 80).verdict == "not started"
+    assert read_item_status(tmp_path, *ITEM, 80).verdict == "not started"
 
 
 def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
@@ -33,16 +33,16 @@ def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
     stop = {"event": "end", "verdict": "preempted", "step": 20}
     saved = [{**start, "event": "checkpoint", "step": step} for step in (20, 40)]
     write(tmp_path / "wire-r8-0-0123456789ab", [start, saved[0], stop, {**start, "step": 20}, saved[1], stop], 40)
-    now = standing(tmp_path, *ITEM, 80)
+    now = read_item_status(tmp_path, *ITEM, 80)
     assert (now.step, now.durable, now.starts, now.verdict, now.seconds_left) == (40, 40, 2, "preempted", None)
 
 
 def test_an_item_under_way_has_time_left(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
     write(tmp_path / "wire-r8-0-0123456789ab", [start], 20)
-    assert standing(tmp_path, *ITEM, 80).verdict == "killed"
+    assert read_item_status(tmp_path, *ITEM, 80).verdict == "killed"
     lock = FolderLock(tmp_path / "wire-r8-0-0123456789ab", timeout=0)
-    now = standing(tmp_path, *ITEM, 80)
+    now = read_item_status(tmp_path, *ITEM, 80)
     lock.release()
     assert now.verdict == "running"
     assert now.seconds_left is not None
@@ -63,6 +63,6 @@ def test_commands_print_and_exit(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_items_are_the_matrix() -> None:
-    values = params.load(ROOT / "params.yaml")
+    values = load_params(ROOT / "params.yaml")
     assert [item.name for item in TrainItem.all(values)][:2] == ["wire-rotten_tomatoes-0", "wire-rotten_tomatoes-1"]
     assert len(TrainItem.all(values)) == 6

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.params import load as params
-from latentwire.params.describe import describe
+from latentwire.params.describe import describe_params
+from latentwire.params.load import check_choice, load_params, parse_params
 from latentwire.training.run_identity import defining_params
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def values() -> dict[str, Any]:
 
 
 def test_the_committed_file_is_valid_and_frozen() -> None:
-    loaded = params.load(ROOT / "params.yaml")
+    loaded = load_params(ROOT / "params.yaml")
     assert loaded.receivers == ("smollm2", "gemma3")
     assert loaded.frozen_models() == ("minilm", "smollm2", "gemma3")
     with pytest.raises(ValidationError, match="frozen"):
@@ -82,7 +82,7 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
 def test_a_wrong_file_is_one_sentence(change: Change, sentence: str, values: dict[str, Any]) -> None:
     change(values)
     with pytest.raises(ConfigurationError) as caught:
-        params.parse(values, "params.yaml")
+        parse_params(values, "params.yaml")
     assert str(caught.value).startswith("params.yaml: ")
     assert sentence in str(caught.value)
     assert str(caught.value).endswith("Next: mend it, then `latentwire params`.")
@@ -90,31 +90,31 @@ def test_a_wrong_file_is_one_sentence(change: Change, sentence: str, values: dic
 
 def test_a_missing_or_broken_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"No params\.yaml in .*Next: run the command from the root"):
-        params.load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("train: [")
     with pytest.raises(ConfigurationError, match="is not YAML"):
-        params.load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
 
 
 def test_every_parameter_is_described() -> None:
-    lines = list(describe(params.load(ROOT / "params.yaml")))
+    lines = list(describe_params(load_params(ROOT / "params.yaml")))
     assert any(line.startswith("train.validate.every = 16  # Steps between two validations") for line in lines)
     assert any(line.startswith("# methods.wire: A trained method") for line in lines)
 
 
 def test_checkpoints_may_come_as_often_as_pays_and_change_no_identity(values: dict[str, Any]) -> None:
-    loaded = params.parse(values, "params.yaml")
+    loaded = parse_params(values, "params.yaml")
     item = TrainItem.of(loaded, "wire", "r8", 0)
     before = defining_params(loaded, item)
     values["train"]["checkpoint"] = {"every": "auto", "keep": 2, "preemptions_per_hour": 0.5}
     values["runtime"]["threads"] += 1
-    changed = params.parse(values, "params.yaml")
+    changed = parse_params(values, "params.yaml")
     assert changed.train.checkpoint.every == "auto"
     assert defining_params(changed, item) == before
     values["train"]["mode"] = "throughput"
-    assert defining_params(params.parse(values, "params.yaml"), item) != before
+    assert defining_params(parse_params(values, "params.yaml"), item) != before
 
 
 def test_an_option_outside_the_file_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"--seed 7 is not in params\.yaml; expected one of 0, 1\."):
-        params.chosen("--seed", 7, (0, 1))
+        check_choice("--seed", 7, (0, 1))

@@ -22,8 +22,8 @@ from latentwire import status, watch
 from latentwire.cli import run
 from latentwire.errors import ConfigurationError
 from latentwire.machine import Gpu, Gpus, count_gpus, read_gpus
-from latentwire.status import Standing, standing
-from latentwire.watch import frame, lines, sparkline
+from latentwire.status import ItemStatus, read_item_status
+from latentwire.watch import draw_sparkline, render_frame, render_lines
 from unbroken.run_folder.journal import encode_record
 from unbroken.run_folder.lock import FolderLock
 
@@ -49,11 +49,11 @@ def store(state: Path, events: list[dict[str, object]], steps: int, tail: bytes 
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[[], dict[str, Standing]]:
-    return lambda: {SHORT: standing(tmp_path, "wire-r8-0", SHORT, STEPS)}
+def look(tmp_path: Path) -> Callable[[], dict[str, ItemStatus]]:
+    return lambda: {SHORT: read_item_status(tmp_path, "wire-r8-0", SHORT, STEPS)}
 
 
-Look = Callable[[], dict[str, Standing]]
+Look = Callable[[], dict[str, ItemStatus]]
 
 
 def life() -> list[dict[str, object]]:
@@ -68,9 +68,9 @@ def life() -> list[dict[str, object]]:
     ]
 
 
-def shown(found: dict[str, Standing], cards: Sequence[Gpu] = ()) -> str:
+def shown(found: dict[str, ItemStatus], cards: Sequence[Gpu] = ()) -> str:
     console = Console(file=io.StringIO(), width=220)
-    console.print(frame(found, STEPS, cards))
+    console.print(render_frame(found, STEPS, cards))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -164,21 +164,21 @@ def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
 
 def test_lines_for_a_log_file(tmp_path: Path, look: Look) -> None:
     lock = FolderLock(store(tmp_path, life(), 20), 0)
-    (text,) = lines(look(), STEPS, ())
+    (text,) = render_lines(look(), STEPS, ())
     lock.release()
     assert re.fullmatch(
         r"wire-r8-0: running, 20/40, train/loss 0\.1, validation/accuracy 0\.5, 0\.00\d+ steps/s, 1:5\d:\d\d left, "
         r"checkpoint 20, 0:1\d:\d\d ago, starts 3 \(1 preempted, 1 killed\); no GPU",
         text,
     )
-    assert lines(look(), STEPS, ()) == ["nothing is under way: 1 killed"]
+    assert render_lines(look(), STEPS, ()) == ["nothing is under way: 1 killed"]
 
 
 def test_it_waits_and_ends_when_all_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = Standing("wire-r8-0", 40, 40, 1, "finished", None)
+    done = ItemStatus("wire-r8-0", 40, 40, 1, "finished", None)
     turns: list[object] = [ConfigurationError("Nothing is prepared. Next: `dvc repro prepare`."), done]
 
-    def look() -> dict[str, Standing]:
+    def look() -> dict[str, ItemStatus]:
         turn = turns.pop(0)
         if isinstance(turn, Exception):
             raise turn
@@ -192,12 +192,12 @@ def test_it_waits_and_ends_when_all_is_finished(tmp_path: Path, capsys: pytest.C
 
 def test_live_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    frames = iter([Standing("wire-r8-0", step, step, 1, "running", 1.0) for step in (5, 6)])
-    last = Standing("wire-r8-0", 64, 64, 1, "finished", None)
-    monkeypatch.setattr(watch, "runs", lambda *_: {SHORT: "wire-r8-0"})
-    monkeypatch.setattr(watch, "standing", lambda *_: next(frames, last))
+    frames = iter([ItemStatus("wire-r8-0", step, step, 1, "running", 1.0) for step in (5, 6)])
+    last = ItemStatus("wire-r8-0", 64, 64, 1, "finished", None)
+    monkeypatch.setattr(watch, "items_by_identity", lambda *_: {SHORT: "wire-r8-0"})
+    monkeypatch.setattr(watch, "read_item_status", lambda *_: next(frames, last))
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
-    assert watch.watch(tmp_path, "wire-r8-0", False, 0.01, console) == 0
+    assert watch.watch_items(tmp_path, "wire-r8-0", False, 0.01, console) == 0
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(expected in said for expected in ("5/64", "6/64", "64/64", "finished"))
 
@@ -210,8 +210,8 @@ def test_an_interrupt_ends_it(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch, "runs", interrupted)
-    assert watch.watch(tmp_path, None, False, 0.01, Console(file=io.StringIO())) == 0
+    monkeypatch.setattr(watch, "items_by_identity", interrupted)
+    assert watch.watch_items(tmp_path, None, False, 0.01, Console(file=io.StringIO())) == 0
     assert capsys.readouterr().err == "The training is not affected.\n"
 
 
@@ -245,7 +245,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     ],
 )
 def test_sparkline(values: list[float], expected: str) -> None:
-    assert sparkline(values, width=8) == expected
+    assert draw_sparkline(values, width=8) == expected
 
 
 def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

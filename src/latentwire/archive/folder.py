@@ -14,7 +14,7 @@ from latentwire import digests, git
 from latentwire.archive import ro_crate as crate
 from latentwire.archive.ro_crate import Facts, Part
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params.load import load
+from latentwire.params.load import load_params
 from latentwire.verification.rows import Row, Status
 
 PARTS = (
@@ -105,7 +105,7 @@ def _facts(root: Path, draft: Sequence[str]) -> Facts:
     if not path.is_file():
         raise EvidenceError(f"No CITATION.cff in {root.resolve()}, expected authors and licence there. Next: write it.")
     known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Facts(load(root / "params.yaml").report.title, known, commit, day, draft)
+    return Facts(load_params(root / "params.yaml").report.title, known, commit, day, draft)
 
 
 def _copy(root: Path, folder: Path) -> None:

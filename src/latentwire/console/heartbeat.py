@@ -38,7 +38,7 @@ def heartbeat(what: str, every: float = 5.0, at_once: bool = True) -> Iterator[N
         thread.join()
 
 
-def hush_bars() -> None:
+def disable_hf_bars() -> None:
     """Switch the progress bars of `transformers` off where they would fill a log file."""
     if not sys.stderr.isatty():
         from transformers.utils import logging as transformers_logging

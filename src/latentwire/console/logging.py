@@ -26,7 +26,7 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def configure(restart: int | None = None, level: int = logging.INFO, rank: int | None = None) -> None:
+def configure_logging(restart: int | None = None, level: int = logging.INFO, rank: int | None = None) -> None:
     """Log to stderr with time, level and logger; the job's restart number and the rank, where given, tag every line.
 
     Calling it again changes the tag and the level and adds no second handler.
@@ -42,7 +42,7 @@ def configure(restart: int | None = None, level: int = logging.INFO, rank: int |
     root.setLevel(level)
 
 
-def never_silent(name: str, seconds: float = SILENCE_S) -> None:
+def log_when_idle(name: str, seconds: float = SILENCE_S) -> None:
     """Log that `name` is at work whenever nothing else was logged for so long: imports, loading of models.
 
     Does nothing on a terminal, where a bar would be torn apart.

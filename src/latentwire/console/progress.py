@@ -34,7 +34,7 @@ class Bar(Protocol):
 
 
 @contextlib.contextmanager
-def progress(total: int, description: str, start: int = 0, seconds: float = SECONDS) -> Iterator[Bar]:
+def progress_bar(total: int, description: str, start: int = 0, seconds: float = SECONDS) -> Iterator[Bar]:
     """Show the progress of a loop of `total` steps of which `start` were done earlier.
 
     On a terminal this is a bar that vanishes at the end; elsewhere a log line each `seconds`, also while one
@@ -53,7 +53,7 @@ def stoppable_progress(total: int, description: str) -> Iterator[Callable[[int],
         What the loop tells how many more steps are done; it leaves with exit code 75 if a stop was asked for.
     """
     stop = StopFlag.install()
-    with progress(total, description) as bar:
+    with progress_bar(total, description) as bar:
 
         def advance(steps: int) -> None:
             stop.check()
@@ -63,7 +63,7 @@ def stoppable_progress(total: int, description: str) -> Iterator[Callable[[int],
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[Bar]:
+def no_progress_bar() -> Iterator[Bar]:
     """A bar that shows nothing: of several processes that work together, one speaks."""
     yield _NoBar()
 

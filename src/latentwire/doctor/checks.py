@@ -19,9 +19,9 @@ from rich.table import Table
 
 from latentwire import assets, machine
 from latentwire.errors import LatentWireError
-from latentwire.params.load import Params, load
+from latentwire.params.load import Params, load_params
 from latentwire.params.sections import PackagedFiles, PackagedModel
-from latentwire.tracking.store import locate
+from latentwire.tracking.store import locate_store
 from unbroken.environment import processor_name, usable_cores
 
 PYTHON = "3.11"
@@ -164,7 +164,7 @@ def _machine(root: Path) -> Iterator[Check]:
 
 def _parameters(root: Path) -> Iterator[Check]:
     try:
-        values = load(root / "params.yaml")
+        values = load_params(root / "params.yaml")
     except LatentWireError as error:
         yield Check("params.yaml", State.MISSING, str(error))
         return
@@ -221,7 +221,7 @@ def _dvc(root: Path) -> Iterator[Check]:
 
 
 def _mlflow(root: Path) -> Iterator[Check]:
-    store = locate(root)
+    store = locate_store(root)
     if store.database is None:
         yield Check("MLflow", State.OK, f"{store.uri} (not asked)")
     elif not store.database.is_file():

@@ -41,7 +41,7 @@ def _digest() -> Iterator[Check]:
     except ConfigurationError as error:
         yield Check("image digest", State.MISSING, str(error))
         return
-    file = environment.container()
+    file = environment.container_image()
     if not recorded.startswith("sha256:"):
         advice = "keep IMAGE.sha256 beside the image, or set LATENTWIRE_IMAGE_DIGEST"
         yield Check("image digest", State.OPTIONAL, recorded, advice)

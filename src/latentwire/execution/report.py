@@ -14,7 +14,7 @@ from latentwire.execution.sessions import Session, Totals, read, totals
 from latentwire.execution.utilisation import Measured
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
-from latentwire.tracking.lookup import reader
+from latentwire.tracking.lookup import open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain
 from unbroken.environment import processor_name, usable_cores
@@ -181,7 +181,7 @@ def _jobs(jobs: Sequence[Job] | None) -> list[str]:
 
 def _measured(root: Path, values: Params) -> tuple[list[Measured], str | None]:
     try:
-        mlflow = reader(root, values.tracking.experiment)
+        mlflow = open_reader(root, values.tracking.experiment)
     except TrackingError as error:
         return [], str(error)
     if mlflow is None:

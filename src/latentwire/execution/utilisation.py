@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.execution.sessions import KILLED, PREEMPTED, Session
-from latentwire.tracking.lookup import Reader
+from latentwire.tracking.lookup import RunReader
 
 SERIES = {
     r"system/gpu_\d+_utilization_percentage": "GPU",
@@ -33,7 +33,7 @@ class Measured:
     gpus: int
 
 
-def measure(mlflow: Reader, item: str, identity: str) -> Measured | None:
+def measure(mlflow: RunReader, item: str, identity: str) -> Measured | None:
     """What MLflow holds of an item; None where it has no run or no system metric of it."""
     run = mlflow.run_of(identity)
     if run is None:

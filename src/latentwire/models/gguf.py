@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from latentwire.console.heartbeat import heartbeat, hush_bars
+from latentwire.console.heartbeat import disable_hf_bars, heartbeat
 from latentwire.errors import ConfigurationError
 
 
@@ -27,7 +27,7 @@ def convert(name: str, source: Path, folder: Path) -> str | None:
     Raises:
         ConfigurationError: The file is cut off, is not GGUF, or is of a family that cannot be converted.
     """
-    hush_bars()
+    disable_hf_bars()
     try:
         with heartbeat(f"converting model {name} once to bfloat16 safetensors"):
             return _convert(source, folder)

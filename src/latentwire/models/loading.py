@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from latentwire.assets import Assets
-from latentwire.console.heartbeat import hush_bars
+from latentwire.console.heartbeat import disable_hf_bars
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models.sources import Source, materialise
@@ -91,7 +91,7 @@ def outline(
         ConfigurationError: As `load_model` does.
     """
     source = materialise(name, spec, cache=Path(cache_dir), assets=assets)
-    hush_bars()
+    disable_hf_bars()
     config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
     auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
@@ -104,7 +104,7 @@ def outline(
 
 
 def _frozen(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
-    hush_bars()
+    disable_hf_bars()
     auto: Any = AutoModelForCausalLM if role == "causal" else AutoModel
     try:
         model, report = auto.from_pretrained(

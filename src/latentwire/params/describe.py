@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel
 
 
-def describe(section: BaseModel, path: str = "") -> Iterator[str]:
+def describe_params(section: BaseModel, path: str = "") -> Iterator[str]:
     """One line per parameter, `key = value  # meaning`; a section's own meaning stands above its parameters."""
     if path:
         yield f"# {path}: {_first_line(type(section).__doc__)}"
@@ -15,10 +15,10 @@ def describe(section: BaseModel, path: str = "") -> Iterator[str]:
         value, key = getattr(section, name), f"{path}.{field.alias or name}".lstrip(".")
         meaning = f"  # {_first_line(field.description)}" if field.description else ""
         if isinstance(value, BaseModel):
-            yield from describe(value, key)
+            yield from describe_params(value, key)
         elif isinstance(value, Mapping) and any(isinstance(entry, BaseModel) for entry in value.values()):
             for inner, entry in value.items():
-                yield from describe(entry, f"{key}.{inner}")
+                yield from describe_params(entry, f"{key}.{inner}")
         else:
             yield f"{key} = {list(value) if isinstance(value, tuple) else value!r}{meaning}"
 

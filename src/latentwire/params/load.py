@@ -77,7 +77,7 @@ class Params(Section):
         return tuple(dict.fromkeys((self.encode.sender, *self.receivers)))
 
 
-def load(path: Path | str = "params.yaml") -> Params:
+def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file.
 
     Raises:
@@ -90,12 +90,12 @@ def load(path: Path | str = "params.yaml") -> Params:
             "Next: run the command from the root of the repository."
         )
     try:
-        return parse(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return parse_params(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}. Next: mend it, then `latentwire params`.") from None
 
 
-def parse(values: Any, where: str) -> Params:
+def parse_params(values: Any, where: str) -> Params:
     """Check parsed YAML; `where` names the file in messages.
 
     Raises:
@@ -108,7 +108,7 @@ def parse(values: Any, where: str) -> Params:
         raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
 
 
-def chosen(option: str, value: T, valid: Iterable[T]) -> T:
+def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
     """The value of a command-line option, which must be among those that params.yaml has.
 
     Raises:

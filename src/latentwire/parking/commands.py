@@ -10,54 +10,57 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from latentwire.console.logging import configure
+from latentwire.console.logging import configure_logging
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.item import TrainItem
 from latentwire.machine import readable
-from latentwire.params.load import Params, chosen, load
-from latentwire.parking import fetch as fetching
-from latentwire.parking import park as parking
-from latentwire.parking.fetch import NothingParkedError
-from latentwire.parking.park import NothingToParkError
-from latentwire.parking.place import Place
+from latentwire.params.load import Params, check_choice, load_params
+from latentwire.parking.fetch import NothingParkedError, fetch_checkpoint
+from latentwire.parking.park import REF, NothingToParkError, park_checkpoint, write_pointer
 from latentwire.parking.pointer import FOLDER
-from latentwire.parking.store import Store, open_store
+from latentwire.parking.run_location import RunLocation
+from latentwire.parking.store import RemoteStore, open_store
 from latentwire.training.run_identity import identity
 from unbroken.errors import UnbrokenError
 
 
-def park(root: Path, names: Sequence[str], everything: bool, optional: bool, keep: int, remote: str | None) -> int:
-    """Park items and say where; the exit code."""
+def park_items(
+    root: Path, names: Sequence[str], everything: bool, optional: bool, keep: int, remote: str | None
+) -> int:
+    """Park items and print where; return the exit code."""
 
-    def one(place: Place, store: Store) -> str:
-        pointer = parking.park(place, store, keep, _say)
+    def park_item(location: RunLocation, store: RemoteStore) -> str:
+        pointer = park_checkpoint(location, store, keep, _say)
         return (
-            f"{place.item}: step {pointer.step} is parked in {store.name} ({readable(pointer.size)}, "
-            f"{FOLDER}/{place.item}.dvc, {parking.REF}/{place.run})"
+            f"{location.item}: step {pointer.step} is parked in {store.name} ({readable(pointer.size)}, "
+            f"{FOLDER}/{location.item}.dvc, {REF}/{location.run})"
         )
 
-    return _each(root, names, everything, optional, remote, one)
+    return _each(root, names, everything, optional, remote, park_item)
 
 
-def fetch(
+def fetch_items(
     root: Path, names: Sequence[str], everything: bool, optional: bool, pointers: bool, remote: str | None
 ) -> int:
-    """Fetch items, or only their pointers, and say what is here now; the exit code."""
+    """Fetch items, or only their pointers, and print what is here now; return the exit code."""
 
-    def one(place: Place, store: Store) -> str:
+    def fetch_item(location: RunLocation, store: RemoteStore) -> str:
         if pointers:
-            return _pointer_only(place, store)
-        found = fetching.fetch(place, store, _say)
-        if not found.new:
-            return f"{place.item}: step {found.step} is here already, nothing newer is parked"
-        return f"{place.item}: step {found.step} fetched to {place.folder}, `dvc repro train@{place.item}` goes on"
+            return _pointer_only(location, store)
+        fetched = fetch_checkpoint(location, store, _say)
+        if not fetched.new:
+            return f"{location.item}: step {fetched.step} is here already, nothing newer is parked"
+        return (
+            f"{location.item}: step {fetched.step} fetched to {location.folder}, "
+            f"`dvc repro train@{location.item}` goes on"
+        )
 
-    return _each(root, names, everything, optional, remote, one)
+    return _each(root, names, everything, optional, remote, fetch_item)
 
 
-def show(root: Path, remote: str | None) -> int:
-    """A row for each parked version in the remote."""
-    _settle_logging()
+def list_parked(root: Path, remote: str | None) -> int:
+    """Print a row for each parked version in the remote; return the exit code."""
+    _configure_dvc_logging()
     here = _identities(root)
     table = Table("item", "identity", "step", "size", "parked by this code, these params and data")
     with open_store(root, remote, _say) as store:
@@ -76,17 +79,19 @@ def _each(
     everything: bool,
     optional: bool,
     remote: str | None,
-    one: Callable[[Place, Store], str],
+    action: Callable[[RunLocation, RemoteStore], str],
 ) -> int:
-    """Do it for every item; one that fails does not stop the others. The first error's exit code."""
-    _settle_logging()
-    values = load(root / "params.yaml")
-    places = [Place(root, item.name, identity(values, item, root)) for item in _items(values, names, everything)]
+    """Do it for every item, also after one has failed; return the exit code of the first error."""
+    _configure_dvc_logging()
+    values = load_params(root / "params.yaml")
+    locations = [
+        RunLocation(root, item.name, identity(values, item, root)) for item in _items(values, names, everything)
+    ]
     codes = []
     with open_store(root, remote, _say) as store:
-        for place in places:
+        for location in locations:
             try:
-                print(one(place, store), flush=True)
+                print(action(location, store), flush=True)
             except (NothingToParkError, NothingParkedError) as error:
                 skipped = optional or everything
                 _say(f"{'skipped' if skipped else 'error'}: {error}")
@@ -104,28 +109,28 @@ def _items(values: Params, names: Sequence[str], everything: bool) -> list[Train
             f"Which items? {'Names and --all' if names else 'No name'} were given, expected names or --all. "
             f"Next: one of {', '.join(known)}; or --all."
         )
-    return list(known.values()) if everything else [known[chosen("ITEM", name, known)] for name in names]
+    return list(known.values()) if everything else [known[check_choice("ITEM", name, known)] for name in names]
 
 
 def _identities(root: Path) -> dict[str, str]:
     """Item → name of its run folder; empty where that is not known yet."""
-    values = load(root / "params.yaml")
+    values = load_params(root / "params.yaml")
     try:
         return {item.name: f"{item.name}-{identity(values, item, root).short}" for item in TrainItem.all(values)}
     except ConfigurationError:
         return {}
 
 
-def _pointer_only(place: Place, store: Store) -> str:
-    versions = store.pointers(place.run)
+def _pointer_only(location: RunLocation, store: RemoteStore) -> str:
+    versions = store.pointers(location.run)
     if not versions:
-        raise NothingParkedError(f"The DVC remote {store.name} has nothing of {place.item}.")
-    parking.write_pointer(place.root, versions[0], _say)
-    return f"{place.item}: {FOLDER}/{place.item}.dvc names step {versions[0].step} in {store.name}"
+        raise NothingParkedError(f"The DVC remote {store.name} has nothing of {location.item}.")
+    write_pointer(location.root, versions[0], _say)
+    return f"{location.item}: {FOLDER}/{location.item}.dvc names step {versions[0].step} in {store.name}"
 
 
-def _settle_logging() -> None:
-    configure()
+def _configure_dvc_logging() -> None:
+    configure_logging()
     logging.getLogger("dvc").setLevel(logging.WARNING)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.parking.place import Place, difference
 from latentwire.parking.pointer import ParkingError, Pointer
-from latentwire.parking.store import Store
-from latentwire.parking.workplace import locked, workplace
+from latentwire.parking.run_location import RunLocation, summarize_difference
+from latentwire.parking.staging import locked_folder, staging_folder
+from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import CheckpointError, IdentityError, storage_errors
@@ -28,17 +28,17 @@ class NothingParkedError(ParkingError):
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """What became of a fetch."""
+class FetchResult:
+    """What is here after a fetch."""
 
     step: int
-    """The newest step that is here now."""
+    """The newest step on this machine now."""
     new: bool
-    """False where this machine had that step, or a later one, already."""
+    """False if this machine already had that step, or a later one."""
 
 
-def fetch(place: Place, store: Store, report: Callable[[str], None]) -> Fetched:
-    """Bring the newest parked version that is whole, unless this machine has gone further.
+def fetch_checkpoint(location: RunLocation, store: RemoteStore, report: Callable[[str], None]) -> FetchResult:
+    """Fetch the newest intact parked version, unless this machine is further along.
 
     Raises:
         NothingParkedError: Nothing of the item is parked.
@@ -47,42 +47,44 @@ def fetch(place: Place, store: Store, report: Callable[[str], None]) -> Fetched:
         LockedError: The item is being trained here.
         StorageError: The disk refused.
     """
-    versions = store.pointers(place.run)
+    versions = store.pointers(location.run)
     if not versions:
-        raise _nothing(place, store)
+        raise _nothing_parked(location, store)
     damaged: list[str] = []
-    with workplace(place.state, place.run) as work:
+    with staging_folder(location.state, location.run) as work:
         for number, pointer in enumerate(versions):
             try:
-                return _bring(place, store, pointer, work / str(number), report)
+                return _fetch_version(location, store, pointer, work / str(number), report)
             except (ParkingError, CheckpointError) as error:
                 damaged.append(f"{pointer.name}: {error}")
-                report(f"The parked step {pointer.step} of {place.item} is not used. {error}")
-    raise ParkingError(f"No parked version of {place.item} is whole; nothing was changed. {damaged[0]}")
+                report(f"The parked step {pointer.step} of {location.item} is not used. {error}")
+    raise ParkingError(f"No parked version of {location.item} is whole; nothing was changed. {damaged[0]}")
 
 
-def _bring(place: Place, store: Store, pointer: Pointer, work: Path, report: Callable[[str], None]) -> Fetched:
+def _fetch_version(
+    location: RunLocation, store: RemoteStore, pointer: Pointer, work: Path, report: Callable[[str], None]
+) -> FetchResult:
     listing = store.listing(pointer)
     name = f"step-{pointer.step:08d}"
     wanted = [f"{CHECKPOINTS_FOLDER}/{name}/{file}" for file in checkpoints.CHECKPOINT_FILES]
     if set(listing) != {*_RECORDS, *wanted}:
-        raise ParkingError(f"The parked step {pointer.step} of {place.item} has other files than a checkpoint has.")
+        raise ParkingError(f"The parked step {pointer.step} of {location.item} has other files than a checkpoint has.")
     (work / CHECKPOINTS_FOLDER / name).mkdir(parents=True)
     _download(store, listing, _RECORDS, work)
-    if Identity.read(work / identities.IDENTITY_FILE) != place.identity:
-        raise ParkingError(f"The parked step {pointer.step} of {place.item} has not the identity that it is under.")
-    if _merged_where_newer(place, pointer.step, work):
-        return Fetched(_newest_here(place), new=False)
+    if Identity.read(work / identities.IDENTITY_FILE) != location.identity:
+        raise ParkingError(f"The parked step {pointer.step} of {location.item} has not the identity that it is under.")
+    if _merged_where_newer(location, pointer.step, work):
+        return FetchResult(_newest_here(location), new=False)
     _download(store, listing, wanted, work)
-    arrived = CheckpointStore(work / CHECKPOINTS_FOLDER).load(pointer.step, place.identity.digest, keep=False)
-    with locked(open_run_folder(place.state, place.item, place.identity, report), patience=0):
-        identities.check_or_write_identity(place.folder, place.identity, FileSystem(), report)
-        _merge_events(place.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
-        _put(place, arrived)
-    return Fetched(pointer.step, new=True)
+    arrived = CheckpointStore(work / CHECKPOINTS_FOLDER).load(pointer.step, location.identity.digest, keep=False)
+    with locked_folder(open_run_folder(location.state, location.item, location.identity, report), timeout=0):
+        identities.check_or_write_identity(location.folder, location.identity, FileSystem(), report)
+        _merge_events(location.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
+        _place_checkpoint(location, arrived)
+    return FetchResult(pointer.step, new=True)
 
 
-def _download(store: Store, listing: Mapping[str, str], names: Iterable[str], work: Path) -> None:
+def _download(store: RemoteStore, listing: Mapping[str, str], names: Iterable[str], work: Path) -> None:
     for name in names:
         store.download(listing[name], work / name)
         with storage_errors("make the download durable", work / name, "Nothing was changed."):
@@ -93,20 +95,20 @@ def _download(store: Store, listing: Mapping[str, str], names: Iterable[str], wo
                 os.close(descriptor)
 
 
-def _merged_where_newer(place: Place, step: int, work: Path) -> bool:
-    """Whether this machine has the step or a later one; its execution record is completed then."""
-    if not place.folder.is_dir():
+def _merged_where_newer(location: RunLocation, step: int, work: Path) -> bool:
+    """Whether this machine has the step or a later one; if so, its execution record is completed."""
+    if not location.folder.is_dir():
         return False
-    with locked(place.folder, patience=0):
-        newer = _newest_here(place) >= step
+    with locked_folder(location.folder, timeout=0):
+        newer = _newest_here(location) >= step
         if newer:
-            _merge_events(place.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
+            _merge_events(location.folder / events.EVENTS_FILE, (work / events.EVENTS_FILE).read_bytes())
         return newer
 
 
-def _newest_here(place: Place) -> int:
-    """The newest step of this machine that is whole; 0 where there is none."""
-    for path in place.newest_first():
+def _newest_here(location: RunLocation) -> int:
+    """The newest intact step on this machine; 0 if there is none."""
+    for path in location.newest_first():
         try:
             return checkpoints.load_checkpoint(path).step
         except CheckpointError:
@@ -114,8 +116,8 @@ def _newest_here(place: Place) -> int:
     return 0
 
 
-def _put(place: Place, arrived: Checkpoint) -> None:
-    files, target = FileSystem(), place.checkpoints / arrived.path.name
+def _place_checkpoint(location: RunLocation, arrived: Checkpoint) -> None:
+    files, target = FileSystem(), location.checkpoints / arrived.path.name
     with storage_errors("place the checkpoint", target, "Older checkpoints are intact."):
         target.parent.mkdir(exist_ok=True)
         sync_folder(files, arrived.path)
@@ -124,7 +126,7 @@ def _put(place: Place, arrived: Checkpoint) -> None:
         files.rename(arrived.path, target)
         sync_folder(files, target.parent)
         # Only what `status` shows: a start restores the history from its checkpoint in any case.
-        replace_file(files, place.folder / journal.JOURNAL_FILE, arrived.journal)
+        replace_file(files, location.folder / journal.JOURNAL_FILE, arrived.journal)
 
 
 def _free_name(target: Path) -> Path:
@@ -145,26 +147,28 @@ def _merge_events(path: Path, parked: bytes) -> None:
             replace_file(files, path, here + ended + b"".join(line + b"\n" for line in new))
 
 
-def _nothing(place: Place, store: Store) -> Exception:
+def _nothing_parked(location: RunLocation, store: RemoteStore) -> Exception:
     for run in store.runs():
-        other = run != place.run and run.removeprefix(f"{place.item}-") == run[-12:]
+        other = run != location.run and run.removeprefix(f"{location.item}-") == run[-12:]
         for pointer in store.pointers(run)[:1] if other else ():
             return IdentityError(
-                f"What the DVC remote {store.name} has of {place.item} belongs to {run}, but here it is {place.run}: "
-                f"{_what_differs(place, store, pointer)}. Nothing was fetched. To go on: restore what differs, such "
-                f"as by `git checkout` of the commit that it was parked at, or train afresh."
+                f"What the DVC remote {store.name} has of {location.item} belongs to {run}, but here it is "
+                f"{location.run}: {_what_differs(location, store, pointer)}. Nothing was fetched. Next: restore what "
+                f"differs, such as by `git checkout` of the commit that it was parked at, or train afresh."
             )
     return NothingParkedError(
-        f"The DVC remote {store.name} has nothing of {place.item} (no {place.run}). "
-        f"Next: `latentwire park {place.item}` on the machine that has its state."
+        f"The DVC remote {store.name} has nothing of {location.item} (no {location.run}). "
+        f"Next: `latentwire park {location.item}` on the machine that has its state."
     )
 
 
-def _what_differs(place: Place, store: Store, pointer: Pointer) -> str:
-    with workplace(place.state, place.run) as work:
+def _what_differs(location: RunLocation, store: RemoteStore, pointer: Pointer) -> str:
+    with staging_folder(location.state, location.run) as work:
         try:
             store.download(store.listing(pointer)[identities.IDENTITY_FILE], work / identities.IDENTITY_FILE)
         except (ParkingError, KeyError):
             return "what differs is unknown, as its identity cannot be read"
         parked = Identity.read(work / identities.IDENTITY_FILE)
-    return difference(parked, place.identity) if parked else "what differs is unknown, as its identity is damaged"
+    if parked is None:
+        return "what differs is unknown, as its identity is damaged"
+    return summarize_difference(parked, location.identity)

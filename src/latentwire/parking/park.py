@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentwire.git import store_file_in_ref
-from latentwire.parking.place import Place, difference, step_of
-from latentwire.parking.pointer import FOLDER, ParkingError, Pointer, parse
-from latentwire.parking.store import Store
-from latentwire.parking.workplace import link, workplace
+from latentwire.parking.pointer import FOLDER, ParkingError, Pointer, parse_pointer
+from latentwire.parking.run_location import RunLocation, step_of, summarize_difference
+from latentwire.parking.staging import link_or_copy, staging_folder
+from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import CheckpointError, storage_errors
@@ -20,16 +20,14 @@ from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity
 
 REF = "refs/latentwire/park"
-KEEP = 2
-"""Versions of a run whose pointers stay in the remote."""
 
 
 class NothingToParkError(ParkingError):
     """There is no run folder, or no checkpoint in it."""
 
 
-def park(place: Place, store: Store, keep: int, report: Callable[[str], None]) -> Pointer:
-    """Send the newest checkpoint that is whole, with identity and execution record; drop old pointers.
+def park_checkpoint(location: RunLocation, store: RemoteStore, keep: int, report: Callable[[str], None]) -> Pointer:
+    """Send the newest intact checkpoint with its identity and execution record; drop old pointers.
 
     Raises:
         NothingToParkError: There is none yet.
@@ -37,18 +35,23 @@ def park(place: Place, store: Store, keep: int, report: Callable[[str], None]) -
         LockedError: Another process parks the same run, for minutes.
         StorageError: The disk refused.
     """
-    _check_folder(place)
-    with workplace(place.state, place.run) as work:
-        pointer = _send(place, store, work, report)
-        versions = store.pointers(place.run)
-        write_pointer(place.root, versions[0] if versions else pointer, report)
+    _check_folder(location)
+    with staging_folder(location.state, location.run) as work:
+        pointer = _send(location, store, work, report)
+        versions = store.pointers(location.run)
+        write_pointer(location.root, versions[0] if versions else pointer, report)
         for old in versions[keep:]:
             store.drop(old)
     return pointer
 
 
 def write_pointer(root: Path, pointer: Pointer, report: Callable[[str], None]) -> None:
-    """Write `checkpoints/<item>.dvc` and the git ref. Raises ParkingError where another file has that name."""
+    """Write `checkpoints/<item>.dvc` and the git ref.
+
+    Raises:
+        ParkingError: Another file has that name.
+        StorageError: The disk refused.
+    """
     path = root / FOLDER / f"{pointer.item}.dvc"
     if path.exists():
         _check_ours(path)
@@ -61,7 +64,7 @@ def write_pointer(root: Path, pointer: Pointer, report: Callable[[str], None]) -
 
 def _check_ours(path: Path) -> None:
     try:
-        parse(path.read_bytes(), str(path))
+        parse_pointer(path.read_bytes(), str(path))
     except ParkingError as error:
         raise ParkingError(
             f"{error} It is not overwritten; the remote has the checkpoint. Next: move that file away, then the same "
@@ -69,30 +72,31 @@ def _check_ours(path: Path) -> None:
         ) from error
 
 
-def _check_folder(place: Place) -> None:
-    if Identity.read(place.folder / identities.IDENTITY_FILE) == place.identity:
+def _check_folder(location: RunLocation) -> None:
+    if Identity.read(location.folder / identities.IDENTITY_FILE) == location.identity:
         return
     others = {
-        path.parent: Identity.read(path) for path in place.state.glob(f"{place.item}-*/{identities.IDENTITY_FILE}")
+        path.parent: Identity.read(path)
+        for path in location.state.glob(f"{location.item}-*/{identities.IDENTITY_FILE}")
     }
     kept = [
-        f" {folder} is of another identity: {difference(found, place.identity)}."
-        for folder, found in sorted(others.items())
-        if found
+        f" {folder} is of another identity: {summarize_difference(other, location.identity)}."
+        for folder, other in sorted(others.items())
+        if other
     ]
     raise NothingToParkError(
-        f"{place.item} has no state in {place.folder}.{''.join(kept)} Next: `dvc repro train@{place.item}`."
+        f"{location.item} has no state in {location.folder}.{''.join(kept)} Next: `dvc repro train@{location.item}`."
     )
 
 
-def _send(place: Place, store: Store, work: Path, report: Callable[[str], None]) -> Pointer:
-    step = _gather(place, work, report)
+def _send(location: RunLocation, store: RemoteStore, work: Path, report: Callable[[str], None]) -> Pointer:
+    step = _gather(location, work, report)
     files = {str(path.relative_to(work)): path for path in sorted(work.rglob("*")) if path.is_file()}
     recorded = (work / events.EVENTS_FILE).read_bytes().count(b"\n")
     listing, size = store.upload(files, work)
     pointer = Pointer(
-        item=place.item,
-        identity=place.identity.digest,
+        item=location.item,
+        identity=location.identity.digest,
         step=step,
         events=recorded,
         listing=listing,
@@ -104,33 +108,33 @@ def _send(place: Place, store: Store, work: Path, report: Callable[[str], None])
     return pointer
 
 
-def _gather(place: Place, work: Path, report: Callable[[str], None]) -> int:
-    """Put what travels into `work`, laid out as a run folder; returns the step."""
+def _gather(location: RunLocation, work: Path, report: Callable[[str], None]) -> int:
+    """Put what travels into `work`, laid out like a run folder; return the step."""
     with storage_errors("gather the checkpoint", work, "The run was not touched."):
-        step = _newest_good(place, work, report)
-        (work / identities.IDENTITY_FILE).write_bytes(place.identity.text())
-        (work / events.EVENTS_FILE).write_bytes(_whole_lines(place.folder / events.EVENTS_FILE))
+        step = _newest_good(location, work, report)
+        (work / identities.IDENTITY_FILE).write_bytes(location.identity.text())
+        (work / events.EVENTS_FILE).write_bytes(_whole_lines(location.folder / events.EVENTS_FILE))
     return step
 
 
-def _newest_good(place: Place, work: Path, report: Callable[[str], None]) -> int:
+def _newest_good(location: RunLocation, work: Path, report: Callable[[str], None]) -> int:
     staged, tried = CheckpointStore(work / CHECKPOINTS_FOLDER), set[Path]()
     # Listed anew after each attempt: a training that is under way adds and removes them meanwhile.
-    while fresh := [path for path in place.newest_first() if path not in tried]:
+    while fresh := [path for path in location.newest_first() if path not in tried]:
         tried.add(fresh[0])
         try:
-            return _staged(fresh[0], staged, place.identity)
+            return _staged(fresh[0], staged, location.identity)
         except (FileNotFoundError, CheckpointError) as error:
             report(f"{fresh[0]} is not parked: {error} Another one is tried.")
             remove_tree(FileSystem(), staged.path(step_of(fresh[0])))
     kind, why = (ParkingError, "none is whole") if tried else (NothingToParkError, "there is none yet")
-    raise kind(f"No checkpoint of {place.folder} was parked: {why}. Next: `dvc repro train@{place.item}`.")
+    raise kind(f"No checkpoint of {location.folder} was parked: {why}. Next: `dvc repro train@{location.item}`.")
 
 
 def _staged(path: Path, staged: CheckpointStore, identity: Identity) -> int:
     step = step_of(path)
     for name in checkpoints.CHECKPOINT_FILES:
-        link(path / name, staged.path(step) / name)
+        link_or_copy(path / name, staged.path(step) / name)
     return staged.load(step, identity.digest, keep=False).step
 
 

@@ -62,7 +62,7 @@ class Pointer(BaseModel):
         return yaml.safe_dump(fields, sort_keys=False).encode()
 
 
-def parse(data: bytes, where: str) -> Pointer:
+def parse_pointer(data: bytes, where: str) -> Pointer:
     """Read a pointer.
 
     Raises:
@@ -71,9 +71,9 @@ def parse(data: bytes, where: str) -> Pointer:
     try:
         fields = yaml.safe_load(data)
         out = fields["outs"][0]
-        found = Pointer(**fields["meta"]["latentwire"], listing=out["md5"], size=out["size"], files=out["nfiles"])
+        pointer = Pointer(**fields["meta"]["latentwire"], listing=out["md5"], size=out["size"], files=out["nfiles"])
     except (yaml.YAMLError, ValidationError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
         raise ParkingError(f"{where} is no pointer to a parked checkpoint ({type(error).__name__}).") from error
-    if found.text() != data:
+    if pointer.text() != data:
         raise ParkingError(f"{where} reads as a pointer, but is not what `latentwire park` would have written.")
-    return found
+    return pointer

@@ -15,7 +15,7 @@ from typing import Any
 
 from latentwire.console.heartbeat import heartbeat
 from latentwire.digests import md5_of_bytes, md5_of_file
-from latentwire.parking.pointer import NAME, ParkingError, Pointer, parse
+from latentwire.parking.pointer import NAME, ParkingError, Pointer, parse_pointer
 from unbroken.errors import UnbrokenError
 
 POINTERS = "latentwire/parked"
@@ -23,8 +23,8 @@ POINTERS = "latentwire/parked"
 
 
 @dataclass(frozen=True)
-class Store:
-    """The default remote of a repository, or the one that was named."""
+class RemoteStore:
+    """The DVC remote of a repository: the default one, or the one given by name."""
 
     name: str
     path: str
@@ -46,27 +46,27 @@ class Store:
         listed = work / "listing"
         listed.write_bytes(listing)
         oid = md5_of_bytes(listing) + ".dir"
-        with self._explained("parked"), heartbeat(f"sending to the DVC remote {self.name}", at_once=False):
+        with self._remote_errors("parked"), heartbeat(f"sending to the DVC remote {self.name}", at_once=False):
             for objects in (self.cache, self.objects):
                 self._add(objects, {names[key]: path for key, path in files.items()})
                 self._add(objects, {oid: listed})
         return oid, sum(path.stat().st_size for path in files.values())
 
     def put_pointer(self, pointer: Pointer, local: Path) -> None:
-        """Make a version visible; everything that it names is in the remote already."""
-        with self._explained("parked"):
+        """Make a version visible; everything that it refers to is already in the remote."""
+        with self._remote_errors("parked"):
             self.fs.makedirs(self._folder(pointer.run))
             self.fs.put_file(str(local), self.fs.join(self._folder(pointer.run), pointer.name))
 
     def pointers(self, run: str) -> list[Pointer]:
         """The parked versions of a run folder's name, newest first; a damaged one is reported and left out."""
-        found = []
+        pointers = []
         for name in filter(NAME.fullmatch, self._names(self._folder(run))):
             try:
-                found.append(self._pointer(run, name))
+                pointers.append(self._pointer(run, name))
             except ParkingError as error:
                 self.report(str(error))
-        return sorted(found, key=lambda pointer: (pointer.step, pointer.events, pointer.listing), reverse=True)
+        return sorted(pointers, key=lambda pointer: (pointer.step, pointer.events, pointer.listing), reverse=True)
 
     def runs(self) -> list[str]:
         """Names of all run folders of which something is parked."""
@@ -74,7 +74,7 @@ class Store:
 
     def drop(self, pointer: Pointer) -> None:
         """Remove a version's pointer; its objects stay."""
-        with self._explained("dropped"), suppress(FileNotFoundError):
+        with self._remote_errors("dropped"), suppress(FileNotFoundError):
             self.fs.rm(self.fs.join(self._folder(pointer.run), pointer.name))
 
     def listing(self, pointer: Pointer) -> dict[str, str]:
@@ -89,14 +89,14 @@ class Store:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
 
     def download(self, oid: str, target: Path) -> None:
-        """Bring an object to a file.
+        """Download an object to a file.
 
         Raises:
-            ParkingError: It is gone, or its content does not have its name.
+            ParkingError: It is gone, or its content does not match its name.
         """
         source = self.objects.oid_to_path(oid)
         waiting = heartbeat(f"receiving from the DVC remote {self.name}", at_once=False)
-        with self._explained("fetched"), self._present(source), waiting:
+        with self._remote_errors("fetched"), self._present(source), waiting:
             self.fs.get_file(source, str(target))
         if md5_of_file(target) != oid:
             raise ParkingError(self._not_as_parked(oid))
@@ -105,7 +105,7 @@ class Store:
         return str(self.fs.join(self.path, POINTERS, run))
 
     def _names(self, folder: str) -> list[str]:
-        with self._explained("listed"):
+        with self._remote_errors("listed"):
             try:
                 return [str(self.fs.name(path.rstrip("/"))) for path in self.fs.ls(folder, detail=False)]
             except FileNotFoundError:
@@ -113,13 +113,13 @@ class Store:
 
     def _pointer(self, run: str, name: str) -> Pointer:
         where = self.fs.join(self._folder(run), name)
-        found = parse(self._read(where), where)
-        if (found.run, found.name) != (run, name):
-            raise ParkingError(f"{where} is the pointer of {found.run}/{found.name}.")
-        return found
+        pointer = parse_pointer(self._read(where), where)
+        if (pointer.run, pointer.name) != (run, name):
+            raise ParkingError(f"{where} is the pointer of {pointer.run}/{pointer.name}.")
+        return pointer
 
     def _read(self, path: str) -> bytes:
-        with self._explained("fetched"), self._present(path):
+        with self._remote_errors("fetched"), self._present(path):
             return bytes(self.fs.cat_file(path))
 
     def _add(self, objects: Any, files: Mapping[str, Path]) -> None:
@@ -129,9 +129,9 @@ class Store:
         for oid, path in files.items():
             # An upload that was killed half-way, on a remote without atomic writes, would count as done.
             where, size = objects.oid_to_path(oid), path.stat().st_size
-            if (found := objects.fs.info(where)["size"]) != size:
+            if (stored := objects.fs.info(where)["size"]) != size:
                 raise ParkingError(
-                    f"The object {where} has {found} bytes, expected {size}: an earlier upload was cut off. "
+                    f"The object {where} has {stored} bytes, expected {size}: an earlier upload was cut off. "
                     f"Next: remove that object, then the same command again."
                 )
 
@@ -154,7 +154,7 @@ class Store:
             ) from error
 
     @contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
+    def _remote_errors(self, done: str) -> Iterator[None]:
         try:
             yield
         except (ParkingError, UnbrokenError):
@@ -167,11 +167,11 @@ class Store:
 
 
 @contextmanager
-def open_store(root: Path, name: str | None, report: Callable[[str], None]) -> Iterator[Store]:
-    """The remote that DVC is configured with.
+def open_store(root: Path, name: str | None, report: Callable[[str], None]) -> Iterator[RemoteStore]:
+    """Open the remote that DVC is configured with.
 
     Raises:
-        ParkingError: No repository, no remote, or one that keeps no objects (`version_aware`, `worktree`).
+        ParkingError: There is no repository, no remote, or one that keeps no objects (`version_aware`, `worktree`).
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -186,7 +186,7 @@ def open_store(root: Path, name: str | None, report: Callable[[str], None]) -> I
         yield _opened(repo, name, report)
 
 
-def _opened(repo: Any, name: str | None, report: Callable[[str], None]) -> Store:
+def _opened(repo: Any, name: str | None, report: Callable[[str], None]) -> RemoteStore:
     from dvc.config import NoRemoteError, RemoteConfigError
     from dvc.exceptions import DvcException
 
@@ -202,4 +202,4 @@ def _opened(repo: Any, name: str | None, report: Callable[[str], None]) -> Store
         raise ParkingError(f"DVC's remote cannot be used ({error}). Next: `dvc remote list`.") from error
     except DvcException as error:
         raise ParkingError(f"DVC could not open its remote ({error}). Next: `dvc remote list`.") from error
-    return Store(remote.name, remote.path, remote.fs, objects, repo.cache.local, report)
+    return RemoteStore(remote.name, remote.path, remote.fs, objects, repo.cache.local, report)

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from latentwire.console.progress import Bar, progress, silent
+from latentwire.console.progress import Bar, no_progress_bar, progress_bar
 from latentwire.image import recorded
 from latentwire.item import TrainItem
 from latentwire.models.layout import LayoutState
@@ -147,7 +147,7 @@ class TrainRun:
 
     def show_progress(self, done: int) -> AbstractContextManager[Bar]:
         """A bar of all steps, of which some are done; the other processes have one that shows nothing."""
-        return progress(self.values.train.steps, self.item.name, done) if self.speaks else silent()
+        return progress_bar(self.values.train.steps, self.item.name, done) if self.speaks else no_progress_bar()
 
 
 def write_metrics(results: Path) -> None:

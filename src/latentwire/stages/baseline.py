@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Sequence
 
 from latentwire.exits import entry
-from latentwire.params import load as params
+from latentwire.params.load import check_choice, load_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `results/baseline/TASK/METHOD/`."""
     parser = argparse.ArgumentParser(prog="python -m latentwire.stages.baseline", description=__doc__)
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
-    values, asked = params.load(), parser.parse_args(argv).task
-    task = params.chosen("--task", asked, values.prepare.tasks)
+    values, asked = load_params(), parser.parse_args(argv).task
+    task = check_choice("--task", asked, values.prepare.tasks)
 
     from latentwire.pipeline.baseline import predict_baselines
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from latentwire.exits import entry
 from latentwire.item import TrainItem
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
     parser.add_argument("--seed", required=True, type=int, help="one of train.seeds in params.yaml")
     options = parser.parse_args(argv)
-    values = params.load()
+    values = load_params()
     item = TrainItem.of(values, options.method, options.task, options.seed)
 
     from latentwire.pipeline.evaluate import evaluate_item

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.exits import entry
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 
 EXAMPLES, REPEATS = 32, 3
 TOLERANCE = 2.0
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from latentwire.pipeline.profile import profile_machine
 
     raise SystemExit(
-        profile_machine(params.load(), options.examples, options.repeats, options.against, options.tolerance)
+        profile_machine(load_params(), options.examples, options.repeats, options.against, options.tolerance)
     )
 
 

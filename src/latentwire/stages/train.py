@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire.console.logging import configure
+from latentwire.console.logging import configure_logging
 from latentwire.exits import entry
 from latentwire.item import TrainItem
-from latentwire.params import load as params
+from latentwire.params.load import Params, load_params
 from latentwire.training.process_count import on_machine, processes
 from unbroken import environment
 from unbroken.preemption import StopFlag
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--state", type=Path, default=STATE, help="folder of the run folders")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the final checkpoints")
     options = parser.parse_args(argv)
-    values = params.load()
+    values = load_params()
     item = TrainItem.of(values, options.method, options.task, options.seed)
     _start_ranks(values)
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_item(values, item, options.state, options.results / item.name)
 
 
-def _start_ranks(values: params.Params) -> None:
+def _start_ranks(values: Params) -> None:
     """Where several processes train together: start this command as each of them, and leave with their exit code.
 
     A process that was started so is one of them, and returns. The parent never imports torch.
@@ -46,13 +46,13 @@ def _start_ranks(values: params.Params) -> None:
     place, count = environment.read_rank_info(), processes(values)
     if place is None and (count > 1 or environment.read_nodes() is not None):
         # The ranks speak; that their parent is at work says nothing.
-        configure(level=logging.WARNING)
+        configure_logging(level=logging.WARNING)
         shards = values.train.shards
         raise SystemExit(
             launch_ranks(count, StopFlag.install(), limit=shards, rule=lambda *found: on_machine(values, *found))
         )
     if place is not None and place.rank > 0:
-        configure(level=logging.WARNING, rank=place.rank)
+        configure_logging(level=logging.WARNING, rank=place.rank)
 
 
 if __name__ == "__main__":

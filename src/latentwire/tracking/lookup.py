@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.tracking.runs import IDENTITY_TAG
-from latentwire.tracking.store import explained, locate, mlflow
+from latentwire.tracking.store import import_mlflow, locate_store, tracking_errors
 
 NONE = "MLflow has none"
 
 
 @dataclass(frozen=True)
-class Reader:
+class RunReader:
     """MLflow's client and the id of the experiment."""
 
     client: Any
@@ -25,16 +25,16 @@ class Reader:
         return min(found, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
 
-def reader(root: Path, experiment: str) -> Reader | None:
+def open_reader(root: Path, experiment: str) -> RunReader | None:
     """Open the store without making one; None where it or the experiment is not there.
 
     Raises:
         TrackingError: The store cannot be read.
     """
-    store = locate(root)
+    store = locate_store(root)
     if store.database is not None and not store.database.is_file():
         return None
-    with explained(store):
-        client = mlflow().MlflowClient(tracking_uri=store.uri)
+    with tracking_errors(store):
+        client = import_mlflow().MlflowClient(tracking_uri=store.uri)
         found = client.get_experiment_by_name(experiment)
-    return None if found is None else Reader(client, found.experiment_id)
+    return None if found is None else RunReader(client, found.experiment_id)

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from latentwire.tracking.runs import Item, Record, TrackedRun, points_of
-from latentwire.tracking.store import explained, locate
+from latentwire.tracking.runs import Record, TrackedItem, TrackedRun, points_of
+from latentwire.tracking.store import locate_store, tracking_errors
 from latentwire.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class MlflowMirror:
 
     def __init__(
         self,
-        item: Item,
+        item: TrackedItem,
         *,
         experiment: str,
         root: Path,
@@ -42,7 +42,7 @@ class MlflowMirror:
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         self._item = item
-        store = locate(root)
+        store = locate_store(root)
         self._where = store.uri
         self._patience = patience
         self._report = report
@@ -156,7 +156,7 @@ class _Sender(threading.Thread):
         """Bring MLflow up to date with what has arrived. Raises TrackingError; another call goes on from there."""
         if self._run is None:
             self._run = self._open()
-        with explained(self._run.experiment.store):
+        with tracking_errors(self._run.experiment.store):
             end = self._end  # read before the records: then all that came before the end are among them
             batch = list(self._pending)
             self._run.resume()

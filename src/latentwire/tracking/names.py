@@ -22,7 +22,7 @@ def flatten_params(params: Mapping[str, object], prefix: str = "") -> dict[str, 
         if isinstance(value, Mapping):
             flat.update(flatten_params(value, f"{name}."))
         else:
-            flat[shortened(name, LONGEST_NAME)] = shortened(_param_text(value), LONGEST_PARAM)
+            flat[shorten_text(name, LONGEST_NAME)] = shorten_text(_param_text(value), LONGEST_PARAM)
     return flat
 
 
@@ -40,7 +40,7 @@ def flatten_numbers(tree: object) -> dict[str, float]:
     """
     flat: dict[str, float] = {}
     for path, value in _numbers(tree, ()):
-        name = shortened(".".join(path), LONGEST_NAME)
+        name = shorten_text(".".join(path), LONGEST_NAME)
         if name in flat:
             raise TrackingError(
                 f"Two statistics are called '{name}' in the alphabet of MLflow's names, expected different "
@@ -77,7 +77,7 @@ def _texts(entry: object) -> list[str]:
 @cache
 def metric_name(key: str) -> str:
     """The name of a journal's metric; "/" makes groups, as in MLflow."""
-    return shortened("/".join(safe_name(part) for part in key.split("/")), LONGEST_NAME)
+    return shorten_text("/".join(safe_name(part) for part in key.split("/")), LONGEST_NAME)
 
 
 def safe_name(text: str) -> str:
@@ -86,7 +86,7 @@ def safe_name(text: str) -> str:
     return "_" if not safe.strip(".") else safe  # "", "." and ".." would be read as steps of a path
 
 
-def shortened(text: str, longest: int) -> str:
+def shorten_text(text: str, longest: int) -> str:
     """`text`, or its beginning and its digest where it is longer than `longest` (at least 50) characters."""
     if len(text) <= longest:
         return text

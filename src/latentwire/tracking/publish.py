@@ -12,9 +12,9 @@ from typing import Any
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.statistics.write import signed_entries
-from latentwire.tracking.runs import Item, tracked_item
+from latentwire.tracking.runs import TrackedItem, tracked_item
 from latentwire.tracking.statistics import log_statistics
-from latentwire.tracking.store import attempt, explained, locate
+from latentwire.tracking.store import locate_store, report_tracking_error, tracking_errors
 from unbroken.run_folder.journal import read_journal
 
 logger = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ def publish_journals(values: Params, root: Path) -> None:
     A failure of MLflow is one warning; results do not depend on it.
     """
     for item in TrainItem.all(values):
-        attempt(partial(_publish_journal, values, item, root))
+        report_tracking_error(partial(_publish_journal, values, item, root))
 
 
 def sync_journal(
-    item: Item,
+    item: TrackedItem,
     journal_path: Path,
     *,
     experiment: str,
@@ -47,8 +47,8 @@ def sync_journal(
     Doing it again sends nothing and leaves the end time as it was. Raises TrackingError.
     """
     records = read_journal(journal_path)
-    run = item.open(locate(root), experiment, report)
-    with explained(run.experiment.store):
+    run = item.open(locate_store(root), experiment, report)
+    with tracking_errors(run.experiment.store):
         sent = run.send(records)
         run.close("FINISHED")
     return sent
@@ -59,7 +59,7 @@ def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[
     stats = json.loads((root / STATS).read_text(encoding="utf-8"))
     signatures = {name: entry["signature"] for name, entry in signed_entries(stats).items()}
     sources = {item.name: _identity(root / item.results) for item in TrainItem.all(values)}
-    attempt(
+    report_tracking_error(
         lambda: log_statistics(
             stats, signatures, sources, files, experiment=values.tracking.experiment, root=root, sections=NUMBERS
         )

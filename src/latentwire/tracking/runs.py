@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from latentwire.item import TrainItem, defining_params
 from latentwire.params.load import Params
 from latentwire.tracking.names import flatten_params, metric_name
-from latentwire.tracking.store import Experiment, Store, TrackingError, explained, open_experiment
+from latentwire.tracking.store import Experiment, TrackingError, TrackingStore, open_experiment, tracking_errors
 
 T = TypeVar("T")
 Record = Mapping[str, Any]  # a line of a journal: {"step": 1-based int, metric name: number}
@@ -50,7 +50,7 @@ class TrackedRun:
         flat = flatten_params(params)
         entities = importlib.import_module("mlflow.entities")
         missing = [entities.Param(key, value) for key, value in flat.items() if key not in self.params]
-        for chunk in chunks(missing, PARAMS_A_REQUEST):
+        for chunk in split_into_chunks(missing, PARAMS_A_REQUEST):
             self.experiment.client.log_batch(self.run_id, params=chunk)
         differing = sorted(key for key, value in self.params.items() if flat.get(key, value) != value)
         self.params = {**flat, **self.params}
@@ -64,7 +64,7 @@ class TrackedRun:
         """Log those of `points`, in order of their steps, that the run lacks; return their number."""
         new = [point for point in points if self.lacks(point)]
         entities = importlib.import_module("mlflow.entities")
-        for chunk in chunks(new, CHUNK):
+        for chunk in split_into_chunks(new, CHUNK):
             metrics = [entities.Metric(key, value, self.start_ms + step, step) for key, step, value in chunk]
             self.experiment.client.log_batch(self.run_id, metrics=metrics)
             self.grown = True
@@ -150,13 +150,13 @@ def _tracked(experiment: Experiment, run: Any) -> TrackedRun:
     return TrackedRun(experiment, info.run_id, info.start_time, info.status, finished_ms, dict(run.data.params), newest)
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def split_into_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Consecutive slices of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 @dataclass(frozen=True)
-class Item:
+class TrackedItem:
     """What is mirrored: the run's name, the digest that identifies it, and what MLflow shows beside it."""
 
     name: str
@@ -164,10 +164,10 @@ class Item:
     params: Mapping[str, object] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def open(self, store: Store, experiment: str, report: Callable[[str], None]) -> TrackedRun:
+    def open(self, store: TrackingStore, experiment: str, report: Callable[[str], None]) -> TrackedRun:
         """The one MLflow run of this item, with its parameters and tags. Raises TrackingError."""
         where = open_experiment(store, experiment)
-        with explained(store):
+        with tracking_errors(store):
             run = open_run(where, self.identity, self.name, {**self.tags, "item": self.name})
             differing = run.log_params(self.params)
         if differing:
@@ -178,7 +178,7 @@ class Item:
         return run
 
 
-def tracked_item(values: Params, item: TrainItem, identity: str) -> Item:
+def tracked_item(values: Params, item: TrainItem, identity: str) -> TrackedItem:
     """Name, identity, parameters and tags of an item's one MLflow run."""
     tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
-    return Item(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)
+    return TrackedItem(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.tracking.names import flatten_numbers, safe_name
-from latentwire.tracking.runs import IDENTITY_TAG, Item, TrackedRun
-from latentwire.tracking.store import Experiment, explained, locate
+from latentwire.tracking.runs import IDENTITY_TAG, TrackedItem, TrackedRun
+from latentwire.tracking.store import Experiment, locate_store, tracking_errors
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,11 @@ def log_statistics(
     of `stats`: logging again adds no metric twice and replaces files of the same name. Raises TrackingError.
     """
     identity = hashlib.sha256(_canonical(stats).encode()).hexdigest()
-    item = Item(RUN_NAME, identity, tags={"stage": "aggregate"})
+    item = TrackedItem(RUN_NAME, identity, tags={"stage": "aggregate"})
     chosen = stats if sections is None else {key: stats[key] for key in sections}
     numbers = flatten_numbers(chosen)
-    run = item.open(locate(root), experiment, report)
-    with explained(run.experiment.store):
+    run = item.open(locate_store(root), experiment, report)
+    with tracking_errors(run.experiment.store):
         linked = _linked(run.experiment, sources)
         for name, target in linked.items():
             run.experiment.client.set_tag(run.run_id, f"source.{safe_name(name)}", target)

@@ -41,7 +41,7 @@ class TrackingError(LatentWireError):
 
 
 @dataclass(frozen=True)
-class Store:
+class TrackingStore:
     """One MLflow store: its `uri`, its SQLite file (`database`), and where new experiments put `artifacts`.
 
     `database` is None where it is something else, `artifacts` where a server decides.
@@ -65,12 +65,12 @@ class Store:
 class Experiment:
     """An open experiment: MLflow's client for `store`, and the id of the experiment there."""
 
-    store: Store
+    store: TrackingStore
     client: Any
     id: str
 
 
-def locate(root: Path) -> Store:
+def locate_store(root: Path) -> TrackingStore:
     """The store of MLFLOW_TRACKING_URI, else `mlflow.db` under `root`; relative SQLite paths start there.
 
     Artifacts of a SQLite store lie in `mlartifacts` beside the file.
@@ -79,12 +79,12 @@ def locate(root: Path) -> Store:
     name = uri.removeprefix("sqlite:///")
     if name == uri or name in ("", ":memory:"):
         server = uri.startswith(("http://", "https://"))
-        return Store(uri, None, None if server else (root / "mlartifacts").resolve().as_uri())
+        return TrackingStore(uri, None, None if server else (root / "mlartifacts").resolve().as_uri())
     database = (root / name).resolve()
-    return Store(f"sqlite:///{database}", database, (database.parent / "mlartifacts").as_uri())
+    return TrackingStore(f"sqlite:///{database}", database, (database.parent / "mlartifacts").as_uri())
 
 
-def mlflow() -> ModuleType:
+def import_mlflow() -> ModuleType:
     """MLflow, imported on first use (it takes seconds) with our settings in force; cheap to call again."""
     environment.set_mlflow_defaults()
     # MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates; they are imported later still.
@@ -95,20 +95,20 @@ def mlflow() -> ModuleType:
     return module
 
 
-def open_experiment(store: Store, name: str) -> Experiment:
+def open_experiment(store: TrackingStore, name: str) -> Experiment:
     """Open the experiment `name` of `store`; database and experiment are made if needed.
 
     Raises TrackingError if the store cannot be opened or the experiment is in the trash.
     """
-    with explained(store):
+    with tracking_errors(store):
         if store.database is not None:
             create_database(store.database)
-        client = mlflow().MlflowClient(tracking_uri=store.uri)
+        client = import_mlflow().MlflowClient(tracking_uri=store.uri)
         return Experiment(store, client, _experiment_id(store, client, name))
 
 
 @contextlib.contextmanager
-def explained(store: Store) -> Iterator[None]:
+def tracking_errors(store: TrackingStore) -> Iterator[None]:
     """Turn whatever MLflow, SQLite, the file system or the network raise into one TrackingError sentence."""
     try:
         yield
@@ -121,7 +121,7 @@ def explained(store: Store) -> Iterator[None]:
         ) from error
 
 
-def attempt(action: Callable[[], T], report: Callable[[str], None] = logger.warning) -> T | None:
+def report_tracking_error(action: Callable[[], T], report: Callable[[str], None] = logger.warning) -> T | None:
     """The result of `action`, or None and one reported sentence where MLflow fails."""
     try:
         return action()
@@ -130,7 +130,7 @@ def attempt(action: Callable[[], T], report: Callable[[str], None] = logger.warn
         return None
 
 
-def _next_step(store: Store, reason: str) -> str:
+def _next_step(store: TrackingStore, reason: str) -> str:
     """What the user can do about `reason`."""
     if store.database is None:
         return "check that the server answers, or unset MLFLOW_TRACKING_URI to use mlflow.db"
@@ -169,7 +169,7 @@ def _present(path: Path) -> bool:
 
 def _create_under_lock(path: Path) -> None:
     """Create and migrate a database under a temporary name in the same folder, then rename it."""
-    mlflow()
+    import_mlflow()
     module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.creating")
     made = module.SqlAlchemyStore(f"sqlite:///{temporary}", (path.parent / "mlartifacts").as_uri())
@@ -177,13 +177,13 @@ def _create_under_lock(path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _experiment_id(store: Store, client: Any, name: str) -> str:
+def _experiment_id(store: TrackingStore, client: Any, name: str) -> str:
     """Id of the experiment `name`, created if needed, perhaps by another process at the same time."""
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
             return str(client.create_experiment(name, artifact_location=store.artifacts))
-        except mlflow().MlflowException:
+        except import_mlflow().MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:  # not a lost race
                 raise

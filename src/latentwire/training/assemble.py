@@ -32,7 +32,7 @@ def meet(runtime: Runtime, stop: StopFlag) -> Group:
         PeerError: The others did not come in time.
         unbroken.preemption.Preempted: One of the processes was told to stop.
     """
-    cards, asked = torch.cuda.device_count(), environment.processes()
+    cards, asked = torch.cuda.device_count(), environment.requested_processes()
     crowded = asked is not None and asked > cards
     group = join_group(stop, nccl=runtime.device == "cuda" and not crowded)
     settle_runtime(runtime, threads=1)

@@ -15,7 +15,7 @@ def processes(values: Params) -> int:
     Raises:
         ConfigurationError: More were asked for than there are virtual shards.
     """
-    asked, shards = environment.processes(), values.train.shards
+    asked, shards = environment.requested_processes(), values.train.shards
     if asked is not None and asked > shards:
         raise ConfigurationError(
             f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
@@ -26,7 +26,7 @@ def processes(values: Params) -> int:
 
 def on_machine(values: Params, cores: int, gpus: int) -> int:
     """Those of a machine with so many usable cores and GPUs."""
-    return environment.processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
+    return environment.requested_processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
 
 
 def gpus() -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params.load import Params, load
+from latentwire.params.load import Params, load_params
 from latentwire.statistics.write import signed_entries
-from latentwire.tracking.lookup import NONE, Reader, reader
+from latentwire.tracking.lookup import NONE, RunReader, open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
@@ -25,7 +25,7 @@ def trace(root: Path, name: str) -> int:
         ConfigurationError: Nothing has this name; the message has the names most like it.
         EvidenceError: There are no statistics here.
     """
-    values = load(root / "params.yaml")
+    values = load_params(root / "params.yaml")
     stats = rebuild.read_stats(root)
     if stats is None:
         raise EvidenceError(f"{STATS} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`.")
@@ -79,7 +79,7 @@ def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[
     return [*found, *data, chain.of_code(root)]
 
 
-def _of_run(root: Path, item: str, mlflow: Reader | str | None) -> list[Link]:
+def _of_run(root: Path, item: str, mlflow: RunReader | str | None) -> list[Link]:
     identity = chain.identity_of(root, item)
     if identity is None:
         return []
@@ -87,17 +87,17 @@ def _of_run(root: Path, item: str, mlflow: Reader | str | None) -> list[Link]:
     return [Link("run identity", identity), image, Link("MLflow run", _run_id(mlflow, identity))]
 
 
-def _run_id(mlflow: Reader | str | None, identity: str) -> str:
-    if not isinstance(mlflow, Reader):
+def _run_id(mlflow: RunReader | str | None, identity: str) -> str:
+    if not isinstance(mlflow, RunReader):
         return mlflow or NONE
     run = mlflow.run_of(identity)
     return NONE if run is None else f"{run.info.run_id} ({run.info.status})"
 
 
-def _reader(root: Path, values: Params) -> Reader | str | None:
+def _reader(root: Path, values: Params) -> RunReader | str | None:
     """MLflow, None where it has nothing, or why it cannot be asked."""
     try:
-        return reader(root, values.tracking.experiment)
+        return open_reader(root, values.tracking.experiment)
     except TrackingError as error:
         return str(error)
 

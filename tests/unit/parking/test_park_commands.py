@@ -45,7 +45,7 @@ def test_park_and_fetch(machine: Machines, latentwire: Callable[..., tuple[int, 
     assert f"{ITEM}: step 13 is parked in store (" in said
     code, said = latentwire(two, "fetch", ITEM)
     assert code == 0
-    assert f"{ITEM}: step 13 fetched to {two.place.folder}, `dvc repro train@{ITEM}` goes on" in said
+    assert f"{ITEM}: step 13 fetched to {two.location.folder}, `dvc repro train@{ITEM}` goes on" in said
     assert latentwire(two, "fetch", ITEM) == (0, f"{ITEM}: step 13 is here already, nothing newer is parked\n")
 
 
@@ -104,4 +104,4 @@ def test_pointers_alone(machine: Machines, latentwire: Callable[..., tuple[int, 
     assert (code, said) == (0, f"{ITEM}: checkpoints/{ITEM}.dvc names step 13 in store\n")
     pointer = Path("checkpoints") / f"{ITEM}.dvc"
     assert (two.root / pointer).read_bytes() == (one.root / pointer).read_bytes()
-    assert not two.place.folder.exists()
+    assert not two.location.folder.exists()

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from latentwire.parking import store as stores
-from latentwire.parking.fetch import Fetched, NothingParkedError
+from latentwire.parking.fetch import FetchResult, NothingParkedError
 from latentwire.parking.park import REF, NothingToParkError
-from latentwire.parking.pointer import ParkingError, Pointer, parse
+from latentwire.parking.pointer import ParkingError, Pointer, parse_pointer
 from tests.support import toy_training
 from tests.support.parking_machines import ITEM, Machine
 from unbroken.errors import IdentityError, LockedError
@@ -51,7 +51,7 @@ def test_another_machine_goes_on_to_the_same_bytes(machine: Machines, uninterrup
     one = parked(machine)
     shutil.rmtree(one.root)
     two = machine("two")
-    assert two.fetch() == Fetched(13, new=True)
+    assert two.fetch() == FetchResult(13, new=True)
     assert two.steps() == [13]
     assert any("Going on from step 13" in sentence for sentence in two.train())
     assert two.exported == uninterrupted
@@ -65,7 +65,7 @@ def test_back_and_forth(machine: Machines, uninterrupted: dict[str, bytes]) -> N
         assert there.fetch().step == step
     two.train()
     assert two.exported == uninterrupted
-    assert len([e for e in events.read_events(two.place.folder / events.EVENTS_FILE) if e["event"] == "start"]) == 4
+    assert len([e for e in events.read_events(two.location.folder / events.EVENTS_FILE) if e["event"] == "start"]) == 4
 
 
 def test_parking_does_not_disturb_the_training(machine: Machines, uninterrupted: dict[str, bytes]) -> None:
@@ -103,18 +103,18 @@ def test_a_newer_checkpoint_of_this_machine_stays(machine: Machines) -> None:
     parked(machine, 13)
     two = machine("two")
     two.train(until=20)
-    before = {path: path.read_bytes() for path in two.place.checkpoints.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in two.location.checkpoints.rglob("*") if path.is_file()}
     fetched = two.fetch()
     assert (fetched.step, fetched.new) == (20, False)
-    assert {path: path.read_bytes() for path in two.place.checkpoints.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in two.location.checkpoints.rglob("*") if path.is_file()} == before
 
 
 def test_a_damaged_checkpoint_of_this_machine_is_replaced(machine: Machines, uninterrupted: dict[str, bytes]) -> None:
     one = parked(machine, 13)
-    damage(one.place.newest_first()[0] / "tensors.safetensors")
+    damage(one.location.newest_first()[0] / "tensors.safetensors")
     fetched = one.fetch()
     assert (fetched.step, fetched.new) == (13, True)
-    assert len(list(one.place.checkpoints.glob("bad-step-00000013-*"))) == 1
+    assert len(list(one.location.checkpoints.glob("bad-step-00000013-*"))) == 1
     assert any("Going on from step 13" in sentence for sentence in one.train())
     assert one.exported == uninterrupted
 
@@ -123,10 +123,10 @@ def test_another_identity_is_refused_with_what_differs(machine: Machines) -> Non
     parked(machine)
     two = machine("two")
     two.identity = Identity({"train": {"lr": 0.01, "steps": toy_training.STEPS}, "seed": 3})
-    with pytest.raises(IdentityError, match=r"train\.lr: 0\.05 -> 0\.01\. Nothing was fetched\. To go on: ") as error:
+    with pytest.raises(IdentityError, match=r"train\.lr: 0\.05 -> 0\.01\. Nothing was fetched\. Next: ") as error:
         two.fetch()
     assert error.value.exit_code == 2
-    assert not two.place.folder.exists()
+    assert not two.location.folder.exists()
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -138,7 +138,7 @@ def test_a_changed_object_is_refused(number: int, machine: Machines, remote: Pat
     two = machine("two")
     with pytest.raises(ParkingError, match=r"is not what was parked: .* Next: remove that object, then"):
         two.fetch()
-    assert not two.place.folder.exists()
+    assert not two.location.folder.exists()
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -149,14 +149,14 @@ def test_an_object_that_is_gone_is_named(number: int, machine: Machines, remote:
     two = machine("two")
     with pytest.raises(ParkingError, match=f"has no {gone}, which a parked checkpoint needs: .* Next: "):
         two.fetch()
-    assert not two.place.folder.exists()
+    assert not two.location.folder.exists()
 
 
 def test_an_object_of_a_valid_name_but_of_other_weights_is_refused(machine: Machines, tmp_path: Path) -> None:
     """Whoever can write to the remote can make names fit; the digests inside the checkpoint do not."""
     one = parked(machine)
     with stores.open_store(one.root, None, one.said.append) as store:
-        honest = store.pointers(one.place.run)[0]
+        honest = store.pointers(one.location.run)[0]
         files = {}
         for relative, oid in store.listing(honest).items():
             files[relative] = tmp_path / relative.replace("/", "-")
@@ -174,7 +174,7 @@ def test_an_object_of_a_valid_name_but_of_other_weights_is_refused(machine: Mach
 def test_a_listing_that_leads_out_of_the_folder_is_refused(machine: Machines, tmp_path: Path) -> None:
     one = parked(machine)
     with stores.open_store(one.root, None, one.said.append) as store:
-        honest = store.pointers(one.place.run)[0]
+        honest = store.pointers(one.location.run)[0]
         (tmp_path / "evil").write_text("evil")
         listing, _ = store.upload({"../../../evil": tmp_path / "evil"}, tmp_path)
         forged = honest.model_copy(update={"listing": listing})
@@ -218,11 +218,11 @@ def test_parked_twice_is_parked_once(machine: Machines, remote: Path) -> None:
 def test_a_damaged_checkpoint_is_not_parked(machine: Machines) -> None:
     one = machine("one")
     one.train(until=20)
-    newest, older = one.place.newest_first()[:2]
+    newest, older = one.location.newest_first()[:2]
     damage(newest / "tensors.safetensors")
     assert one.park().step == int(older.name[5:])
     assert any(f"{newest} is not parked: " in sentence for sentence in one.said)
-    for path in one.place.newest_first():
+    for path in one.location.newest_first():
         (path / "manifest.json").unlink()
     with pytest.raises(ParkingError, match=r"none is whole\. Next: "):
         one.park()
@@ -235,7 +235,7 @@ def test_nothing_to_park_and_nothing_parked(machine: Machines) -> None:
     with pytest.raises(NothingParkedError, match=r"has nothing of wire-r8-0 .* Next: `latentwire park wire-r8-0`"):
         one.fetch()
     one.train(until=3, every=100, hook=lambda run, step: None if step < 3 else (_ for _ in ()).throw(Preempted()))
-    shutil.rmtree(one.place.checkpoints)
+    shutil.rmtree(one.location.checkpoints)
     with pytest.raises(NothingToParkError, match="there is none yet"):
         one.park()
     one.identity = Identity({"seed": 4})
@@ -295,18 +295,18 @@ class TestKills:
         for call in range(5):
 
             def action(call: int = call) -> None:
-                real, count = stores.Store.download, iter(range(100))
+                real, count = stores.RemoteStore.download, iter(range(100))
 
-                def download(self: stores.Store, oid: str, target: Path) -> None:
+                def download(self: stores.RemoteStore, oid: str, target: Path) -> None:
                     real(self, oid, target)
                     if next(count) == call:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-                stores.Store.download = download  # type: ignore[method-assign]
+                stores.RemoteStore.download = download  # type: ignore[method-assign]
                 two.fetch()
 
             assert toy_training.in_child(action) == -signal.SIGKILL
-            assert not two.place.folder.exists()
+            assert not two.location.folder.exists()
         assert two.fetch().new
         two.train()
         assert two.exported == uninterrupted
@@ -349,7 +349,7 @@ def test_the_pointer_is_one_of_dvc(machine: Machines, remote: Path, monkeypatch:
         before = objects(remote)
         repo.gc(workspace=True, cloud=True)
         assert objects(remote) == before
-    shutil.move(two.root / "parked" / ITEM, two.place.state.joinpath(two.place.run))
+    shutil.move(two.root / "parked" / ITEM, two.location.state.joinpath(two.location.run))
     assert any("Going on from step 13" in sentence for sentence in two.train())
     with Repo(str(machine("three").root)) as repo:
         repo.gc(workspace=True, cloud=True)
@@ -360,11 +360,11 @@ def test_the_pointer_is_one_of_dvc(machine: Machines, remote: Path, monkeypatch:
 def test_the_same_bytes_in_repository_remote_and_ref(machine: Machines, remote: Path) -> None:
     one = parked(machine)
     text = (one.root / "checkpoints" / f"{ITEM}.dvc").read_bytes()
-    (there,) = (remote / "latentwire/parked" / one.place.run).iterdir()
+    (there,) = (remote / "latentwire/parked" / one.location.run).iterdir()
     assert there.read_bytes() == text
-    shown = subprocess.run(["git", "cat-file", "blob", f"{REF}/{one.place.run}"], cwd=one.root, capture_output=True)
+    shown = subprocess.run(["git", "cat-file", "blob", f"{REF}/{one.location.run}"], cwd=one.root, capture_output=True)
     assert shown.stdout == text
-    assert parse(text, "there").name == there.name
+    assert parse_pointer(text, "there").name == there.name
 
 
 def test_a_file_of_that_name_that_is_no_pointer_stays(machine: Machines) -> None:
@@ -390,7 +390,7 @@ def test_an_upload_that_was_cut_off_is_not_taken_for_one(machine: Machines, remo
 
 def test_a_damaged_pointer_is_reported(machine: Machines, remote: Path) -> None:
     one = parked(machine)
-    (there,) = (remote / "latentwire/parked" / one.place.run).iterdir()
+    (there,) = (remote / "latentwire/parked" / one.location.run).iterdir()
     (there.parent / "tmp123").write_bytes(b"left by a killed upload")
     text = there.read_text()
     there.unlink()
@@ -405,7 +405,7 @@ def test_a_damaged_pointer_is_reported(machine: Machines, remote: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "meta: {latentwire: {}}\nouts: [{}]", "outs: 3"])
 def test_what_is_no_pointer_is_refused(text: str) -> None:
     with pytest.raises(ParkingError, match="there is no pointer to a parked checkpoint"):
-        parse(text.encode(), "there")
+        parse_pointer(text.encode(), "there")
 
 
 def test_pointers_sort_by_step_and_name_no_other_folder() -> None:

@@ -13,7 +13,7 @@ from latentwire.assets import Assets
 from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.weights import tensors_digest
-from latentwire.params import load as params
+from latentwire.params.load import parse_params
 from latentwire.pipeline.prepare import prepare_inputs
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
@@ -36,7 +36,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
 
 
 def run(values: dict[str, Any], folder: Path) -> Path:
-    prepare_inputs(params.parse(values, "test"), Assets(), folder / "results", folder / "cache")
+    prepare_inputs(parse_params(values, "test"), Assets(), folder / "results", folder / "cache")
     return folder / "results"
 
 

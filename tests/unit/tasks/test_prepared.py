@@ -12,8 +12,8 @@ import pytest
 
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
-from latentwire.params import load as params
 from latentwire.params import sections
+from latentwire.params.load import load_params
 from latentwire.params.sections import Prepare, Task
 from latentwire.rehearsal.tiny import CUES, tiny_task, tiny_wheel
 from latentwire.tasks.examples import digest, read
@@ -115,7 +115,7 @@ def test_a_label_that_never_occurs_in_the_test_split_is_refused(entry: dict[str,
 def test_the_real_tasks_are_what_the_parameters_pin(task: str, shared: int) -> None:
     if not (ROOT / "assets").is_dir():
         pytest.skip("no assets/ here: `make setup` fetches the wheels")
-    values = params.load(ROOT / "params.yaml")
+    values = load_params(ROOT / "params.yaml")
     prepared = prepare_task(task, values.tasks[task], values.prepare, Assets(ROOT / "assets", ROOT / "assets.lock"))
     sizes = {part: sum(labels.values()) for part, labels in prepared.counts.items()}
     assert sizes == values.prepare.limits.model_dump()

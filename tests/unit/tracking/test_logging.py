@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from latentwire.console.logging import configure
+from latentwire.console.logging import configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def untouched() -> Iterator[None]:
 
 
 def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(restart=3)
+    configure_logging(restart=3)
     logging.getLogger("some.where").info("it is %s", "done")
     captured = capsys.readouterr()
     assert re.fullmatch(r"\[restart 3\] \d{4}-\d\d-\d\d [\d:,]{12} INFO some\.where: it is done\n", captured.err)
@@ -31,7 +31,7 @@ def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_ranks_speak_up_only_where_something_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(level=logging.WARNING, rank=2)
+    configure_logging(level=logging.WARNING, rank=2)
     logging.getLogger("x").info("not at all")
     logging.getLogger("x").warning("out of memory")
     [line] = capsys.readouterr().err.splitlines()
@@ -40,8 +40,8 @@ def test_other_ranks_speak_up_only_where_something_is_wrong(capsys: pytest.Captu
 
 
 def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(restart=1)
-    configure(level=logging.WARNING)
+    configure_logging(restart=1)
+    configure_logging(level=logging.WARNING)
     logging.getLogger("x").warning("once")
     logging.getLogger("x").info("not at all")
     [line] = capsys.readouterr().err.splitlines()
@@ -50,7 +50,7 @@ def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    configure()
+    configure_logging()
     try:
         raise ValueError("why")
     except ValueError:
@@ -60,8 +60,8 @@ def test_a_traceback_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_silent_process_says_that_it_is_at_work() -> None:
     program = (
-        "import time\nfrom latentwire.console.logging import configure, never_silent\n"
-        "configure()\nnever_silent('loading', seconds=0.2)\ntime.sleep(1.0)\n"
+        "import time\nfrom latentwire.console.logging import configure_logging, log_when_idle\n"
+        "configure_logging()\nlog_when_idle('loading', seconds=0.2)\ntime.sleep(1.0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 3 <= done.stderr.count("loading is at work") <= 5

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.tracking.mirror import MlflowMirror
-from latentwire.tracking.runs import Item
+from latentwire.tracking.runs import TrackedItem
 from tests.support.mlflow_database import ITEM, Database, points_of, records
 from unbroken.run_folder import journal
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def mirror(root: Path, said: list[str], item: Item = ITEM, **options: Any) -> MlflowMirror:
+def mirror(root: Path, said: list[str], item: TrackedItem = ITEM, **options: Any) -> MlflowMirror:
     return MlflowMirror(item, experiment="toy", root=root, system_metrics=False, report=said.append, **options)
 
 
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def play(database: Database, verdict: str, *parts: list[dict[str, Any]], item: Item = ITEM) -> list[str]:
+def play(database: Database, verdict: str, *parts: list[dict[str, Any]], item: TrackedItem = ITEM) -> list[str]:
     """One start of a run that commits `parts` and ends; what the mirror said."""
     said: list[str] = []
     observer = mirror(database.root, said, item)
@@ -105,7 +105,7 @@ def test_finished_again_changes_nothing(database: Database) -> None:
 
 def test_another_identity_is_another_run_of_the_same_name(database: Database) -> None:
     play(database, "finished", records(1, 3))
-    play(database, "finished", records(1, 3), item=Item(ITEM.name, "b" * 64))
+    play(database, "finished", records(1, 3), item=TrackedItem(ITEM.name, "b" * 64))
     assert database.runs() == [("wire-r8-0", "FINISHED")] * 2
     nested = database.rows("select * from tags where key = 'mlflow.parentRunId'")
     assert nested == []  # flat: the UI hides nested runs
@@ -113,7 +113,7 @@ def test_another_identity_is_another_run_of_the_same_name(database: Database) ->
 
 def test_params_of_the_first_start_are_kept_and_a_difference_is_said(database: Database) -> None:
     play(database, "preempted", records(1, 3))
-    other = Item(ITEM.name, ITEM.identity, params={"train": {"lr": 0.5}, "threads": 2})
+    other = TrackedItem(ITEM.name, ITEM.identity, params={"train": {"lr": 0.5}, "threads": 2})
     [sentence] = play(database, "finished", records(1, 3), item=other)
     assert "train.lr" in sentence
     assert "first start" in sentence

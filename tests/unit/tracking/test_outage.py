@@ -17,7 +17,7 @@ import pytest
 
 from latentwire.tracking import mirror as mirrors
 from latentwire.tracking.mirror import MlflowMirror
-from latentwire.tracking.store import locate
+from latentwire.tracking.store import locate_store
 from tests.support.mlflow_database import ITEM, Database, points_of, records
 
 
@@ -141,8 +141,8 @@ def test_it_comes_back_while_training_goes_on(tmp_path: Path, template: Path, mo
 
 def test_a_request_that_arrives_twice_leaves_one_point(database: Database) -> None:
     """A killed sender's last request may be carried out after its successor has asked what is there."""
-    run = ITEM.open(locate(database.root), "toy", print)
-    successor = ITEM.open(locate(database.root), "toy", print)
+    run = ITEM.open(locate_store(database.root), "toy", print)
+    successor = ITEM.open(locate_store(database.root), "toy", print)
     assert run.send(records(1, 30)) == 33
     assert successor.send(records(1, 30)) == 33  # it does not know of the points, MLflow does
     assert database.points() == points_of(records(1, 30))
@@ -150,12 +150,12 @@ def test_a_request_that_arrives_twice_leaves_one_point(database: Database) -> No
 
 def test_a_run_created_twice_is_one_again(database: Database) -> None:
     """Two processes at a server, which has no lock, or one request that was sent twice."""
-    first = ITEM.open(locate(database.root), "toy", print)
+    first = ITEM.open(locate_store(database.root), "toy", print)
     first.send(records(1, 3))
     client = first.experiment.client
     client.create_run(first.experiment.id, tags={"identity": ITEM.identity}, run_name=ITEM.name)
     assert len(database.runs()) == 2
-    again = ITEM.open(locate(database.root), "toy", print)
+    again = ITEM.open(locate_store(database.root), "toy", print)
     assert again.run_id == first.run_id
     assert again.unsent(records(1, 3)) == 0
     assert len(database.runs()) == 1

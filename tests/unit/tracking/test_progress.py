@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from latentwire.console.progress import SECONDS, progress
+from latentwire.console.progress import SECONDS, progress_bar
 
 
 def test_lines_come_while_one_step_is_slow(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with progress(10, "wire-r8-0", start=4, seconds=0.05) as bar:
+    with progress_bar(10, "wire-r8-0", start=4, seconds=0.05) as bar:
         time.sleep(0.12)
         bar.advance(loss=0.51234)
         time.sleep(0.12)
@@ -29,7 +29,7 @@ def test_lines_come_while_one_step_is_slow(caplog: pytest.LogCaptureFixture) -> 
 
 def test_the_rate_is_that_of_this_process(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with progress(1000, "x", start=990) as bar:
+    with progress_bar(1000, "x", start=990) as bar:
         time.sleep(0.1)
         bar.advance(10)
     [line] = caplog.messages
@@ -41,7 +41,7 @@ def test_the_rate_is_that_of_this_process(caplog: pytest.LogCaptureFixture) -> N
 
 def test_nothing_goes_on_after_an_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with pytest.raises(SystemExit), progress(10, "x", seconds=0.02):
+    with pytest.raises(SystemExit), progress_bar(10, "x", seconds=0.02):
         raise SystemExit(75)
     said = len(caplog.messages)
     time.sleep(0.1)
@@ -50,10 +50,10 @@ def test_nothing_goes_on_after_an_error(caplog: pytest.LogCaptureFixture) -> Non
 
 CODE = """
 import sys, time
-from latentwire.console.logging import configure
-from latentwire.console.progress import progress
-configure()
-with progress(3, "training", seconds=0.05) as bar:
+from latentwire.console.logging import configure_logging
+from latentwire.console.progress import progress_bar
+configure_logging()
+with progress_bar(3, "training", seconds=0.05) as bar:
     for _ in range(3):
         time.sleep(0.1)
         bar.advance(loss=0.25)

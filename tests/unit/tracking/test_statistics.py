@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latentwire.tracking.statistics import log_statistics
-from latentwire.tracking.store import locate
+from latentwire.tracking.store import locate_store
 from tests.support.mlflow_database import ITEM, Database, records
 
 STATS: dict[str, Any] = {
@@ -53,7 +53,7 @@ def artifacts(database: Database) -> dict[str, str]:
 
 
 def test_everything_is_there(database: Database, files: dict[str, list[Path]]) -> None:
-    source = ITEM.open(locate(database.root), "toy", print)
+    source = ITEM.open(locate_store(database.root), "toy", print)
     source.send(records(1, 2))
     source.close("FINISHED")
     run_id = log(database, files)

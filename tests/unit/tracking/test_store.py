@@ -15,18 +15,18 @@ import pytest
 from latentwire.errors import LatentWireError
 from latentwire.tracking.store import (
     TrackingError,
-    attempt,
     create_database,
-    explained,
-    locate,
+    locate_store,
     open_experiment,
+    report_tracking_error,
+    tracking_errors,
 )
 from tests.support.mlflow_database import ITEM, Database
 
 OPEN = (
-    "import sys; from pathlib import Path; from latentwire.tracking.store import locate; "
+    "import sys; from pathlib import Path; from latentwire.tracking.store import locate_store; "
     "from tests.support.mlflow_database import ITEM; "
-    "run = ITEM.open(locate(Path(sys.argv[1])), 'toy', print); run.log_points([('x', 1, 0.5)])"
+    "run = ITEM.open(locate_store(Path(sys.argv[1])), 'toy', print); run.log_points([('x', 1, 0.5)])"
 )
 
 
@@ -91,12 +91,12 @@ def test_where_the_store_is(
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     else:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    store = locate(tmp_path)
+    store = locate_store(tmp_path)
     assert (store.uri, store.artifacts) == tuple(text and text.format(root=tmp_path) for text in expected)
 
 
 def test_artifacts_of_the_experiment_lie_beside_the_database(database: Database) -> None:
-    open_experiment(locate(database.root), "toy")
+    open_experiment(locate_store(database.root), "toy")
     [(location,)] = database.rows("select artifact_location from experiments where name = 'toy'")
     assert location == (database.root / "mlartifacts").as_uri()
 
@@ -108,7 +108,7 @@ def test_a_database_that_mlflow_left_half_made(database: Database) -> None:
         connection.execute("update alembic_version set version_num = 'bf29a5ff90ea'")  # the next adds "secrets"
         connection.commit()
     with pytest.raises(TrackingError) as raised:
-        open_experiment(locate(database.root), "toy")
+        open_experiment(locate_store(database.root), "toy")
     assert f"mv {database.path} {database.path}.broken" in str(raised.value)
     assert "python -m latentwire.stages.aggregate" in str(raised.value)
 
@@ -118,7 +118,7 @@ def test_a_database_of_an_older_mlflow(database: Database) -> None:
         connection.execute("update alembic_version set version_num = '451aebb31d03'")
         connection.commit()
     with pytest.raises(TrackingError, match=rf"run `mlflow db upgrade sqlite:///{database.path}`"):
-        open_experiment(locate(database.root), "toy")
+        open_experiment(locate_store(database.root), "toy")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,25 +127,25 @@ def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     (tmp_path / "mlflow.db").write_text("this is not SQLite" * 100)
     with pytest.raises(TrackingError, match=r"not a whole MLflow database.*mv .*mlflow\.db"):
-        open_experiment(locate(tmp_path), "toy")
+        open_experiment(locate_store(tmp_path), "toy")
 
 
 def test_an_experiment_in_the_trash(database: Database) -> None:
-    experiment = open_experiment(locate(database.root), "toy")
+    experiment = open_experiment(locate_store(database.root), "toy")
     experiment.client.delete_experiment(experiment.id)
     with pytest.raises(TrackingError, match=rf"trash.*experiments restore -x {experiment.id}`"):
-        open_experiment(locate(database.root), "toy")
+        open_experiment(locate_store(database.root), "toy")
 
 
 def test_a_failure_of_mlflow_is_a_sentence_and_no_failure(database: Database) -> None:
     said: list[str] = []
 
     def fail() -> int:
-        with explained(locate(database.root)):
+        with tracking_errors(locate_store(database.root)):
             raise OSError("disk on fire")
 
-    assert attempt(fail, said.append) is None
-    assert attempt(lambda: 3, said.append) == 3
+    assert report_tracking_error(fail, said.append) is None
+    assert report_tracking_error(lambda: 3, said.append) == 3
     [sentence] = said
     assert "disk on fire" in sentence
     assert "results are complete" in sentence
@@ -156,7 +156,7 @@ def test_other_errors_are_not_hidden() -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        attempt(bug)
+        report_tracking_error(bug)
     assert issubclass(TrackingError, LatentWireError)
 
 
@@ -164,7 +164,7 @@ def test_mlflow_is_imported_late_and_without_telemetry(tmp_path: Path) -> None:
     code = (
         "import os, sys; import latentwire.tracking.mirror, latentwire.tracking.statistics; "
         "import latentwire.tracking.publish, latentwire.tracking.system; assert 'mlflow' not in sys.modules; "
-        "from latentwire.tracking.store import mlflow; mlflow(); "
+        "from latentwire.tracking.store import import_mlflow; import_mlflow(); "
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled(); "
         "assert os.environ['MLFLOW_DISABLE_TELEMETRY'] == 'true'"
     )

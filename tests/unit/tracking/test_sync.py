@@ -8,7 +8,7 @@ import pytest
 
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.publish import sync_journal
-from latentwire.tracking.store import locate
+from latentwire.tracking.store import locate_store
 from tests.support.mlflow_database import ITEM, Database, points_of, records
 from unbroken.run_folder import journal
 
@@ -44,7 +44,7 @@ def test_completes_the_run_that_a_killed_mirror_left(database: Database, path: P
 
 def test_a_run_in_the_trash_is_made_again(database: Database, path: Path) -> None:
     sync_journal(ITEM, path, experiment="toy", root=database.root)
-    run = ITEM.open(locate(database.root), "toy", print)
+    run = ITEM.open(locate_store(database.root), "toy", print)
     run.experiment.client.delete_run(run.run_id)
     assert sync_journal(ITEM, path, experiment="toy", root=database.root) == 33
     assert database.runs() == [("wire-r8-0", "FINISHED")]

@@ -11,14 +11,14 @@ import pytest
 
 from latentwire.tracking import mirror as mirrors
 from latentwire.tracking.mirror import MlflowMirror
-from latentwire.tracking.store import locate
+from latentwire.tracking.store import locate_store
 from latentwire.tracking.system import SystemMetrics
 from tests.support.mlflow_database import ITEM, Database
 
 
 def measure(database: Database, points: int, seconds: float = 0.02) -> float:
     """Run the monitor until it has logged `points` more steps; return the seconds that stopping took."""
-    monitor = SystemMetrics(ITEM.open(locate(database.root), "toy", print), seconds=seconds)
+    monitor = SystemMetrics(ITEM.open(locate_store(database.root), "toy", print), seconds=seconds)
     monitor.ensure_running()
     wanted = steps(database) + points
     deadline = time.monotonic() + 60
@@ -59,7 +59,7 @@ def test_the_first_reading_of_the_cpu_is_a_reading(database: Database) -> None:
 
 def test_started_again_after_mlflow_was_away(database: Database) -> None:
     """MLflow's monitor ends for good at the first failed request, and would start from step 0."""
-    run = ITEM.open(locate(database.root), "toy", print)
+    run = ITEM.open(locate_store(database.root), "toy", print)
     monitor = SystemMetrics(run, seconds=0.02)
     monitor.ensure_running()
     while not steps(database):

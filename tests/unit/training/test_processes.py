@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.errors import ConfigurationError
-from latentwire.params import load as params
-from latentwire.params.load import Params
+from latentwire.params.load import Params, load_params
 from latentwire.training import process_count as processes
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def values() -> Params:
-    return params.load(ROOT / "params.yaml")
+    return load_params(ROOT / "params.yaml")
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 8), (64, 8)])

@@ -12,8 +12,7 @@ import yaml
 
 from latentwire.doctor.memory import MAIN, Part, Plan, plan
 from latentwire.models.loading import load_model
-from latentwire.params import load as params
-from latentwire.params.load import Params
+from latentwire.params.load import Params, parse_params
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +32,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Params:
     raw["methods"]["wire"]["receivers"] = ["llama", "gemma"]
     raw["prepare"]["tasks"], raw["encode"]["sender"] = ["tiny"], "sender"
     raw["runtime"]["dtype"] = "float32"
-    return params.parse(raw, "params.yaml")
+    return parse_params(raw, "params.yaml")
 
 
 def part(of: Plan, name: str) -> Part:

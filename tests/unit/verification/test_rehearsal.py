@@ -9,7 +9,7 @@ import yaml
 
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code
-from latentwire.params import load as params
+from latentwire.params.load import load_params
 from latentwire.rehearsal import run as rehearsal
 from latentwire.rehearsal.run import NAME, STEPS, DifferenceError
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 def test_its_parameters_are_valid_and_tiny(tmp_path: Path) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(rehearsal.tiny(values, tmp_path / "inputs")))
-    tiny = params.load(tmp_path / "params.yaml")
+    tiny = load_params(tmp_path / "params.yaml")
     assert (tiny.train.steps, tiny.prepare.tasks, set(tiny.models)) == (STEPS, ("tiny",), {"sender", "llama"})
 
 

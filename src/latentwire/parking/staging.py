@@ -13,21 +13,25 @@ from unbroken.filesystem import FileSystem, remove_tree
 from unbroken.run_folder.lock import FolderLock
 
 FOLDER = ".parking"
-PATIENCE_S = 600.0
-"""So long a second `park` or `fetch` of the same run waits for the first."""
+TIMEOUT_S = 600.0
+"""How long a second `park` or `fetch` of the same run waits for the first."""
 
 
 @contextmanager
-def workplace(state: Path, run: str) -> Iterator[Path]:
+def staging_folder(state: Path, run: str) -> Iterator[Path]:
     """An empty folder on the file system of the run folders, for one process at a time; removed afterwards.
 
-    What a killed process left in it goes first. Raises LockedError, StorageError.
+    What a killed process left there is removed first.
+
+    Raises:
+        LockedError: Another process has been using it for longer than `TIMEOUT_S`.
+        StorageError: The disk refused.
     """
-    place = state / FOLDER / run
-    with storage_errors("make the workplace", place, "Nothing was changed."):
-        place.mkdir(parents=True, exist_ok=True)
-    with locked(place, PATIENCE_S):
-        work = place / "work"
+    parent = state / FOLDER / run
+    with storage_errors("make the workplace", parent, "Nothing was changed."):
+        parent.mkdir(parents=True, exist_ok=True)
+    with locked_folder(parent, TIMEOUT_S):
+        work = parent / "work"
         try:
             _clear(work)
             work.mkdir()
@@ -37,17 +41,26 @@ def workplace(state: Path, run: str) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of a folder. Raises LockedError, StorageError."""
-    lock = FolderLock(folder, patience)
+def locked_folder(folder: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        LockedError: Another process held it until the timeout.
+        StorageError: The disk refused.
+    """
+    lock = FolderLock(folder, timeout)
     try:
         yield
     finally:
         lock.release()
 
 
-def link(source: Path, target: Path) -> None:
-    """A second name for a file that nobody writes to: it stays when rotation removes the first. Raises OSError."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a second name to a file that nobody writes to: it stays when rotation removes the first.
+
+    Raises:
+        OSError: The source is gone, or the disk refused.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""One item's run in a repository, and what is read of it without disturbing its training."""
+"""Where the run of one item is, and its checkpoints, read without disturbing the training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unbroken.run_folder.identity import Identity
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocation:
     """Where the run of an item is, or would be."""
 
     root: Path
@@ -39,8 +39,8 @@ class Place:
 
     def newest_first(self) -> list[Path]:
         """Folders of checkpoints; opening the store instead would clear away a save that is under way."""
-        found = (path for path in self.checkpoints.glob("step-*") if path.name[len("step-") :].isdecimal())
-        return sorted(found, key=step_of, reverse=True)
+        folders = (path for path in self.checkpoints.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+        return sorted(folders, key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -48,7 +48,7 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def difference(one: Identity, other: Identity) -> str:
-    """What differs, in a sentence's length."""
-    found = one.difference(other)
-    return "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
+def summarize_difference(one: Identity, other: Identity, most: int = 4) -> str:
+    """The first differences of two identities, in one sentence."""
+    differing = one.difference(other)
+    return "; ".join(differing[:most]) + (f"; and {len(differing) - most} more" if len(differing) > most else "")
