@@ -297,7 +297,7 @@ class Run:
         return YoungDalySchedule(self._per_hour or interruptions_per_hour(read_events(self._events.path)))
 
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
-        restore_state(checkpoint.snapshot, self._state, self._faults.dropped(self._state))
+        restore_state(checkpoint.snapshot, self._state, self._faults.dropped_parts(self._state))
         self._journal.truncate(checkpoint.journal)
         records = parse_journal(checkpoint.journal, str(checkpoint.path / JOURNAL_FILE))
         self.step = checkpoint.step
@@ -328,10 +328,10 @@ class Run:
 
     def _record_step(self, record: dict[str, object], total: int) -> None:
         written = self._journal.append(self.step, record)
-        self._faults.record(self.step, self._state, written)
+        self._faults.trace_state(self.step, self._state, written)
         self._saving.add_record(self.step, written)
         if self.step < total and not self.stop.is_set():  # else the next thing is to leave, with a save of its own
-            self._saving.save_if_due(self.step, forced=self._faults.due("save", self.step))
+            self._saving.save_if_due(self.step, forced=self._faults.is_due("save", self.step))
             self._faults.fire("save", self.step)
 
     def _leave(self) -> NoReturn:

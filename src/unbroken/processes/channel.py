@@ -1,7 +1,7 @@
 """Messages between two machines of one job: one JSON line each, and each proves that its sender has the job's token.
 
 Both sides begin with a random number. A message carries an HMAC-SHA256 over its speaker, both random numbers, its own
-number and its text, so it can be neither made up nor repeated, and nobody who lacks the token makes us start a command.
+number and its text, so it can be neither forged nor replayed, and nobody who lacks the token makes us start a command.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.errors import PeerError
 
 SILENCE_S = 15.0
-"""Whoever says nothing for so long is gone."""
+"""A side that is silent for longer is gone."""
 
 HEAD, AGENT = "head", "agent"
 """The two sides."""
 
 STOP, FAIL = "stop", "fail"
-"""What a head may order while ranks run: ask them to stop; end them, since others are lost."""
+"""What a head may order while ranks run: ask them to stop; end them, because others are lost."""
 
 _BEAT_S = 3.0
 _LONGEST = 1 << 16  # bytes of a line
@@ -33,10 +33,10 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """One connection. Nothing blocks: whoever has it calls `messages` several times a second."""
+    """One connection. Nothing blocks: call `messages` several times a second."""
 
     def __init__(self, connection: socket.socket, token: str, we: str, they: str) -> None:
-        """`we` and `they`: names of the two sides, the same two at both ends."""
+        """`we` and `they` are the names of the two sides, the same two at both ends."""
         connection.setblocking(False)
         self._connection, self._token = connection, token.encode()
         self._we, self._they = we, they
@@ -54,7 +54,7 @@ class Channel:
         return self._received > 0
 
     def send(self, **message: JSON) -> None:
-        """Say something. It leaves now or with the next calls of `messages`."""
+        """Send a message. It leaves now or with one of the next calls of `messages`."""
         self._spoke_at = time.monotonic()
         text = encode_canonical(message)
         if self._their_nonce:
@@ -68,22 +68,22 @@ class Channel:
         """What has come since the last call.
 
         Raises:
-            PeerError: The other side has closed, says nothing, has not our token, or no end of a line.
+            PeerError: The other side has closed, is silent, lacks our token, or sends a line without end.
         """
         self._read()
-        found = [message for line in self._lines() if (message := self._opened(line))]
-        if not found:
-            self._check()
+        received = [message for line in self._take_lines() if (message := self._open(line))]
+        if not received:
+            self._check_peer()
         if self._their_nonce and time.monotonic() - self._spoke_at > _BEAT_S:
             self.send()
         self._write()
-        return found
+        return received
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
-    def _check(self) -> None:
+    def _check_peer(self) -> None:
         if self._closed:
             raise PeerError(f"the {self._they} closed the connection")
         if len(self._incoming) > _LONGEST:
@@ -109,16 +109,16 @@ class Channel:
         except BlockingIOError:
             return
         except OSError:
-            self._outgoing.clear()  # what they said before they left is still to be read
+            self._outgoing.clear()  # what they sent before they left is still to be read
 
-    def _lines(self) -> list[bytes]:
+    def _take_lines(self) -> list[bytes]:
         *lines, rest = self._incoming.split(b"\n")
         self._incoming = rest
         return [bytes(line) for line in lines]
 
-    def _opened(self, line: bytes) -> Message | None:
+    def _open(self, line: bytes) -> Message | None:
         if not self._their_nonce:
-            self._greeted(line)
+            self._receive_nonce(line)
             return None
         proof, _, text = line.partition(b" ")
         if not hmac.compare_digest(proof, self._proof(self._they, self._received, text)):
@@ -128,7 +128,7 @@ class Channel:
         message: Message = json.loads(text)
         return message
 
-    def _greeted(self, line: bytes) -> None:
+    def _receive_nonce(self, line: bytes) -> None:
         self._their_nonce = line.hex()
         for text in self._early:
             self.send(**json.loads(text))

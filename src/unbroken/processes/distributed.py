@@ -1,6 +1,6 @@
-"""The processes of one training, over torch.distributed. `join` finds the others.
+"""The processes of one training, over torch.distributed. `join_group` finds the others.
 
-group = join(stop)
+group = join_group(stop)
 total = fold(leaf, shards, group)
 """
 
@@ -25,31 +25,35 @@ from unbroken.preemption import StopFlag
 _SIZE = struct.Struct("<q")
 _NOTHING = -1
 CPU = "cpu"
-"""Named everywhere: the program may have made a GPU torch's default device."""
+"""Given everywhere: the program may have made a GPU torch's default device."""
 
 
 class DistributedGroup(Group):
     """torch.distributed: gloo for everything on the CPU, NCCL for CUDA tensors where each process has a GPU.
 
-    A process that is gone, or silent for UNBROKEN_PEER_TIMEOUT_S, is a PeerError in whatever method waits for it.
+    A process that is gone, or silent for UNBROKEN_PEER_TIMEOUT_S, is a PeerError in the method that waits for it.
     """
 
-    def __init__(self, place: RankInfo, nccl: bool = False) -> None:
-        """Meet the others. Raises PeerError when they do not come in time."""
-        self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
+    def __init__(self, info: RankInfo, nccl: bool = False) -> None:
+        """Meet the others.
+
+        Raises:
+            PeerError: They did not come in time.
+        """
+        self.rank, self.size, self.local_rank = info.rank, info.size, info.local_rank
         self._nccl = nccl
         self._timeout = timedelta(seconds=environment.read_peer_timeout_s())
         with self._waiting("to meet the others"):
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if nccl else "gloo",
-                store=self._store(place),
-                rank=place.rank,
-                world_size=place.size,
+                store=self._store(info),
+                rank=info.rank,
+                world_size=info.size,
                 timeout=self._timeout,
             )
 
     def any_rank(self, flag: bool) -> bool:
-        """One number through gloo, also where the training runs on GPUs: no GPU waits for it."""
+        """One number through gloo, even where the training runs on GPUs: no GPU waits for it."""
         answer = torch.tensor([int(flag)], dtype=torch.int32, device=CPU)
         with self._waiting("to agree on whether to stop"):
             dist.all_reduce(answer, dist.ReduceOp.MAX)
@@ -69,18 +73,18 @@ class DistributedGroup(Group):
 
     def all_gather_bytes(self, payload: bytes) -> list[bytes]:
         """The sizes first, then the bytes, padded to the longest."""
-        sizes = [_SIZE.unpack(part)[0] for part in self._gathered(_SIZE.pack(len(payload)))]
+        sizes = [_SIZE.unpack(part)[0] for part in self._all_gather_equal(_SIZE.pack(len(payload)))]
         longest = max(sizes)
-        padded = self._gathered(payload.ljust(longest, b"\0")) if longest else [b""] * self.size
+        padded = self._all_gather_equal(payload.ljust(longest, b"\0")) if longest else [b""] * self.size
         return [part[:size] for part, size in zip(padded, sizes, strict=True)]
 
     def barrier(self) -> None:
-        """As an exchange of one number: that is gloo's also where there is NCCL."""
+        """Exchange one number: that goes through gloo even where there is NCCL."""
         self.any_rank(False)
 
     def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
         """Through NCCL for CUDA tensors; through the host where several processes share a GPU."""
-        sent = self._ours(pieces)
+        sent = self._transportable(pieces)
         received = torch.empty(sum(take), dtype=torch.uint8, device=sent.device)
         with self._waiting("for the partial sums of the others"):
             dist.all_to_all_single(received, sent, list(take), list(give))
@@ -88,8 +92,8 @@ class DistributedGroup(Group):
         return received.to(pieces.device)
 
     def all_gather(self, piece: Tensor) -> Tensor:
-        """As `exchange` does."""
-        sent = self._ours(piece)
+        """As `all_to_all` does."""
+        sent = self._transportable(piece)
         received = torch.empty(len(piece) * self.size, dtype=torch.uint8, device=sent.device)
         with self._waiting("for the sums of the others"):
             dist.all_gather_single(received, sent)
@@ -97,24 +101,24 @@ class DistributedGroup(Group):
         return received.to(piece.device)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         dist.destroy_process_group()
 
-    def _store(self, place: RankInfo) -> Store:
+    def _store(self, info: RankInfo) -> Store:
         # torchrun's agent keeps a store for its workers; a worker must not open another one at its address.
         store = TCPStore(
-            place.address,
-            place.port,
-            is_master=place.rank == 0 and not place.store_is_there,
+            info.address,
+            info.port,
+            is_master=info.rank == 0 and not info.store_is_there,
             timeout=self._timeout,
             wait_for_workers=False,
         )
-        return PrefixStore(f"unbroken/{place.attempt}", store)
+        return PrefixStore(f"unbroken/{info.attempt}", store)
 
-    def _ours(self, tensor: Tensor) -> Tensor:
+    def _transportable(self, tensor: Tensor) -> Tensor:
         return tensor if self._nccl or not tensor.is_cuda else tensor.cpu()
 
-    def _gathered(self, payload: bytes) -> list[bytes]:
+    def _all_gather_equal(self, payload: bytes) -> list[bytes]:
         everything = torch.empty(len(payload) * self.size, dtype=torch.uint8, device=CPU)
         with self._waiting("for what the others have to say"):
             dist.all_gather_single(everything, _bytes(payload))
@@ -136,7 +140,7 @@ class DistributedGroup(Group):
 def join_group(stop: StopFlag, nccl: bool = False) -> Group:
     """Find the other processes of this training, from the variables of torchrun, our launcher or srun.
 
-    A stop signal that came before is only kept until all have met; then all leave together if one of them was told.
+    A stop signal that came before is kept until all have met; then all leave together if one of them got it.
 
     Args:
         stop: The process's flag.
@@ -144,10 +148,10 @@ def join_group(stop: StopFlag, nccl: bool = False) -> Group:
 
     Raises:
         PeerError: The others did not come in time.
-        Preempted: One of them was told to stop.
+        Preempted: One of them was asked to stop.
     """
-    place = environment.read_rank_info()
-    group = DistributedGroup(place, nccl) if place else SOLO
+    info = environment.read_rank_info()
+    group = DistributedGroup(info, nccl) if info else SOLO
     stop.check(group)
     return group
 

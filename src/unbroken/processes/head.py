@@ -7,10 +7,10 @@ on a shared disk:
     UNBROKEN_NODES=2 UNBROKEN_NODE=0 UNBROKEN_HEAD=node0:29400 UNBROKEN_TOKEN=… dvc repro
     UNBROKEN_NODES=2 UNBROKEN_NODE=1 UNBROKEN_HEAD=node0:29400 UNBROKEN_TOKEN=… python -m unbroken node
 
-Within a SLURM job UNBROKEN_HEAD may be $SLURM_JOB_NODELIST. `launch.launch` on machine 0 is the head: it waits
-for the agents, gives each its ranks, and follows them to their end. An agent then waits for the next head. It ends with
-0 on a signal, with 75 if that stopped ranks of its own, and with 1 when machine 0 does not answer or has another token
-for UNBROKEN_PEER_TIMEOUT_S; a machine that refuses the connection is there, and runs something else at the moment.
+Within a SLURM job UNBROKEN_HEAD may be $SLURM_JOB_NODELIST. `launch_ranks` on machine 0 is the head: it waits for the
+agents, gives each its ranks, and waits until they have ended. An agent then waits for the next head. It exits with 0 on
+a signal, with 75 if that stopped ranks of its own, and with 1 when machine 0 does not answer or has another token for
+UNBROKEN_PEER_TIMEOUT_S; a machine that refuses the connection is there, and runs something else at the moment.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from unbroken.run_folder import verdict
 Rule = Callable[[int, int], int]
 """Usable cores and GPUs of a machine → how many ranks it starts."""
 
-_QUIET_S = 5.0  # whoever waits longer says so
+_QUIET_S = 5.0  # a longer wait is reported
 
 
 def rank_per_core(cores: int, gpus: int) -> int:
@@ -50,9 +50,13 @@ def launch_on_nodes(
     limit: int | None,
     rule: Rule,
 ) -> int:
-    """`launch` on machine 0 of several: `count` ranks here, and on the others what the rule says, `limit` in all.
+    """`launch_ranks` on machine 0 of several: `count` ranks here, and on the others what the rule says, `limit` in all.
 
-    When a machine does not come or is lost, all ranks end, the verdict is 75, and so is what this returns.
+    When a machine does not come or is lost, all ranks end, and both the verdict and the returned code are 75.
+
+    Raises:
+        UnbrokenError: This is not machine 0, or it cannot listen at the head's address.
+        Preempted: A stop came while this machine waited for the others.
     """
     if nodes.number != 0:
         raise UnbrokenError(
@@ -61,12 +65,12 @@ def launch_on_nodes(
         )
     address = _own_address(nodes.host)
     try:
-        with _met(nodes, address, stop, report) as machines:
+        with _gathered_machines(nodes, address, stop, report) as machines:
             offers = [rule(machine.cores, machine.gpus) for machine in machines]
-            ours, *theirs = divide_ranks([count, *offers], limit, nodes.host, find_free_port(address))
-            for machine, share in zip(machines, theirs, strict=True):
-                machine.start(share, command)
-            return _follow(LocalRanks(ours, command, report), machines, stop)
+            own_range, *other_ranges = divide_ranks([count, *offers], limit, nodes.host, find_free_port(address))
+            for machine, ranks in zip(machines, other_ranges, strict=True):
+                machine.start(ranks, command)
+            return _wait_for_ranks(LocalRanks(own_range, command, report), machines, stop)
     except _LostError as error:
         report(f"{error} Checkpoints are intact. Next: run the same command again, on what is left.")
         verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal))
@@ -89,20 +93,20 @@ class _Machine:
         self.lost = ""
         self._told: set[str] = set()
 
-    def start(self, share: RankRange, command: Sequence[str]) -> None:
+    def start(self, ranks: RankRange, command: Sequence[str]) -> None:
         """Give it its ranks, if there are any for it."""
-        if share.count:
+        if ranks.count:
             self.busy = True
-            self.channel.send(share=asdict(share), command=list(command), folder=os.getcwd())
+            self.channel.send(ranks=asdict(ranks), command=list(command), folder=os.getcwd())
 
-    def tell(self, order: str) -> None:
-        """Pass an order on, once."""
+    def send_order(self, order: str) -> None:
+        """Pass on an order, once."""
         if self.busy and order not in self._told:
             self._told.add(order)
             self.channel.send(order=order)
 
-    def attend(self) -> list[int]:
-        """The exit code of its ranks, when they have all ended."""
+    def poll(self) -> list[int]:
+        """The exit code of its ranks, once they have all ended."""
         if not self.busy:
             return []
         try:
@@ -113,18 +117,18 @@ class _Machine:
         return codes
 
 
-def _follow(ranks: LocalRanks, machines: Sequence[_Machine], stop: StopFlag) -> int:
+def _wait_for_ranks(ranks: LocalRanks, machines: Sequence[_Machine], stop: StopFlag) -> int:
     codes = list[int]()
     while ranks.running or any(machine.busy for machine in machines):
         if stop.is_set():
             ranks.stop()
-            _tell(machines, STOP)
-        codes += ranks.attend()
+            _send_order(machines, STOP)
+        codes += ranks.poll()
         for machine in machines:
-            codes += machine.attend()
+            codes += machine.poll()
         if combine_exit_codes(codes) not in (0, EXIT_PREEMPTED) or any(machine.lost for machine in machines):
             ranks.fail()
-            _tell(machines, FAIL)
+            _send_order(machines, FAIL)
         time.sleep(POLL_S)
     for machine in machines:
         if machine.lost:
@@ -132,23 +136,25 @@ def _follow(ranks: LocalRanks, machines: Sequence[_Machine], stop: StopFlag) -> 
     return combine_exit_codes(codes)
 
 
-def _tell(machines: Sequence[_Machine], order: str) -> None:
+def _send_order(machines: Sequence[_Machine], order: str) -> None:
     for machine in machines:
-        machine.tell(order)
+        machine.send_order(order)
 
 
 def divide_ranks(counts: Sequence[int], limit: int | None, host: str, port: int) -> list[RankRange]:
-    """What each machine starts of the ranks that it could start; the first ones come first when there is a limit."""
-    given = list[int]()
+    """The ranks of each machine, from how many it could start; a limit takes from the last ones first."""
+    granted = list[int]()
     for count in counts:
-        given.append(count if limit is None else min(count, limit - sum(given)))
-    return [RankRange(sum(given[:index]), count, sum(given), host, port) for index, count in enumerate(given)]
+        granted.append(count if limit is None else min(count, limit - sum(granted)))
+    return [RankRange(sum(granted[:index]), count, sum(granted), host, port) for index, count in enumerate(granted)]
 
 
 @contextmanager
-def _met(nodes: Nodes, address: str, stop: StopFlag, report: Callable[[str], None]) -> Iterator[list[_Machine]]:
-    """All other machines, in order."""
-    with _listening(address, nodes.port) as listener:
+def _gathered_machines(
+    nodes: Nodes, address: str, stop: StopFlag, report: Callable[[str], None]
+) -> Iterator[list[_Machine]]:
+    """All other machines, in order, for as long as they are needed."""
+    with _open_listener(address, nodes.port) as listener:
         meeting = _Meeting(nodes, listener, report)
         try:
             meeting.wait(stop)
@@ -167,23 +173,28 @@ class _Meeting:
         self._nodes, self._listener, self._report = nodes, listener, report
 
     def wait(self, stop: StopFlag) -> None:
-        """Until all are here. Raises _LostError after UNBROKEN_PEER_TIMEOUT_S, Preempted on a stop."""
-        begun, patience, said = time.monotonic(), environment.read_peer_timeout_s(), False
+        """Wait until all are here.
+
+        Raises:
+            _LostError: One did not come within UNBROKEN_PEER_TIMEOUT_S.
+            Preempted: A stop came meanwhile.
+        """
+        begun, timeout, reported = time.monotonic(), environment.read_peer_timeout_s(), False
         while missing := sorted({*range(1, self._nodes.count)} - {*self.machines}):
             stop.check()
             waited, who = time.monotonic() - begun, ", ".join(map(str, missing))
-            if waited > patience:
-                raise _LostError(f"No agent came from machine {who} in {patience:.0f} s (`python -m unbroken node`).")
-            if waited > _QUIET_S and not said:
-                said = True
-                self._report(f"Waiting for the agent of machine {who}, at most {patience:.0f} s.")
+            if waited > timeout:
+                raise _LostError(f"No agent came from machine {who} in {timeout:.0f} s (`python -m unbroken node`).")
+            if waited > _QUIET_S and not reported:
+                reported = True
+                self._report(f"Waiting for the agent of machine {who}, at most {timeout:.0f} s.")
             self._accept()
-            self._listen_to_strangers()
-            self._listen_to_machines()
+            self._poll_strangers()
+            self._poll_machines()
             time.sleep(POLL_S)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close every connection."""
         for channel in (*self._strangers, *(machine.channel for machine in self.machines.values())):
             channel.close()
 
@@ -196,7 +207,7 @@ class _Meeting:
         channel.send()  # so that an agent with another token sees it
         self._strangers.append(channel)
 
-    def _listen_to_strangers(self) -> None:
+    def _poll_strangers(self) -> None:
         for channel in tuple(self._strangers):
             try:
                 messages = channel.messages()
@@ -212,7 +223,7 @@ class _Meeting:
                     earlier.channel.close()
                 self.machines[machine.number] = machine
 
-    def _listen_to_machines(self) -> None:
+    def _poll_machines(self) -> None:
         for machine in tuple(self.machines.values()):
             try:
                 machine.channel.messages()
@@ -221,7 +232,7 @@ class _Meeting:
                 machine.channel.close()
 
 
-def _listening(address: str, port: int) -> socket.socket:
+def _open_listener(address: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((address, port))
     except OSError as error:
@@ -234,10 +245,10 @@ def _listening(address: str, port: int) -> socket.socket:
 
 
 def _own_address(host: str) -> str:
-    """Where the head listens: at the address of its name only, which is loopback for `localhost`.
+    """Where the head listens: only at the address of its name, which is loopback for `localhost`.
 
     Some systems give a machine's own name a loopback address (Debian: 127.0.1.1). The others do not come that way, so
-    there it has to be every address; whoever lacks the token is refused at any of them.
+    there it has to be every address; a connection without the token is refused at any of them.
     """
     try:
         address = socket.gethostbyname(host)

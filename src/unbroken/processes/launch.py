@@ -1,10 +1,10 @@
 """Several processes of one training, each started as this process was. Imports no torch.
 
-sys.exit(launch(4, StopFlag.install()))
+sys.exit(launch_ranks(4, StopFlag.install()))
 
 Each copy finds its rank in RANK, LOCAL_RANK and WORLD_SIZE, as under torchrun, and computes with one thread, so that
-the number of threads never changes a sum. A stop signal is passed on; nobody outlives this process, or one that failed.
-Where UNBROKEN_NODES names several machines, the others take part: unbroken.processes.head.
+the number of threads never changes a sum. A stop signal is passed on. No copy outlives this process, or one that
+failed. Where UNBROKEN_NODES names several machines, the others take part: unbroken.processes.head.
 """
 
 from __future__ import annotations
@@ -36,29 +36,28 @@ def launch_ranks(
         command: None is the command of this process.
         report: Receives a sentence when a copy was killed or a machine was lost.
         limit: The most on all machines together, such as the number of virtual shards; at least `count`.
-        rule: How many another machine starts, from its usable cores and GPUs.
+        rule: How many each other machine starts, from its usable cores and GPUs.
 
     Returns:
-        0 when all ended with 0; 75 when some were stopped and none failed, and when a machine was lost; else the code
-        of the first that failed, 1 for one that a signal killed.
+        0 when all ended with 0; 75 when some were stopped and none failed, or when a machine was lost; otherwise the
+        code of the first that failed, 1 for one that a signal killed.
 
     Raises:
-        UnbrokenError: The variables of several machines are not complete.
+        UnbrokenError: The variables of a job on several machines are incomplete.
         Preempted: A stop came while this machine waited for the others.
     """
     nodes = environment.read_nodes()
     if nodes is not None:
         return launch_on_nodes(nodes, count, command or own_command_line(), stop, report, limit, rule)
-    return _follow(LocalRanks(RankRange.whole(count), command or own_command_line(), report), stop)
+    return _wait_for_ranks(LocalRanks(RankRange.on_one_machine(count), command or own_command_line(), report), stop)
 
 
-def _follow(ranks: LocalRanks, stop: StopFlag) -> int:
-    """Wait for all; pass on a stop; end the others when one has failed. Returns as `launch` does."""
+def _wait_for_ranks(ranks: LocalRanks, stop: StopFlag) -> int:
     codes = list[int]()
     while ranks.running:
         if stop.is_set():
             ranks.stop()
-        codes += ranks.attend()
+        codes += ranks.poll()
         time.sleep(POLL_S)
     return combine_exit_codes(codes)
 

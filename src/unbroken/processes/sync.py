@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other: how rank 0 fared with the disk, the state, that they are still alike."""
+"""What the processes of a run exchange: how rank 0 fared with the disk, the state, and that they still agree."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ _HEADER_SIZE = 8
 
 
 def run_on_rank_zero(group: Group, action: Callable[[], None]) -> None:
-    """Rank 0 acts, the others wait; what it raises is raised on all, with the same sentence and exit code."""
+    """Rank 0 acts, the others wait. What it raises is raised on all, with the same sentence and exit code."""
     if group.rank == 0:
-        _lead(group, action)
-    elif told := group.broadcast(None):
-        raise _received(told)
+        _act_and_report(group, action)
+    elif failure := group.broadcast(None):
+        raise _decode_error(failure)
 
 
 def broadcast_state(group: Group, step: int, state: Mapping[str, Holder]) -> int:
     """Give the state of rank 0 to all others, and its step, which is returned.
 
-    Raises CheckpointError when a process builds other objects than rank 0, or the state arrives damaged.
+    Raises:
+        CheckpointError: A process builds other objects than rank 0, or the state arrived damaged.
     """
     if group.size == 1:
         return step
     if group.rank == 0:
-        group.broadcast(_packed(step, capture_state(state, copy=False)))
+        group.broadcast(_pack_state(step, capture_state(state, copy=False)))
         return step
-    step, snapshot = _unpacked(group.broadcast(None))
+    step, snapshot = _unpack_state(group.broadcast(None))
     restore_state(snapshot, state)
     return step
 
@@ -59,24 +60,24 @@ def check_same_state(group: Group, step: int, snapshot: Snapshot) -> None:
             )
 
 
-def _lead(group: Group, action: Callable[[], None]) -> None:
+def _act_and_report(group: Group, action: Callable[[], None]) -> None:
     try:
         action()
     except BaseException as error:
         with suppress(PeerError):  # what happened here is the cause
-            group.broadcast(_sent(error))
+            group.broadcast(_encode_error(error))
         raise
     group.broadcast(b"")
 
 
-def _packed(step: int, snapshot: Snapshot) -> bytes:
+def _pack_state(step: int, snapshot: Snapshot) -> bytes:
     header = encode_canonical({"step": step, "tree": snapshot.tree, "total": snapshot.total()})
     # safetensors refuses views into one storage, which a state may well hold.
     tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
     return len(header).to_bytes(_HEADER_SIZE, "little") + header + safetensors.torch.save(tensors)
 
 
-def _unpacked(payload: bytes) -> tuple[int, Snapshot]:
+def _unpack_state(payload: bytes) -> tuple[int, Snapshot]:
     end = _HEADER_SIZE + int.from_bytes(payload[:_HEADER_SIZE], "little")
     header = json.loads(payload[_HEADER_SIZE:end])
     snapshot = Snapshot(safetensors.torch.load(payload[end:]), header["tree"])
@@ -88,14 +89,14 @@ def _unpacked(payload: bytes) -> tuple[int, Snapshot]:
     return int(header["step"]), snapshot
 
 
-def _sent(error: BaseException) -> bytes:
+def _encode_error(error: BaseException) -> bytes:
     kind = type(error).__name__
     sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank 0 failed: {kind}: {error}"
     return encode_canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
 
 
-def _received(told: bytes) -> UnbrokenError:
-    fields = json.loads(told)
+def _decode_error(payload: bytes) -> UnbrokenError:
+    fields = json.loads(payload)
     error = _KINDS.get(fields["kind"], UnbrokenError)(fields["sentence"])
     error.exit_code = fields["exit"]
     return error

@@ -23,7 +23,7 @@ EXIT = {"identical": 0, "differs": 3, "could not be verified": 4}
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlResult:
     """One part of the state that was dropped on purpose, and what that changed."""
 
     part: str
@@ -31,19 +31,19 @@ class Control:
     stateless: bool
 
     @property
-    def noticed(self) -> bool:
+    def was_noticed(self) -> bool:
         """Was the loss seen?"""
         return self.difference is not None
 
     @property
-    def failed(self) -> bool:
-        """Was it not seen, although nobody declared that it has no effect?"""
+    def has_failed(self) -> bool:
+        """Was it missed, although nobody declared that it has no effect?"""
         return self.difference is None and not self.stateless
 
-    def sentence(self) -> str:
-        """What the table says."""
+    def describe(self) -> str:
+        """The finding, for the table."""
         if self.difference:
-            return f"differs from {self.difference.sentence()}"
+            return f"differs from {self.difference.describe()}"
         return "no effect, as declared" if self.stateless else "NO DIFFERENCE"
 
 
@@ -57,10 +57,10 @@ class Certificate:
 
     @property
     def exit_code(self) -> int:
-        """What `prove` ends with."""
+        """The exit code of `prove`."""
         return EXIT[self.verdict]
 
-    def text(self) -> str:
+    def to_table(self) -> str:
         """A table for people."""
         rows = [("verdict", self.verdict), ("finding", self.sentence), ("command", " ".join(self.fields["command"]))]
         rows += [("interrupted", text) for text in self.fields["interruptions"]]
@@ -73,38 +73,42 @@ class Certificate:
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows) + "\n"
 
-    def json(self) -> bytes:
+    def to_json(self) -> bytes:
         """All of it; `seal` is the SHA-256 of the canonical JSON of the rest."""
         fields = {"schema": SCHEMA, "verdict": self.verdict, "finding": self.sentence, **self.fields}
         return json.dumps({**fields, "seal": digest_json(fields)}, indent=1, sort_keys=True).encode() + b"\n"
 
     def write(self, path: Path) -> None:
-        """`path` with the JSON and the table beside it as `.txt`. Raises OSError."""
+        """Write the JSON to `path` and the table beside it as `.txt`.
+
+        Raises:
+            OSError: The disk refused.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.json())
-        path.with_suffix(".txt").write_text(self.text(), encoding="utf-8")
+        path.write_bytes(self.to_json())
+        path.with_suffix(".txt").write_text(self.to_table(), encoding="utf-8")
 
 
 @dataclass
 class ProofLog:
-    """Collected while the proof goes on."""
+    """What is collected while the proof goes on, and the certificate made of it."""
 
     command: Sequence[str]
     sabotage: str | None
     interruptions: list[str] = field(default_factory=list)
-    controls: list[Control] = field(default_factory=list)
+    controls: list[ControlResult] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def reference(self, evidence: RunEvidence) -> None:
+    def add_reference(self, evidence: RunEvidence) -> None:
         """The undisturbed run has ended."""
-        self.runs["reference"] = _described(evidence)
+        self.runs["reference"] = _describe_run(evidence)
 
-    def interrupted(self, evidence: RunEvidence) -> None:
+    def add_interrupted(self, evidence: RunEvidence) -> None:
         """The interrupted run has ended."""
-        self.runs["interrupted run"] = _described(evidence)
+        self.runs["interrupted run"] = _describe_run(evidence)
 
-    def identical(self) -> Certificate:
-        """Equal, and every control was noticed."""
+    def certify_identical(self) -> Certificate:
+        """The runs are equal, and every control was noticed."""
         count, steps = len(self.runs["reference"]["tensors"]), self.runs["reference"]["steps"]
         times = len(self.interruptions)
         return self._certificate(
@@ -112,19 +116,19 @@ class ProofLog:
             f"{count} tensors and the metrics are the same after each of {steps} steps, {times} times interrupted",
         )
 
-    def differs(self, found: Difference) -> Certificate:
-        """Not equal."""
+    def certify_difference(self, difference: Difference) -> Certificate:
+        """The runs are not equal."""
         return self._certificate(
-            "differs", f"first at {found.sentence()}", {"step": found.step, "places": found.places}
+            "differs", f"first at {difference.describe()}", {"step": difference.step, "places": difference.places}
         )
 
-    def unverified(self, why: str) -> Certificate:
-        """No answer."""
+    def certify_unverified(self, why: str) -> Certificate:
+        """There is no answer."""
         return self._certificate("could not be verified", why)
 
     def _certificate(self, verdict: str, sentence: str, first: dict[str, Any] | None = None) -> Certificate:
         controls = [
-            {"part": control.part, "noticed": control.noticed, "finding": control.sentence()}
+            {"part": control.part, "noticed": control.was_noticed, "finding": control.describe()}
             for control in self.controls
         ]
         fields = {
@@ -140,7 +144,7 @@ class ProofLog:
 
 
 def _describe_environment() -> dict[str, str]:
-    """Versions and hardware: the certificate holds for these."""
+    """Versions and hardware that the certificate holds for."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -152,7 +156,7 @@ def _describe_environment() -> dict[str, str]:
     }
 
 
-def _described(evidence: RunEvidence) -> dict[str, Any]:
+def _describe_run(evidence: RunEvidence) -> dict[str, Any]:
     newest = evidence.newest
     return {
         "steps": newest.step,

@@ -17,7 +17,7 @@ _USAGE_ERROR = 2
 
 
 def run_prove_command(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0: identical, 2: wrong usage, 3: a difference, 4: could not be verified."""
+    """`python -m unbroken prove`; returns 0: identical, 2: wrong usage, 3: a difference, 4: could not be verified."""
     options = _parser().parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
@@ -25,14 +25,15 @@ def run_prove_command(argv: Sequence[str] | None = None) -> int:
         return _USAGE_ERROR
     work = options.work or Path(tempfile.mkdtemp(prefix="unbroken-prove-"))
     try:
-        certificate = run_proof(_plan(options, command, work), lambda sentence: print(f"prove: {sentence}", flush=True))
+        plan = _plan_from(options, command, work)
+        certificate = run_proof(plan, lambda sentence: print(f"prove: {sentence}", flush=True))
     except UnbrokenError as error:
         print(error, file=sys.stderr)
         if options.work is None:
             shutil.rmtree(work)
         return _USAGE_ERROR
     certificate.write(options.certificate)
-    print(certificate.text(), end="")
+    print(certificate.to_table(), end="")
     if certificate.exit_code == 0 and options.work is None:
         shutil.rmtree(work)
     else:
@@ -40,22 +41,22 @@ def run_prove_command(argv: Sequence[str] | None = None) -> int:
     return certificate.exit_code
 
 
-def _plan(options: argparse.Namespace, command: Sequence[str], work: Path) -> ProofPlan:
+def _plan_from(options: argparse.Namespace, command: Sequence[str], work: Path) -> ProofPlan:
     return ProofPlan(
         command=command,
         work=work.absolute(),
-        interruptions=[Interruption.parse(text) for text in _words(options.at)],
+        interruptions=[Interruption.parse(text) for text in _split_list(options.at)],
         count=options.interruptions,
         seed=options.seed,
         every=options.every or None,
         sabotage=options.sabotage,
-        controls=_words(options.controls) if options.controls is not None else None,
-        stateless=_words(options.stateless),
+        controls=_split_list(options.controls) if options.controls is not None else None,
+        stateless=_split_list(options.stateless),
         rank=options.rank,
     )
 
 
-def _words(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 

@@ -1,6 +1,6 @@
 """What `prove` asks of a run through its environment: interruptions at exact places, traces, sabotage.
 
-Nothing of it is active in ordinary use, and nothing of it changes a result unless sabotage was asked for.
+None of it is active in ordinary use, and none of it changes a result unless sabotage was asked for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CURSORS = re.compile(r"cursor|data|loader|sampler|order")
 
 @dataclass(frozen=True)
 class Interruption:
-    """A signal that a run sends to itself. `step` is None in the phases that belong to no step."""
+    """A signal that a run sends to itself. `step` is None in phases that belong to no step."""
 
     signal: str
     step: int | None
@@ -39,7 +39,11 @@ class Interruption:
 
     @staticmethod
     def parse(text: str) -> Interruption:
-        """From `TERM@5`, `KILL@9:save`, `KILL@:resume`. Raises UnbrokenError."""
+        """From `TERM@5`, `KILL@9:save`, `KILL@:resume`.
+
+        Raises:
+            UnbrokenError: The text is no interruption.
+        """
         match = _SPEC.fullmatch(text)
         interruption = (
             Interruption(match[1], int(match[2]) if match[2] else None, match[3] or "step") if match else None
@@ -57,44 +61,52 @@ class Interruption:
 
 
 class FaultInjector:
-    """The hooks of one run; each does nothing unless it was asked for."""
+    """What one run does to itself because `prove` asked for it; every method does nothing otherwise."""
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
-        """Reads the environment. Raises UnbrokenError for what it does not understand."""
+        """Read the request from the environment.
+
+        Raises:
+            UnbrokenError: The interruption is not understood.
+        """
         asked = environment.read_fault_variables()
         text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
-        struck = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
-        self._interruption = Interruption.parse(text) if text and struck else None
+        is_target = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
+        self._interruption = Interruption.parse(text) if text and is_target else None
         self._trace = folder / TRACE_FILE if environment.TRACE in asked and rank == 0 else None
         self._sabotage = asked.get(environment.SABOTAGE)
         self.every = int(every) if every else None
 
-    def due(self, phase: str, step: int | None = None) -> bool:
+    def is_due(self, phase: str, step: int | None = None) -> bool:
         """Is the interruption due here?"""
-        wanted = self._interruption
-        return wanted is not None and (wanted.phase, wanted.step) == (phase, step)
+        due = self._interruption
+        return due is not None and (due.phase, due.step) == (phase, step)
 
     def fire(self, phase: str, step: int | None = None) -> None:
         """Send the signal if it is due here."""
-        if self._interruption and self.due(phase, step):
+        if self._interruption and self.is_due(phase, step):
             os.kill(os.getpid(), signal.Signals[f"SIG{self._interruption.signal}"])
 
-    def dropped(self, state: Mapping[str, Holder]) -> set[str]:
-        """The parts of the state that are not restored. Raises UnbrokenError when there is no such part."""
+    def dropped_parts(self, state: Mapping[str, Holder]) -> set[str]:
+        """The parts of the state that are not to be restored.
+
+        Raises:
+            UnbrokenError: The state has no such part.
+        """
         if not self._sabotage:
             return set()
-        found = {name for name, holder in state.items() if _is(self._sabotage, name, holder)}
+        parts = {name for name, holder in state.items() if _matches_part(self._sabotage, name, holder)}
         if self._sabotage == RNG:
-            found = {RNG}
+            parts = {RNG}
             lose_streams()
-        if not found:
+        if not parts:
             raise UnbrokenError(
                 f"Nothing in the state is {self._sabotage!r}; it has {', '.join(sorted(state))} and rng."
             )
-        return found
+        return parts
 
-    def record(self, step: int, state: Mapping[str, Holder], metrics: Mapping[str, object]) -> None:
-        """Append the digests of the state after a step; a state that changes by being read is noted."""
+    def trace_state(self, step: int, state: Mapping[str, Holder], metrics: Mapping[str, object]) -> None:
+        """Append the digests of the state after a step, and what changes merely by being read."""
         if self._trace is None:
             return
         first, second = capture_state(state, copy=False), capture_state(state, copy=False)
@@ -110,7 +122,7 @@ class FaultInjector:
             file.write(json.dumps(line).encode() + b"\n")
 
 
-def _is(part: str, name: str, holder: Holder) -> bool:
+def _matches_part(part: str, name: str, holder: Holder) -> bool:
     if part == name:
         return True
     if part == "optimizer":

@@ -2,7 +2,7 @@
 
 The program runs once undisturbed and once interrupted, in fresh processes; states are compared tensor by tensor
 after every step, and the metric history with them. Negative controls drop one part of the state on purpose: if
-that goes unnoticed, so might a real fault, and the result is "could not be verified".
+that goes unnoticed, a real fault might too, and the result is "could not be verified".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unbroken.checkpoint.state import compare_states, state_part
 from unbroken.errors import UnbrokenError
-from unbroken.prove.certificate import Certificate, Control, ProofLog
+from unbroken.prove.certificate import Certificate, ControlResult, ProofLog
 from unbroken.prove.drill import Interruption
 from unbroken.prove.runs import (
     Difference,
@@ -28,9 +28,8 @@ from unbroken.prove.runs import (
     run_logged,
 )
 
-EXPECTED = (75, -9)
 _KILLED = (-9,)
-_KILLED_BELOW = (-9, 137, 1)  # what launchers end with when one of their processes was killed
+_KILLED_BY_LAUNCHER = (-9, 137, 1)  # what launchers end with when one of their processes was killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,11 @@ class ProofPlan:
 
 
 class _UnverifiedError(Exception):
-    """Why there is no answer."""
+    """There is no answer; the message says why."""
 
 
 class _BrokenError(Exception):
-    """The interrupted program could not go on: a difference in itself."""
+    """The interrupted program could not go on, which is a difference in itself."""
 
     def __init__(self, difference: Difference) -> None:
         super().__init__()
@@ -76,7 +75,8 @@ class _BrokenError(Exception):
 def run_proof(plan: ProofPlan, report: Callable[[str], None]) -> Certificate:
     """Run everything and return the certificate; `report` is told what is going on.
 
-    Raises UnbrokenError for a plan that makes no sense.
+    Raises:
+        UnbrokenError: The working folder of the plan is not empty.
     """
     if plan.work.exists() and any(plan.work.iterdir()):
         raise UnbrokenError(f"{plan.work} is not empty. Next: name a new folder.")
@@ -88,46 +88,46 @@ class _Proof:
     def __init__(self, plan: ProofPlan, report: Callable[[str], None]) -> None:
         self._plan, self._report = plan, report
         self._program = Program(plan.command, plan.every, plan.launch, plan.rank)
-        self._facts = ProofLog(command=list(plan.command), sabotage=plan.sabotage)
+        self._log = ProofLog(command=list(plan.command), sabotage=plan.sabotage)
 
     def run(self) -> Certificate:
         try:
-            reference = self._reference()
-            self._facts.reference(reference)
-            found = self._interrupted(reference)
-            if found is None and self._plan.sabotage is None:
-                self._controls(reference)
+            reference = self._run_reference()
+            self._log.add_reference(reference)
+            difference = self._run_interrupted(reference)
+            if difference is None and self._plan.sabotage is None:
+                self._run_controls(reference)
         except _BrokenError as broken:
-            found = broken.difference
+            difference = broken.difference
         except (_UnverifiedError, UnbrokenError, OSError, ValueError, KeyError) as error:
-            return self._facts.unverified(str(error))
-        return self._facts.differs(found) if found else self._verdict()
+            return self._log.certify_unverified(str(error))
+        return self._log.certify_difference(difference) if difference else self._verdict()
 
     def _verdict(self) -> Certificate:
         if self._plan.sabotage is not None:
-            return self._facts.unverified(
+            return self._log.certify_unverified(
                 f"{self._plan.sabotage} was dropped at every resume and the bytes are the same all the same."
             )
-        silent = [control.part for control in self._facts.controls if control.failed]
-        if silent or not any(control.noticed for control in self._facts.controls):
-            return self._facts.unverified(
+        silent = [control.part for control in self._log.controls if control.has_failed]
+        if silent or not any(control.was_noticed for control in self._log.controls):
+            return self._log.certify_unverified(
                 f"the negative control did not make a difference: {', '.join(silent) or 'no part of the state changes'}"
             )
-        return self._facts.identical()
+        return self._log.certify_identical()
 
-    def _reference(self) -> RunEvidence:
+    def _run_reference(self) -> RunEvidence:
         self._report("the undisturbed run")
         folder = self._plan.work / "reference"
-        self._expect(self._program.start(folder), (0,), "the undisturbed run")
-        return self._finished(folder, "the undisturbed run")
+        self._check_status(self._program.start(folder), (0,), "the undisturbed run")
+        return self._read_finished(folder, "the undisturbed run")
 
-    def _finished(self, folder: Path, what: str) -> RunEvidence:
+    def _read_finished(self, folder: Path, what: str) -> RunEvidence:
         evidence = RunEvidence(folder)
         if evidence.final is None or not evidence.trace:
             raise _UnverifiedError(f"{what} ended without a final checkpoint of unbroken")
         return evidence
 
-    def _interrupted(self, reference: RunEvidence) -> Difference | None:
+    def _run_interrupted(self, reference: RunEvidence) -> Difference | None:
         folder = self._plan.work / "interrupted"
         for interruption in self._plan.interruptions or choose_interruptions(
             reference.step, self._plan.count, self._plan.seed
@@ -137,26 +137,26 @@ class _Proof:
         self._report("to the end")
         status = self._program.start(folder, sabotage=self._plan.sabotage)
         if status != 0:
-            raise _BrokenError(self._stuck(folder, reference, status))
-        evidence = self._finished(folder, "the interrupted run")
-        self._facts.interrupted(evidence)
+            raise _BrokenError(self._failed_resume(folder, status))
+        evidence = self._read_finished(folder, "the interrupted run")
+        self._log.add_interrupted(evidence)
         return compare_runs(reference, evidence)
 
     def _interrupt(self, folder: Path, interruption: Interruption) -> None:
         status = self._program.start(folder, interrupt=str(interruption), sabotage=self._plan.sabotage)
-        self._facts.interruptions.append(f"{interruption} ({name_status(status)})")
-        killed = _KILLED if self._plan.rank is None else _KILLED_BELOW
+        self._log.interruptions.append(f"{interruption} ({name_status(status)})")
+        killed = _KILLED if self._plan.rank is None else _KILLED_BY_LAUNCHER
         expected = killed if interruption.signal == "KILL" else (75,)
         if status == 0:
             raise _UnverifiedError(f"the program ended before {interruption} could reach it")
         if status not in expected:
-            if len(self._facts.interruptions) > 1:
+            if len(self._log.interruptions) > 1:
                 raise _BrokenError(
                     Difference(self._last_step(folder), [f"the program failed: {last_log_line(folder.parent)}"])
                 )
-            self._expect(status, expected, f"the run that was to be interrupted by {interruption}")
+            self._check_status(status, expected, f"the run that was to be interrupted by {interruption}")
 
-    def _stuck(self, folder: Path, reference: RunEvidence, status: int) -> Difference:
+    def _failed_resume(self, folder: Path, status: int) -> Difference:
         failed = f"the program failed when it was to go on ({name_status(status)}): {last_log_line(folder.parent)}"
         return Difference(self._last_step(folder), [failed])
 
@@ -166,24 +166,24 @@ class _Proof:
         except (UnbrokenError, OSError, ValueError):
             return 1
 
-    def _controls(self, reference: RunEvidence) -> None:
+    def _run_controls(self, reference: RunEvidence) -> None:
         base = self._plan.work / "control"
         middle = max(1, reference.step // 2)
         self._report(f"negative controls, from step {middle}")
-        self._expect(self._program.start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
+        self._check_status(self._program.start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
         stopped = RunEvidence(base)
-        moving = _changing_parts(stopped, reference)
-        for part in moving if self._plan.controls is None else self._plan.controls:
+        changing = _changing_parts(stopped, reference)
+        for part in changing if self._plan.controls is None else self._plan.controls:
             folder = self._plan.work / f"control-{part}"
             shutil.copytree(base, folder)
             status = self._program.start(folder, sabotage=part)
-            found = (
-                compare_runs(reference, RunEvidence(folder)) if status == 0 else self._stuck(folder, reference, status)
+            difference = (
+                compare_runs(reference, RunEvidence(folder)) if status == 0 else self._failed_resume(folder, status)
             )
-            self._facts.controls.append(Control(part, found, part in self._plan.stateless))
-            self._report(f"without {part}: {found.sentence() if found else 'no difference'}")
+            self._log.controls.append(ControlResult(part, difference, part in self._plan.stateless))
+            self._report(f"without {part}: {difference.describe() if difference else 'no difference'}")
 
-    def _expect(self, status: int, expected: Sequence[int], what: str) -> None:
+    def _check_status(self, status: int, expected: Sequence[int], what: str) -> None:
         if status not in expected:
             raise _UnverifiedError(
                 f"{what} ended with {name_status(status)}, expected "
@@ -193,18 +193,19 @@ class _Proof:
 
 def _changing_parts(stopped: RunEvidence, reference: RunEvidence) -> list[str]:
     """The parts of the state that differ between a step and the end: dropping a constant proves nothing."""
-    one, two = stopped.newest.manifest, reference.newest.manifest
-    return sorted({state_part(place) for place in compare_states(one.tree, one.digests, two.tree, two.digests)})
+    middle, end = stopped.newest.manifest, reference.newest.manifest
+    return sorted({state_part(place) for place in compare_states(middle.tree, middle.digests, end.tree, end.digests)})
 
 
 def choose_interruptions(total: int, count: int, seed: int) -> list[Interruption]:
-    """`count` random steps, ascending, by TERM and KILL in all phases of a step; four or more are joined by a TERM at
-    a start and a KILL at a resume.
+    """`count` random steps, ascending, by TERM and KILL in all phases of a step.
+
+    With four or more, a TERM at a start and a KILL at a resume are added.
     """
     steps = sorted(random.Random(seed).sample(range(1, total), min(count, total - 1)))
     kinds = [("TERM", "step"), ("KILL", "step"), ("KILL", "save"), ("TERM", "end")]
-    found = [Interruption(kinds[index % 4][0], step, kinds[index % 4][1]) for index, step in enumerate(steps)]
-    if len(found) >= len(kinds):
-        # After the first TERM: then there is a checkpoint to resume from.
-        found[1:1] = [Interruption("TERM", None, "start"), Interruption("KILL", None, "resume")]
-    return found
+    chosen = [Interruption(kinds[index % 4][0], step, kinds[index % 4][1]) for index, step in enumerate(steps)]
+    if len(chosen) >= len(kinds):
+        # After the first TERM, so that there is a checkpoint to resume from.
+        chosen[1:1] = [Interruption("TERM", None, "start"), Interruption("KILL", None, "resume")]
+    return chosen

@@ -17,7 +17,7 @@ from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError
 from unbroken.prove.drill import TRACE_FILE
-from unbroken.run_folder import journal
+from unbroken.run_folder.journal import parse_journal
 
 PLACEHOLDER = "{folder}"
 Launcher = Callable[[Sequence[str], Mapping[str, str], Path], int]
@@ -25,7 +25,7 @@ Launcher = Callable[[Sequence[str], Mapping[str, str], Path], int]
 
 
 def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
-    """Run the command in a process of its own, all that it prints going to the log."""
+    """Run the command in a process of its own; everything that it prints goes to the log."""
     with log.open("ab") as file:
         return subprocess.run(
             command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, check=False
@@ -42,22 +42,22 @@ class Program:
     rank: int | None = None
     """The process that an interruption strikes, where the command starts several; rank 0 unless given."""
 
-    def start(self, folder: Path, **drill: str | None) -> int:
-        """One start. `drill`: `interrupt`, `sabotage`. The log is beside the folder."""
+    def start(self, folder: Path, **faults: str | None) -> int:
+        """Run the command once, its log beside the folder. `faults`: `interrupt`, `sabotage`."""
         command = [argument.replace(PLACEHOLDER, str(folder)) for argument in self.command]
-        variables = {key: value for key, value in os.environ.items() if key not in _OURS}
+        variables = {key: value for key, value in os.environ.items() if key not in _RESERVED_VARIABLES}
         logs = sorted(folder.parent.glob(f"{folder.name}-*.log"))
-        # Every start has its own hash seed, as it would have anyway; but two can never be equal by chance.
+        # Every start has its own hash seed, as it would have anyway; this way two are never equal by chance.
         variables.setdefault("PYTHONHASHSEED", str(1 + sum(folder.name.encode()) + len(logs)))
         variables |= {environment.FOLDER: str(folder), environment.TRACE: "1"}
-        asked = {environment.INTERRUPT: drill.get("interrupt"), environment.SABOTAGE: drill.get("sabotage")}
+        asked = {environment.INTERRUPT: faults.get("interrupt"), environment.SABOTAGE: faults.get("sabotage")}
         asked[environment.EVERY] = str(self.every) if self.every else None
         asked[environment.INTERRUPT_RANK] = None if self.rank is None else str(self.rank)
         variables |= {key: value for key, value in asked.items() if value}
         return self.launch(command, variables, folder.parent / f"{folder.name}-{len(logs) + 1}.log")
 
 
-_OURS = (
+_RESERVED_VARIABLES = (
     *(environment.TRACE, environment.INTERRUPT, environment.INTERRUPT_RANK, environment.SABOTAGE),
     *(environment.EVERY, environment.VERDICT),
 )
@@ -70,7 +70,7 @@ class Difference:
     step: int | None
     places: Sequence[str]
 
-    def sentence(self) -> str:
+    def describe(self) -> str:
         """`step 14: tensor model/0.weight and 12 more`."""
         more = f" and {len(self.places) - 1} more" if len(self.places) > 1 else ""
         return f"{'the end' if self.step is None else f'step {self.step}'}: {self.places[0]}{more}"
@@ -80,7 +80,11 @@ class RunEvidence:
     """What a run left: its final checkpoint and the trace of its states."""
 
     def __init__(self, root: Path) -> None:
-        """Finds the one run below `root`. Raises CheckpointError when there is none, or more than one."""
+        """Find the run below `root`.
+
+        Raises:
+            CheckpointError: There is none, or more than one.
+        """
         homes = sorted({path.parent for path in root.rglob(f"step-*/{checkpoints.TENSORS_FILE}") if path.is_file()})
         stores = sorted({home.parent for home in homes})
         if len(stores) != 1:
@@ -91,7 +95,7 @@ class RunEvidence:
         finals = [home for home in homes if json.loads((home / "manifest.json").read_bytes())["pinned"]]
         self.final: Checkpoint | None = checkpoints.load_checkpoint(finals[-1]) if finals else None
         self.newest: Checkpoint = checkpoints.load_checkpoint(homes[-1])
-        self.trace = list(_lines(stores[0].parent / TRACE_FILE))
+        self.trace = list(_read_trace(stores[0].parent / TRACE_FILE))
 
     @property
     def step(self) -> int:
@@ -106,14 +110,14 @@ class RunEvidence:
 def compare_runs(first: RunEvidence, second: RunEvidence) -> Difference | None:
     """The first difference of a run from its reference; None when every byte of state and history is equal."""
     expected = {line["step"]: line for line in first.trace}
-    found = [(line["step"], _places(expected.get(line["step"]), line)) for line in [*first.trace, *second.trace]]
-    differing = sorted((step, places) for step, places in found if places)
+    compared = [(line["step"], _places(expected.get(line["step"]), line)) for line in [*first.trace, *second.trace]]
+    differing = sorted((step, places) for step, places in compared if places)
     if differing:
         return Difference(*differing[0])
-    one, two = first.newest, second.newest
-    places = compare_states(one.manifest.tree, one.manifest.digests, two.manifest.tree, two.manifest.digests)
-    if one.journal != two.journal:
-        places.append(f"metrics of {_first_metric(one.journal, two.journal)}")
+    before, after = first.newest, second.newest
+    places = compare_states(before.manifest.tree, before.manifest.digests, after.manifest.tree, after.manifest.digests)
+    if before.journal != after.journal:
+        places.append(f"metrics of {_first_differing_step(before.journal, after.journal)}")
     return Difference(None, places) if places else None
 
 
@@ -124,20 +128,21 @@ def _places(expected: dict[str, Any] | None, line: dict[str, Any]) -> list[str]:
         return ["step, which the other run does not have"]
     places = compare_states(expected["tree"], expected["tensors"], line["tree"], line["tensors"])
     keys = sorted(expected["metrics"].keys() | line["metrics"].keys())
-    one, two = expected["metrics"], line["metrics"]
+    before, after = expected["metrics"], line["metrics"]
     return places + [
-        f"metric {key} ({one.get(key)} became {two.get(key)})" for key in keys if one.get(key) != two.get(key)
+        f"metric {key} ({before.get(key)} became {after.get(key)})" for key in keys if before.get(key) != after.get(key)
     ]
 
 
-def _first_metric(one: bytes, two: bytes) -> str:
-    for first, second in zip(journal.parse_journal(one, "reference"), journal.parse_journal(two, "run"), strict=False):
+def _first_differing_step(reference: bytes, run: bytes) -> str:
+    records = zip(parse_journal(reference, "reference"), parse_journal(run, "run"), strict=False)
+    for first, second in records:
         if first != second:
             return f"step {first['step']}"
     return "the last steps"
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _read_trace(path: Path) -> Iterator[dict[str, Any]]:
     for text in path.read_bytes().splitlines() if path.exists() else []:
         try:
             yield json.loads(text)

@@ -41,7 +41,7 @@ def test_ranks_that_die_of_the_signal_were_stopped() -> None:
 
 
 def test_a_rank_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(ranks, "_GRACE_S", 0.3)
     program = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
     said: list[str] = []
     assert launch_ranks(3, StopFlag(), python_command(program), said.append) == 1

@@ -35,7 +35,7 @@ HEAD_PROGRAM = (
     "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
     "sys.exit(launch_ranks(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
 )
-IMPATIENT = f"from unbroken.processes import local_ranks\nlocal_ranks._PATIENCE_S = 0.2\n{HEAD_PROGRAM}"
+IMPATIENT = f"from unbroken.processes import local_ranks\nlocal_ranks._GRACE_S = 0.2\n{HEAD_PROGRAM}"
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ TOY = [sys.executable, toy_training.__file__, "{folder}"]
 def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
     certificate = certify(tmp_path, TOY)
     assert certificate.exit_code == 0, certificate.sentence
-    fields = json.loads(certificate.json())
+    fields = json.loads(certificate.to_json())
     assert [text.partition("@")[0] for text in fields["interruptions"]] == [
         *("TERM", "TERM", "KILL", "KILL", "KILL", "TERM"),
     ]
@@ -93,7 +93,7 @@ def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
     assert {"python", "torch", "system", "processor", "GPU"} <= fields["environment"].keys()
     seal = fields.pop("seal")
     assert seal == digest_json(fields)
-    assert "verdict                   identical" in certificate.text()
+    assert "verdict                   identical" in certificate.to_table()
 
 
 def test_interruptions_in_every_phase(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ class TestWhatCannotBeVerified:
         options["work"] = tmp_path / "again"
         declared = certify(tmp_path, command, **options, stateless=["rng"])
         assert declared.exit_code == 0
-        assert "without rng" in declared.text()
-        assert "no effect, as declared" in declared.text()
+        assert "without rng" in declared.to_table()
+        assert "no effect, as declared" in declared.to_table()
 
     def test_sabotage_without_effect(self, tmp_path: Path) -> None:
         command = [*FAULTY, "Stateless"]
@@ -249,7 +249,7 @@ def test_what_is_no_interruption_is_refused(text: str) -> None:
 def test_unknown_sabotage_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNBROKEN_SABOTAGE", "teacher")
     with pytest.raises(UnbrokenError, match="Nothing in the state is 'teacher'; it has cursor and rng"):
-        FaultInjector(tmp_path).dropped({"cursor": {}})
+        FaultInjector(tmp_path).dropped_parts({"cursor": {}})
 
 
 def test_tracing_changes_no_byte(
