@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 
 from latentwire.exits import exit_code
-from latentwire.image import refuse_other_code
+from latentwire.image import check_image_code
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from latentwire.verification.rows import Row
+    from latentwire.verification.rows import ResultRow
 
 app = typer.Typer(
     help="LatentWire: one wire, many language models.",
@@ -37,7 +37,7 @@ DIAGNOSIS = "doctor"
 def refuse(context: typer.Context) -> None:
     """Stop in an image whose code is not that of the clone here."""
     if context.invoked_subcommand != DIAGNOSIS:
-        refuse_other_code()
+        check_image_code()
 
 
 @app.command(rich_help_panel=TRAINING)
@@ -80,9 +80,9 @@ def trace(
     root: Root = Path(),
 ) -> None:
     """Show what a printed number was made from and compute it again (exit 0 or 3); for a table or figure, its ids."""
-    from latentwire.verification.trace import trace
+    from latentwire.verification.trace import trace_number
 
-    raise typer.Exit(trace(root, name))
+    raise typer.Exit(trace_number(root, name))
 
 
 @app.command(rich_help_panel=EVIDENCE)
@@ -95,9 +95,9 @@ def verify(
     from latentwire.verification import rows
 
     found, label = _compared(root, published, recompute)
-    _print_rows(rows.table(found), rows.lines(found))
-    typer.echo(rows.summary(found, label))
-    raise typer.Exit(rows.exit_code(found))
+    _print_rows(rows.rows_table(found), rows.format_rows(found))
+    typer.echo(rows.summarize_rows(found, label))
+    raise typer.Exit(rows.verification_exit_code(found))
 
 
 @app.command(rich_help_panel=EVIDENCE)
@@ -108,19 +108,24 @@ def archive(
     root: Root = Path(),
 ) -> None:
     """Write the folder that one uploads for a DOI: an RO-Crate of params, predictions, statistics and report."""
-    from latentwire.archive.folder import archive, parts_of, reasons, refuse
+    from latentwire.archive.folder import (
+        check_publishable,
+        list_archived_files,
+        reasons_against_publishing,
+        write_archive,
+    )
     from latentwire.verification.lockfile import UnverifiableError
 
     try:
-        why = reasons(root, _compared(root, published, again=False)[0])
+        why = reasons_against_publishing(root, _compared(root, published, again=False)[0])
     except UnverifiableError as error:
         if not draft:
             raise
         why = [str(error)]
     if not draft:
-        refuse(why)
-    written = archive(root, folder, why)
-    typer.echo(f"{len(parts_of(written))} files in {written}{' (DRAFT)' if why else ''}")
+        check_publishable(why)
+    written = write_archive(root, folder, why)
+    typer.echo(f"{len(list_archived_files(written))} files in {written}{' (DRAFT)' if why else ''}")
 
 
 @app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -182,10 +187,10 @@ def fetch(
 @app.command(rich_help_panel=EVIDENCE)
 def execution(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
-    from latentwire.execution.report import gather, write
+    from latentwire.execution.report import gather_execution, write_execution
     from latentwire.params.load import load_params
 
-    for path in write(root, gather(root, load_params(root / "params.yaml"))):
+    for path in write_execution(root, gather_execution(root, load_params(root / "params.yaml"))):
         typer.echo(path)
 
 
@@ -213,15 +218,15 @@ def doctor(
     raise typer.Exit(_plan_memory(root, as_json) if of_memory else _examine(root, as_json, of_image))
 
 
-def _compared(root: Path, where: str | None, again: bool) -> tuple[list[Row], str]:
-    from latentwire.verification.published import find
-    from latentwire.verification.recompute import recompute
-    from latentwire.verification.verify import verify
+def _compared(root: Path, where: str | None, again: bool) -> tuple[list[ResultRow], str]:
+    from latentwire.verification.published import find_published
+    from latentwire.verification.recompute import recompute_published
+    from latentwire.verification.verify import verify_results
 
-    reference = find(root, where)
+    reference = find_published(root, where)
     with tempfile.TemporaryDirectory(prefix="latentwire-recompute-") as scratch:
-        compared = recompute(root, reference, Path(scratch)) if again else root
-        return verify(compared, reference), reference.label
+        compared = recompute_published(root, reference, Path(scratch)) if again else root
+        return verify_results(compared, reference), reference.label
 
 
 def _print_rows(table: Table, lines: Sequence[str]) -> None:
@@ -234,19 +239,19 @@ def _print_rows(table: Table, lines: Sequence[str]) -> None:
 def _examine(root: Path, as_json: bool, of_image: bool) -> int:
     from latentwire.doctor import checks, image_checks
 
-    found = image_checks.examine(root) if of_image else checks.examine(root)
+    found = image_checks.examine_image(root) if of_image else checks.examine_machine(root)
     if as_json:
-        typer.echo(json.dumps(checks.as_json(found), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(checks.checks_as_json(found), indent=1, ensure_ascii=False))
     else:
-        _print_rows(checks.table(found), checks.lines(found))
-    return checks.exit_code(found)
+        _print_rows(checks.checks_table(found), checks.format_checks(found))
+    return checks.doctor_exit_code(found)
 
 
 def _plan_memory(root: Path, as_json: bool) -> int:
-    from latentwire.doctor.memory import plan
+    from latentwire.doctor.memory import plan_memory
     from latentwire.params.load import load_params
 
-    planned = plan(load_params(root / "params.yaml"), root)
+    planned = plan_memory(load_params(root / "params.yaml"), root)
     typer.echo(json.dumps(planned.as_json(), indent=1) if as_json else "\n".join(planned.lines()))
     return int(not planned.fits)
 

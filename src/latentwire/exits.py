@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
-from latentwire.image import refuse_other_code
+from latentwire.image import check_image_code
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
@@ -37,7 +37,7 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
 
 def _of_one_code(main: Main) -> Main:
     def checked(argv: Sequence[str] | None) -> None:
-        refuse_other_code()
+        check_image_code()
         main(argv)
 
     return checked

@@ -14,10 +14,10 @@ from latentwire import environment
 from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 
-FACTS = "latentwire-image.json"
+IMAGE_FILE = "latentwire-image.json"
 """Written by Apptainer.def into the environment's folder."""
 PACKAGES = ("latentwire", "unbroken")
-INSTALLED = Path(__file__).parent.parent
+INSTALLED_SOURCE = Path(__file__).parent.parent
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,10 +34,10 @@ class Image:
         return f"commit {self.commit[:12]}{changed}"
 
 
-def here(prefix: Path = Path(sys.prefix)) -> Image | None:
+def find_image(prefix: Path = Path(sys.prefix)) -> Image | None:
     """The image that this interpreter is part of; None outside of one."""
     try:
-        return Image(**json.loads((prefix / FACTS).read_text(encoding="utf-8")))
+        return Image(**json.loads((prefix / IMAGE_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 
@@ -49,41 +49,41 @@ class Clone:
     root: Path
 
     @cached_property
-    def is_one(self) -> bool:
-        """Whether the packages' source is here."""
+    def has_source(self) -> bool:
+        """Whether the packages' source is here: any folder can be looked at as a clone."""
         return all((self.root / "src" / package / "__init__.py").is_file() for package in PACKAGES)
 
     def differences(self) -> list[str]:
         """Source files here that are not byte for byte what is installed, or that only one side has."""
-        ours, theirs = _digests(self.root / "src"), _digests(INSTALLED)
+        ours, theirs = _digests(self.root / "src"), _digests(INSTALLED_SOURCE)
         return [f"src/{name}" for name in sorted(ours.keys() | theirs) if ours.get(name) != theirs.get(name)]
 
 
-def refuse_other_code(root: Path = Path(), image: Image | None = None) -> None:
+def check_image_code(root: Path = Path(), image: Image | None = None) -> None:
     """Stop where a stage would run the image's code and DVC would record the clone's.
 
     Raises:
         ConfigurationError: This runs from an image, and its code is not the image's, or not the clone's in `root`.
     """
-    image = image or here()
+    image = image or find_image()
     if image is None:
         return
-    if not INSTALLED.is_relative_to(sys.prefix):
+    if not INSTALLED_SOURCE.is_relative_to(sys.prefix):
         raise ConfigurationError(
-            f"This is Python of the image of {image}, but latentwire was imported from {INSTALLED}; expected "
+            f"This is Python of the image of {image}, but latentwire was imported from {INSTALLED_SOURCE}; expected "
             f"{sys.prefix}. Next: `unset PYTHONPATH`, and start it without --env PYTHONPATH."
         )
     clone = Clone(root)
-    if not clone.is_one or not (other := clone.differences()):
+    if not clone.has_source or not (other := clone.differences()):
         return
     raise ConfigurationError(
-        f"The image has the code of {image}, but the clone in {root.resolve()} has other code: {_some(other)}. "
+        f"The image has the code of {image}, but the clone in {root.resolve()} has other code: {_list_some(other)}. "
         "A stage would run the one and record the other. "
         f"Next: `make image` in the clone, or `git checkout {image.commit[:12]}`."
     )
 
 
-def recorded() -> str | None:
+def describe_image() -> str | None:
     """What an execution record says of the image: its digest, `sha256:` and 64 hex; None outside of an image.
 
     The digest comes from LATENTWIRE_IMAGE_DIGEST, else from the file `IMAGE.sha256` that `make image` wrote beside the
@@ -92,10 +92,10 @@ def recorded() -> str | None:
     Raises:
         ConfigurationError: LATENTWIRE_IMAGE_DIGEST is no SHA-256.
     """
-    image = here()
+    image = find_image()
     if image is None:
         return None
-    digest = environment.image_digest() or _beside(environment.container_image())
+    digest = environment.image_digest() or _digest_beside(environment.container_image())
     if digest is None:
         return f"{image}, digest unknown"
     if not _DIGEST.fullmatch(digest.removeprefix("sha256:")):
@@ -106,7 +106,7 @@ def recorded() -> str | None:
     return f"sha256:{digest.removeprefix('sha256:')}"
 
 
-def _beside(container: Path | None) -> str | None:
+def _digest_beside(container: Path | None) -> str | None:
     """The first word of the file beside the image; None where there is no such file."""
     try:
         words = Path(f"{container}.sha256").read_text(encoding="utf-8").split() if container else []
@@ -128,5 +128,5 @@ def _is_source(path: Path) -> bool:
     return path.is_file() and (path.suffix == ".py" or path.parent.name == "templates")
 
 
-def _some(names: list[str], most: int = 3) -> str:
+def _list_some(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

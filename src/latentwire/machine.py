@@ -27,7 +27,7 @@ class Gpu:
 
     def __str__(self) -> str:
         busy = "use unknown" if self.busy is None else f"{self.busy} % busy"
-        return f"{self.name}: {busy}, {readable(self.used)} of {readable(self.total)}"
+        return f"{self.name}: {busy}, {format_bytes(self.used)} of {format_bytes(self.total)}"
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def count_gpus() -> int:
         return 0
 
 
-def memory() -> int:
+def total_memory() -> int:
     """Bytes of main memory."""
     return int(psutil.virtual_memory().total)
 
 
-def installed(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
     """Version of a distribution; None where it is not installed."""
     try:
         return version(distribution)
@@ -91,13 +91,13 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def size(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
     """Bytes that a file or folder holds, links not followed; 0 where there is none."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def readable(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Bytes for people."""
     return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"

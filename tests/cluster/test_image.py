@@ -77,7 +77,7 @@ def test_the_seal_is_the_images(image: Path) -> None:
 
 
 def test_the_digest_reaches_what_runs_inside(image: Path, home: Path) -> None:
-    ask = ("python", "-c", "from latentwire.image import recorded; print(recorded())")
+    ask = ("python", "-c", "from latentwire.image import describe_image; print(describe_image())")
     digest = Path(f"{image}.sha256").read_text()[:64]
     bound = ("--bind", str(image.parent))
     assert f"sha256:{digest}" in run("apptainer", "exec", *bound, image, *ask, user=USER, cwd=home)

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from latentwire.verification.recompute import environment
+from latentwire.verification.recompute import clone_environment
 from tests.support import workspace
 from tests.support.workspace import ROOT, Workspace
 
@@ -18,7 +18,7 @@ class Clone(Workspace):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**environment(os.environ, self.root), "HF_HUB_OFFLINE": "1"}
+        return {**clone_environment(os.environ, self.root), "HF_HUB_OFFLINE": "1"}
 
 
 def tiny(folder: Path) -> tuple[Workspace, Workspace]:

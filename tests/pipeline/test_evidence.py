@@ -22,7 +22,7 @@ from latentwire.execution import report as appendix
 from latentwire.params.load import load_params
 from latentwire.verification import published, rebuild, rows, trace, verify
 from latentwire.verification.lockfile import UnverifiableError
-from latentwire.verification.rows import Row, Status
+from latentwire.verification.rows import ResultRow, Status
 from tests.support import workspace
 from tests.support.workspace import Workspace
 
@@ -55,11 +55,11 @@ def place(committed: Workspace, tmp_path: Path) -> Workspace:
     return workspace.copy(committed, tmp_path / "repo")
 
 
-def checked(root: Path) -> list[Row]:
-    return verify.verify(root, published.find(root, None))
+def checked(root: Path) -> list[ResultRow]:
+    return verify.verify_results(root, published.find_published(root, None))
 
 
-def reasons(found: list[Row], name: str) -> str:
+def reasons(found: list[ResultRow], name: str) -> str:
     """Why the row of this name differs."""
     row = next(row for row in found if row.name == name)
     assert row.status is Status.DIFFERS, row
@@ -110,7 +110,7 @@ def test_published_results_are_confirmed(committed: Workspace) -> None:
 def test_a_prediction_edited_by_hand(place: Workspace) -> None:
     edit_rows(place.root / PREDICTIONS, lambda listed: listed[0].update(prediction=other_label(listed[0])))
     found = checked(place.root)
-    assert rows.exit_code(found) == 3
+    assert rows.verification_exit_code(found) == 3
     assert re.search(
         rf"{PREDICTIONS}: row 0 \(method wire.*\) has prediction '\w+', published '\w+'; 1 such rows; no stage wrote",
         reasons(found, "evaluate@wire-tiny-0"),
@@ -131,7 +131,7 @@ def test_a_prediction_edited_with_its_scores(place: Workspace) -> None:
 def test_a_removed_seed(place: Workspace) -> None:
     shutil.rmtree(place.root / "results/evaluate/wire-tiny-1")
     found = checked(place.root)
-    assert rows.exit_code(found) == 3
+    assert rows.verification_exit_code(found) == 3
     missing = next(row for row in found if row.name == "evaluate@wire-tiny-1")
     assert (missing.status, missing.why) == (
         Status.NOT_VERIFIABLE,
@@ -145,17 +145,17 @@ def test_files_that_were_cut_off(place: Workspace) -> None:
         path = place.root / name
         path.write_bytes(path.read_bytes()[:-40])
     found = checked(place.root)
-    assert rows.exit_code(found) == 3
+    assert rows.verification_exit_code(found) == 3
     assert f"{PREDICTIONS}: it is not a Parquet file" in reasons(found, "evaluate@wire-tiny-0")
     assert "stats.json: it is not JSON" in reasons(found, "aggregate")
     with pytest.raises(EvidenceError, match=r"stats\.json is not JSON .*Next: "):
-        trace.trace(place.root, CELL)
+        trace.trace_number(place.root, CELL)
 
 
 def test_a_seed_removed_from_the_parameters(place: Workspace) -> None:
     place.set(train__seeds=[0])
     found = checked(place.root)
-    assert rows.exit_code(found) == 3
+    assert rows.verification_exit_code(found) == 3
     assert "but the predictions give" in reasons(found, "aggregate")
 
 
@@ -187,7 +187,7 @@ def test_changed_digits(place: Workspace) -> None:
     for file, after, _, _ in DIGITS:
         edit_digit(place.root / file, after)
     found = checked(place.root)
-    assert rows.exit_code(found) == 3
+    assert rows.verification_exit_code(found) == 3
     for file, _, row, named in DIGITS:
         assert re.search(named, reasons(found, row)), file
 
@@ -261,7 +261,7 @@ def test_another_run_is_within_the_declared_tolerance(place: Workspace) -> None:
     """What a run on another machine may look like: the stages wrote it, and it differs a little."""
     edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
     values = load_params(place.root / "params.yaml")
-    again = rebuild.rebuild(place.root, values, place.root / "again").report
+    again = rebuild.rebuild_results(place.root, values, place.root / "again").report
     assert again
     for folder in ("results/aggregate", "reports"):
         shutil.copytree(again / folder, place.root / folder, dirs_exist_ok=True)
@@ -270,7 +270,7 @@ def test_another_run_is_within_the_declared_tolerance(place: Workspace) -> None:
     near = {row.name: row for row in checked(place.root)}
     for name in ("evaluate@wire-tiny-0", "aggregate", "report", "reports/tables/tiny.tex"):
         assert near[name].status is Status.WITHIN, near[name]
-    assert rows.exit_code(list(near.values())) == 0
+    assert rows.verification_exit_code(list(near.values())) == 0
     place.set(verify__tolerances={"accuracy": 0.0001, "ece": 0.5})
     assert re.search(r"\d off, tolerance 0.0001", reasons(checked(place.root), "reports/tables/tiny.tex"))
     shutil.rmtree(place.root / ".dvc/cache")
@@ -285,7 +285,7 @@ def test_without_published_results(finished: Workspace) -> None:
     assert "has no dvc.lock" in said
     assert "Next: " in said
     with pytest.raises(UnverifiableError, match="'nowhere' is neither a folder nor a git revision"):
-        published.find(finished.root, "nowhere")
+        published.find_published(finished.root, "nowhere")
 
 
 def test_a_fresh_clone(place: Workspace, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_fresh_clone(place: Workspace, tmp_path: Path) -> None:
 
 
 def test_trace_shows_the_chain_and_recomputes(committed: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    assert trace.trace(committed.root, CELL) == 0
+    assert trace.trace_number(committed.root, CELL) == 0
     said = capsys.readouterr().out
     manifest = json.loads((committed.root / "results/train/wire-tiny-0/manifest.json").read_bytes())
     task = json.loads((committed.root / "results/prepare/tiny/task.json").read_text())
@@ -325,7 +325,7 @@ def test_trace_shows_the_chain_and_recomputes(committed: Workspace, capsys: pyte
 
 
 def test_trace_of_a_difference_names_both_sides(committed: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    assert trace.trace(committed.root, "tiny/llama/wire-vs-text/accuracy") == 0
+    assert trace.trace_number(committed.root, "tiny/llama/wire-vs-text/accuracy") == 0
     said = capsys.readouterr().out
     assert "results/baseline/tiny/text/predictions.parquet" in said
     assert "results/evaluate/wire-tiny-1/predictions.parquet" in said
@@ -336,7 +336,7 @@ def test_trace_finds_an_edited_prediction_and_an_edited_number(
 ) -> None:
     (place.root / "mlflow.db").unlink()
     edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
-    assert trace.trace(place.root, CELL) == 3
+    assert trace.trace_number(place.root, CELL) == 3
     said = capsys.readouterr().out
     assert "MLflow has none" in said
     assert "BROKEN: the file has SHA-256" in said
@@ -346,10 +346,10 @@ def test_trace_finds_an_edited_prediction_and_an_edited_number(
 def test_trace_lists_the_ids_of_a_table_and_names_like_a_wrong_one(
     committed: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert trace.trace(committed.root, "tiny.tex") == 0
+    assert trace.trace_number(committed.root, "tiny.tex") == 0
     assert CELL in capsys.readouterr().out.splitlines()
     with pytest.raises(ConfigurationError, match=f"'tiny/llama/wir/accuracy'.*such as {CELL}"):
-        trace.trace(committed.root, "tiny/llama/wir/accuracy")
+        trace.trace_number(committed.root, "tiny/llama/wir/accuracy")
 
 
 def test_an_archive_is_whole_and_can_be_verified_against(committed: Workspace, tmp_path: Path) -> None:
@@ -365,16 +365,16 @@ def test_an_archive_is_whole_and_can_be_verified_against(committed: Workspace, t
         assert name in crate
     assert not [name for name in files if name.endswith("examples.parquet")]
     assert ("reports/paper.pdf" in files) == (shutil.which("latexmk") is not None)
-    found = verify.verify(committed.root, published.find(committed.root, str(target)))
-    assert rows.exit_code(found) == 0
+    found = verify.verify_results(committed.root, published.find_published(committed.root, str(target)))
+    assert rows.verification_exit_code(found) == 0
 
 
 def test_an_archive_of_unverified_results_is_refused_or_marked(place: Workspace, tmp_path: Path) -> None:
     edit_digit(place.root / "reports/tables/tiny.tex", r"\midrule")
-    found = archive.reasons(place.root, checked(place.root))
+    found = archive.reasons_against_publishing(place.root, checked(place.root))
     with pytest.raises(EvidenceError, match=r"first: report differs: .*tiny\.tex.*--draft"):
-        archive.refuse(found)
-    target = archive.archive(place.root, tmp_path / "deposit", found)
+        archive.check_publishable(found)
+    target = archive.write_archive(place.root, tmp_path / "deposit", found)
     root = next(
         entity
         for entity in json.loads((target / "ro-crate-metadata.json").read_text())["@graph"]
@@ -385,12 +385,13 @@ def test_an_archive_of_unverified_results_is_refused_or_marked(place: Workspace,
     assert "title: 'DRAFT: " in (target / "CITATION.cff").read_text()
     assert "reports/tables/tiny.tex differs" in (target / "DRAFT.md").read_text()
     with pytest.raises(ConfigurationError, match="is there already"):
-        archive.archive(place.root, target, found)
+        archive.write_archive(place.root, target, found)
 
 
 def test_the_execution_report_changes_no_result(place: Workspace) -> None:
     before = place.results(["results"])
-    written = appendix.write(place.root, appendix.gather(place.root, load_params(place.root / "params.yaml")))
+    values = load_params(place.root / "params.yaml")
+    written = appendix.write_execution(place.root, appendix.gather_execution(place.root, values))
     text = written[0].read_text()
     assert re.search(r"\| wire-tiny-0 \| [0-9a-f]{12} \| 1 \| [^|]+ \| 0 \| 0 \| 12 \| 0 \| [\d.]+ \|", text)
     assert place.results(["results"]) == before

@@ -31,9 +31,9 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process as if its environment were an image's; a clone of the same code."""
     for name in ("LATENTWIRE_IMAGE_DIGEST", "APPTAINER_CONTAINER", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(image, "here", lambda prefix=None: BUILT)
+    monkeypatch.setattr(image, "find_image", lambda prefix=None: BUILT)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(image, "INSTALLED", tmp_path / "lib")
+    monkeypatch.setattr(image, "INSTALLED_SOURCE", tmp_path / "lib")
     for name in SOURCES:
         (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lib" / name).write_text(f"# {name}\n")
@@ -42,27 +42,27 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_image_outside_of_one(tmp_path: Path) -> None:
-    assert image.here() is None
-    assert image.recorded() is None
-    image.refuse_other_code(ROOT)
-    (only,) = doctor.examine(ROOT)
+    assert image.find_image() is None
+    assert image.describe_image() is None
+    image.check_image_code(ROOT)
+    (only,) = doctor.examine_image(ROOT)
     assert (only.state, only.advice) == (State.MISSING, "apptainer run latentwire.sif doctor --image")
-    (tmp_path / image.FACTS).write_text(json.dumps({"commit": "c" * 40, "tree": "dirty", "torch": "cuda"}))
-    assert str(image.here(tmp_path)) == "commit cccccccccccc with changes that were not committed"
+    (tmp_path / image.IMAGE_FILE).write_text(json.dumps({"commit": "c" * 40, "tree": "dirty", "torch": "cuda"}))
+    assert str(image.find_image(tmp_path)) == "commit cccccccccccc with changes that were not committed"
 
 
 def test_a_clone_of_the_same_code_may_run(inside: Path) -> None:
-    image.refuse_other_code(inside)
+    image.check_image_code(inside)
     (inside / "src/latentwire/note.txt").write_text("no code")
-    image.refuse_other_code(inside)
-    image.refuse_other_code(inside / "src")
+    image.check_image_code(inside)
+    image.check_image_code(inside / "src")
 
 
 @pytest.mark.parametrize("name", ["src/unbroken/run.py", "src/latentwire/new.py", f"src/{TEMPLATE}"])
 def test_a_clone_of_other_code_is_refused(inside: Path, name: str) -> None:
     (inside / name).write_text("# changed\n")
     with pytest.raises(ConfigurationError) as caught:
-        image.refuse_other_code(inside)
+        image.check_image_code(inside)
     assert str(caught.value) == (
         f"The image has the code of commit 0123456789ab, but the clone in {inside} has other code: {name}. "
         "A stage would run the one and record the other. "
@@ -73,18 +73,18 @@ def test_a_clone_of_other_code_is_refused(inside: Path, name: str) -> None:
 def test_a_missing_file_is_other_code(inside: Path) -> None:
     (inside / "src/unbroken/run.py").unlink()
     with pytest.raises(ConfigurationError, match=r"has other code: src/unbroken/run\.py\."):
-        image.refuse_other_code(inside)
+        image.check_image_code(inside)
 
 
 def test_the_real_packages_are_where_a_clone_has_them() -> None:
-    assert image.Clone(ROOT).is_one
-    assert image.INSTALLED == ROOT / "src"
+    assert image.Clone(ROOT).has_source
+    assert image.INSTALLED_SOURCE == ROOT / "src"
 
 
 def test_code_from_another_folder_is_refused(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(inside))
     with pytest.raises(ConfigurationError, match=r"imported from .*/lib; expected .*Next: `unset PYTHONPATH`"):
-        image.refuse_other_code(inside)
+        image.check_image_code(inside)
 
 
 def test_every_command_but_the_doctor_is_refused(
@@ -101,21 +101,21 @@ def test_every_command_but_the_doctor_is_refused(
 
 
 def test_the_digest_is_told_or_lies_beside_the_image(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert image.recorded() == "commit 0123456789ab, digest unknown"
+    assert image.describe_image() == "commit 0123456789ab, digest unknown"
     monkeypatch.setenv("APPTAINER_CONTAINER", str(inside / "latentwire.sif"))
-    assert image.recorded() == "commit 0123456789ab, digest unknown"
+    assert image.describe_image() == "commit 0123456789ab, digest unknown"
     (inside / "latentwire.sif").write_bytes(b"squash")
     digest = seal(inside / "latentwire.sif")
-    assert image.recorded() == f"sha256:{digest}"
+    assert image.describe_image() == f"sha256:{digest}"
     for told in (DIGEST, f"sha256:{DIGEST}"):
         monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", told)
-        assert image.recorded() == f"sha256:{DIGEST}"
+        assert image.describe_image() == f"sha256:{DIGEST}"
 
 
 def test_a_digest_that_is_none_is_an_error(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", "latentwire.sif")
     with pytest.raises(ConfigurationError, match=r"is 'latentwire\.sif', expected 64 hex"):
-        image.recorded()
+        image.describe_image()
 
 
 def test_doctor_compares_the_digest_with_the_file(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +133,13 @@ def test_doctor_compares_the_digest_with_the_file(inside: Path, monkeypatch: pyt
 
 
 def found_digest(root: Path) -> tuple[State, str, str]:
-    (check,) = (check for check in doctor.examine(root, root) if check.name == "image digest")
+    (check,) = (check for check in doctor.examine_image(root, root) if check.name == "image digest")
     return check.state, check.found, check.advice
 
 
 def test_doctor_tells_what_to_do(inside: Path, tmp_path: Path) -> None:
     (inside / "src/unbroken/run.py").write_text("# changed\n")
-    checks = {check.name: check for check in doctor.examine(inside, tmp_path)}
+    checks = {check.name: check for check in doctor.examine_image(inside, tmp_path)}
     assert checks["code"].state is State.MISSING
     assert checks["image"].found == "commit 0123456789ab"
     assert checks["image digest"].state is State.OPTIONAL

@@ -14,7 +14,7 @@ from latentwire.profiling import compare
 from latentwire.profiling.measure import measure, quartiles
 from latentwire.profiling.ways import Way
 from latentwire.profiling.write import write
-from latentwire.verification.rows import Status, exit_code
+from latentwire.verification.rows import Status, verification_exit_code
 
 
 def way(method: str, **parts: Any) -> Way:
@@ -84,7 +84,7 @@ def test_times_are_compared_within_a_factor_and_counts_exactly(
     (row,) = compare.compare(before, after, 2.0)
     assert (row.name, row.status) == ("r8/gemma3/wire", status)
     assert why in row.why
-    assert exit_code([row]) == (0 if status is Status.WITHIN else 3)
+    assert verification_exit_code([row]) == (0 if status is Status.WITHIN else 3)
 
 
 def test_another_machine_and_another_way_are_named(measured: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ import yaml
 
 from latentwire import digests, git
 from latentwire.archive import ro_crate as crate
-from latentwire.archive.ro_crate import Facts, Part
+from latentwire.archive.ro_crate import ArchivedFile, ArchiveInfo
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.params.load import load_params
-from latentwire.verification.rows import Row, Status
+from latentwire.reporting.latex import compile_paper
+from latentwire.verification.rows import ResultRow, Status
 
-PARTS = (
+ARCHIVED_PATTERNS = (
     "params.yaml",
     "dvc.yaml",
     "dvc.lock",
@@ -43,28 +44,28 @@ PARTS = (
 SUMS = "SHA256SUMS"
 
 
-def reasons(root: Path, rows: Sequence[Row]) -> list[str]:
+def reasons_against_publishing(root: Path, rows: Sequence[ResultRow]) -> list[str]:
     """Why the results are not to be published as they are: rows that are not clean, changed files."""
     unclean = [row for row in rows if row.status is not Status.IDENTICAL]
-    found = [f"{row.name} {row.status.value}" + (f": {row.why}" if row.why else "") for row in unclean]
+    reasons = [f"{row.name} {row.status.value}" + (f": {row.why}" if row.why else "") for row in unclean]
     changed = git.changed_files(root)
-    return found + ([f"files changed since the commit: {', '.join(changed)}"] if changed else [])
+    return reasons + ([f"files changed since the commit: {', '.join(changed)}"] if changed else [])
 
 
-def refuse(why: Sequence[str]) -> None:
-    """Raise where there are reasons.
+def check_publishable(reasons: Sequence[str]) -> None:
+    """Check that nothing speaks against publishing.
 
     Raises:
-        EvidenceError: Names the first of them.
+        EvidenceError: Something does; the message names the first reason.
     """
-    if why:
+    if reasons:
         raise EvidenceError(
-            f"{len(why)} things speak against publishing, first: {why[0]}. Expected `latentwire verify` to find "
-            "everything identical and no changed file. Next: `latentwire verify`, or `latentwire archive --draft`."
+            f"{len(reasons)} things speak against publishing, first: {reasons[0]}. Expected `latentwire verify` to "
+            "find everything identical and no changed file. Next: `latentwire verify`, or `latentwire archive --draft`."
         )
 
 
-def archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
+def write_archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
     """Write the archive of a repository to `target`, which appears whole or not at all.
 
     Raises:
@@ -73,28 +74,31 @@ def archive(root: Path, target: Path, draft: Sequence[str]) -> Path:
     """
     if target.exists():
         raise ConfigurationError(f"{target} is there already, expected a new folder. Next: name another one.")
-    facts = _facts(root, draft)
+    info = _read_archive_info(root, draft)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _copy(root, partial)
     _write_paper(partial, compiled=not draft)
-    code = _write_code(root, partial, facts.commit)
-    _write_facts(partial, facts)
-    parts = parts_of(partial)
+    code = _write_code(root, partial, info.commit)
+    _write_archive_info(partial, info)
+    parts = list_archived_files(partial)
     (partial / SUMS).write_text("".join(f"{part.sha256}  {part.path}\n" for part in parts), encoding="utf-8")
-    text = json.dumps(crate.metadata(facts, parts_of(partial), code), indent=1, ensure_ascii=False)
+    text = json.dumps(crate.crate_metadata(info, list_archived_files(partial), code), indent=1, ensure_ascii=False)
     (partial / crate.METADATA).write_text(text + "\n", encoding="utf-8")
     return partial.rename(target)
 
 
-def parts_of(folder: Path) -> list[Part]:
+def list_archived_files(folder: Path) -> list[ArchivedFile]:
     """Every file of a folder, by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [Part(path.relative_to(folder).as_posix(), path.stat().st_size, digests.sha256_of(path)) for path in files]
+    return [
+        ArchivedFile(path.relative_to(folder).as_posix(), path.stat().st_size, digests.sha256_of(path))
+        for path in files
+    ]
 
 
-def _facts(root: Path, draft: Sequence[str]) -> Facts:
+def _read_archive_info(root: Path, draft: Sequence[str]) -> ArchiveInfo:
     commit = git.resolve_commit(root)
     day = git.commit_date(root, commit) if commit else None
     if commit is None or day is None:
@@ -105,11 +109,11 @@ def _facts(root: Path, draft: Sequence[str]) -> Facts:
     if not path.is_file():
         raise EvidenceError(f"No CITATION.cff in {root.resolve()}, expected authors and licence there. Next: write it.")
     known = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Facts(load_params(root / "params.yaml").report.title, known, commit, day, draft)
+    return ArchiveInfo(load_params(root / "params.yaml").report.title, known, commit, day, draft)
 
 
 def _copy(root: Path, folder: Path) -> None:
-    for pattern in PARTS:
+    for pattern in ARCHIVED_PATTERNS:
         for source in sorted(path for path in root.glob(pattern) if path.is_file()):
             copy = folder / source.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -120,9 +124,7 @@ def _copy(root: Path, folder: Path) -> None:
 
 
 def _write_paper(folder: Path, compiled: bool) -> None:
-    """`paper.pdf` of the archived source, where there is TeX: the one that was lying there may be of another."""
-    from latentwire.reporting.latex import compile_paper
-
+    """`paper.pdf` of the archived source, where there is TeX: the PDF that was there may be of another source."""
     source = folder / "reports/paper.tex"
     source.with_suffix(".pdf").unlink(missing_ok=True)
     if compiled:
@@ -139,11 +141,11 @@ def _write_code(root: Path, folder: Path, commit: str) -> str:
     return name
 
 
-def _write_facts(folder: Path, facts: Facts) -> None:
-    cited = yaml.safe_dump(crate.citation(facts), sort_keys=False, allow_unicode=True)
+def _write_archive_info(folder: Path, info: ArchiveInfo) -> None:
+    cited = yaml.safe_dump(crate.citation_fields(info), sort_keys=False, allow_unicode=True)
     (folder / "CITATION.cff").write_text(cited, encoding="utf-8")
-    (folder / "REVISION").write_text(facts.commit + "\n", encoding="utf-8")
-    if facts.draft:
-        listed = "".join(f"- {reason}\n" for reason in facts.draft)
+    (folder / "REVISION").write_text(info.commit + "\n", encoding="utf-8")
+    if info.draft:
+        listed = "".join(f"- {reason}\n" for reason in info.draft)
         text = f"# Draft: not to be published\n\n`latentwire verify` was not clean when this was written:\n\n{listed}"
         (folder / "DRAFT.md").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`ro-crate-metadata.json` (RO-Crate 1.1) and `CITATION.cff` of an archive, from the same facts."""
+"""`ro-crate-metadata.json` (RO-Crate 1.1) and `CITATION.cff` of an archive, from the same `ArchiveInfo`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class ArchiveInfo:
     """What is archived. `citation` is the CITATION.cff of the software; `draft` are reasons not to publish it."""
 
     title: str
@@ -38,7 +38,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArchivedFile:
     """A file of the archive, by its path in it."""
 
     path: str
@@ -46,16 +46,16 @@ class Part:
     sha256: str
 
 
-def metadata(facts: Facts, parts: Sequence[Part], code: str) -> dict[str, Any]:
+def crate_metadata(info: ArchiveInfo, parts: Sequence[ArchivedFile], code: str) -> dict[str, Any]:
     """The crate: descriptor, root, licence, authors, the run that made the results, and every file.
 
     Args:
-        facts: What it is about.
+        info: What it is about.
         parts: All files but the metadata itself.
         code: Path of the archived code.
     """
-    license_id = f"https://spdx.org/licenses/{facts.citation['license']}"
-    authors = [_author(author, index) for index, author in enumerate(facts.citation["authors"], 1)]
+    license_id = f"https://spdx.org/licenses/{info.citation['license']}"
+    authors = [_author(author, index) for index, author in enumerate(info.citation["authors"], 1)]
     return {
         "@context": CONTEXT,
         "@graph": [
@@ -65,45 +65,47 @@ def metadata(facts: Facts, parts: Sequence[Part], code: str) -> dict[str, Any]:
                 "about": {"@id": "./"},
                 "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
             },
-            _root(facts, license_id, authors, parts),
-            {"@id": license_id, "@type": "CreativeWork", "name": facts.citation["license"]},
+            _root(info, license_id, authors, parts),
+            {"@id": license_id, "@type": "CreativeWork", "name": info.citation["license"]},
             *authors,
             _run(parts, code),
-            *(_file(part, facts.commit if part.path == code else None) for part in parts),
+            *(_file(part, info.commit if part.path == code else None) for part in parts),
         ],
     }
 
 
-def citation(facts: Facts) -> dict[str, Any]:
+def citation_fields(info: ArchiveInfo) -> dict[str, Any]:
     """`CITATION.cff` of the archive: the results, with the software that made them as reference."""
-    software = {key: facts.citation[key] for key in ("title", "version", "license", "authors") if key in facts.citation}
+    software = {key: info.citation[key] for key in ("title", "version", "license", "authors") if key in info.citation}
     return {
         "cff-version": "1.2.0",
         "message": "If you use these results, please cite them as below.",
         "type": "dataset",
-        "title": facts.shown_title,
-        "authors": [dict(author) for author in facts.citation["authors"]],  # YAML would point to the same object
-        "license": facts.citation["license"],
-        "date-released": facts.date,
-        "commit": facts.commit,
-        "references": [{"type": "software", "commit": facts.commit, **software}],
+        "title": info.shown_title,
+        "authors": [dict(author) for author in info.citation["authors"]],  # YAML would point to the same object
+        "license": info.citation["license"],
+        "date-released": info.date,
+        "commit": info.commit,
+        "references": [{"type": "software", "commit": info.commit, **software}],
     }
 
 
-def _root(facts: Facts, license_id: str, authors: list[dict[str, Any]], parts: Sequence[Part]) -> dict[str, Any]:
+def _root(
+    info: ArchiveInfo, license_id: str, authors: list[dict[str, Any]], parts: Sequence[ArchivedFile]
+) -> dict[str, Any]:
     root = {
         "@id": "./",
         "@type": "Dataset",
-        "name": facts.shown_title,
+        "name": info.shown_title,
         "description": "Predictions, statistics, tables, figures and paper, with the parameters and the code revision "
-        f"{facts.commit} that they come from.",
-        "datePublished": facts.date,
+        f"{info.commit} that they come from.",
+        "datePublished": info.date,
         "license": {"@id": license_id},
         "author": [{"@id": author["@id"]} for author in authors],
         "hasPart": [{"@id": quote(part.path)} for part in parts],
         "mentions": [{"@id": "#run"}],
     }
-    return {**root, "creativeWorkStatus": "Draft"} if facts.draft else root
+    return {**root, "creativeWorkStatus": "Draft"} if info.draft else root
 
 
 def _author(author: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _author(author: Mapping[str, Any], index: int) -> dict[str, Any]:
     return {**entity, "name": f"{name['givenName']} {name['familyName']}".strip()}
 
 
-def _run(parts: Sequence[Part], code: str) -> dict[str, Any]:
+def _run(parts: Sequence[ArchivedFile], code: str) -> dict[str, Any]:
     made = [part.path for part in parts if part.path.startswith(("results/", "reports/"))]
     return {
         "@id": "#run",
@@ -126,7 +128,7 @@ def _run(parts: Sequence[Part], code: str) -> dict[str, Any]:
     }
 
 
-def _file(part: Part, commit: str | None) -> dict[str, Any]:
+def _file(part: ArchivedFile, commit: str | None) -> dict[str, Any]:
     suffix = part.path[part.path.rfind(".") :] if "." in part.path else ""
     kind = FORMATS.get(suffix) or mimetypes.guess_type(part.path)[0] or "text/plain"
     entity = {

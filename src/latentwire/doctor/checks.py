@@ -27,7 +27,7 @@ from unbroken.environment import processor_name, usable_cores
 PYTHON = "3.11"
 NEEDED_DISK = 6 * machine.GIB
 """What `make repro` writes in all."""
-VERSION = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
+_PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
 
 
 CLUSTER = "use it on a cluster that has it, or `bash tests/cluster/install.sh` for a virtual one"
@@ -41,7 +41,7 @@ class State(StrEnum):
     MISSING = "missing"
 
 
-STYLES = {State.OK: "green", State.OPTIONAL: "dim", State.MISSING: "bold red"}
+_STYLES = {State.OK: "green", State.OPTIONAL: "dim", State.MISSING: "bold red"}
 
 
 @dataclass(frozen=True)
@@ -54,41 +54,41 @@ class Check:
     advice: str = ""
 
 
-def examine(root: Path) -> list[Check]:
+def examine_machine(root: Path) -> list[Check]:
     """Every check, in the order in which things are needed."""
     return [check for part in CHECKS for check in part(root)]
 
 
-def exit_code(checks: Sequence[Check]) -> int:
+def doctor_exit_code(checks: Sequence[Check]) -> int:
     """1 where something is missing that `make repro` needs."""
     return int(any(check.state is State.MISSING for check in checks))
 
 
-def table(checks: Sequence[Check]) -> Table:
+def checks_table(checks: Sequence[Check]) -> Table:
     """The checks for a terminal."""
     shown = Table("what", "state", "found", "what to do")
     for check in checks:
-        style = STYLES[check.state]
+        style = _STYLES[check.state]
         shown.add_row(check.name, f"[{style}]{check.state.value}[/]", check.found, check.advice)
     return shown
 
 
-def lines(checks: Sequence[Check]) -> list[str]:
+def format_checks(checks: Sequence[Check]) -> list[str]:
     """The same where the output is no terminal."""
     return [f"{c.state.value:9} {c.name}: {c.found}{f'. Next: {c.advice}' if c.advice else ''}" for c in checks]
 
 
-def as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def checks_as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """The same for programs."""
     return [asdict(check) for check in checks]
 
 
-def pins(text: str) -> dict[str, str]:
+def parse_pins(text: str) -> dict[str, str]:
     """Distribution → version of a requirements file with hashes."""
-    return {name.lower(): found for name, found in VERSION.findall(text)}
+    return {name.lower(): found for name, found in _PIN.findall(text)}
 
 
-def unlike(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
+def find_unlike_pins(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
     """Pinned distributions of which another version is installed, or none: `name 1.0 (locked 2.0)`."""
     found = ((name, installed(name), version) for name, version in pinned.items())
     return [f"{name} {has or 'absent'} (locked {wants})" for name, has, wants in found if not _same(has, wants)]
@@ -105,35 +105,39 @@ def _python(root: Path) -> Iterator[Check]:
     yield Check("Python", State.OK if good else State.MISSING, found, "" if good else f"install Python {PYTHON}")
 
 
-def packages(root: Path) -> Iterator[Check]:
+def check_packages(root: Path) -> Iterator[Check]:
     """Whether what `requirements.lock` in `root` pins is installed."""
     lock = root / "requirements.lock"
     if not lock.is_file():
         yield Check("packages", State.MISSING, "no requirements.lock", "run it in the root of the repository")
         return
-    pinned = pins(lock.read_text(encoding="utf-8"))
-    other = unlike(pinned, machine.installed)
+    pinned = parse_pins(lock.read_text(encoding="utf-8"))
+    other = find_unlike_pins(pinned, machine.installed_version)
     state, advice = (State.MISSING, "make environment") if other else (State.OK, "")
     more = f" and {len(other) - 3} more" if len(other) > 3 else ""
     yield Check("packages", state, f"{', '.join(other[:3])}{more}" if other else f"{len(pinned)} as locked", advice)
 
 
-def frameworks(root: Path) -> Iterator[Check]:
+def check_torch(root: Path) -> Iterator[Check]:
     """Torch, its build, and the GPUs that it would use."""
-    found, gpus = machine.installed("torch"), machine.read_gpus()
+    found, gpus = machine.installed_version("torch"), machine.read_gpus()
     if found is None:
         yield Check("torch", State.MISSING, "not installed", "make environment")
         return
     build = _build()
     lock = root / f"requirements-{'cpu' if build == 'CPU' else 'cuda'}.lock"
-    other = unlike(pins(lock.read_text(encoding="utf-8")), machine.installed) if lock.is_file() else []
+    other = (
+        find_unlike_pins(parse_pins(lock.read_text(encoding="utf-8")), machine.installed_version)
+        if lock.is_file()
+        else []
+    )
     if other:
         yield Check("torch", State.MISSING, ", ".join(other[:3]), "make environment")
         return
     idle = gpus.cards and build == "CPU"
     advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
     yield Check("torch", State.OPTIONAL if idle else State.OK, f"{found}, {build} build", advice)
-    cards = ", ".join(f"{card.name} ({machine.readable(card.total)})" for card in gpus.cards)
+    cards = ", ".join(f"{card.name} ({machine.format_bytes(card.total)})" for card in gpus.cards)
     if cards:
         yield Check("GPU", State.OK, f"{cards}, driver {gpus.driver}")
     else:
@@ -153,12 +157,12 @@ def _build() -> str:
 
 def _machine(root: Path) -> Iterator[Check]:
     yield Check("processor", State.OK, f"{processor_name()}, {usable_cores()} cores usable")
-    yield Check("memory", State.OK, machine.readable(machine.memory()))
+    yield Check("memory", State.OK, machine.format_bytes(machine.total_memory()))
     free = machine.free_space(root)
     done = (root / "results/aggregate/stats.json").is_file()
     small = free < NEEDED_DISK and not done
-    found = f"{machine.readable(free)} free"
-    advice = f"make room: `make repro` needs {machine.readable(NEEDED_DISK)}" if small else ""
+    found = f"{machine.format_bytes(free)} free"
+    advice = f"make room: `make repro` needs {machine.format_bytes(NEEDED_DISK)}" if small else ""
     yield Check("disk", State.MISSING if small else State.OK, found, advice)
 
 
@@ -203,7 +207,7 @@ def _lacks(held: assets.Assets, name: str) -> bool:
 
 
 def _dvc(root: Path) -> Iterator[Check]:
-    found = machine.installed("dvc")
+    found = machine.installed_version("dvc")
     if found is None:
         yield Check("DVC", State.MISSING, "not installed", "make environment")
         return
@@ -214,7 +218,10 @@ def _dvc(root: Path) -> Iterator[Check]:
         names = ", ".join(line.split()[0] for line in (done or "").splitlines() if line.split())
         here = Check("DVC remote", State.OK, names) if names else None
         yield here or Check(
-            "DVC remote", State.OPTIONAL, "none", "dvc remote add -d NAME URL, to share results and to park checkpoints"
+            "DVC remote",
+            State.OPTIONAL,
+            "none",
+            "dvc remote add -d NAME URL, to share results and to park checkpoints",
         )
     else:
         yield Check("DVC repository", State.MISSING, "no .dvc here", "run it in the root of the repository")
@@ -241,13 +248,13 @@ def _database(path: Path) -> Check:
 
 
 def _programs(root: Path) -> Iterator[Check]:
-    yield program("git", ("git", "--version"), "install git", needed=True)
-    yield program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
-    yield program("SLURM", ("sinfo", "--version"), CLUSTER)
-    yield program("Apptainer", ("apptainer", "--version"), CLUSTER)
+    yield check_program("git", ("git", "--version"), "install git", needed=True)
+    yield check_program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
+    yield check_program("SLURM", ("sinfo", "--version"), CLUSTER)
+    yield check_program("Apptainer", ("apptainer", "--version"), CLUSTER)
 
 
-def program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
+def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
     """Whether a program answers, and with what first line."""
     found = _output(*command)
     if found is not None:
@@ -265,4 +272,4 @@ def _output(*command: str, cwd: Path | None = None) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-CHECKS = (_python, packages, frameworks, _machine, _parameters, _dvc, _mlflow, _programs)
+CHECKS = (_python, check_packages, check_torch, _machine, _parameters, _dvc, _mlflow, _programs)

@@ -20,24 +20,25 @@ SCRIPTS = ("python", "latentwire", "dvc", "mlflow")
 """Programs that must be the image's own."""
 
 
-def examine(root: Path, prefix: Path = Path(sys.prefix)) -> list[Check]:
+def examine_image(root: Path, prefix: Path = Path(sys.prefix)) -> list[Check]:
     """Every check of an image; a single one outside of an image."""
-    found = image.here(prefix)
-    if found is None:
+    own = image.find_image(prefix)
+    if own is None:
         advice = "apptainer run latentwire.sif doctor --image"
         return [Check("image", State.MISSING, f"{sys.executable} belongs to no image", advice)]
-    parts = (_built(found), _digest(), _code(root, found), doctor.packages(prefix), doctor.frameworks(prefix))
+    parts = (_built(own), _digest(), _code(root, own), doctor.check_packages(prefix), doctor.check_torch(prefix))
     return [*(check for part in parts for check in part), *_place(prefix)]
 
 
-def _built(found: Image) -> Iterator[Check]:
-    advice = "" if found.tree == "clean" else "commit, then `make image`: nobody else can build this one"
-    yield Check("image", State.OK if found.tree == "clean" else State.OPTIONAL, str(found), advice)
+def _built(own: Image) -> Iterator[Check]:
+    clean = own.tree == "clean"
+    advice = "" if clean else "commit, then `make image`: nobody else can build this one"
+    yield Check("image", State.OK if clean else State.OPTIONAL, str(own), advice)
 
 
 def _digest() -> Iterator[Check]:
     try:
-        recorded = str(image.recorded())
+        recorded = str(image.describe_image())
     except ConfigurationError as error:
         yield Check("image digest", State.MISSING, str(error))
         return
@@ -54,13 +55,13 @@ def _digest() -> Iterator[Check]:
         yield Check("image digest", State.MISSING, f"{recorded}, but the file has {actual}", advice)
 
 
-def _code(root: Path, found: Image) -> Iterator[Check]:
+def _code(root: Path, own: Image) -> Iterator[Check]:
     try:
-        image.refuse_other_code(root, found)
+        image.check_image_code(root, own)
     except ConfigurationError as error:
         yield Check("code", State.MISSING, str(error))
         return
-    clone = f"as in the clone {root.resolve()}" if Clone(root).is_one else f"no clone in {root.resolve()}"
+    clone = f"as in the clone {root.resolve()}" if Clone(root).has_source else f"no clone in {root.resolve()}"
     yield Check("code", State.OK, f"the image's; {clone}")
 
 
@@ -69,7 +70,7 @@ def _place(prefix: Path) -> Iterator[Check]:
     found = f"{', '.join(foreign)} of another environment" if foreign else f"all of {prefix}/bin"
     advice = f"unset what puts another folder before {prefix}/bin on the PATH" if foreign else ""
     yield Check("programs", State.MISSING if foreign else State.OK, found, advice)
-    yield doctor.program("git", ("git", "--version"), "build the image again", needed=True)
+    yield doctor.check_program("git", ("git", "--version"), "build the image again", needed=True)
     yield _temporary()
 
 

@@ -32,13 +32,13 @@ from latentwire.params.load import Params
 from latentwire.training.activation_bytes import Kept
 from latentwire.training.process_count import processes
 
-FLOAT = 4
+_FLOAT_BYTES = 4
 """Bytes of a trained number."""
-STORED = {"F32": "float32", "BF16": "bfloat16"}
+_TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """Something in the memory of a training process."""
 
     name: str
@@ -50,11 +50,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """The parts of the most expensive method, and what is here to hold them."""
 
     method: str
-    parts: Sequence[Part]
+    parts: Sequence[MemoryPart]
     places: Sequence[tuple[str, int]]
     """Name and bytes of each memory: the machine's, or each GPU's."""
     wanted: int
@@ -98,10 +98,10 @@ class Plan:
 
     def lines(self) -> list[str]:
         """For people, the answer last."""
-        rows = [f"{machine.readable(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
-        total = f"{machine.readable(self.each):>11}  one process of method {self.method}"
-        together = f", and {machine.readable(self.shared)} for all of them together" if self.shared else ""
-        here = "; ".join(f"{name} {machine.readable(size)}" for name, size in self.places) or "no GPU"
+        rows = [f"{machine.format_bytes(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
+        total = f"{machine.format_bytes(self.each):>11}  one process of method {self.method}"
+        together = f", and {machine.format_bytes(self.shared)} for all of them together" if self.shared else ""
+        here = "; ".join(f"{name} {machine.format_bytes(size)}" for name, size in self.places) or "no GPU"
         return [*rows, f"{total}{together}", f"here: {here}", self.answer()]
 
     def answer(self) -> str:
@@ -111,15 +111,16 @@ class Plan:
         largest = max(self.parts, key=lambda part: part.bytes)
         return (
             f"does not fit: {self.processes} of the {self.wanted} processes that the train stage starts here; the "
-            f"largest part is {largest.name} with {machine.readable(largest.bytes)}. Next: set LATENTWIRE_PROCESSES to "
-            f"fewer, use smaller receivers, runtime.dtype bfloat16, or raise train.shards (which changes the results)."
+            f"largest part is {largest.name} with {machine.format_bytes(largest.bytes)}. "
+            "Next: set LATENTWIRE_PROCESSES to fewer, use smaller receivers, runtime.dtype bfloat16, or raise "
+            "train.shards (which changes the results)."
         )
 
 
 MAIN = "main memory"
 
 
-def plan(values: Params, root: Path = Path()) -> Plan:
+def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
     """The plan of the method that needs most.
 
     Raises:
@@ -127,24 +128,24 @@ def plan(values: Params, root: Path = Path()) -> Plan:
     """
     plans = [(method, _parts(values, method, root)) for method in values.train.methods]
     method, parts = max(plans, key=lambda named: sum(part.bytes for part in named[1]))
-    return Plan(method, parts, places(values), processes(values))
+    return MemoryPlan(method, parts, list_memories(values), processes(values))
 
 
-def places(values: Params) -> list[tuple[str, int]]:
+def list_memories(values: Params) -> list[tuple[str, int]]:
     """The memories that training processes may use: each GPU's whole, or what is available of the machine's."""
     if values.runtime.device == "cuda":
         return [(f"GPU {index}, {card.name}", card.total) for index, card in enumerate(machine.read_gpus().cards)]
     return [(MAIN, int(psutil.virtual_memory().available))]
 
 
-def _parts(values: Params, method: str, root: Path) -> list[Part]:
+def _parts(values: Params, method: str, root: Path) -> list[MemoryPart]:
     task, width = values.prepare.tasks[0], _sender_width(values, root)
     frozen = [_outline(values, name, root) for name in values.methods[method].receivers]
     wire = _wire(values, method, width, frozen)
-    trained = FLOAT * sum(parameter.numel() for parameter in wire.parameters())
+    trained = _FLOAT_BYTES * sum(parameter.numel() for parameter in wire.parameters())
     on_device = [
-        *(_weights(values, one, root) for one in frozen),
-        *_of_training(values, trained),
+        *(_weights(values, model, root) for model in frozen),
+        *_training_parts(values, trained),
         _activations(values, method, task, width, wire, frozen),
     ]
     # On a GPU's machine these two are in main memory, which is not what runs short.
@@ -162,50 +163,54 @@ def _outline(values: Params, name: str, root: Path) -> FrozenModel:
     return outline(name, spec, dtype=dtype, cache_dir=root / ".cache/models", assets=_assets(root))
 
 
-def _weights(values: Params, frozen: FrozenModel, root: Path) -> Part:
+def _weights(values: Params, frozen: FrozenModel, root: Path) -> MemoryPart:
     size = _bytes(frozen.model.parameters())
     mapped = values.runtime.device == "cpu" and _stored(values, frozen.name, root) == {values.runtime.dtype}
     how = f"{values.runtime.dtype}, frozen: no gradient and no optimizer state"
     how += "; mapped from its file, one copy for all processes" if mapped else ", in every process"
-    return Part(f"weights of {frozen.name}", size, how, mapped)
+    return MemoryPart(f"weights of {frozen.name}", size, how, mapped)
 
 
 def _stored(values: Params, name: str, root: Path) -> set[str]:
     """Types of the numbers in a model's files."""
     source = materialise(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
     headers = [read_header(path) for path in weight_files(source.folder)]
-    return {STORED.get(info["dtype"], info["dtype"]) for header in headers for info in header.values()}
+    return {_TORCH_NAMES.get(info["dtype"], info["dtype"]) for header in headers for info in header.values()}
 
 
 def _assets(root: Path) -> Assets:
     return Assets(root / "assets", root / "assets.lock")
 
 
-def _of_training(values: Params, trained: int) -> list[Part]:
+def _training_parts(values: Params, trained: int) -> list[MemoryPart]:
     shards = values.train.shards
     partial = (shards - 1).bit_length() + 1
     return [
-        Part("trained weights", trained, "float32"),
-        Part("optimizer state", 2 * trained, "AdamW: two moments of the trained weights only"),
-        Part("partial gradients", partial * trained, f"the tree over {shards} shards: {partial} at once"),
-        Part("exchange of gradients", 2 * trained, "what is sent and what is received, with several processes"),
+        MemoryPart("trained weights", trained, "float32"),
+        MemoryPart("optimizer state", 2 * trained, "AdamW: two moments of the trained weights only"),
+        MemoryPart("partial gradients", partial * trained, f"the tree over {shards} shards: {partial} at once"),
+        MemoryPart("exchange of gradients", 2 * trained, "what is sent and what is received, with several processes"),
     ]
 
 
-def _checkpoint(trained: int) -> Part:
-    return Part("checkpoint", 2 * 3 * trained, "rank 0: a copy of weights and moments, and one that is being written")
+def _checkpoint(trained: int) -> MemoryPart:
+    return MemoryPart(
+        "checkpoint", 2 * 3 * trained, "rank 0: a copy of weights and moments, and one that is being written"
+    )
 
 
-def _activations(values: Params, method: str, task: str, width: int, wire: Wire, frozen: Sequence[FrozenModel]) -> Part:
+def _activations(
+    values: Params, method: str, task: str, width: int, wire: Wire, frozen: Sequence[FrozenModel]
+) -> MemoryPart:
     examples = values.train.batch // values.train.shards
     length, slots = values.encode.max_tokens, values.methods[method].slots
     kept = Kept(wire.parameters())
     with torch.device("meta"), kept:
         written = wire.write(torch.empty(examples, length, width), torch.ones(examples, length, dtype=torch.bool))
-        reads = [wire.read(written, one.name) for one in frozen]
-    most = max(_reading(values, task, one, examples, slots) for one in frozen)
+        reads = [wire.read(written, model.name) for model in frozen]
+    most = max(_reading(values, task, model, examples, slots) for model in frozen)
     del reads
-    return Part(
+    return MemoryPart(
         "activations", kept.bytes + most, f"ESTIMATE for one shard of {examples} examples, one receiver at a time"
     )
 
@@ -233,13 +238,13 @@ def _wire(values: Params, method: str, width: int, frozen: Iterable[FrozenModel]
     shape = values.methods[method]
     with torch.device("meta"):
         resampler = Resampler(width, shape.slots, shape.width, shape.depth, shape.heads, shape.dropout)
-        adapters = {one.name: Adapter(shape.width, shape.hidden, one.hidden_size, 1.0) for one in frozen}
+        adapters = {model.name: Adapter(shape.width, shape.hidden, model.hidden_size, 1.0) for model in frozen}
         return Wire(resampler, adapters)
 
 
-def _program() -> Part:
+def _program() -> MemoryPart:
     held = psutil.Process(os.getpid()).memory_info().rss
-    return Part("Python and its libraries", held, "measured on this process")
+    return MemoryPart("Python and its libraries", held, "measured on this process")
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

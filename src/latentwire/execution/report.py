@@ -10,8 +10,8 @@ from pathlib import Path
 from latentwire import git, machine
 from latentwire.execution import sacct, utilisation
 from latentwire.execution.sacct import Job
-from latentwire.execution.sessions import Session, Totals, read, totals
-from latentwire.execution.utilisation import Measured
+from latentwire.execution.sessions import RunTotals, Session, read_sessions, sum_sessions
+from latentwire.execution.utilisation import ItemUtilisation
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.tracking.lookup import open_reader
@@ -19,9 +19,9 @@ from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain
 from unbroken.environment import processor_name, usable_cores
 
-FOLDER = Path("reports/execution")
+EXECUTION_FOLDER = Path("reports/execution")
 TEXT, FIGURE, COSTS = "execution.md", "utilisation.png", "profile.md"
-STORED = ("results", "state", ".dvc/cache", "assets", "mlflow.db", "mlartifacts", ".venv")
+MEASURED_PATHS = ("results", "state", ".dvc/cache", "assets", "mlflow.db", "mlartifacts", ".venv")
 
 
 @dataclass(frozen=True)
@@ -32,64 +32,64 @@ class Execution:
     hardware: Mapping[str, str]
     disk: Mapping[str, int]
     sessions: Sequence[Session]
-    totals: Sequence[Totals]
+    totals: Sequence[RunTotals]
     jobs: Sequence[Job] | None
-    measured: Sequence[Measured]
+    measured: Sequence[ItemUtilisation]
     missing: str | None
     """Why there are no system metrics."""
     profile: str | None
     """Name of the text on measured costs beside this one; None where nothing was measured."""
 
 
-def gather(root: Path, values: Params) -> Execution:
+def gather_execution(root: Path, values: Params) -> Execution:
     """Read events, SLURM's accounting and MLflow; whatever is not there is said to be missing."""
-    found = read(root / "state")
+    sessions = read_sessions(root / "state")
     measured, missing = _measured(root, values)
-    gpus = {one.item: one.gpus for one in measured}
+    gpus = {item.item: item.gpus for item in measured}
     if not machine.read_gpus().cards:
-        gpus = {**{one.item: 0 for one in found if one.host == platform.node()}, **gpus}
-    since = min((session.start for session in found), default=None)
+        gpus = {**{session.item: 0 for session in sessions if session.host == platform.node()}, **gpus}
+    since = min((session.start for session in sessions), default=None)
     return Execution(
         commit=git.resolve_commit(root),
-        hardware=hardware(),
-        disk={name: machine.size(root / name) for name in STORED if (root / name).exists()},
-        sessions=found,
-        totals=totals(found, gpus),
-        jobs=sacct.ask(f"{since:%Y-%m-%d}") if since else None,
+        hardware=describe_hardware(),
+        disk={name: machine.size_on_disk(root / name) for name in MEASURED_PATHS if (root / name).exists()},
+        sessions=sessions,
+        totals=sum_sessions(sessions, gpus),
+        jobs=sacct.query_jobs(f"{since:%Y-%m-%d}") if since else None,
         measured=measured,
         missing=missing,
-        profile=COSTS if (root / FOLDER / COSTS).is_file() else None,
+        profile=COSTS if (root / EXECUTION_FOLDER / COSTS).is_file() else None,
     )
 
 
-def write(root: Path, execution: Execution) -> list[Path]:
+def write_execution(root: Path, execution: Execution) -> list[Path]:
     """Write text and figure; return their paths."""
-    folder = root / FOLDER
+    folder = root / EXECUTION_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     text, figure = folder / TEXT, folder / FIGURE
     figure.unlink(missing_ok=True)
     if execution.measured:
-        utilisation.draw(execution.measured, execution.sessions, figure)
-    text.write_text("\n".join(appendix(execution)) + "\n", encoding="utf-8")
+        utilisation.draw_utilisation(execution.measured, execution.sessions, figure)
+    text.write_text("\n".join(format_appendix(execution)) + "\n", encoding="utf-8")
     return [text, figure] if figure.exists() else [text]
 
 
-def hardware() -> dict[str, str]:
+def describe_hardware() -> dict[str, str]:
     """The machine that this is called on, which need not be the one that trained."""
     found = machine.read_gpus()
-    cards = ", ".join(f"{gpu.name} ({machine.readable(gpu.total)})" for gpu in found.cards) or "none"
+    cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in found.cards) or "none"
     return {
         "host": platform.node(),
         "processor": f"{processor_name()}, {usable_cores()} cores usable",
-        "memory": machine.readable(machine.memory()),
+        "memory": machine.format_bytes(machine.total_memory()),
         "GPUs": cards + (f", driver {found.driver}" if found.driver else ""),
         "system": platform.platform(),
         "Python": platform.python_version(),
-        "torch": machine.installed("torch") or "not installed",
+        "torch": machine.installed_version("torch") or "not installed",
     }
 
 
-def appendix(execution: Execution) -> list[str]:
+def format_appendix(execution: Execution) -> list[str]:
     """The Markdown text, line by line."""
     return [
         "# Execution",
@@ -125,7 +125,7 @@ def appendix(execution: Execution) -> list[str]:
         "",
         "## Disk",
         "",
-        *_pairs({name: machine.readable(count) for name, count in execution.disk.items()}),
+        *_pairs({name: machine.format_bytes(count) for name, count in execution.disk.items()}),
     ]
 
 
@@ -151,7 +151,7 @@ def _runs(execution: Execution) -> list[str]:
     return [head, "|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|", *rows, "", f"{sums}{note}, {span}"]
 
 
-def _processes(total: Totals) -> str:
+def _processes(total: RunTotals) -> str:
     return " → ".join(map(str, total.processes)) or "–"
 
 
@@ -164,7 +164,7 @@ def _images(sessions: Sequence[Session]) -> str:
 def _utilisation(execution: Execution) -> list[str]:
     if not execution.measured:
         return [execution.missing or "MLflow has no system metrics of these runs."]
-    means = utilisation.means(execution.measured)
+    means = utilisation.mean_utilisation(execution.measured)
     rows = _pairs({kind: f"{mean:.1f} % on average" for kind, mean in means.items()})
     caption = "dashed: a session was preempted; dotted: it was killed or still runs"
     return [*rows, "", f"![Utilisation over time ({caption})]({FIGURE})"]
@@ -176,18 +176,18 @@ def _jobs(jobs: Sequence[Job] | None) -> list[str]:
     if not jobs:
         return [f"SLURM's accounting has no job called {sacct.JOB_NAME} since the first start."]
     hours = sum(job.gpu_hours for job in jobs)
-    return [*sacct.table(jobs), "", f"{len(jobs)} runs of jobs, {hours:.2f} GPU-hours as SLURM counts them."]
+    return [*sacct.jobs_table(jobs), "", f"{len(jobs)} runs of jobs, {hours:.2f} GPU-hours as SLURM counts them."]
 
 
-def _measured(root: Path, values: Params) -> tuple[list[Measured], str | None]:
+def _measured(root: Path, values: Params) -> tuple[list[ItemUtilisation], str | None]:
     try:
         mlflow = open_reader(root, values.tracking.experiment)
     except TrackingError as error:
         return [], str(error)
     if mlflow is None:
         return [], "MLflow has nothing here, so there are no system metrics."
-    identities = {item.name: chain.identity_of(root, item.name) for item in TrainItem.all(values)}
-    found = [utilisation.measure(mlflow, name, identity) for name, identity in identities.items() if identity]
+    identities = {item.name: chain.read_identity(root, item.name) for item in TrainItem.all(values)}
+    found = [utilisation.read_utilisation(mlflow, name, identity) for name, identity in identities.items() if identity]
     return [one for one in found if one is not None], None
 
 

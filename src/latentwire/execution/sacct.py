@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 JOB_NAME = "latentwire"
 FIELDS = ("JobID", "JobName", "State", "ExitCode", "Start", "End", "ElapsedRaw", "AllocTRES", "NodeList")
-SECONDS = 60
+SACCT_TIMEOUT_S = 60
 """Longest wait for a slow accounting daemon."""
 
 
@@ -35,36 +35,38 @@ class Job:
         return self.gpus * self.seconds / 3600
 
 
-def command(since: str) -> list[str]:
+def sacct_command(since: str) -> list[str]:
     """The call of sacct for all jobs of ours since a day (2026-01-31), requeued runs included."""
     options = ["--parsable2", "--noheader", "--allocations", "--duplicates", f"--name={JOB_NAME}"]
     return ["sacct", *options, f"--starttime={since}", f"--format={','.join(FIELDS)}"]
 
 
-def ask(since: str) -> list[Job] | None:
+def query_jobs(since: str) -> list[Job] | None:
     """Jobs since a day; None where there is no SLURM or its accounting does not answer."""
     if shutil.which("sacct") is None:
         return None
     try:
-        done = subprocess.run(command(since), capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = subprocess.run(
+            sacct_command(since), capture_output=True, text=True, check=False, timeout=SACCT_TIMEOUT_S
+        )
     except subprocess.TimeoutExpired:
         return None
-    return parse(done.stdout) if done.returncode == 0 else None
+    return parse_jobs(done.stdout) if done.returncode == 0 else None
 
 
-def parse(text: str) -> list[Job]:
+def parse_jobs(text: str) -> list[Job]:
     """Jobs of the output of `sacct --parsable2 --noheader`; lines of another shape, such as warnings, are left out."""
     rows = (line.split("|") for line in text.splitlines())
     return [_job(dict(zip(FIELDS, row, strict=True))) for row in rows if len(row) == len(FIELDS)]
 
 
-def gpus_of(tres: str) -> int:
+def gpus_from_tres(tres: str) -> int:
     """GPUs in a list of trackable resources; with the total and its types, the total counts."""
     counts = {name: int(count) for name, count in re.findall(r"gres/gpu(:[^=,]+)?=(\d+)", tres)}
     return counts[""] if "" in counts else sum(counts.values())
 
 
-def table(jobs: Sequence[Job]) -> list[str]:
+def jobs_table(jobs: Sequence[Job]) -> list[str]:
     """The jobs as Markdown."""
     head = [
         "| job | state | exit | start | end | hours | CPUs | GPUs | nodes |",
@@ -88,7 +90,7 @@ def _job(row: dict[str, str]) -> Job:
         start=row["Start"],
         end=row["End"],
         seconds=int(row["ElapsedRaw"] or 0),
-        gpus=gpus_of(row["AllocTRES"]),
+        gpus=gpus_from_tres(row["AllocTRES"]),
         cpus=int(cpus[1]) if cpus else 0,
         nodes=row["NodeList"],
     )

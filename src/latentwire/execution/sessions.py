@@ -44,17 +44,17 @@ class Session:
         return (self.end - self.start).total_seconds() / 3600
 
 
-def read(state: Path) -> list[Session]:
+def read_sessions(state: Path) -> list[Session]:
     """Sessions of every run folder `ITEM-IDENTITY` of `state/`, in the order of their start."""
     found = [
         session
         for path in sorted(state.glob(f"*/{events.EVENTS_FILE}"))
-        for session in sessions(path.parent.name, events.read_events(path))
+        for session in sessions_from_events(path.parent.name, events.read_events(path))
     ]
     return sorted(found, key=lambda session: (session.start, session.item))
 
 
-def sessions(folder: str, recorded: Iterable[Mapping[str, Any]]) -> list[Session]:
+def sessions_from_events(folder: str, recorded: Iterable[Mapping[str, Any]]) -> list[Session]:
     """The sessions of one run; `folder` is its name, the item and 12 hex."""
     item, _, identity = folder.rpartition("-")
     ordered = sorted(
@@ -95,7 +95,7 @@ def _gpus(start: Mapping[str, Any]) -> int | None:
 
 
 @dataclass(frozen=True)
-class Totals:
+class RunTotals:
     """Sums over the sessions of one run."""
 
     item: str
@@ -114,18 +114,18 @@ class Totals:
     verdict: str
 
 
-def totals(found: Sequence[Session], gpus: Mapping[str, int]) -> list[Totals]:
+def sum_sessions(found: Sequence[Session], gpus: Mapping[str, int]) -> list[RunTotals]:
     """Sums by run; `gpus` is the number of GPUs by item, for sessions that do not say it."""
     keyed = sorted(found, key=lambda session: (session.item, session.identity, session.restart))
     groups = groupby(keyed, key=lambda session: (session.item, session.identity))
     return [_total(item, identity, list(group), gpus.get(item)) for (item, identity), group in groups]
 
 
-def _total(item: str, identity: str, group: Sequence[Session], gpus: int | None) -> Totals:
+def _total(item: str, identity: str, group: Sequence[Session], gpus: int | None) -> RunTotals:
     used = [session.gpus if session.gpus is not None else gpus for session in group]
     spent = [session.hours * count for session, count in zip(group, used, strict=True) if count is not None]
     steps = max(session.last_step for session in group)
-    return Totals(
+    return RunTotals(
         item=item,
         identity=identity,
         starts=len(group),

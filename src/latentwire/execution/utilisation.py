@@ -25,7 +25,7 @@ Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ItemUtilisation:
     """System metrics of an item's run, by kind, and the number of GPUs that were seen."""
 
     item: str
@@ -33,21 +33,21 @@ class Measured:
     gpus: int
 
 
-def measure(mlflow: RunReader, item: str, identity: str) -> Measured | None:
+def read_utilisation(mlflow: RunReader, item: str, identity: str) -> ItemUtilisation | None:
     """What MLflow holds of an item; None where it has no run or no system metric of it."""
     run = mlflow.run_of(identity)
     if run is None:
         return None
     series: dict[str, list[Points]] = {}
     for name in sorted(run.data.metrics):
-        kind = kind_of(name)
+        kind = metric_kind(name)
         if kind:
             history = mlflow.client.get_metric_history(run.info.run_id, name)
             series.setdefault(kind, []).append(sorted((point.timestamp / 1000, point.value) for point in history))
-    return Measured(item, series, len(series.get("GPU", ()))) if series else None
+    return ItemUtilisation(item, series, len(series.get("GPU", ()))) if series else None
 
 
-def kind_of(name: str) -> str | None:
+def metric_kind(name: str) -> str | None:
     """What a metric of MLflow measures; None for all others."""
     return next((kind for pattern, kind in SERIES.items() if re.fullmatch(pattern, name)), None)
 
@@ -62,7 +62,7 @@ def with_gaps(points: Points, gap: float = GAP_S) -> Points:
     return joined
 
 
-def means(measured: Sequence[Measured]) -> dict[str, float]:
+def mean_utilisation(measured: Sequence[ItemUtilisation]) -> dict[str, float]:
     """Mean percentage by kind, over all points of all items."""
     values: dict[str, list[float]] = {}
     for one in measured:
@@ -71,7 +71,7 @@ def means(measured: Sequence[Measured]) -> dict[str, float]:
     return {kind: sum(found) / len(found) for kind, found in values.items() if found}
 
 
-def draw(measured: Sequence[Measured], sessions: Sequence[Session], path: Path) -> None:
+def draw_utilisation(measured: Sequence[ItemUtilisation], sessions: Sequence[Session], path: Path) -> None:
     """Write the figure: a panel per kind, hours since the first point, a line where a session ended early."""
     from matplotlib.figure import Figure
 
@@ -89,7 +89,7 @@ def draw(measured: Sequence[Measured], sessions: Sequence[Session], path: Path) 
     figure.savefig(path, dpi=200)
 
 
-def _panel(axis: Any, kind: str, measured: Sequence[Measured], first: float) -> None:
+def _panel(axis: Any, kind: str, measured: Sequence[ItemUtilisation], first: float) -> None:
     for one in measured:
         for points in one.series.get(kind, ()):
             line = with_gaps(points)

@@ -13,7 +13,7 @@ from rich.table import Table
 from latentwire.console.logging import configure_logging
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.item import TrainItem
-from latentwire.machine import readable
+from latentwire.machine import format_bytes
 from latentwire.params.load import Params, check_choice, load_params
 from latentwire.parking.fetch import NothingParkedError, fetch_checkpoint
 from latentwire.parking.park import REF, NothingToParkError, park_checkpoint, write_pointer
@@ -32,7 +32,7 @@ def park_items(
     def park_item(location: RunLocation, store: RemoteStore) -> str:
         pointer = park_checkpoint(location, store, keep, _say)
         return (
-            f"{location.item}: step {pointer.step} is parked in {store.name} ({readable(pointer.size)}, "
+            f"{location.item}: step {pointer.step} is parked in {store.name} ({format_bytes(pointer.size)}, "
             f"{FOLDER}/{location.item}.dvc, {REF}/{location.run})"
         )
 
@@ -68,7 +68,7 @@ def list_parked(root: Path, remote: str | None) -> int:
             for pointer in store.pointers(run):
                 ours = here.get(pointer.item)
                 same = "unknown, `prepare` and `encode` did not run here" if ours is None else _yes(ours == run)
-                table.add_row(pointer.item, run[-12:], str(pointer.step), readable(pointer.size), same)
+                table.add_row(pointer.item, run[-12:], str(pointer.step), format_bytes(pointer.size), same)
     Console().print(table if table.row_count else f"Nothing is parked in the DVC remote {store.name}.")
     return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.console.progress import stoppable_progress
-from latentwire.execution.report import hardware
+from latentwire.execution.report import describe_hardware
 from latentwire.models.build import settle_runtime
 from latentwire.params.load import Params
 from latentwire.profiling import compare
@@ -14,7 +14,7 @@ from latentwire.profiling.measure import measure, peak_process_bytes
 from latentwire.profiling.ways import ways
 from latentwire.profiling.write import write
 from latentwire.reporting.report_data import ReportData, read_report_data
-from latentwire.verification.rows import exit_code, lines
+from latentwire.verification.rows import format_rows, verification_exit_code
 
 
 def profile_machine(values: Params, examples: int, repeats: int, against: Path | None, tolerance: float) -> int:
@@ -30,8 +30,8 @@ def profile_machine(values: Params, examples: int, repeats: int, against: Path |
     if before is None:
         return 0
     rows = compare.compare(before, profile, tolerance)
-    print("\n".join(lines(rows)))
-    return exit_code(rows)
+    print("\n".join(format_rows(rows)))
+    return verification_exit_code(rows)
 
 
 def _measure(values: Params, examples: int, repeats: int) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _measure(values: Params, examples: int, repeats: int) -> dict[str, Any]:
         "examples": examples,
         "repeats": repeats,
         "device": values.runtime.device,
-        "machine": hardware(),
+        "machine": describe_hardware(),
         "peak_process_bytes": peak_process_bytes(),
         "ways": records,
     }

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from latentwire.console.progress import Bar, no_progress_bar, progress_bar
-from latentwire.image import recorded
+from latentwire.image import describe_image
 from latentwire.item import TrainItem
 from latentwire.models.layout import LayoutState
 from latentwire.params.load import Params
@@ -126,7 +126,7 @@ class TrainRun:
 
     def start_info(self, batching: dict[str, JSON]) -> dict[str, JSON]:
         """What its `start` event says of this execution."""
-        return {"image": recorded(), **execution(self.values.runtime, self.group), "together": batching}
+        return {"image": describe_image(), **execution(self.values.runtime, self.group), "together": batching}
 
     def open(self, stop: StopFlag, batching: dict[str, JSON]) -> Run:
         """The run in its folder: enter it to go back to the newest good checkpoint."""

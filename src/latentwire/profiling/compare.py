@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError
-from latentwire.verification.rows import Row, Status
+from latentwire.verification.rows import ResultRow, Status
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -25,27 +25,27 @@ def read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> list[Row]:
+def compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> list[ResultRow]:
     """A row per way: milliseconds within a factor of `tolerance`; positions and bytes, which are no time, equal."""
     was, now = _by_way(before), _by_way(after)
     rows = [_row(way, was.get(way), now.get(way), tolerance) for way in sorted({*was, *now})]
     if before["machine"] == after["machine"]:
         return rows
     machines = f"measured on {_machine(before)}, now on {_machine(after)}"
-    return [Row(row.kind, row.name, row.status, f"{row.why}; {machines}") for row in rows]
+    return [ResultRow(row.kind, row.name, row.status, f"{row.why}; {machines}") for row in rows]
 
 
-def _row(way: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None, tolerance: float) -> Row:
+def _row(way: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None, tolerance: float) -> ResultRow:
     if was is None or now is None:
-        return Row("cost", way, Status.DIFFERS, "measured here alone" if was is None else "not measured here")
+        return ResultRow("cost", way, Status.DIFFERS, "measured here alone" if was is None else "not measured here")
     for fact in ("positions", "bytes_per_example"):
         if was[fact] != now[fact]:
-            return Row("cost", way, Status.DIFFERS, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
+            return ResultRow("cost", way, Status.DIFFERS, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
     before, after = (one["milliseconds"]["total"]["median"] for one in (was, now))
     ratio = after / before
     near = max(ratio, 1 / ratio) <= tolerance
     why = f"{after:.1f} ms an example, before {before:.1f}: {ratio:.2f} times, tolerance {tolerance:g} times"
-    return Row("cost", way, Status.WITHIN if near else Status.DIFFERS, why)
+    return ResultRow("cost", way, Status.WITHIN if near else Status.DIFFERS, why)
 
 
 def _by_way(profile: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

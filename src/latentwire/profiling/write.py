@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from latentwire.machine import readable
+from latentwire.machine import format_bytes
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.style import SeriesStyle, assign_styles, open_panels
 
@@ -38,7 +38,7 @@ def lines(profile: Profile, drawn: bool) -> Iterator[str]:
     )
     yield from ("", "| | |", "|---|---|")
     yield from (f"| {name} | {value} |" for name, value in profile["machine"].items())
-    yield f"| most memory of the process | {readable(profile['peak_process_bytes'])} |"
+    yield f"| most memory of the process | {format_bytes(profile['peak_process_bytes'])} |"
     yield from ("", "| task | receiver | method | sender | write | read | total | positions | bytes | GPU memory |")
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
     yield from (_row(way) for way in profile["ways"])
@@ -49,7 +49,7 @@ def lines(profile: Profile, drawn: bool) -> Iterator[str]:
 def _row(way: Profile) -> str:
     spent = way["milliseconds"]
     times = [_time(spent[part]) if part in spent else "–" for part in ("sender", "write", "read", "total")]
-    memory = "–" if way["peak_gpu_bytes"] is None else readable(way["peak_gpu_bytes"])
+    memory = "–" if way["peak_gpu_bytes"] is None else format_bytes(way["peak_gpu_bytes"])
     facts = [f"{way['positions']:.1f}", f"{way['bytes_per_example']:,.1f}", memory]
     return f"| {' | '.join([way['task'], way['receiver'], way['method'], *times, *facts])} |"
 

@@ -21,9 +21,9 @@ from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code
 
 ITEM = ("--method", "wire", "--task", "tiny", "--seed", "0")
-NAME = "wire-tiny-0"
+ITEM_NAME = "wire-tiny-0"
 STEPS = 5
-STOP = "TERM@3"
+INTERRUPTION = "TERM@3"
 
 
 class DifferenceError(LatentWireError):
@@ -41,24 +41,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = yaml.safe_load(Path(arguments[0]).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="latentwire-rehearsal-") as name:
         folder = Path(name)
-        (folder / "params.yaml").write_text(yaml.safe_dump(tiny(values, folder / "inputs")), encoding="utf-8")
-        rehearse(folder)
-    print(f"rehearsal: {STEPS} steps, stopped with {STOP} and resumed: every byte as in the undisturbed run")
+        (folder / "params.yaml").write_text(yaml.safe_dump(tiny_params(values, folder / "inputs")), encoding="utf-8")
+        rehearse_stages(folder)
+    print(f"rehearsal: {STEPS} steps, stopped with {INTERRUPTION} and resumed: every byte as in the undisturbed run")
 
 
-def rehearse(folder: Path) -> None:
+def rehearse_stages(folder: Path) -> None:
     """Run the stages up to the two trainings and compare what they wrote.
 
     Raises:
         LatentWireError: A stage ended with another exit code than it should, or bytes differ.
     """
-    run(folder, "prepare")
-    run(folder, "encode", "--task", "tiny")
+    run_stage(folder, "prepare")
+    run_stage(folder, "encode", "--task", "tiny")
     places = {name: ("--state", f"{name}/state", "--results", f"{name}/results") for name in ("whole", "stopped")}
-    run(folder, "train", *ITEM, *places["whole"])
-    run(folder, "train", *ITEM, *places["stopped"], expected=75, interrupt=STOP)
-    run(folder, "train", *ITEM, *places["stopped"])
-    whole, stopped = (digests(folder / name / "results" / NAME) for name in places)
+    run_stage(folder, "train", *ITEM, *places["whole"])
+    run_stage(folder, "train", *ITEM, *places["stopped"], expected=75, interrupt=INTERRUPTION)
+    run_stage(folder, "train", *ITEM, *places["stopped"])
+    whole, stopped = (digest_files(folder / name / "results" / ITEM_NAME) for name in places)
     if whole != stopped:
         differ = [name for name in sorted(whole.keys() | stopped) if whole.get(name) != stopped.get(name)]
         raise DifferenceError(
@@ -68,7 +68,7 @@ def rehearse(folder: Path) -> None:
         )
 
 
-def run(folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt: str | None = None) -> None:
+def run_stage(folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt: str | None = None) -> None:
     """Run a stage there. Raises LatentWireError, with what it printed, for another exit code than expected."""
     print(f"rehearsal: {stage}{f', sent {interrupt}' if interrupt else ''}", flush=True)
     done = subprocess.run(
@@ -87,12 +87,12 @@ def run(folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt:
         )
 
 
-def digests(folder: Path) -> Mapping[str, str]:
+def digest_files(folder: Path) -> Mapping[str, str]:
     """SHA-256 of every file of a folder."""
     return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def tiny(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
+def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
     """The parameters with tiny models and a tiny task, which are written to `inputs`."""
     from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 

@@ -198,14 +198,14 @@ def tiny_gguf(path: Path, seed: int = 0) -> str:
     return sha256_of(path)
 
 
-def vocabulary() -> list[str]:
+def tiny_vocabulary() -> list[str]:
     """Every token that the tiny task, its labels, primer and anchor need, without special tokens."""
     words = [*FILLER, *CUES["dark"], *CUES["light"], *CUES]
     return [*_MARKS, *words, *(f" {word}" for word in words)]
 
 
 def _tokenizer(specials: list[str], seed: int, before: str | None, after: str | None = None) -> Tokenizer:
-    tokens = vocabulary()
+    tokens = tiny_vocabulary()
     random.Random(seed).shuffle(tokens)
     ids = {token: number for number, token in enumerate([*specials, *tokens])}
     unknown = next(token for token in specials if "unk" in token.lower())

@@ -13,8 +13,8 @@ import yaml
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.verification import lockfile
-from latentwire.verification.differences import shown
-from latentwire.verification.lockfile import Lock, parameter
+from latentwire.verification.differences import format_leaf
+from latentwire.verification.lockfile import Lock, find_parameter
 from latentwire.verification.published import PROVENANCE
 from unbroken.run_folder import events
 
@@ -30,7 +30,7 @@ class Link:
     broken: str | None = None
 
 
-def sources_of(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
+def prediction_sources(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
     """Files of predictions that a number is computed from: its own, those of both sides of a difference, or all."""
     if "sources" in entry:
         return list(entry["sources"])
@@ -46,7 +46,7 @@ def sources_of(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(path for cell in cells for path in cell["sources"]))
 
 
-def of_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) -> list[Link]:
+def links_from_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) -> list[Link]:
     """Predictions → checkpoint → parameters and code of the stages that made them."""
     folder = Path(path).parent
     item = folder.name if recorded["checkpoint"] else None
@@ -55,28 +55,28 @@ def of_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) ->
     return [_predictions(root, path, recorded), _checkpoint(root, item, recorded["checkpoint"]), *made]
 
 
-def of_data(root: Path, task: str, digest: str) -> Link:
+def link_to_data(root: Path, task: str, digest: str) -> Link:
     """The prepared examples of a task."""
     path = root / "results/prepare" / task / "task.json"
     if not path.is_file():
         return Link("data", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    broken = None if facts["digest"] == digest else f"results/prepare/{task} has the digest {facts['digest']}"
-    source = f"results/prepare/{task}, made from a source of SHA-256 {facts['source_sha256']}"
+    prepared = json.loads(path.read_text(encoding="utf-8"))
+    broken = None if prepared["digest"] == digest else f"results/prepare/{task} has the digest {prepared['digest']}"
+    source = f"results/prepare/{task}, made from a source of SHA-256 {prepared['source_sha256']}"
     return Link("data", f"{digest} ({source})", broken)
 
 
-def of_code(root: Path) -> Link:
+def link_to_code(root: Path) -> Link:
     """The revision that the report was made with, and the one that is checked out."""
     here = _checked_out(root)
-    made = record(root).get("revision")
+    made = read_provenance(root).get("revision")
     if made is None:
         return Link("code revision", f"{here} is checked out; the report names none")
     state = ", with changes" if made["dirty"] else ""
     return Link("code revision", f"{made['commit']}{state}, says {PROVENANCE}; {here} is checked out")
 
 
-def record(root: Path) -> dict[str, Any]:
+def read_provenance(root: Path) -> dict[str, Any]:
     """The record of the report; empty where there is none.
 
     Raises:
@@ -99,21 +99,21 @@ def _checked_out(root: Path) -> str:
     return commit + (f" with {len(changed)} changed files ({', '.join(changed[:3])})" if changed else "")
 
 
-def of_image(folder: Path | None) -> Link:
-    """The image that a run's last start came from, as its events say."""
+def link_to_image(folder: Path | None) -> Link:
+    """The image that a run was last started from, as its events say."""
     if folder is None:
         return Link("image digest", "unknown here: the state of the run is on the machine that trained it")
     images = [event["image"] for event in events.read_events(folder / events.EVENTS_FILE) if event.get("image")]
     return Link("image digest", str(images[-1]) if images else NO_IMAGE)
 
 
-def identity_of(root: Path, item: str) -> str | None:
+def read_identity(root: Path, item: str) -> str | None:
     """64 hex of the run that trained an item; None where its checkpoint is not here."""
     path = root / "results/train" / item / "manifest.json"
     return str(json.loads(path.read_bytes())["identity"]) if path.is_file() else None
 
 
-def state_of(root: Path, item: str, identity: str) -> Path | None:
+def find_state_folder(root: Path, item: str, identity: str) -> Path | None:
     """The folder of a run's state, if it was trained here."""
     return next(iter(sorted((root / "state").glob(f"{item}-{identity[:12]}*"))), None)
 
@@ -123,8 +123,8 @@ def _predictions(root: Path, path: str, recorded: Mapping[str, Any]) -> Link:
     value = f"{path}, {recorded['rows']} rows, SHA-256 {recorded['sha256']}"
     if not file.is_file():
         return Link("predictions", value, "the file is missing. Next: `dvc pull`")
-    found = digests.sha256_of(file)
-    return Link("predictions", value, None if found == recorded["sha256"] else f"the file has SHA-256 {found}")
+    digest = digests.sha256_of(file)
+    return Link("predictions", value, None if digest == recorded["sha256"] else f"the file has SHA-256 {digest}")
 
 
 def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
@@ -133,24 +133,26 @@ def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
     path = root / "results/train" / item / "manifest.json"
     if not path.is_file():
         return Link("checkpoint", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
-    found = json.loads(path.read_bytes())["state"]
-    broken = None if found == digest else f"results/train/{item} holds {found}"
+    held = json.loads(path.read_bytes())["state"]
+    broken = None if held == digest else f"results/train/{item} holds {held}"
     return Link("checkpoint", f"{digest} (results/train/{item})", broken)
 
 
 def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
-    """Parameters and code as `dvc.lock` recorded them, against those that are here."""
+    """Parameters and code as `dvc.lock` recorded them, compared with those that are here."""
     known = [lock[name] for name in names if name in lock]
     if not known:
         return [Link("params", f"dvc.lock does not have {' and '.join(names)}")]
     here = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     params = {key: value for stage in known for key, value in stage.params.items()}
-    changed = [key for key, value in params.items() if parameter(here, key) != value]
+    changed = [key for key, value in params.items() if find_parameter(here, key) != value]
     code = {dep: digest for stage in known for dep, digest in stage.deps.items() if dep.startswith("src/")}
     other = [dep for dep, digest in code.items() if digests.dvc_digest(root / dep) != digest]
     text = json.dumps(params, sort_keys=True, ensure_ascii=False)
     listed = f"{len(params)} keys of {', '.join(stage.name for stage in known)} in dvc.lock"
-    now = f"; now {changed[0]} is {shown(parameter(here, changed[0]))}" if changed else "; the same in params.yaml"
+    now = "; the same in params.yaml"
+    if changed:
+        now = f"; now {changed[0]} is {format_leaf(find_parameter(here, changed[0]))}"
     code_now = f"changed since: {', '.join(other)}" if other else "unchanged here"
     return [
         Link("params", f"{digests.md5_of_bytes(text.encode())} ({listed}{now})"),
@@ -158,7 +160,7 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
     ]
 
 
-def lock_of(root: Path) -> Lock:
+def read_lock(root: Path) -> Lock:
     """The repository's own `dvc.lock`; empty where there is none."""
     path = root / "dvc.lock"
-    return lockfile.parse(path.read_bytes(), "dvc.lock") if path.is_file() else {}
+    return lockfile.parse_lock(path.read_bytes(), "dvc.lock") if path.is_file() else {}

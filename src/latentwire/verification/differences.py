@@ -20,11 +20,11 @@ ABSENT = object()
 def first_difference(name: str, before: bytes, after: bytes, published: str = "published") -> str:
     """What differs first, for example `line 3 is 'b', published 'a'`; `name` tells the kind of file."""
     if name.endswith(".parquet"):
-        return _of_tables(_frame(before), _frame(after), published)
+        return _difference_in_tables(_frame(before), _frame(after), published)
     if name.endswith(".json"):
-        return _of_json(before, after, published)
+        return _difference_in_json(before, after, published)
     if name.endswith(TEXT):
-        return _of_lines(before.decode(), after.decode(), published)
+        return _difference_in_lines(before.decode(), after.decode(), published)
     return f"{len(after)} bytes here, {len(before)} bytes {published}, and they differ"
 
 
@@ -42,7 +42,7 @@ def json_differences(before: Any, after: Any, path: str = "") -> Iterator[tuple[
         yield path, before, after
 
 
-def close(before: Any, after: Any) -> bool:
+def nearly_equal(before: Any, after: Any) -> bool:
     """Whether two leaves are equal up to the last digits of a sum."""
     numbers = isinstance(before, int | float) and isinstance(after, int | float)
     if not numbers or isinstance(before, bool) or isinstance(after, bool):
@@ -50,7 +50,7 @@ def close(before: Any, after: Any) -> bool:
     return bool(abs(before - after) <= CLOSE * max(1.0, abs(before), abs(after)))
 
 
-def shown(value: Any) -> str:
+def format_leaf(value: Any) -> str:
     """A leaf in a sentence."""
     if value is ABSENT:
         return "nothing"
@@ -58,17 +58,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _of_json(before: bytes, after: bytes, published: str) -> str:
+def _difference_in_json(before: bytes, after: bytes, published: str) -> str:
     try:
         old, new = json.loads(before), json.loads(after)
     except ValueError as error:
         return f"it is not JSON ({error})"
     for path, was, now in json_differences(old, new):
-        return f"{path} is {shown(now)}, {published} {shown(was)}"
+        return f"{path} is {format_leaf(now)}, {published} {format_leaf(was)}"
     return "the same values are written in another way"
 
 
-def _of_lines(before: str, after: str, published: str) -> str:
+def _difference_in_lines(before: str, after: str, published: str) -> str:
     pairs = zip_longest(before.splitlines(), after.splitlines())
     for number, (was, now) in enumerate(pairs, 1):
         if was != now:
@@ -92,7 +92,7 @@ def _frame(data: bytes) -> pd.DataFrame | None:
         return None
 
 
-def _of_tables(before: pd.DataFrame | None, after: pd.DataFrame | None, published: str) -> str:
+def _difference_in_tables(before: pd.DataFrame | None, after: pd.DataFrame | None, published: str) -> str:
     if before is None or after is None:
         return "it is not a Parquet file" if after is None else f"the {published} one is not a Parquet file"
     if list(before.columns) != list(after.columns) or len(before) != len(after):
@@ -118,4 +118,4 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return shown(value.tolist() if hasattr(value, "tolist") else value)
+    return format_leaf(value.tolist() if hasattr(value, "tolist") else value)

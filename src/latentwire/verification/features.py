@@ -9,28 +9,30 @@ from typing import Any
 from latentwire.verification.published import Published
 from latentwire.verification.tolerance import Unknown
 
-METRIC = "features"
-FILE = "features.safetensors"
+FEATURES_METRIC = "features"
+_FILE = "features.safetensors"
 
 
-def of_features(folder: str, published: Published, root: Path, tolerances: Mapping[str, float]) -> str | None:
+def check_features(folder: str, published: Published, root: Path, tolerances: Mapping[str, float]) -> str | None:
     """Why the features of a folder do not confirm the published ones; None where they do."""
-    before = published.content(f"{folder}/{FILE}")
+    before = published.content(f"{folder}/{_FILE}")
     if before is None:
-        return Unknown.without(f"{folder}/{FILE}")
-    if METRIC not in tolerances:
+        return Unknown.without(f"{folder}/{_FILE}")
+    if FEATURES_METRIC not in tolerances:
         return "features have no tolerance in params.yaml"
-    from safetensors.torch import load
+    from safetensors.torch import load  # imports torch, which nothing else of `verify` needs
 
-    off = largest_difference(load(before), load((root / folder / FILE).read_bytes()))
+    limit = tolerances[FEATURES_METRIC]
+    off = largest_difference(load(before), load((root / folder / _FILE).read_bytes()))
     if off is None:
         return "the features have other names or shapes"
-    return None if off <= tolerances[METRIC] else f"features are up to {off:.2g} off, tolerance {tolerances[METRIC]:g}"
+    return None if off <= limit else f"features are up to {off:.2g} off, tolerance {limit:g}"
 
 
 def largest_difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | None:
     """Largest absolute difference of two sets of tensors; None where names or shapes are not the same."""
-    if {name: tensor.shape for name, tensor in before.items()} != {name: one.shape for name, one in after.items()}:
+    shapes, other_shapes = ({name: tensor.shape for name, tensor in side.items()} for side in (before, after))
+    if shapes != other_shapes:
         return None
     pairs = ((before[name].double(), after[name].double()) for name in before)
     return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)

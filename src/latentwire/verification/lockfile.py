@@ -18,7 +18,7 @@ class UnverifiableError(LatentWireError):
 
 
 @dataclass(frozen=True)
-class Stage:
+class LockedStage:
     """One stage of `dvc.lock`; digests by path, parameters by their dotted key."""
 
     name: str
@@ -27,10 +27,10 @@ class Stage:
     params: Mapping[str, Any]
 
 
-Lock = Mapping[str, Stage]
+Lock = Mapping[str, LockedStage]
 
 
-def parse(text: bytes, where: str) -> Lock:
+def parse_lock(text: bytes, where: str) -> Lock:
     """Read a lock file; `where` names it in messages.
 
     Raises:
@@ -47,12 +47,12 @@ def parse(text: bytes, where: str) -> Lock:
         ) from error
 
 
-def outs(lock: Lock) -> dict[str, str]:
+def output_digests(lock: Lock) -> dict[str, str]:
     """Path → digest of everything that the stages wrote."""
     return {path: digest for stage in lock.values() for path, digest in stage.outs.items()}
 
 
-def parameter(values: Mapping[str, Any], key: str) -> Any:
+def find_parameter(values: Mapping[str, Any], key: str) -> Any:
     """The value under a dotted key of parsed `params.yaml`; None where there is none."""
     found: Any = values
     for part in key.split("."):
@@ -62,9 +62,9 @@ def parameter(values: Mapping[str, Any], key: str) -> Any:
     return found
 
 
-def _stage(name: str, fields: Mapping[str, Any]) -> Stage:
+def _stage(name: str, fields: Mapping[str, Any]) -> LockedStage:
     params = {key: value for file in fields.get("params", {}).values() for key, value in file.items()}
-    return Stage(name, _digests(fields.get("deps", ())), _digests(fields.get("outs", ())), params)
+    return LockedStage(name, _digests(fields.get("deps", ())), _digests(fields.get("outs", ())), params)
 
 
 def _digests(entries: Any) -> dict[str, str]:

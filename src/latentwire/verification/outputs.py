@@ -11,57 +11,60 @@ from typing import Any
 from latentwire import digests
 from latentwire.verification.differences import first_difference
 from latentwire.verification.published import PROVENANCE, Published
-from latentwire.verification.rows import Row, Status
-from latentwire.verification.stages import Here
-from latentwire.verification.tolerance import Unknown, exceeding, of_statistics, other_verdict
+from latentwire.verification.rows import ResultRow, Status
+from latentwire.verification.stages import LocalResults
+from latentwire.verification.tolerance import Unknown, first_exceeding, first_other_verdict, numbers_from_statistics
 
 KINDS = {"tables": "table", "figures": "figure"}
 DRAWN = (".pdf", ".png", ".svg")
 PREDICTED = "by the predictions"
 
 
-def output_rows(published: Published, here: Here) -> list[Row]:
+def output_rows(published: Published, local: LocalResults) -> list[ResultRow]:
     """One row per published file of the report, and one for each table or figure that was not published."""
     if published.record is None:
         why = f"{published.label} has no {PROVENANCE}, which has the digests of tables and figures. Next: `dvc pull`"
-        return [Row("paper", PROVENANCE, Status.NOT_VERIFIABLE, why)]
+        return [ResultRow("paper", PROVENANCE, Status.NOT_VERIFIABLE, why)]
     outputs = published.provenance["outputs"]
-    rows = [_row(name, facts, published, here) for name, facts in outputs.items()]
-    rows.append(_record_row(published.record, published, here))
+    rows = [_row(name, facts, published, local) for name, facts in outputs.items()]
+    rows.append(_provenance_row(published.record, published, local))
     here_now = {
-        path.relative_to(here.root).as_posix() for kind in KINDS for path in _files(here.root / "reports" / kind)
+        path.relative_to(local.root).as_posix() for kind in KINDS for path in _files(local.root / "reports" / kind)
     }
     return rows + [
-        Row(kind_of(name), name, Status.DIFFERS, f"{name} was not published")
+        ResultRow(output_kind(name), name, Status.DIFFERS, f"{name} was not published")
         for name in sorted(here_now - set(outputs))
     ]
 
 
-def kind_of(name: str) -> str:
+def output_kind(name: str) -> str:
     """`table`, `figure`, or `paper` for everything else of the report."""
     return KINDS.get(Path(name).parent.name, "paper")
 
 
-def _row(name: str, facts: dict[str, Any], published: Published, here: Here) -> Row:
-    path, kind = here.root / name, kind_of(name)
+def _row(name: str, facts: dict[str, Any], published: Published, local: LocalResults) -> ResultRow:
+    path, kind = local.root / name, output_kind(name)
     if not path.is_file():
-        return Row(kind, name, Status.NOT_VERIFIABLE, f"{name} is missing. Next: `dvc pull`")
+        return ResultRow(kind, name, Status.NOT_VERIFIABLE, f"{name} is missing. Next: `dvc pull`")
     same = digests.sha256_of(path) == facts["sha256"]
-    unlike = _unlike_rebuilt(name, path, here)
+    unlike = _unlike_rebuilt(name, path, local)
+    if unlike is None and same:
+        return ResultRow(kind, name, Status.IDENTICAL)
     if unlike is None:
-        return Row(kind, name, Status.IDENTICAL) if same else _other(name, list(facts["ids"]), published, here)
-    if same and here.rebuilt.report and path.suffix in DRAWN and not drawn_as_locked(here.root):
-        return Row(kind, name, Status.NOT_VERIFIABLE, f"{unlike}; matplotlib is not the version of requirements.lock")
+        return _other_predictions_row(name, list(facts["ids"]), published, local)
+    if same and local.rebuilt.report and path.suffix in DRAWN and not drawn_as_locked(local.root):
+        why = f"{unlike}; matplotlib is not the version of requirements.lock"
+        return ResultRow(kind, name, Status.NOT_VERIFIABLE, why)
     changed = "" if same else f"; {published_difference(name, published, path)}"
-    status = Status.NOT_VERIFIABLE if same and here.rebuilt.report is None else Status.DIFFERS
-    return Row(kind, name, status, unlike + changed)
+    status = Status.NOT_VERIFIABLE if same and local.rebuilt.report is None else Status.DIFFERS
+    return ResultRow(kind, name, status, unlike + changed)
 
 
-def _unlike_rebuilt(name: str, path: Path, here: Here) -> str | None:
+def _unlike_rebuilt(name: str, path: Path, local: LocalResults) -> str | None:
     """How a file differs from what the predictions give; None where it does not."""
-    if here.rebuilt.report is None:
-        return f"it cannot be built again: {here.rebuilt.refusal}"
-    again = here.rebuilt.report / name
+    if local.rebuilt.report is None:
+        return f"it cannot be built again: {local.rebuilt.refusal}"
+    again = local.rebuilt.report / name
     if not again.is_file():
         return f"{name} is not a file of this report"
     before, after = again.read_bytes(), path.read_bytes()
@@ -74,20 +77,23 @@ def published_difference(name: str, published: Published, path: Path) -> str:
     return "other bytes than published" if before is None else first_difference(name, before, path.read_bytes())
 
 
-def _other(name: str, ids: list[str], published: Published, here: Here) -> Row:
-    """A file that is true to predictions here, which are not the published ones."""
-    what = published_difference(name, published, here.root / name)
-    before, fresh = published.stats, here.rebuilt.stats
+def _other_predictions_row(name: str, ids: list[str], published: Published, local: LocalResults) -> ResultRow:
+    """The row of a file that follows from the predictions here, which are not the published ones."""
+    kind = output_kind(name)
+    what = published_difference(name, published, local.root / name)
+    before, fresh = published.stats, local.rebuilt.stats
     if before is None or fresh is None:
-        return Row(kind_of(name), name, Status.NOT_VERIFIABLE, f"{what}; {Unknown.without('statistics')}")
-    chosen = ids or None  # a file without ids, such as the text, holds of all
-    off = exceeding(of_statistics(before, chosen), of_statistics(fresh, chosen), here.tolerances)
-    off = off or other_verdict(before, fresh, chosen)
-    return Row(kind_of(name), name, Status.DIFFERS if off else Status.WITHIN, f"{what}; {off}" if off else what)
+        return ResultRow(kind, name, Status.NOT_VERIFIABLE, f"{what}; {Unknown.without('statistics')}")
+    chosen = ids or None  # a file without ids, such as the text, stands for all
+    was, now = (numbers_from_statistics(stats, chosen) for stats in (before, fresh))
+    off = first_exceeding(was, now, local.tolerances) or first_other_verdict(before, fresh, chosen)
+    if off:
+        return ResultRow(kind, name, Status.DIFFERS, f"{what}; {off}")
+    return ResultRow(kind, name, Status.WITHIN, what)
 
 
-def _record_row(record: bytes, published: Published, here: Here) -> Row:
-    return _row(PROVENANCE, {"sha256": hashlib.sha256(record).hexdigest(), "ids": []}, published, here)
+def _provenance_row(record: bytes, published: Published, local: LocalResults) -> ResultRow:
+    return _row(PROVENANCE, {"sha256": hashlib.sha256(record).hexdigest(), "ids": []}, published, local)
 
 
 def drawn_as_locked(root: Path) -> bool:

@@ -15,7 +15,7 @@ from latentwire.verification.lockfile import Lock, UnverifiableError
 
 LOCK = "dvc.lock"
 PROVENANCE = "reports/provenance.json"
-STATS = "results/aggregate/stats.json"
+STATS_FILE = "results/aggregate/stats.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Published:
     @cached_property
     def stats(self) -> dict[str, Any] | None:
         """The published statistics; None where only their digest is known."""
-        data = self.content(STATS)
+        data = self.content(STATS_FILE)
         return None if data is None else dict(json.loads(data))
 
     def content(self, path: str) -> bytes | None:
@@ -58,7 +58,7 @@ class Published:
 
     def digest(self, path: str) -> str | None:
         """MD5 of a file that a stage wrote, also inside a folder; None where it is not known."""
-        known = lockfile.outs(self.lock)
+        known = lockfile.output_digests(self.lock)
         if path in known:
             return known[path]
         folder = next((out for out in known if path.startswith(f"{out}/")), None)
@@ -66,7 +66,7 @@ class Published:
 
     def listing(self, folder: str) -> dict[str, str] | None:
         """Relative path → MD5 of a folder that a stage wrote; None where only the digest of the whole is known."""
-        data = self._object(lockfile.outs(self.lock)[folder])
+        data = self._object(lockfile.output_digests(self.lock)[folder])
         return None if data is None else digests.read_listing(data)
 
     def _object(self, digest: str) -> bytes | None:
@@ -74,14 +74,14 @@ class Published:
         return path.read_bytes() if path and path.is_file() else None
 
 
-def find(root: Path, where: str | None) -> Published:
+def find_published(root: Path, where: str | None) -> Published:
     """The published results: a folder, a git revision, or, for None, what HEAD has.
 
     Raises:
         UnverifiableError: There is no such folder or revision, or it has no `dvc.lock`.
     """
     if where is not None and Path(where).is_dir():
-        return _folder(root, Path(where))
+        return _read_folder(root, Path(where))
     name = where or "HEAD"
     commit = git.resolve_commit(root, name)
     if commit is None:
@@ -96,11 +96,11 @@ def find(root: Path, where: str | None) -> Published:
             f"{label} has no {LOCK}, expected the digests of the published results. Next: commit it after `dvc repro`, "
             "or name a folder or revision that has them: `latentwire verify --published …`."
         )
-    lock = lockfile.parse(data, f"{LOCK} of {label}")
-    return Published(label, lock, lambda path: git.read_committed(root, commit, path), cache(root), commit)
+    lock = lockfile.parse_lock(data, f"{LOCK} of {label}")
+    return Published(label, lock, lambda path: git.read_committed(root, commit, path), dvc_cache_folder(root), commit)
 
 
-def cache(root: Path) -> Path | None:
+def dvc_cache_folder(root: Path) -> Path | None:
     """Folder of DVC's objects; None outside of a DVC repository."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -112,7 +112,7 @@ def cache(root: Path) -> Path | None:
         return None
 
 
-def _folder(root: Path, folder: Path) -> Published:
+def _read_folder(root: Path, folder: Path) -> Published:
     def stored(path: str) -> bytes | None:
         return (folder / path).read_bytes() if (folder / path).is_file() else None
 
@@ -124,4 +124,10 @@ def _folder(root: Path, folder: Path) -> Published:
         )
     noted = stored("REVISION")
     commit = noted.decode().strip() if noted else None
-    return Published(f"the folder {folder}", lockfile.parse(data, str(folder / LOCK)), stored, cache(root), commit)
+    return Published(
+        f"the folder {folder}",
+        lockfile.parse_lock(data, str(folder / LOCK)),
+        stored,
+        dvc_cache_folder(root),
+        commit,
+    )

@@ -11,8 +11,8 @@ from typing import Any
 
 from latentwire.errors import EvidenceError
 from latentwire.params.load import Params
-from latentwire.verification.differences import close, json_differences, shown
-from latentwire.verification.published import STATS
+from latentwire.verification.differences import format_leaf, json_differences, nearly_equal
+from latentwire.verification.published import STATS_FILE
 from unbroken.errors import UnbrokenError
 
 AGGREGATE = Path("results/aggregate")
@@ -32,7 +32,7 @@ class Rebuilt:
     """Folder in which `reports/` was built again."""
 
 
-def statistics(root: Path, values: Params) -> dict[str, Any]:
+def recompute_statistics(root: Path, values: Params) -> dict[str, Any]:
     """`stats.json` as the predictions of a repository give it.
 
     Raises:
@@ -43,21 +43,21 @@ def statistics(root: Path, values: Params) -> dict[str, Any]:
     return dict(json.loads(json.dumps(compute_statistics(root / "results", values))))
 
 
-def rebuild(root: Path, values: Params, scratch: Path) -> Rebuilt:
+def rebuild_results(root: Path, values: Params, scratch: Path) -> Rebuilt:
     """Compute every statistic and build every table and figure again under `scratch`."""
     try:
-        fresh = statistics(root, values)
+        fresh = recompute_statistics(root, values)
         lines = _curves(root, values)
     except DAMAGE as error:
-        return Rebuilt(None, sentence(error), None, None)
+        return Rebuilt(None, error_sentence(error), None, None)
     stored, difference = _compared(root, fresh)
     # Sums may differ in their last digits between builds of numpy; the report is then drawn from the stored ones.
     _write(root, scratch, stored if stored is not None and difference is None else fresh, lines)
-    report(scratch, values, root / "reports")
+    rebuild_report(scratch, values, root / "reports")
     return Rebuilt(fresh, None, difference, scratch)
 
 
-def sentence(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     """An error as a sentence; those of libraries say little without their kind."""
     said = " ".join(str(error).split())
     return said if isinstance(error, EvidenceError | UnbrokenError) else f"{type(error).__name__}: {said}"
@@ -69,29 +69,31 @@ def _compared(root: Path, fresh: dict[str, Any]) -> tuple[dict[str, Any] | None,
         stored = read_stats(root)
     except EvidenceError as error:
         return None, str(error)
-    return stored, f"{STATS} is missing" if stored is None else disagreement(stored, fresh)
+    return stored, f"{STATS_FILE} is missing" if stored is None else _disagreement(stored, fresh)
 
 
-def disagreement(stored: Any, fresh: Any) -> str | None:
+def _disagreement(stored: Any, fresh: Any) -> str | None:
     """Names the first stored value that is not what was computed, up to the last digits of a sum."""
     for path, was, now in json_differences(stored, fresh):
-        if not close(was, now):
-            return f"{path} is {shown(was)} in {STATS}, but the predictions give {shown(now)}"
+        if not nearly_equal(was, now):
+            return f"{path} is {format_leaf(was)} in {STATS_FILE}, but the predictions give {format_leaf(now)}"
     return None
 
 
 def read_stats(root: Path) -> dict[str, Any] | None:
     """The stored statistics; None where there are none."""
-    path = root / STATS
+    path = root / STATS_FILE
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise EvidenceError(f"{STATS} is not JSON ({error}), expected statistics. Next: `dvc checkout`.") from error
+        raise EvidenceError(
+            f"{STATS_FILE} is not JSON ({error}), expected statistics. Next: `dvc checkout`."
+        ) from error
 
 
-def report(folder: Path, values: Params, former: Path) -> None:
+def rebuild_report(folder: Path, values: Params, former: Path) -> None:
     """Build `reports/` of a folder from its `results/aggregate/`, for the revision that a `former` report names."""
     from latentwire.reporting.build import build_report
     from latentwire.reporting.provenance import recorded_revision

@@ -13,11 +13,11 @@ from latentwire.git import GitError, clone_commit
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.published import Published
 
-DROPPED = ("MLFLOW_", "DVC_", "PYTHON", "LATENTWIRE_")
+DROPPED_VARIABLES = ("MLFLOW_", "DVC_", "PYTHON", "LATENTWIRE_")
 """Variables that would lead the clone to results, runs or code of another place."""
 
 
-def recompute(root: Path, published: Published, folder: Path) -> Path:
+def recompute_published(root: Path, published: Published, folder: Path) -> Path:
     """Clone the published revision into `folder` and run its whole pipeline; return the clone.
 
     DVC's caches are not used, so that every stage really runs. It takes as long as `make repro`.
@@ -31,7 +31,7 @@ def recompute(root: Path, published: Published, folder: Path) -> Path:
     if (root / "assets").is_dir():
         (clone / "assets").symlink_to((root / "assets").resolve())
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
-    done = subprocess.run(command, cwd=clone, env=environment(os.environ, clone), check=False)
+    done = subprocess.run(command, cwd=clone, env=clone_environment(os.environ, clone), check=False)
     if done.returncode:
         raise LatentWireError(
             f"`dvc repro` of {published.label} failed with {done.returncode} in {clone}, expected all stages to run. "
@@ -40,9 +40,9 @@ def recompute(root: Path, published: Published, folder: Path) -> Path:
     return clone
 
 
-def environment(variables: Mapping[str, str], clone: Path) -> dict[str, str]:
+def clone_environment(variables: Mapping[str, str], clone: Path) -> dict[str, str]:
     """The variables of the clone's processes: its own code, MLflow store and DVC state, this Python."""
-    kept = {name: value for name, value in variables.items() if not name.startswith(DROPPED)}
+    kept = {name: value for name, value in variables.items() if not name.startswith(DROPPED_VARIABLES)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     own = {"PATH": path, "PYTHONPATH": str(clone / "src"), "DVC_SITE_CACHE_DIR": str(clone / ".cache/dvc")}
     return {**kept, **own, "PYTHONUNBUFFERED": "1"}

@@ -18,7 +18,7 @@ class Status(StrEnum):
     NOT_VERIFIABLE = "not verifiable"
 
 
-STYLES = {
+_STYLES = {
     Status.IDENTICAL: "green",
     Status.WITHIN: "cyan",
     Status.DIFFERS: "bold red",
@@ -27,7 +27,7 @@ STYLES = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One stage, table or figure."""
 
     kind: str
@@ -36,7 +36,7 @@ class Row:
     why: str = ""
 
 
-def exit_code(rows: Sequence[Row]) -> int:
+def verification_exit_code(rows: Sequence[ResultRow]) -> int:
     """0 all confirmed · 3 a difference was found · 4 something could not be verified, and nothing differs."""
     found = {row.status for row in rows}
     if Status.DIFFERS in found:
@@ -44,21 +44,21 @@ def exit_code(rows: Sequence[Row]) -> int:
     return 4 if Status.NOT_VERIFIABLE in found or not rows else 0
 
 
-def table(rows: Sequence[Row]) -> Table:
+def rows_table(rows: Sequence[ResultRow]) -> Table:
     """The rows for a terminal."""
     shown = Table("what", "name", "result", "why", show_lines=False)
     for row in rows:
-        style = STYLES[row.status]
+        style = _STYLES[row.status]
         shown.add_row(row.kind, row.name, f"[{style}]{row.status.value}[/]", row.why.replace("[", r"\["))
     return shown
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
+def format_rows(rows: Sequence[ResultRow]) -> list[str]:
     """The same where the output is no terminal: a line each, nothing cut."""
     return [f"{row.status.value:16} {row.kind:7} {row.name}{f': {row.why}' if row.why else ''}" for row in rows]
 
 
-def summary(rows: Sequence[Row], label: str) -> str:
+def summarize_rows(rows: Sequence[ResultRow], label: str) -> str:
     """One sentence."""
     counts = [f"{sum(row.status is status for row in rows)} {status.value}" for status in Status]
     return f"Compared with {label}: {', '.join(counts)}."

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import digests
-from latentwire.verification.differences import first_difference, shown
-from latentwire.verification.features import of_features
-from latentwire.verification.lockfile import Lock, Stage, outs, parameter
+from latentwire.verification.differences import first_difference, format_leaf
+from latentwire.verification.features import check_features
+from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests
 from latentwire.verification.published import Published
 from latentwire.verification.rebuild import Rebuilt
-from latentwire.verification.rows import Row, Status
-from latentwire.verification.tolerance import Numbers, Unknown, exceeding, of_statistics, other_verdict
+from latentwire.verification.rows import ResultRow, Status
+from latentwire.verification.tolerance import (
+    Numbers,
+    Unknown,
+    first_exceeding,
+    first_other_verdict,
+    numbers_from_statistics,
+)
 
 LISTED = 3
 """Most names in a sentence."""
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalResults:
     """The repository that is verified: its own lock (what its stages wrote), parameters and rebuilt evidence."""
 
     root: Path
@@ -32,79 +38,81 @@ class Here:
     rebuilt: Rebuilt
 
 
-def stage_rows(published: Published, here: Here) -> list[Row]:
+def stage_rows(published: Published, local: LocalResults) -> list[ResultRow]:
     """One row per published stage, in its order, and one for each stage that was not published."""
-    rows = [_row(stage, published, here) for stage in published.lock.values()]
-    extra = sorted(set(here.lock) - set(published.lock))
+    rows = [_row(stage, published, local) for stage in published.lock.values()]
+    extra = sorted(set(local.lock) - set(published.lock))
     return [
         *rows,
-        *(Row("stage", name, Status.DIFFERS, f"{name} is in dvc.lock but was not published") for name in extra),
+        *(ResultRow("stage", name, Status.DIFFERS, f"{name} is in dvc.lock but was not published") for name in extra),
     ]
 
 
-def _row(stage: Stage, published: Published, here: Here) -> Row:
-    found = {out: digests.dvc_digest(here.root / out) for out in stage.outs}
-    missing = [out for out, digest in found.items() if digest is None]
+def _row(stage: LockedStage, published: Published, local: LocalResults) -> ResultRow:
+    present = {out: digests.dvc_digest(local.root / out) for out in stage.outs}
+    missing = [out for out, digest in present.items() if digest is None]
     if missing:
-        return Row("stage", stage.name, Status.NOT_VERIFIABLE, f"{_some(missing)} missing. Next: `dvc pull`")
-    changed = [out for out, digest in found.items() if digest != stage.outs[out]]
+        return ResultRow("stage", stage.name, Status.NOT_VERIFIABLE, f"{_list_some(missing)} missing. Next: `dvc pull`")
+    changed = {out: str(digest) for out, digest in present.items() if digest != stage.outs[out]}
     if changed:
-        return _changed(stage, changed, found, published, here)
-    if stage.name == "aggregate" and (wrong := here.rebuilt.refusal or here.rebuilt.difference):
-        return Row("stage", stage.name, Status.DIFFERS, wrong)
-    if edited := _edited_lock(stage, here):
-        return Row("stage", stage.name, Status.DIFFERS, edited)
-    return Row("stage", stage.name, Status.IDENTICAL, _made_from_other(stage, here))
+        return _changed_row(stage, changed, published, local)
+    if stage.name == "aggregate" and (wrong := local.rebuilt.refusal or local.rebuilt.difference):
+        return ResultRow("stage", stage.name, Status.DIFFERS, wrong)
+    if edited := _edited_lock(stage, local):
+        return ResultRow("stage", stage.name, Status.DIFFERS, edited)
+    return ResultRow("stage", stage.name, Status.IDENTICAL, _changed_inputs(stage, local))
 
 
-def _edited_lock(stage: Stage, here: Here) -> str | None:
-    """What `dvc.lock` says that is true neither of the outs here nor of any parameters; None where all is."""
-    mine = here.lock.get(stage.name)
+def _edited_lock(stage: LockedStage, local: LocalResults) -> str | None:
+    """What `dvc.lock` claims that holds neither for the outs here nor for any parameters; None where all of it does."""
+    mine = local.lock.get(stage.name)
     if mine is None:
         return None
     for out, digest in mine.outs.items():
         if digest != stage.outs.get(out):
-            return f"dvc.lock says {digest[:12]} of {out}, which has {str(digests.dvc_digest(here.root / out))[:12]}"
+            return f"dvc.lock says {digest[:12]} of {out}, which has {str(digests.dvc_digest(local.root / out))[:12]}"
     for key, value in mine.params.items():
-        now = parameter(here.params, key)
+        now = find_parameter(local.params, key)
         if value not in (stage.params.get(key), now):
-            was = shown(stage.params.get(key))
-            return f"dvc.lock says {key} is {shown(value)}, published with {was}, and params.yaml has {shown(now)}"
+            was = format_leaf(stage.params.get(key))
+            edited = f"dvc.lock says {key} is {format_leaf(value)}, published with {was}"
+            return f"{edited}, and params.yaml has {format_leaf(now)}"
     return None
 
 
-def _changed(
-    stage: Stage, changed: list[str], found: Mapping[str, str | None], published: Published, here: Here
-) -> Row:
-    what = "; ".join(difference_of(out, published, here.root) for out in changed[:LISTED])
-    mine = outs(here.lock)
-    foreign = [out for out in changed if mine.get(out) != found[out]]
+def _changed_row(
+    stage: LockedStage, changed: Mapping[str, str], published: Published, local: LocalResults
+) -> ResultRow:
+    """The row of a stage with outs that are not the published ones; `changed` has their digests."""
+    what = "; ".join(describe_difference(out, published, local.root) for out in list(changed)[:LISTED])
+    mine = output_digests(local.lock)
+    foreign = [out for out, digest in changed.items() if mine.get(out) != digest]
     if foreign:
-        return Row("stage", stage.name, Status.DIFFERS, f"{what}; no stage wrote {foreign[0]} as it is")
-    off = _exceeds(stage, published, here)
+        return ResultRow("stage", stage.name, Status.DIFFERS, f"{what}; no stage wrote {foreign[0]} as it is")
+    off = _exceeds(stage, published, local)
     if off is None:
-        return Row("stage", stage.name, Status.WITHIN, what)
+        return ResultRow("stage", stage.name, Status.WITHIN, what)
     status = Status.NOT_VERIFIABLE if isinstance(off, Unknown) else Status.DIFFERS
-    return Row("stage", stage.name, status, f"{what}; {off}")
+    return ResultRow("stage", stage.name, status, f"{what}; {off}")
 
 
-def difference_of(out: str, published: Published, root: Path) -> str:
+def describe_difference(out: str, published: Published, root: Path) -> str:
     """What differs in an out: the files of a folder and the first value, where the published content is at hand."""
     path = root / out
     if not path.is_dir():
         return _file_difference(out, published, path)
     before = published.listing(out)
     if before is None:
-        return _by_source(out, published, root) or f"{out} has another digest than published"
+        return _source_difference(out, published, root) or f"{out} has another digest than published"
     after = digests.file_digests(path)
     lost, new = sorted(set(before) - set(after)), sorted(set(after) - set(before))
     if lost or new:
-        return f"{out} lacks {_some(lost)}" if lost else f"{out} has {_some(new)}, which was not published"
+        return f"{out} lacks {_list_some(lost)}" if lost else f"{out} has {_list_some(new)}, which was not published"
     name = next(name for name in sorted(after) if after[name] != before[name])
     return _file_difference(f"{out}/{name}", published, path / name)
 
 
-def _by_source(out: str, published: Published, root: Path) -> str | None:
+def _source_difference(out: str, published: Published, root: Path) -> str | None:
     for source, facts in published.provenance["sources"].items():
         path = root / source
         if source.startswith(f"{out}/") and not path.is_file():
@@ -121,60 +129,58 @@ def _file_difference(name: str, published: Published, path: Path) -> str:
     return f"{name}: {first_difference(name, before, path.read_bytes())}"
 
 
-def _exceeds(stage: Stage, published: Published, here: Here) -> str | None:
+def _exceeds(stage: LockedStage, published: Published, local: LocalResults) -> str | None:
     """Why the new outs of a stage do not confirm the published ones; None where they do."""
     kind = stage.name.partition("@")[0]
     if kind == "encode":
-        return of_features(next(iter(stage.outs)), published, here.root, here.tolerances)
+        return check_features(next(iter(stage.outs)), published, local.root, local.tolerances)
     if kind == "train":
-        return _of_metrics(stage.outs, published, here)
+        return _exceeding_metric(stage.outs, published, local)
     if kind in ("evaluate", "baseline", "aggregate", "report"):
-        return _of_statistics(None if kind in ("aggregate", "report") else tuple(stage.outs), published, here)
+        return _exceeding_statistic(None if kind in ("aggregate", "report") else tuple(stage.outs), published, local)
     return "no tolerance applies to it"
 
 
-def _of_metrics(names: Iterable[str], published: Published, here: Here) -> str | None:
+def _exceeding_metric(names: Iterable[str], published: Published, local: LocalResults) -> str | None:
     name = next(name for name in names if name.endswith(".json"))
     before = published.content(name)
     if before is None:
         return Unknown.without(name)
-    after: Numbers = json.loads((here.root / name).read_text(encoding="utf-8"))
-    return exceeding(json.loads(before), after, here.tolerances)
+    after: Numbers = json.loads((local.root / name).read_text(encoding="utf-8"))
+    return first_exceeding(json.loads(before), after, local.tolerances)
 
 
-def _of_statistics(folders: tuple[str, ...] | None, published: Published, here: Here) -> str | None:
-    fresh, before = here.rebuilt.stats, published.stats
+def _exceeding_statistic(folders: tuple[str, ...] | None, published: Published, local: LocalResults) -> str | None:
+    fresh, before = local.rebuilt.stats, published.stats
     if fresh is None:
-        return here.rebuilt.refusal
-    if folders is None and here.rebuilt.difference:
-        return here.rebuilt.difference
+        return local.rebuilt.refusal
+    if folders is None and local.rebuilt.difference:
+        return local.rebuilt.difference
     if before is None:
         return Unknown.without("statistics")
     ids = None if folders is None else _fed_by(fresh, folders)
-    off = exceeding(of_statistics(before, ids), of_statistics(fresh, ids), here.tolerances)
-    return off or (other_verdict(before, fresh) if folders is None else None)
+    off = first_exceeding(numbers_from_statistics(before, ids), numbers_from_statistics(fresh, ids), local.tolerances)
+    return off or (first_other_verdict(before, fresh) if folders is None else None)
 
 
 def _fed_by(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[str]:
+    """Ids of the accuracies that are computed from predictions in these folders."""
     under = tuple(f"{folder}/" for folder in folders)
     return [key for key, cell in stats["cells"].items() if any(path.startswith(under) for path in cell["sources"])]
 
 
-def _made_from_other(stage: Stage, here: Here) -> str:
-    """What would be read now is not what these results were made from; said beside them, they are the same."""
-    code = [
-        dep
-        for dep, digest in stage.deps.items()
-        if dep.startswith("src/") and digests.dvc_digest(here.root / dep) != digest
-    ]
-    params = [key for key, value in stage.params.items() if parameter(here.params, key) != value]
-    notes = [f"code changed since: {_some(code)}"] if code else []
+def _changed_inputs(stage: LockedStage, local: LocalResults) -> str:
+    """Which code and parameters changed since these results were made, although they are the published ones."""
+    sources = {path: digest for path, digest in stage.deps.items() if path.startswith("src/")}
+    code = [path for path, digest in sources.items() if digests.dvc_digest(local.root / path) != digest]
+    params = [key for key, value in stage.params.items() if find_parameter(local.params, key) != value]
+    notes = [f"code changed since: {_list_some(code)}"] if code else []
     if params:
-        key = params[0]
-        notes.append(f"{key} is {shown(parameter(here.params, key))} now, published with {shown(stage.params[key])}")
+        now, was = find_parameter(local.params, params[0]), stage.params[params[0]]
+        notes.append(f"{params[0]} is {format_leaf(now)} now, published with {format_leaf(was)}")
     return "; ".join(notes)
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -22,7 +22,7 @@ class Unknown(str):
         return cls(f"how far off it is cannot be said without the published {what}. Next: `dvc fetch`")
 
 
-def allowed(metric: str, tolerances: Mapping[str, float]) -> float | None:
+def find_tolerance(metric: str, tolerances: Mapping[str, float]) -> float | None:
     """The tolerance of a metric or of the id of a number; None where none is declared.
 
     `accuracy` serves `r8/smollm2/wire/accuracy`, `validation/accuracy` serves `validation/accuracy/smollm2`; the
@@ -33,7 +33,7 @@ def allowed(metric: str, tolerances: Mapping[str, float]) -> float | None:
     return tolerances[max(fitting, key=len)] if fitting else None
 
 
-def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float]) -> str | None:
+def first_exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float]) -> str | None:
     """Names the first number that is missing, has no tolerance, or is too far off; None where all are close enough.
 
     Keys are `metric` or `metric:what`; equal numbers need no tolerance.
@@ -41,7 +41,7 @@ def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float
     for key in sorted({*published, *found}):
         if key not in published or key not in found:
             return f"{key} is {'not published' if key in found else 'missing'}"
-        off, limit = abs(published[key] - found[key]), allowed(key.partition(":")[0], tolerances)
+        off, limit = abs(published[key] - found[key]), find_tolerance(key.partition(":")[0], tolerances)
         if off and limit is None:
             return f"{key} is {found[key]:.6g}, published {published[key]:.6g}, and has no tolerance in params.yaml"
         if limit is not None and off > limit:
@@ -49,7 +49,7 @@ def exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float
     return None
 
 
-def of_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) -> dict[str, float]:
+def numbers_from_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None = None) -> dict[str, float]:
     """Value and ends of the interval of the numbers with these ids (all for None).
 
     Where there is no interval, as when no two scores differ, its ends are the value: another run may have one.
@@ -65,7 +65,7 @@ def _ends(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(end, number) for end, number in found if number is not None]
 
 
-def other_verdict(
+def first_other_verdict(
     published: Mapping[str, Any], found: Mapping[str, Any], ids: Iterable[str] | None = None
 ) -> str | None:
     """Names the first difference whose verdict is another than the published one; None where there is none."""

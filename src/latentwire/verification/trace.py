@@ -14,11 +14,11 @@ from latentwire.tracking.lookup import NONE, RunReader, open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
-from latentwire.verification.differences import ABSENT, close, json_differences, shown
-from latentwire.verification.published import PROVENANCE, STATS
+from latentwire.verification.differences import ABSENT, format_leaf, json_differences, nearly_equal
+from latentwire.verification.published import PROVENANCE, STATS_FILE
 
 
-def trace(root: Path, name: str) -> int:
+def trace_number(root: Path, name: str) -> int:
     """Print the chain of a number, or the ids in a table or figure; 0, or 3 where the predictions say otherwise.
 
     Raises:
@@ -28,18 +28,20 @@ def trace(root: Path, name: str) -> int:
     values = load_params(root / "params.yaml")
     stats = rebuild.read_stats(root)
     if stats is None:
-        raise EvidenceError(f"{STATS} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`.")
+        raise EvidenceError(
+            f"{STATS_FILE} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`."
+        )
     entry = signed_entries(stats).get(name)
     if entry is None:
         print("\n".join(_ids_in(root, stats, name)))
         return 0
     links = _links(root, values, stats, entry)
-    print("\n".join([f"{name} = {_number(entry)}", *map(line, links)]))
+    print("\n".join([f"{name} = {_number(entry)}", *map(format_link, links)]))
     broken = [f"{link.what}: {link.broken}" for link in links if link.broken]
     return _verdict(root, values, name, entry, broken)
 
 
-def line(link: Link) -> str:
+def format_link(link: Link) -> str:
     """A link as it is printed."""
     return f"  {link.what:14} {link.value}" + (f"\n  {'':14} BROKEN: {link.broken}" if link.broken else "")
 
@@ -47,16 +49,16 @@ def line(link: Link) -> str:
 def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str | None:
     """Names the first value of an entry that was recomputed otherwise; None where all are equal."""
     for path, was, now in json_differences(stored, ABSENT if fresh is None else fresh):
-        if not close(was, now):
-            return f"{path or 'it'} is {shown(was)} in {STATS}, recomputed {shown(now)}"
+        if not nearly_equal(was, now):
+            return f"{path or 'it'} is {format_leaf(was)} in {STATS_FILE}, recomputed {format_leaf(now)}"
     return None
 
 
 def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
     try:
-        change = first_change(entry, signed_entries(rebuild.statistics(root, values)).get(name))
+        change = first_change(entry, signed_entries(rebuild.recompute_statistics(root, values)).get(name))
     except rebuild.DAMAGE as error:
-        change = f"the predictions give no number: {rebuild.sentence(error)}"
+        change = f"the predictions give no number: {rebuild.error_sentence(error)}"
     if change is None and not broken:
         print("recomputed from the predictions: equal")
         return 0
@@ -67,23 +69,23 @@ def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], br
 
 
 def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
-    lock, found = chain.lock_of(root), []
+    lock, found = chain.read_lock(root), []
     mlflow = _reader(root, values)
-    for path in chain.sources_of(stats, entry):
+    for path in chain.prediction_sources(stats, entry):
         recorded = stats["sources"][path]
-        found += chain.of_source(root, path, recorded, lock)
+        found += chain.links_from_source(root, path, recorded, lock)
         if recorded["checkpoint"]:
-            found += _of_run(root, Path(path).parent.name, mlflow)
+            found += _links_from_run(root, Path(path).parent.name, mlflow)
     tasks = [entry["task"]] if "task" in entry else list(stats["tasks"])
-    data = [chain.of_data(root, task, stats["tasks"][task]["data_digest"]) for task in tasks]
-    return [*found, *data, chain.of_code(root)]
+    data = [chain.link_to_data(root, task, stats["tasks"][task]["data_digest"]) for task in tasks]
+    return [*found, *data, chain.link_to_code(root)]
 
 
-def _of_run(root: Path, item: str, mlflow: RunReader | str | None) -> list[Link]:
-    identity = chain.identity_of(root, item)
+def _links_from_run(root: Path, item: str, mlflow: RunReader | str | None) -> list[Link]:
+    identity = chain.read_identity(root, item)
     if identity is None:
         return []
-    image = chain.of_image(chain.state_of(root, item, identity))
+    image = chain.link_to_image(chain.find_state_folder(root, item, identity))
     return [Link("run identity", identity), image, Link("MLflow run", _run_id(mlflow, identity))]
 
 
@@ -109,13 +111,13 @@ def _number(entry: Mapping[str, Any]) -> str:
 
 
 def _ids_in(root: Path, stats: Mapping[str, Any], name: str) -> list[str]:
-    outputs = chain.record(root).get("outputs", {})
+    outputs = chain.read_provenance(root).get("outputs", {})
     for file, facts in outputs.items():
         if name in (file, Path(file).name, Path(file).stem):
             return list(facts["ids"]) or [f"{file} has no number with an id; it is drawn from the journals"]
     known = [*outputs, *signed_entries(stats)]
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
     raise ConfigurationError(
-        f"Nothing is called {name!r} in {STATS} or {PROVENANCE}; expected the id of a number, a table or a figure"
+        f"Nothing is called {name!r} in {STATS_FILE} or {PROVENANCE}; expected the id of a number, a table or a figure"
         f"{', such as ' + ', '.join(near) if near else ''}. Next: `latentwire trace TABLE` lists the ids of a table."
     )

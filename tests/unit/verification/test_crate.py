@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentwire.archive.ro_crate import Facts, Part, citation, metadata
+from latentwire.archive.ro_crate import ArchivedFile, ArchiveInfo, citation_fields, crate_metadata
 
 CITED = {
     "title": "latentwire",
@@ -16,14 +16,14 @@ CITED = {
     ],
 }
 PARTS = [
-    Part("params.yaml", 10, "a" * 64),
-    Part("reports/tables/a b.tex", 20, "b" * 64),
-    Part("code-1.tar", 30, "c" * 64),
+    ArchivedFile("params.yaml", 10, "a" * 64),
+    ArchivedFile("reports/tables/a b.tex", 20, "b" * 64),
+    ArchivedFile("code-1.tar", 30, "c" * 64),
 ]
 
 
 def graph(draft: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    made = metadata(Facts("One wire", CITED, "1" * 40, "2026-01-31", draft), PARTS, "code-1.tar")
+    made = crate_metadata(ArchiveInfo("One wire", CITED, "1" * 40, "2026-01-31", draft), PARTS, "code-1.tar")
     assert made["@context"][0] == "https://w3id.org/ro/crate/1.1/context"
     return {entity["@id"]: entity for entity in made["@graph"]}
 
@@ -56,12 +56,12 @@ def test_every_reference_is_an_entity_and_every_file_has_its_digest() -> None:
 
 def test_a_draft_is_marked_in_both_files() -> None:
     assert graph(("a row differs",))["./"]["creativeWorkStatus"] == "Draft"
-    cited = citation(Facts("One wire", CITED, "1" * 40, "2026-01-31", ("a row differs",)))
+    cited = citation_fields(ArchiveInfo("One wire", CITED, "1" * 40, "2026-01-31", ("a row differs",)))
     assert cited["title"] == "DRAFT: One wire"
 
 
 def test_the_citation_has_the_same_facts() -> None:
-    cited = citation(Facts("One wire", CITED, "1" * 40, "2026-01-31", ()))
+    cited = citation_fields(ArchiveInfo("One wire", CITED, "1" * 40, "2026-01-31", ()))
     assert (cited["type"], cited["title"], cited["commit"]) == ("dataset", "One wire", "1" * 40)
     assert cited["authors"] == CITED["authors"]
     assert cited["references"][0]["version"] == "0.1.0"

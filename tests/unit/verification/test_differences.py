@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from latentwire.verification.differences import close, first_difference, json_differences
+from latentwire.verification.differences import first_difference, json_differences, nearly_equal
 
 
 def parquet(**columns: Any) -> bytes:
@@ -48,10 +48,10 @@ def test_missing_rows_and_broken_files_are_named() -> None:
 
 
 def test_the_last_digits_of_a_sum_are_close_and_a_printed_digit_is_not() -> None:
-    assert close(0.1234567890123, 0.1234567890124)
-    assert not close(0.1234567, 0.1234568)
-    assert not close(True, 1)
-    assert not close("1", 1.0)
+    assert nearly_equal(0.1234567890123, 0.1234567890124)
+    assert not nearly_equal(0.1234567, 0.1234568)
+    assert not nearly_equal(True, 1)
+    assert not nearly_equal("1", 1.0)
 
 
 def test_equal_values_have_no_difference() -> None:

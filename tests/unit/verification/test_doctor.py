@@ -16,19 +16,19 @@ LOCKED = "torch==2.13.0 \\\n    --hash=sha256:aa\nPyYAML==6.0.2 \\\n    --hash=s
 
 
 def test_pins_of_a_lock_file() -> None:
-    assert doctor.pins(LOCKED) == {"torch": "2.13.0", "pyyaml": "6.0.2"}
+    assert doctor.parse_pins(LOCKED) == {"torch": "2.13.0", "pyyaml": "6.0.2"}
 
 
 def test_other_versions_are_named_and_builds_are_not() -> None:
     installed = {"torch": "2.13.0+cpu", "pyyaml": "5.4"}
-    assert doctor.unlike(doctor.pins(LOCKED), installed.get) == ["pyyaml 5.4 (locked 6.0.2)"]
-    assert doctor.unlike({"absent": "1"}, installed.get) == ["absent absent (locked 1)"]
+    assert doctor.find_unlike_pins(doctor.parse_pins(LOCKED), installed.get) == ["pyyaml 5.4 (locked 6.0.2)"]
+    assert doctor.find_unlike_pins({"absent": "1"}, installed.get) == ["absent absent (locked 1)"]
 
 
 def test_only_what_is_needed_fails() -> None:
     fine = [Check("a", State.OK, ""), Check("b", State.OPTIONAL, "", "install b")]
-    assert doctor.exit_code(fine) == 0
-    assert doctor.exit_code([*fine, Check("c", State.MISSING, "")]) == 1
+    assert doctor.doctor_exit_code(fine) == 0
+    assert doctor.doctor_exit_code([*fine, Check("c", State.MISSING, "")]) == 1
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_missing_is_said_with_what_to_do(place: Path) -> None:
-    checks = {check.name: check for check in doctor.examine(place)}
+    checks = {check.name: check for check in doctor.examine_machine(place)}
     assert checks["models and data"].state is State.MISSING
     assert checks["models and data"].advice == "make assets"
     assert checks["packages"].advice == "make environment"
@@ -56,13 +56,13 @@ def test_what_is_missing_is_said_with_what_to_do(place: Path) -> None:
 
 def test_wrong_parameters_are_quoted(place: Path) -> None:
     (place / "params.yaml").write_text("trian: 3\n")
-    (broken,) = [check for check in doctor.examine(place) if check.name == "params.yaml"]
+    (broken,) = [check for check in doctor.examine_machine(place) if check.name == "params.yaml"]
     assert "did you mean `train`?" in broken.found
 
 
 def test_the_answer_for_programs_and_for_people(place: Path) -> None:
-    checks = doctor.examine(place)
-    parsed = json.loads(json.dumps(doctor.as_json(checks)))
+    checks = doctor.examine_machine(place)
+    parsed = json.loads(json.dumps(doctor.checks_as_json(checks)))
     assert {"name", "state", "found", "advice"} == set(parsed[0])
-    assert any(line.startswith("missing   models and data: ") for line in doctor.lines(checks))
-    assert doctor.table(checks).row_count == len(checks)
+    assert any(line.startswith("missing   models and data: ") for line in doctor.format_checks(checks))
+    assert doctor.checks_table(checks).row_count == len(checks)

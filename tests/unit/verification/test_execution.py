@@ -12,8 +12,8 @@ import pytest
 from latentwire.execution import report as appendix
 from latentwire.execution import sacct, utilisation
 from latentwire.execution.report import Execution
-from latentwire.execution.sessions import Session, sessions, totals
-from latentwire.execution.utilisation import Measured
+from latentwire.execution.sessions import Session, sessions_from_events, sum_sessions
+from latentwire.execution.utilisation import ItemUtilisation
 
 FOLDER = "wire-r8-0-4077aa040e43"
 
@@ -40,7 +40,7 @@ STORY = [
 
 
 def test_a_run_is_read_as_its_sessions() -> None:
-    found = sessions(FOLDER, STORY)
+    found = sessions_from_events(FOLDER, STORY)
     assert [(one.item, one.identity) for one in found] == [("wire-r8-0", "4077aa040e43")] * 3
     assert [one.verdict for one in found] == ["preempted", "killed or running", "finished"]
     assert [(one.first_step, one.last_step) for one in found] == [(0, 25), (25, 40), (40, 64)]
@@ -48,7 +48,7 @@ def test_a_run_is_read_as_its_sessions() -> None:
 
 
 def test_totals_count_preemptions_kills_and_gpu_hours() -> None:
-    (total,) = totals(sessions(FOLDER, STORY), {})
+    (total,) = sum_sessions(sessions_from_events(FOLDER, STORY), {})
     assert (total.starts, total.preemptions, total.kills, total.steps, total.repeated) == (3, 1, 1, 64, 0)
     assert total.hours * 3600 == pytest.approx(250)
     assert total.gpu_hours is not None
@@ -62,12 +62,12 @@ def test_processes_on_gpus_are_counted_by_device_and_images_are_named() -> None:
         event(100, "start", 1, step=25, device="cpu", processes=2),
         event(190, "end", 1, verdict="finished", step=64),
     ]
-    found = sessions(FOLDER, story)
+    found = sessions_from_events(FOLDER, story)
     assert [(one.gpus, one.processes, one.image) for one in found] == [(4, 4, "ab" * 32), (0, 2, None)]
-    (total,) = totals(found, {})
+    (total,) = sum_sessions(found, {})
     assert total.gpu_hours is not None
     assert total.gpu_hours * 3600 == pytest.approx(4 * 90)
-    written = "\n".join(appendix.appendix(execution(found, None, [])))
+    written = "\n".join(appendix.format_appendix(execution(found, None, [])))
     assert "| 2 | 4 → 2 | 1 |" in written
     assert f"Image: {'ab' * 32}; not run from an image" in written
     assert "Not measured: `latentwire profile`" in written
@@ -75,15 +75,15 @@ def test_processes_on_gpus_are_counted_by_device_and_images_are_named() -> None:
 
 def test_an_unknown_number_of_gpus_is_not_taken_for_none() -> None:
     story = [{key: value for key, value in one.items() if key != "gpus"} for one in STORY]
-    assert totals(sessions(FOLDER, story), {})[0].gpu_hours is None
-    (known,) = totals(sessions(FOLDER, story), {"wire-r8-0": 4})
+    assert sum_sessions(sessions_from_events(FOLDER, story), {})[0].gpu_hours is None
+    (known,) = sum_sessions(sessions_from_events(FOLDER, story), {"wire-r8-0": 4})
     assert known.gpu_hours is not None
     assert known.gpu_hours * 3600 == pytest.approx(4 * 250)
 
 
 def test_a_forced_exit_is_a_preemption_and_a_torn_start_is_left_out() -> None:
     story = [event(0, "checkpoint", 0, step=5), event(10, "start", 1, step=5), event(20, "forced-exit", 1, step=5)]
-    assert [one.verdict for one in sessions(FOLDER, story)] == ["preempted"]
+    assert [one.verdict for one in sessions_from_events(FOLDER, story)] == ["preempted"]
 
 
 SACCT = """\
@@ -96,7 +96,7 @@ sacct: warning: something of this site
 
 
 def test_accounting_is_read() -> None:
-    first, second, third = sacct.parse(SACCT)
+    first, second, third = sacct.parse_jobs(SACCT)
     assert (first.id, first.state, first.seconds, first.gpus, first.cpus, first.nodes) == (
         "4711",
         "PREEMPTED",
@@ -110,12 +110,12 @@ def test_accounting_is_read() -> None:
     assert (third.state, third.seconds, third.gpus, third.cpus) == ("CANCELLED", 0, 0, 4)
     assert (
         "| 4711 | PREEMPTED | 0:0 | 2026-01-01T00:00:00 | 2026-01-01T01:30:00 | 1.50 | 8 | 2 | gpu-07 |"
-        in sacct.table([first])
+        in sacct.jobs_table([first])
     )
 
 
 def test_the_call_of_sacct_asks_for_what_is_read() -> None:
-    call = sacct.command("2026-01-01")
+    call = sacct.sacct_command("2026-01-01")
     assert call[0] == "sacct"
     assert "--duplicates" in call
     assert f"--format={','.join(sacct.FIELDS)}" in call
@@ -138,19 +138,19 @@ def test_points_far_apart_are_not_joined() -> None:
     ],
 )
 def test_which_metrics_are_drawn(metric: str, kind: str | None) -> None:
-    assert utilisation.kind_of(metric) == kind
+    assert utilisation.metric_kind(metric) == kind
 
 
-def measured() -> Measured:
+def measured() -> ItemUtilisation:
     begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     points = [(begin + 10 * second, float(second)) for second in range(30)]
-    return Measured("wire-r8-0", {"GPU": [points, points], "CPU": [points]}, 2)
+    return ItemUtilisation("wire-r8-0", {"GPU": [points, points], "CPU": [points]}, 2)
 
 
 def test_the_report_has_figure_preemptions_and_accounting(tmp_path: Path) -> None:
-    found = sessions(FOLDER, STORY)
-    whole = execution(found, sacct.parse(SACCT), [measured()])
-    text, figure = appendix.write(tmp_path, whole)
+    found = sessions_from_events(FOLDER, STORY)
+    whole = execution(found, sacct.parse_jobs(SACCT), [measured()])
+    text, figure = appendix.write_execution(tmp_path, whole)
     assert figure.read_bytes().startswith(b"\x89PNG")
     written = text.read_text()
     assert "| wire-r8-0 | 4077aa040e43 | 3 | – | 1 | 1 | 64 | 0 | 0.069 | 0.122 | finished |" in written
@@ -160,15 +160,15 @@ def test_the_report_has_figure_preemptions_and_accounting(tmp_path: Path) -> Non
 
 
 def test_the_report_says_what_is_missing(tmp_path: Path) -> None:
-    (text,) = appendix.write(tmp_path, execution([], None, []))
+    (text,) = appendix.write_execution(tmp_path, execution([], None, []))
     written = text.read_text()
     assert "No run has its state here" in written
     assert "MLflow has nothing here" in written
     assert "No accounting of SLURM here" in written
 
 
-def execution(found: list[Session], jobs: list[sacct.Job] | None, series: list[Measured]) -> Execution:
+def execution(found: list[Session], jobs: list[sacct.Job] | None, series: list[ItemUtilisation]) -> Execution:
     missing = None if series else "MLflow has nothing here, so there are no system metrics."
     return Execution(
-        "c" * 40, {"GPUs": "none"}, {"results": 2**30}, found, totals(found, {}), jobs, series, missing, None
+        "c" * 40, {"GPUs": "none"}, {"results": 2**30}, found, sum_sessions(found, {}), jobs, series, missing, None
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from latentwire.doctor.memory import MAIN, Part, Plan, plan
+from latentwire.doctor.memory import MAIN, MemoryPart, MemoryPlan, plan_memory
 from latentwire.models.loading import load_model
 from latentwire.params.load import Params, parse_params
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
@@ -35,12 +35,12 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Params:
     return parse_params(raw, "params.yaml")
 
 
-def part(of: Plan, name: str) -> Part:
+def part(of: MemoryPlan, name: str) -> MemoryPart:
     return next(one for one in of.parts if one.name == name)
 
 
 def test_frozen_weights_are_counted_once_and_nothing_else_of_them(values: Params, tmp_path: Path) -> None:
-    found = plan(values, tmp_path)
+    found = plan_memory(values, tmp_path)
     loaded = load_model("llama", values.models["llama"], dtype="float32", cache_dir=tmp_path)
     weights = part(found, "weights of llama")
     assert weights.bytes == sum(parameter.nbytes for parameter in loaded.model.parameters())
@@ -52,9 +52,9 @@ def test_frozen_weights_are_counted_once_and_nothing_else_of_them(values: Params
 
 def test_another_type_than_the_stored_one_is_a_copy_in_every_process(values: Params, tmp_path: Path) -> None:
     runtime = values.runtime.model_copy(update={"dtype": "bfloat16"})
-    weights = part(plan(values.model_copy(update={"runtime": runtime}), tmp_path), "weights of llama")
+    weights = part(plan_memory(values.model_copy(update={"runtime": runtime}), tmp_path), "weights of llama")
     assert not weights.shared
-    assert 2 * weights.bytes == part(plan(values, tmp_path), "weights of llama").bytes
+    assert 2 * weights.bytes == part(plan_memory(values, tmp_path), "weights of llama").bytes
 
 
 def test_activations_are_those_of_a_real_step(values: Params, tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_activations_are_those_of_a_real_step(values: Params, tmp_path: Path) ->
     embeddings = torch.zeros(2, 20, 32, requires_grad=True)
     with (kept := Kept(model.parameters())):
         model.get_decoder()(inputs_embeds=embeddings, use_cache=False)
-    estimate = part(plan(values, tmp_path), "activations")
+    estimate = part(plan_memory(values, tmp_path), "activations")
     assert "ESTIMATE" in estimate.how
     assert estimate.bytes > kept.bytes / 2
 
 
 @pytest.mark.parametrize(("memory", "processes", "words"), [(450, 3, "fits 3"), (350, 2, "does not fit: 2 of the 3")])
 def test_it_can_say_no(memory: int, processes: int, words: str) -> None:
-    made = Plan("wire", [Part("frozen", 150, "", True), Part("own", 100, "")], [(MAIN, memory)], 3)
+    made = MemoryPlan("wire", [MemoryPart("frozen", 150, "", True), MemoryPart("own", 100, "")], [(MAIN, memory)], 3)
     assert made.processes == processes
     assert made.answer().startswith(words)
     assert made.fits == (processes == 3)

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from latentwire.statistics.write import signed_entries
-from latentwire.verification.tolerance import allowed, exceeding, of_statistics, other_verdict
+from latentwire.verification.tolerance import (
+    find_tolerance,
+    first_exceeding,
+    first_other_verdict,
+    numbers_from_statistics,
+)
 
 DECLARED = {"accuracy": 0.02, "validation/accuracy": 0.05, "train/loss": 0.1}
 CELL = "r8/smollm2/wire/accuracy"
@@ -24,22 +29,25 @@ CELL = "r8/smollm2/wire/accuracy"
     ],
 )
 def test_the_longest_declared_name_serves_a_metric(metric: str, expected: float | None) -> None:
-    assert allowed(metric, DECLARED) == expected
+    assert find_tolerance(metric, DECLARED) == expected
 
 
 def test_how_far_a_number_may_lie() -> None:
-    assert exceeding({CELL: 0.90}, {CELL: 0.915}, DECLARED) is None
-    assert exceeding({CELL: 0.90}, {CELL: 0.95}, DECLARED) == f"{CELL} is 0.95, published 0.9: 0.05 off, tolerance 0.02"
-    assert exceeding({"f1": 0.5}, {"f1": 0.5}, DECLARED) is None
+    assert first_exceeding({CELL: 0.90}, {CELL: 0.915}, DECLARED) is None
     assert (
-        exceeding({"f1": 0.5}, {"f1": 0.51}, DECLARED)
+        first_exceeding({CELL: 0.90}, {CELL: 0.95}, DECLARED)
+        == f"{CELL} is 0.95, published 0.9: 0.05 off, tolerance 0.02"
+    )
+    assert first_exceeding({"f1": 0.5}, {"f1": 0.5}, DECLARED) is None
+    assert (
+        first_exceeding({"f1": 0.5}, {"f1": 0.51}, DECLARED)
         == "f1 is 0.51, published 0.5, and has no tolerance in params.yaml"
     )
 
 
 def test_a_number_that_is_not_there_is_named() -> None:
-    assert exceeding({CELL: 0.9}, {}, DECLARED) == f"{CELL} is missing"
-    assert exceeding({}, {CELL: 0.9}, DECLARED) == f"{CELL} is not published"
+    assert first_exceeding({CELL: 0.9}, {}, DECLARED) == f"{CELL} is missing"
+    assert first_exceeding({}, {CELL: 0.9}, DECLARED) == f"{CELL} is not published"
 
 
 def statistics(value: float, verdict: str) -> dict[str, Any]:
@@ -51,7 +59,7 @@ def statistics(value: float, verdict: str) -> dict[str, Any]:
 
 
 def test_values_and_ends_of_intervals_are_compared_and_a_missing_end_is_the_value() -> None:
-    assert of_statistics(statistics(0.9, "better"), [CELL, "of another kind"]) == {
+    assert numbers_from_statistics(statistics(0.9, "better"), [CELL, "of another kind"]) == {
         f"{CELL}:value": 0.9,
         f"{CELL}:low": pytest.approx(0.8),
         f"{CELL}:high": 0.9,
@@ -61,5 +69,5 @@ def test_values_and_ends_of_intervals_are_compared_and_a_missing_end_is_the_valu
 
 def test_another_verdict_is_a_difference_however_small() -> None:
     same, other = statistics(0.9, "better"), statistics(0.9, "not different")
-    assert other_verdict(same, same) is None
-    assert other_verdict(same, other) == "c is 'not different' (family), published 'better'"
+    assert first_other_verdict(same, same) is None
+    assert first_other_verdict(same, other) == "c is 'not different' (family), published 'better'"

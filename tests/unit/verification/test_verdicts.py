@@ -9,8 +9,8 @@ import pytest
 from latentwire.verification import lockfile, recompute, rows
 from latentwire.verification.features import largest_difference
 from latentwire.verification.lockfile import UnverifiableError
-from latentwire.verification.outputs import drawn_as_locked, kind_of
-from latentwire.verification.rows import Row, Status
+from latentwire.verification.outputs import drawn_as_locked, output_kind
+from latentwire.verification.rows import ResultRow, Status
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from latentwire.verification.rows import Row, Status
     ],
 )
 def test_a_difference_weighs_more_than_what_cannot_be_verified(found: list[Status], code: int) -> None:
-    assert rows.exit_code([Row("stage", "one", status) for status in found]) == code
+    assert rows.verification_exit_code([ResultRow("stage", "one", status) for status in found]) == code
 
 
 def test_rows_as_lines_and_as_a_table() -> None:
-    row = Row("table", "a.tex", Status.DIFFERS, "line [1] is 'b'")
-    assert rows.lines([row]) == ["differs          table   a.tex: line [1] is 'b'"]
-    assert rows.table([row]).row_count == 1
-    assert rows.summary([row], "HEAD").endswith("0 identical, 0 within tolerance, 1 differs, 0 not verifiable.")
+    row = ResultRow("table", "a.tex", Status.DIFFERS, "line [1] is 'b'")
+    assert rows.format_rows([row]) == ["differs          table   a.tex: line [1] is 'b'"]
+    assert rows.rows_table([row]).row_count == 1
+    assert rows.summarize_rows([row], "HEAD").endswith("0 identical, 0 within tolerance, 1 differs, 0 not verifiable.")
 
 
 LOCK = b"""
@@ -45,17 +45,17 @@ stages:
 
 
 def test_a_lock_file_is_read() -> None:
-    stage = lockfile.parse(LOCK, "dvc.lock")["train@wire-r8-0"]
+    stage = lockfile.parse_lock(LOCK, "dvc.lock")["train@wire-r8-0"]
     assert stage.deps == {"src/unbroken": "aa.dir"}
     assert stage.outs == {"results/train/wire-r8-0": "bb.dir"}
-    assert lockfile.parameter({"train": {"steps": 64}}, "train.steps") == stage.params["train.steps"]
-    assert lockfile.parameter({"train": {}}, "train.steps") is None
+    assert lockfile.find_parameter({"train": {"steps": 64}}, "train.steps") == stage.params["train.steps"]
+    assert lockfile.find_parameter({"train": {}}, "train.steps") is None
 
 
 @pytest.mark.parametrize("text", [b"", b"stages: 3", b"stages: {a: {outs: [{path: x}]}}", b"\t: {"])
 def test_what_is_no_lock_file_cannot_be_verified_against(text: bytes) -> None:
     with pytest.raises(UnverifiableError, match=r"dvc\.lock cannot be read .* Next: ") as refused:
-        lockfile.parse(text, "dvc.lock")
+        lockfile.parse_lock(text, "dvc.lock")
     assert refused.value.exit_code == 4
 
 
@@ -67,7 +67,7 @@ def test_a_recomputing_clone_inherits_no_results_runs_or_code() -> None:
         "DVC_CACHE": "y",
         "HOME": "/h",
     }
-    made = recompute.environment(variables, Path("/clone"))
+    made = recompute.clone_environment(variables, Path("/clone"))
     assert made["PYTHONPATH"] == "/clone/src"
     assert made["PATH"].endswith(":/bin")
     assert "MLFLOW_TRACKING_URI" not in made
@@ -85,7 +85,7 @@ def test_features_are_compared_as_numbers() -> None:
 
 def test_kinds_of_outputs() -> None:
     names = ("reports/tables/a.tex", "reports/figures/a.pdf", "reports/paper.tex")
-    assert [kind_of(name) for name in names] == ["table", "figure", "paper"]
+    assert [output_kind(name) for name in names] == ["table", "figure", "paper"]
 
 
 def test_another_version_of_matplotlib_draws_other_bytes(tmp_path: Path) -> None:
