@@ -90,8 +90,12 @@ def test_every_path_exists() -> None:
 
 
 def defined_names(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    """Functions, classes and methods of a file, and what its modules and classes assign to a name."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    assigned = (target for node in nodes if isinstance(node, ast.Assign) for target in node.targets)
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)} | {
+        target.id for target in assigned if isinstance(target, ast.Name)
+    }
 
 
 def test_every_test_exists() -> None:
@@ -105,6 +109,12 @@ def test_every_object_is_defined_where_the_page_says() -> None:
     for objects, _, where in rows:
         (path,) = code_spans(where)
         assert set(code_spans(objects)) <= defined_names(resolve(path)), objects
+
+
+def test_every_name_of_the_instructions_is_defined_where_they_say() -> None:
+    named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", section("Where to put something new"))
+    assert len(named) > 5
+    assert [(name, path) for name, path in named if name not in defined_names(resolve(path))] == []
 
 
 def defined_invariants() -> list[str]:
