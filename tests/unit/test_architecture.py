@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import tomllib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ NOT_IN_GIT = "slurm/site.env"
 FILES_OF_THE_ROOT = (".yaml", ".toml", ".lock", ".md")
 CITED = re.compile(r"""(?<![\w"'])I\d+\b(?!["'])""")
 """In quotes it is a type of safetensors, such as "I64"."""
+DOTTED = re.compile(r"\b(?:unbroken|latentwire)(?:\.(?!sif\b)\w+)+")
+"""A module or what is in it; latentwire.sif is the image."""
 CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -164,6 +167,13 @@ def relative_links(path: Path) -> Iterator[Path]:
 def test_every_relative_link_resolves() -> None:
     assert {ROOT / name for name in ("README.md", "docs/architecture.md", "src/unbroken/README.md")} <= set(documents())
     assert [target for path in documents() for target in relative_links(path) if not target.exists()] == []
+
+
+def test_every_dotted_name_in_a_page_leads_to_something() -> None:
+    names = {name for path in documents() for name in DOTTED.findall(path.read_text(encoding="utf-8"))}
+    assert len(names) > 5
+    for name in sorted(names):
+        pkgutil.resolve_name(name)
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
