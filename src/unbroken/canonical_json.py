@@ -10,7 +10,11 @@ JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 
 def encode_canonical(value: JSON) -> bytes:
-    """ASCII, sorted keys, no spaces. Raises ValueError on NaN and infinity: they are not JSON."""
+    """ASCII, sorted keys, no spaces.
+
+    Raises:
+        ValueError: The value holds a NaN or an infinity, which are not JSON.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 

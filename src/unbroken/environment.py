@@ -1,4 +1,4 @@
-"""Every environment variable that unbroken reads, and nothing else reads them."""
+"""Every environment variable that unbroken reads; they are read nowhere else."""
 
 from __future__ import annotations
 
@@ -50,23 +50,31 @@ HEAD = "UNBROKEN_HEAD"
 """Machine 0 as HOST:PORT, or as a host or SLURM's list of hosts: then the port follows from SLURM_JOB_ID."""
 
 TOKEN = "UNBROKEN_TOKEN"
-"""A random secret that the machines of a job share, so that they take orders from nobody else."""
+"""A random secret that the machines of a job share, so that they obey nobody else."""
 
 DEFAULT_DEADLINE_S = 90.0
 DEFAULT_PEER_TIMEOUT_S = 600.0
 
 
 def read_deadline_s() -> float | None:
-    """Seconds from UNBROKEN_DEADLINE_S, None when unset. Raises UnbrokenError for anything but a positive number."""
-    return _seconds(DEADLINE, DEFAULT_DEADLINE_S)
+    """Seconds from UNBROKEN_DEADLINE_S; None when it is unset.
+
+    Raises:
+        UnbrokenError: It is not a positive number.
+    """
+    return _read_seconds(DEADLINE, DEFAULT_DEADLINE_S)
 
 
 def read_peer_timeout_s() -> float:
-    """Seconds from UNBROKEN_PEER_TIMEOUT_S, ten minutes when unset. Raises UnbrokenError."""
-    return _seconds(PEER_TIMEOUT, DEFAULT_PEER_TIMEOUT_S) or DEFAULT_PEER_TIMEOUT_S
+    """Seconds from UNBROKEN_PEER_TIMEOUT_S; ten minutes when it is unset.
+
+    Raises:
+        UnbrokenError: It is not a positive number.
+    """
+    return _read_seconds(PEER_TIMEOUT, DEFAULT_PEER_TIMEOUT_S) or DEFAULT_PEER_TIMEOUT_S
 
 
-def _seconds(name: str, example: float) -> float | None:
+def _read_seconds(name: str, example: float) -> float | None:
     text = os.environ.get(name)
     if not text:
         return None
@@ -82,13 +90,13 @@ def _seconds(name: str, example: float) -> float | None:
 
 
 def job_end() -> float | None:
-    """Seconds since 1970 at which SLURM ends the job; None outside of SLURM, or when it does not say."""
+    """Seconds since 1970 at which SLURM ends the job; None outside SLURM, or when it does not say."""
     text = os.environ.get(JOB_END, "")
     return float(text) if text.isdecimal() else None
 
 
 def verdict_path() -> Path | None:
-    """Where the calling script wants the verdict, if it asked for one."""
+    """Where the calling script wants the verdict; None when it did not ask."""
     text = os.environ.get(VERDICT)
     return Path(text) if text else None
 
@@ -101,7 +109,7 @@ def read_fault_variables() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RankInfo:
-    """Where this process stands among those of its training."""
+    """The place of this process among those of its training."""
 
     rank: int
     size: int
@@ -109,45 +117,46 @@ class RankInfo:
     address: str
     """Host of rank 0."""
     port: int
-    store_is_there: bool = False
-    """torchrun's own process listens at the address already."""
+    has_store: bool = False
+    """torchrun's own process already listens at the address."""
     attempt: str = "0"
-    """Tells the meetings at one address apart."""
+    """Tells the groups that meet at one address apart."""
 
 
 def read_rank_info() -> RankInfo | None:
-    """From torchrun or our launcher (RANK …), else from srun (SLURM_PROCID …); None for a process of its own.
+    """From torchrun or our launcher (RANK …), else from srun (SLURM_PROCID …); None for a single process.
 
-    Raises UnbrokenError when one variable is there and another one that belongs to it is not.
+    Raises:
+        UnbrokenError: One variable is set and another one that belongs to it is not.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return _launched()
+        return _rank_from_launcher()
     # The batch script itself has SLURM_PROCID and SLURM_NTASKS too, but runs in no step.
     if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_NTASKS", "1") != "1":
-        return _of_srun()
+        return _rank_from_srun()
     return None
 
 
-def _launched() -> RankInfo:
+def _rank_from_launcher() -> RankInfo:
     return RankInfo(
-        rank=_number("RANK"),
-        size=_number("WORLD_SIZE"),
-        local_rank=_number("LOCAL_RANK"),
-        address=_text("MASTER_ADDR"),
-        port=_number("MASTER_PORT"),
-        store_is_there=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        rank=_require_number("RANK"),
+        size=_require_number("WORLD_SIZE"),
+        local_rank=_require_number("LOCAL_RANK"),
+        address=_require("MASTER_ADDR"),
+        port=_require_number("MASTER_PORT"),
+        has_store=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         attempt=os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"),
     )
 
 
-def _of_srun() -> RankInfo:
-    job, step = _number("SLURM_JOB_ID"), _number("SLURM_STEP_ID")
+def _rank_from_srun() -> RankInfo:
+    job, step = _require_number("SLURM_JOB_ID"), _require_number("SLURM_STEP_ID")
     return RankInfo(
-        rank=_number("SLURM_PROCID"),
-        size=_number("SLURM_NTASKS"),
-        local_rank=_number("SLURM_LOCALID"),
-        address=first_host(_text("SLURM_JOB_NODELIST")),
-        port=_port(job, step),
+        rank=_require_number("SLURM_PROCID"),
+        size=_require_number("SLURM_NTASKS"),
+        local_rank=_require_number("SLURM_LOCALID"),
+        address=first_host(_require("SLURM_JOB_NODELIST")),
+        port=_job_port(job, step),
         attempt=f"{job}.{step}",
     )
 
@@ -156,7 +165,7 @@ _PORTS = range(20000, 30000)
 _LAST_STEP = 15
 
 
-def _port(job: int, step: int) -> int:
+def _job_port(job: int, step: int) -> int:
     return _PORTS.start + (job * (_LAST_STEP + 1) + step) % len(_PORTS)
 
 
@@ -173,7 +182,11 @@ class Nodes:
 
 
 def read_nodes() -> Nodes | None:
-    """From UNBROKEN_NODES and its companions; None for one machine. Raises UnbrokenError when one is missing."""
+    """From UNBROKEN_NODES and its companions; None for one machine.
+
+    Raises:
+        UnbrokenError: One of them is missing or malformed.
+    """
     if os.environ.get(NODES, "1") == "1":
         return None
     for name in (NODES, NODE, HEAD, TOKEN):
@@ -182,16 +195,16 @@ def read_nodes() -> Nodes | None:
                 f"{name} is not set, but {NODES} is {os.environ[NODES]!r}, so this machine is one of several. "
                 f"Next: set {NODES}, {NODE}, {HEAD} and {TOKEN} on each of them, or `unset {NODES}`."
             )
-    host, port = _head(os.environ[HEAD])
-    return Nodes(_number(NODES), _number(NODE), host, port, os.environ[TOKEN])
+    host, port = _parse_head(os.environ[HEAD])
+    return Nodes(_require_number(NODES), _require_number(NODE), host, port, os.environ[TOKEN])
 
 
-def _head(text: str) -> tuple[str, int]:
+def _parse_head(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if colon and port.isdecimal():
         return _as_address(host), int(port)
     if os.environ.get("SLURM_JOB_ID"):
-        return _as_address(first_host(text)), _port(_number("SLURM_JOB_ID"), _LAST_STEP)
+        return _as_address(first_host(text)), _job_port(_require_number("SLURM_JOB_ID"), _LAST_STEP)
     raise UnbrokenError(
         f"{HEAD} is {text!r}, expected HOST:PORT since there is no SLURM_JOB_ID. Next: `export {HEAD}={text}:29400`."
     )
@@ -217,12 +230,12 @@ def processor_name() -> str:
 
 
 def usable_gpus() -> int:
-    """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver knows."""
-    named = visible_gpus()
-    if named is not None:
-        return named
-    known = Path("/proc/driver/nvidia/gpus")
-    return len(list(known.iterdir())) if known.is_dir() else 0
+    """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver lists."""
+    visible = visible_gpus()
+    if visible is not None:
+        return visible
+    listed = Path("/proc/driver/nvidia/gpus")
+    return len(list(listed.iterdir())) if listed.is_dir() else 0
 
 
 def visible_gpus() -> int | None:
@@ -240,7 +253,7 @@ def first_host(nodelist: str) -> str:
     return prefix + re.split("[-,]", numbers)[0] + suffix.partition(",")[0]
 
 
-def _text(name: str) -> str:
+def _require(name: str) -> str:
     text = os.environ.get(name)
     if not text:
         raise UnbrokenError(
@@ -250,8 +263,8 @@ def _text(name: str) -> str:
     return text
 
 
-def _number(name: str) -> int:
-    text = _text(name)
+def _require_number(name: str) -> int:
+    text = _require(name)
     if not text.isdecimal():
         raise UnbrokenError(f"{name} is {text!r}, expected a number. Next: `unset {name}`, or set it right.")
     return int(text)

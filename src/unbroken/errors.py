@@ -1,4 +1,4 @@
-"""The one exception tree. Messages are sentences: found, expected, where, what is intact, what to do next."""
+"""The exception tree. Messages are sentences: what was found and expected, where, what is intact, what to do next."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
 
 
 def log_sentence(sentence: str) -> None:
-    """As a warning of the logger `unbroken`: where sentences for the user go unless the caller says otherwise."""
-    # A warning is visible even where nobody has configured logging.
+    """Log a warning of the logger `unbroken`: where sentences for the user go unless the caller says otherwise."""
+    # A warning is visible even where logging is not configured.
     logging.getLogger("unbroken").warning("%s", sentence)

@@ -1,7 +1,7 @@
-"""The seam through which every byte reaches the disk: tests and `prove` put their faults in here.
+"""The seam through which every byte reaches the disk: tests inject their faults here.
 
-A `FileSystem` method is one system call. Whoever wants a full disk, a short write or a kill between two calls
-overrides `FileSystem.call`, through which all of them pass.
+A `FileSystem` method is one system call. To inject a full disk, a short write or a kill between two calls, override
+`FileSystem.call`, through which all of them pass.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 
 FILE_MODE = 0o644  # explicit: mkstemp's 0600 would lock the group out of a checkpoint
 FOLDER_MODE = 0o755
-_CHUNK = 1 << 24  # bytes a call is offered at once
-_WRITEBACK = 1 << 22  # the disk begins to work after so many bytes, not when the last one is in the cache
+_CHUNK = 1 << 24  # bytes offered to one call
+_WRITEBACK = 1 << 22  # the disk begins after so many bytes, not when the last one is in the cache
 _NO_RESERVATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # file systems that cannot reserve
 
 Buffer = bytes | bytearray | memoryview
@@ -71,7 +71,7 @@ class FileSystem:
         self.call("fsync", path, lambda: os.fsync(descriptor))
 
     def begin_writeback(self, descriptor: int, path: Path, start: int, size: int) -> None:
-        """Let the disk begin with a part of the file, and do not wait for it."""
+        """Let the disk begin with a part of the file, without waiting for it."""
         # Linux answers this advice by queueing the dirty pages of the range; sync_file_range is not in `os`.
         self.call("writeback", path, lambda: os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED))
 
@@ -129,27 +129,27 @@ def write_durably(files: FileSystem, path: Path, size: int, chunks: Iterable[Buf
     descriptor = files.create(path)
     try:
         os.fchmod(descriptor, FILE_MODE)
-        _reserve(files, descriptor, path, size)
-        _write_early(files, descriptor, path, chunks)
+        _reserve_space(files, descriptor, path, size)
+        _write_with_early_writeback(files, descriptor, path, chunks)
         files.sync(descriptor, path)
     finally:
         files.close(descriptor, path)
 
 
-def _write_early(files: FileSystem, descriptor: int, path: Path, chunks: Iterable[Buffer]) -> None:
-    begun = written = 0
+def _write_with_early_writeback(files: FileSystem, descriptor: int, path: Path, chunks: Iterable[Buffer]) -> None:
+    handed_over = written = 0
     for chunk in chunks:
         view = memoryview(chunk)
         for start in range(0, len(view), _WRITEBACK):
             part = view[start : start + _WRITEBACK]
             write_fully(files, descriptor, path, part)
             written += len(part)
-            if written - begun >= _WRITEBACK:
-                files.begin_writeback(descriptor, path, begun, written - begun)
-                begun = written
+            if written - handed_over >= _WRITEBACK:
+                files.begin_writeback(descriptor, path, handed_over, written - handed_over)
+                handed_over = written
 
 
-def _reserve(files: FileSystem, descriptor: int, path: Path, size: int) -> None:
+def _reserve_space(files: FileSystem, descriptor: int, path: Path, size: int) -> None:
     if not size:
         return
     try:
@@ -195,7 +195,7 @@ def sync_folder(files: FileSystem, path: Path) -> None:
 def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
     """The file has its old content or the new one, never a part of it, and is durable when this returns.
 
-    One writer at a time: whoever owns the folder.
+    Only the owner of the folder may call this: there is one writer at a time.
     """
     temporary = path.with_name(f".tmp-{path.name}")
     remove_tree(files, temporary)
@@ -204,12 +204,12 @@ def replace_file(files: FileSystem, path: Path, data: bytes) -> None:
     sync_folder(files, path.parent)
 
 
-def replace_unsynced(files: FileSystem, path: Path, data: bytes, by: int | None = None) -> None:
-    """For readers in this boot only: after a power cut the file may be empty or not there.
+def replace_unsynced(files: FileSystem, path: Path, data: bytes, writer: int | None = None) -> None:
+    """As `replace_file`, for readers of this boot only: after a power cut the file may be empty or missing.
 
-    `by` tells processes apart where several may write; else one writer at a time: whoever owns the folder.
+    `writer` tells processes apart where several may write; without it, only the owner of the folder may call this.
     """
-    temporary = path.with_name(f".tmp-{path.name}" if by is None else f".tmp-{path.name}-{by}")
+    temporary = path.with_name(f".tmp-{path.name}" if writer is None else f".tmp-{path.name}-{writer}")
     remove_tree(files, temporary)
     descriptor = files.create(temporary)
     try:
@@ -220,7 +220,7 @@ def replace_unsynced(files: FileSystem, path: Path, data: bytes, by: int | None 
 
 
 def remove_tree(files: FileSystem, path: Path) -> None:
-    """Remove a file, a link or a whole folder; fine when it is not there."""
+    """Remove a file, a link or a whole folder; does nothing when it is missing."""
     if path.is_dir() and not path.is_symlink():
         for name in files.names(path):
             remove_tree(files, path / name)

@@ -1,4 +1,4 @@
-"""Who follows a run: trackers, progress bars. They are told, they cannot stop it."""
+"""What follows a run: trackers, progress bars. They are told about it and cannot stop it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 
 class Observer(Protocol):
-    """Must be idempotent: after a resume it is given every record up to the resumed step again."""
+    """Must be idempotent: after a resume it gets every record up to the resumed step again."""
 
     def started(self, step: int) -> None:
-        """State is restored; `step` is the one that the run goes on from."""
+        """The state is restored; `step` is the one that the run goes on from."""
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
         """These records, all up to `step`, are durable now."""
@@ -20,22 +20,22 @@ class Observer(Protocol):
 
 
 class Observers:
-    """All observers of a run; what one of them raises is reported and goes no further."""
+    """All observers of a run. What one of them raises is reported and goes no further."""
 
     def __init__(self, observers: Sequence[Observer], report: Callable[[str], None]) -> None:
         self._observers = tuple(observers)
         self._report = report
 
     def started(self, step: int) -> None:
-        """Tell everyone."""
+        """Tell all of them."""
         self._tell(lambda observer: observer.started(step))
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
-        """Tell everyone; each gets a list of its own."""
+        """Tell all of them; each gets a list of its own."""
         self._tell(lambda observer: observer.committed(step, [dict(record) for record in records]))
 
     def ended(self, verdict: str) -> None:
-        """Tell everyone."""
+        """Tell all of them."""
         self._tell(lambda observer: observer.ended(verdict))
 
     def _tell(self, message: Callable[[Observer], None]) -> None:

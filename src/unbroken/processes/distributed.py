@@ -109,7 +109,7 @@ class DistributedGroup(Group):
         store = TCPStore(
             info.address,
             info.port,
-            is_master=info.rank == 0 and not info.store_is_there,
+            is_master=info.rank == 0 and not info.has_store,
             timeout=self._timeout,
             wait_for_workers=False,
         )

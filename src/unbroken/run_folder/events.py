@@ -24,7 +24,7 @@ class Events:
         self._failing = False
         self.restart: int = sum(event.get("event") == "start" for event in read_events(self.path))
 
-    def add(self, event: str, **facts: object) -> None:
+    def add(self, event: str, **fields: object) -> None:
         """Append one event with time, host, pid and restart number."""
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -32,11 +32,11 @@ class Events:
             "restart": self.restart,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            **facts,
+            **fields,
         }
         try:
             with self.path.open("ab") as file:
-                if file.tell() and self._torn():
+                if file.tell() and self._ends_torn():
                     file.write(b"\n")
                 file.write(json.dumps(entry).encode() + b"\n")
             self._failing = False
@@ -45,22 +45,22 @@ class Events:
                 self._report(f"The event log {self.path} could not be written: {errno_name(error)}.")
             self._failing = True
 
-    def _torn(self) -> bool:
+    def _ends_torn(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a file, without lines that a kill tore; empty when there is no file."""
+    """The events of a file, without lines torn by a kill; empty when there is no file."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [event for event in map(_parsed, lines) if event is not None]
+    return [event for event in map(_parse_event, lines) if event is not None]
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def _parse_event(text: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(text)
     except (ValueError, RecursionError):

@@ -20,7 +20,12 @@ class Identity:
     """What defines a run: parameters, digests of data and code, the seed. No clock, host or job id."""
 
     def __init__(self, parts: Mapping[str, JSON]) -> None:
-        """Raises TypeError or ValueError for parts that are not JSON."""
+        """Take the parts as they are now.
+
+        Raises:
+            TypeError: A part is not JSON.
+            ValueError: A number is not finite.
+        """
         self._text = encode_canonical(parts)
         self.parts: Mapping[str, JSON] = json.loads(self._text)
         self.digest = digest_json(self.parts)
@@ -54,64 +59,69 @@ class Identity:
         """The identity in a file; None when there is none, or a damaged one."""
         try:
             data = read_file(files or FileSystem(), path)
-            found = Identity(json.loads(data)["parts"])
+            stored = Identity(json.loads(data)["parts"])
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        return found if found.text() == data else None
+        return stored if stored.text() == data else None
 
 
 def open_run_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
-    """`root/<item>-<short>/`, made when missing. Any number of processes may call it; who owns the folder settles it.
+    """`root/<item>-<short>/`, made when it is missing. Any number of processes may call this.
 
     Every `<item>-*` beside it that belongs to another identity is reported: what differs, that it is kept, and
-    how to remove it. Raises StorageError when the folder cannot be made.
+    how to remove it.
+
+    Raises:
+        StorageError: The folder cannot be made.
     """
     folder = root / f"{item}-{identity.short}"
     with storage_errors("make the run folder", folder, "Nothing was changed."):
         folder.mkdir(parents=True, exist_ok=True)
     for sibling in sorted(root.glob(f"{item}-*")):
-        if sibling != folder and _is_sibling(sibling, item):
-            report(_about_sibling(sibling, folder, identity))
+        if sibling != folder and _is_run_folder_of(sibling, item):
+            report(_describe_sibling(sibling, folder, identity))
     return folder
 
 
 def check_or_write_identity(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
-    """Write `identity.json`, or check the one that is there. For the owner of the folder's lock.
+    """Write `identity.json`, or check the one that is there. Only the holder of the folder's lock may call this.
 
-    Raises IdentityError, StorageError.
+    Raises:
+        IdentityError: The folder belongs to another identity.
+        StorageError: The disk refused.
     """
     path = folder / IDENTITY_FILE
     with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
-        found = Identity.read(path, files)
-        if found == identity:
+        stored = Identity.read(path, files)
+        if stored == identity:
             return
-        if found is None:
+        if stored is None:
             if path.exists():
                 report(f"{path} could not be read as an identity and is written anew.")
             replace_file(files, path, identity.text())
             return
     raise IdentityError(
-        f"The run folder {folder} belongs to identity {found.short}, but this run is {identity.short}: "
-        f"{_sentence(found.difference(identity))}. Nothing was changed. Next: use another folder, "
+        f"The run folder {folder} belongs to identity {stored.short}, but this run is {identity.short}: "
+        f"{_join_differences(stored.difference(identity))}. Nothing was changed. Next: use another folder, "
         f"or restore what differs, or remove the old state (`rm -r {folder}`)."
     )
 
 
-def _is_sibling(path: Path, item: str) -> bool:
+def _is_run_folder_of(path: Path, item: str) -> bool:
     rest = path.name.removeprefix(f"{item}-")
     return path.is_dir() and len(rest) == 12 and all(character in "0123456789abcdef" for character in rest)
 
 
-def _about_sibling(sibling: Path, folder: Path, identity: Identity) -> str:
-    found = Identity.read(sibling / IDENTITY_FILE)
-    differs = _sentence(found.difference(identity)) if found else "its identity cannot be read"
+def _describe_sibling(sibling: Path, folder: Path, identity: Identity) -> str:
+    other = Identity.read(sibling / IDENTITY_FILE)
+    differs = _join_differences(other.difference(identity)) if other else "its identity cannot be read"
     return (
         f"The state in {sibling} is not used for {folder.name}, because {differs}. "
         f"It is kept; remove it with `rm -r {sibling}`."
     )
 
 
-def _sentence(differences: list[str]) -> str:
+def _join_differences(differences: list[str]) -> str:
     shown = "; ".join(differences[:8])
     more = f"; and {len(differences) - 8} more" if len(differences) > 8 else ""
     return f"{shown}{more}"

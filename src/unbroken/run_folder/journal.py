@@ -24,33 +24,47 @@ _RESERVED = ("step", "crc")
 
 
 def encode_record(step: int, values: Mapping[str, object]) -> bytes:
-    """`{"step": 1, "lr": 0.1, …sorted…, "crc": "89abcdef"}` and a line end. Raises ValueError."""
-    plain = to_numbers(values)
-    record = {"step": step, **{key: _word(plain[key]) for key in sorted(plain)}}
+    """`{"step": 1, "lr": 0.1, …sorted…, "crc": "89abcdef"}` and a line end.
+
+    Raises:
+        ValueError: A value is no metric.
+    """
+    numbers = to_numbers(values)
+    record = {"step": step, **{key: _encode_number(numbers[key]) for key in sorted(numbers)}}
     body = json.dumps(record, allow_nan=False).encode("ascii")
     return body[:-1] + _CRC + f'{zlib.crc32(body):08x}"}}\n'.encode("ascii")
 
 
 def to_numbers(values: Mapping[str, object]) -> dict[str, object]:
-    """The values with scalar tensors and arrays as Python numbers. Raises ValueError for what is no metric."""
-    return {key: _plain(key, value) for key, value in values.items()}
+    """The values, with scalar tensors and arrays as Python numbers.
+
+    Raises:
+        ValueError: A value is no number, boolean or None, or its name is reserved.
+    """
+    return {key: _to_number(key, value) for key, value in values.items()}
 
 
 def parse_journal(data: bytes, where: str) -> list[Record]:
     """All records, without their checksums; a last line that is torn or still being written is left out.
 
-    Raises CheckpointError naming the line that is damaged or out of order.
+    Raises:
+        CheckpointError: A line, which is named, is damaged or out of order.
     """
-    return list(_records(data, where))
+    return list(_parse_records(data, where))
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The records of a file, also while another process writes it. Raises CheckpointError, OSError."""
+    """The records of a file, which another process may be writing.
+
+    Raises:
+        CheckpointError: A line is damaged or out of order.
+        OSError: The file cannot be read.
+    """
     return parse_journal(read_file(FileSystem(), path), str(path))
 
 
 class Journal:
-    """Grows by one line a step. The content is in memory too: a full disk costs the view, not the history."""
+    """Grows by a line in each step. The content is in memory too: a full disk costs the view, not the history."""
 
     def __init__(self, path: Path, files: FileSystem, report: Callable[[str], None]) -> None:
         self._path = path
@@ -66,17 +80,21 @@ class Journal:
         return bytes(self._content)
 
     def truncate(self, content: bytes) -> None:
-        """Go back to what a checkpoint holds. The file is cut in place, and rewritten where it differs."""
+        """Go back to what a checkpoint holds. The file is truncated in place, and rewritten where it differs."""
         self._content = bytearray(content)
         self._on_disk = 0
-        self._attempt(self._settle)
+        self._attempt(self._match_checkpoint)
 
     def append(self, step: int, values: Mapping[str, object]) -> Record:
-        """Add the record of a step; returns it as it will be read. Raises ValueError for a bad value."""
-        new = encode_record(step, values)
-        self._content += new
-        self._attempt(self._catch_up)
-        return parse_journal(new, str(self._path))[0] if step == 1 else next(_records(new, str(self._path), step))
+        """Add the record of a step; returns it as it will be read.
+
+        Raises:
+            ValueError: A value is no metric.
+        """
+        line = encode_record(step, values)
+        self._content += line
+        self._attempt(self._append_missing)
+        return next(_parse_records(line, str(self._path), step))
 
     def _attempt(self, action: Callable[[int], None]) -> None:
         try:
@@ -94,31 +112,31 @@ class Journal:
                 )
             self._failing = True
 
-    def _settle(self, descriptor: int) -> None:
+    def _match_checkpoint(self, descriptor: int) -> None:
         size = self._files.size(descriptor, self._path)
-        found = bytearray(min(size, len(self._content)))
-        read_exactly(self._files, descriptor, self._path, memoryview(found))
-        if found != self._content[: len(found)]:
+        on_disk = bytearray(min(size, len(self._content)))
+        read_exactly(self._files, descriptor, self._path, memoryview(on_disk))
+        if on_disk != self._content[: len(on_disk)]:
             self._report(f"{self._path} differs from its checkpointed copy and is restored from it.")
         else:
-            self._on_disk = len(found)
+            self._on_disk = len(on_disk)
         self._files.truncate(descriptor, self._path, self._on_disk)
-        self._catch_up(descriptor)
+        self._append_missing(descriptor)
 
-    def _catch_up(self, descriptor: int) -> None:
+    def _append_missing(self, descriptor: int) -> None:
         missing = bytes(self._content[self._on_disk :])
         write_fully_at(self._files, descriptor, self._path, missing, self._on_disk)
         self._on_disk = len(self._content)
 
 
-def _records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
+def _parse_records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
     lines = data.split(b"\n")
     last = len(lines) - 1  # what follows the final line end: nothing, or a torn line
     for index, text in enumerate(lines[:last]):
         step = first + index
-        record = _checked(text)
+        record = _parse_line(text)
         if record is None and index == last - 1 and not lines[last]:
-            return  # a torn line that got its end from a file system that filled it in
+            return  # a torn line whose end was filled in by the file system
         if record is None or record.get("step") != step:
             raise CheckpointError(
                 f"Line {index + 1} of {where} is damaged or is not step {step}. Next: run the training "
@@ -128,7 +146,7 @@ def _records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
         yield {key: _NON_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
 
 
-def _checked(text: bytes) -> Record | None:
+def _parse_line(text: bytes) -> Record | None:
     head, mark, tail = text.rpartition(_CRC)
     body = head + b"}"
     if not mark or tail != f'{zlib.crc32(body):08x}"}}'.encode("ascii"):
@@ -140,13 +158,13 @@ def _checked(text: bytes) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def _word(value: object) -> object:
+def _encode_number(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return next(name for name, number in _NON_FINITE.items() if repr(number) == repr(value))
     return value
 
 
-def _plain(key: str, value: object) -> object:
+def _to_number(key: str, value: object) -> object:
     if key in _RESERVED:
         raise ValueError(f"a metric may not be called {key!r}: the journal uses that name")
     if value is not None and not isinstance(value, bool | int | float) and hasattr(value, "item"):

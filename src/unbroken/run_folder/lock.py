@@ -23,13 +23,15 @@ class FolderLock:
     def __init__(self, folder: Path, timeout: float) -> None:
         """Take the lock, waiting up to `timeout` seconds for a holder that is about to end.
 
-        Raises LockedError with the holder's pid and host, StorageError when the lock file cannot be made.
+        Raises:
+            LockedError: Another process holds it; the message has its pid and host.
+            StorageError: The lock file cannot be made.
         """
         self._path = folder / LOCK_FILE
         with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
-            self._take(timeout)
+            self._acquire(timeout)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -45,7 +47,7 @@ class FolderLock:
         """A forked data worker must not keep the lock when its parent is killed."""
         os.close(self._descriptor)
 
-    def _take(self, timeout: float) -> None:
+    def _acquire(self, timeout: float) -> None:
         until = time.monotonic() + timeout
         while True:
             try:
@@ -53,14 +55,14 @@ class FolderLock:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise LockedError(self._sentence()) from None
+                    raise LockedError(self._describe_holder()) from None
                 time.sleep(_POLL_S)
         with storage_errors("write the lock of the run folder", self._path, "Nothing was changed."):
             os.ftruncate(self._descriptor, 0)
             holder = {"pid": os.getpid(), "host": socket.gethostname()}
             os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
 
-    def _sentence(self) -> str:
+    def _describe_holder(self) -> str:
         try:
             holder = json.loads(os.pread(self._descriptor, 4096, 0))
             who = f"process {holder['pid']} on {holder['host']}"

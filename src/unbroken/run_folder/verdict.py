@@ -1,4 +1,4 @@
-"""What became of the run, in a file: exit codes do not survive every program between us and the scheduler."""
+"""What became of the run, in a file: an exit code does not survive every program between us and the scheduler."""
 
 from __future__ import annotations
 
@@ -27,18 +27,25 @@ class Verdict:
 
 
 def write_verdict(verdict: Verdict, folder: Path | None = None, files: FileSystem | None = None) -> None:
-    """Write the verdict to the run folder, whose owner we are, and to UNBROKEN_VERDICT, where given. Raises OSError.
+    """Write the verdict to the run folder, if we own one, and to UNBROKEN_VERDICT, if it is set.
 
-    It is for the script that started us, which a power cut ends with us: so nobody waits for the disk.
+    It is for the script that started us, which a power cut ends too: so it is not synced.
+
+    Raises:
+        OSError: The disk refused.
     """
-    files, asked = files or FileSystem(), environment.verdict_path()
+    files, requested = files or FileSystem(), environment.verdict_path()
     if folder:
         replace_unsynced(files, folder / VERDICT_FILE, verdict.text())
-    if asked:
-        replace_unsynced(files, asked, verdict.text(), by=os.getpid())  # launchers and ranks write it too
+    if requested:
+        replace_unsynced(files, requested, verdict.text(), writer=os.getpid())  # launchers and ranks write it too
 
 
 def clear_verdict(folder: Path, files: FileSystem) -> None:
-    """Remove old verdicts: a process that is killed must not leave its predecessor's. Raises OSError."""
+    """Remove old verdicts: a process that is killed must not leave that of its predecessor.
+
+    Raises:
+        OSError: The disk refused.
+    """
     for path in filter(None, (folder / VERDICT_FILE, environment.verdict_path())):
         remove_tree(files, path)
