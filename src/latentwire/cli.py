@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from latentwire.image import check_image_code
 
 if TYPE_CHECKING:
@@ -34,14 +34,18 @@ DIAGNOSIS = "doctor"
 
 
 @app.callback(help=app.info.help)
-def refuse(context: typer.Context) -> None:
-    """Stop in an image whose code is not that of the clone here."""
+def check_code(context: typer.Context) -> None:
+    """Stop in an image whose code is not that of the clone here.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
     if context.invoked_subcommand != DIAGNOSIS:
         check_image_code()
 
 
-@app.command(rich_help_panel=TRAINING)
-def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
+@app.command("params", rich_help_panel=TRAINING)
+def params_command(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
     """Show every parameter with its value and its meaning."""
     from latentwire.params.describe import describe_params
     from latentwire.params.load import load_params
@@ -50,8 +54,8 @@ def params(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.
         typer.echo(line)
 
 
-@app.command(rich_help_panel=TRAINING)
-def status(root: Root = Path()) -> None:
+@app.command("status", rich_help_panel=TRAINING)
+def status_command(root: Root = Path()) -> None:
     """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
     from latentwire.params.load import load_params
     from latentwire.status import status_table
@@ -59,8 +63,8 @@ def status(root: Root = Path()) -> None:
     Console().print(status_table(load_params(root / "params.yaml"), root))
 
 
-@app.command(rich_help_panel=TRAINING)
-def watch(
+@app.command("watch", rich_help_panel=TRAINING)
+def watch_command(
     item: Annotated[str | None, typer.Argument(metavar="ITEM", help="Only this item; all of them otherwise.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one frame and end.")] = False,
     every: Annotated[
@@ -74,8 +78,8 @@ def watch(
     raise typer.Exit(watch_items(root, item, once, every or (1.0 if sys.stdout.isatty() else 10.0)))
 
 
-@app.command(rich_help_panel=EVIDENCE)
-def trace(
+@app.command("trace", rich_help_panel=EVIDENCE)
+def trace_command(
     name: Annotated[str, typer.Argument(metavar="CELL", help="An id; trace a table or figure to see those in it.")],
     root: Root = Path(),
 ) -> None:
@@ -85,8 +89,8 @@ def trace(
     raise typer.Exit(trace_number(root, name))
 
 
-@app.command(rich_help_panel=EVIDENCE)
-def verify(
+@app.command("verify", rich_help_panel=EVIDENCE)
+def verify_command(
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run everything again from data first.")] = False,
     root: Root = Path(),
@@ -100,8 +104,8 @@ def verify(
     raise typer.Exit(rows.verification_exit_code(found))
 
 
-@app.command(rich_help_panel=EVIDENCE)
-def archive(
+@app.command("archive", rich_help_panel=EVIDENCE)
+def archive_command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     draft: Annotated[bool, typer.Option("--draft", help="Write it although verify is not clean, and mark it.")] = False,
@@ -128,8 +132,10 @@ def archive(
     typer.echo(f"{len(list_archived_files(written))} files in {written}{' (DRAFT)' if why else ''}")
 
 
-@app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def prove(
+@app.command(
+    "prove", rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def prove_command(
     context: typer.Context,
     method: Annotated[str, typer.Option(help="A key of methods in params.yaml.")],
     task: Annotated[str, typer.Option(help="A key of tasks in params.yaml.")],
@@ -141,8 +147,8 @@ def prove(
     raise typer.Exit(prove_item(method, task, seed, context.args))
 
 
-@app.command(rich_help_panel=TRAINING)
-def park(
+@app.command("park", rich_help_panel=TRAINING)
+def park_command(
     items: Annotated[
         list[str] | None, typer.Argument(metavar="ITEM", help="Items, as `latentwire status` names them.")
     ] = None,
@@ -163,8 +169,8 @@ def park(
     raise typer.Exit(commands.park_items(root, items or [], everything, optional, keep, remote))
 
 
-@app.command(rich_help_panel=TRAINING)
-def fetch(
+@app.command("fetch", rich_help_panel=TRAINING)
+def fetch_command(
     items: Annotated[
         list[str] | None, typer.Argument(metavar="ITEM", help="Items, as `latentwire status` names them.")
     ] = None,
@@ -184,8 +190,8 @@ def fetch(
     raise typer.Exit(commands.fetch_items(root, items or [], everything, optional, pointers, remote))
 
 
-@app.command(rich_help_panel=EVIDENCE)
-def execution(root: Root = Path()) -> None:
+@app.command("execution", rich_help_panel=EVIDENCE)
+def execution_command(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
     from latentwire.execution.report import gather_execution, write_execution
     from latentwire.params.load import load_params
@@ -194,17 +200,19 @@ def execution(root: Root = Path()) -> None:
         typer.echo(path)
 
 
-@app.command(rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def profile(context: typer.Context) -> None:
+@app.command(
+    "profile", rich_help_panel=EVIDENCE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def profile_command(context: typer.Context) -> None:
     """Measure what an answer costs here, for reports/execution/; options of `python -m latentwire.stages.profile`."""
-    from latentwire.exits import entry
+    from latentwire.exits import run_stage
     from latentwire.stages import profile
 
-    entry(profile.main, context.args)
+    run_stage(profile.main, context.args)
 
 
-@app.command(rich_help_panel=MACHINE)
-def doctor(
+@app.command("doctor", rich_help_panel=MACHINE)
+def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     of_image: Annotated[
         bool, typer.Option("--image", help="Check the image that this runs from, and only it.")
@@ -258,4 +266,4 @@ def _plan_memory(root: Path, as_json: bool) -> int:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exit codes as everywhere (invariant I7)."""
-    sys.exit(exit_code(lambda arguments: app(args=arguments, standalone_mode=True), argv))
+    sys.exit(exit_code_of(lambda arguments: app(args=arguments, standalone_mode=True), argv))

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.environment import set_torch_defaults
@@ -18,15 +19,25 @@ from unbroken.run_folder import verdict
 Main = Callable[[Sequence[str] | None], None]
 
 
-def entry(main: Main, argv: Sequence[str] | None = None) -> None:
-    """Run a stage as a process: signals are caught first, exceptions become exit codes (invariant I7)."""
+def run_stage(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a stage as a process and leave with its exit code.
+
+    Args:
+        main: The stage. It is not called in an image whose code is not that of the clone here.
+        argv: Its arguments; those of the command line otherwise.
+    """
     stop = StopFlag.install()
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
     configure_logging()
     log_when_idle(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
-    code = exit_code(_of_one_code(main), argv)
+
+    def checked(argv: Sequence[str] | None) -> None:
+        check_image_code()
+        main(argv)
+
+    code = exit_code_of(checked, argv)
     stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()
     sys.stderr.flush()
@@ -35,15 +46,7 @@ def entry(main: Main, argv: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _of_one_code(main: Main) -> Main:
-    def checked(argv: Sequence[str] | None) -> None:
-        check_image_code()
-        main(argv)
-
-    return checked
-
-
-def exit_code(main: Main, argv: Sequence[str] | None = None) -> int:
+def exit_code_of(main: Main, argv: Sequence[str] | None = None) -> int:
     """Call `main` and return its exit code; a known error is one sentence on stderr, a bug a traceback."""
     try:
         main(argv)

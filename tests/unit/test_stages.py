@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.errors import ConfigurationError, EvidenceError, LatentWireError
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from unbroken.errors import IdentityError, StorageError
 from unbroken.preemption import Preempted
 
@@ -23,7 +23,7 @@ def raising(error: BaseException | None) -> int:
         if error is not None:
             raise error
 
-    return exit_code(main)
+    return exit_code_of(main)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_known_error_is_one_sentence_and_a_bug_a_traceback(capsys: pytest.Capt
 
 STUBBORN = """
 import sys, time
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from unbroken.preemption import StopFlag
 assert "torch" not in sys.modules, "signals must be caught before torch is imported"
 def main(argv):
@@ -62,7 +62,7 @@ def main(argv):
     while True:
         StopFlag.install().check()
         time.sleep(0.01)
-entry(main)
+run_stage(main)
 """
 
 
@@ -86,13 +86,13 @@ def test_every_stop_signal_means_75_also_when_repeated(number: signal.Signals) -
 # CPython resets its handlers first and takes the modules apart then.
 LATE = """
 import os, signal
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 class Late:
     def __del__(self, strike=os.kill, pid=os.getpid(), number=signal.SIGTERM):
         strike(pid, number)
         print("struck", flush=True)
 late = Late()
-entry(lambda argv: None)
+run_stage(lambda argv: None)
 """
 
 

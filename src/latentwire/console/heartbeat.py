@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from latentwire.console.periodic import PeriodicLog
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +24,9 @@ def heartbeat(what: str, every: float = 5.0, at_once: bool = True) -> Iterator[N
     """
     if at_once:
         log.info("%s", what)
-    start, done = time.monotonic(), threading.Event()
-
-    def beat() -> None:
-        while not done.wait(every):
-            log.info("%s … %.0f s", what, time.monotonic() - start)
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    start = time.monotonic()
+    with PeriodicLog(log, lambda: f"{what} … {time.monotonic() - start:.0f} s", lambda: every):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def disable_hf_bars() -> None:

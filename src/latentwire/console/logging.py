@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 
-SILENCE_S = 4.0  # one second below the promise of a line every five, for a busy machine
+from latentwire.console.periodic import INTERVAL_S, PeriodicLog
+
 LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -42,7 +42,7 @@ def configure_logging(restart: int | None = None, level: int = logging.INFO, ran
     root.setLevel(level)
 
 
-def log_when_idle(name: str, seconds: float = SILENCE_S) -> None:
+def log_when_idle(name: str, seconds: float = INTERVAL_S) -> None:
     """Log that `name` is at work whenever nothing else was logged for so long: imports, loading of models.
 
     Does nothing on a terminal, where a bar would be torn apart.
@@ -50,12 +50,13 @@ def log_when_idle(name: str, seconds: float = SILENCE_S) -> None:
     handler = next((known for known in logging.getLogger().handlers if isinstance(known, _StderrHandler)), None)
     if handler is None or sys.stdout.isatty():
         return
-    begun, logger = time.monotonic(), logging.getLogger(__name__)
+    begun = time.monotonic()
 
-    def watch() -> None:
-        while True:
-            time.sleep(max(0.1, handler.spoke + seconds - time.monotonic()))
-            if time.monotonic() - handler.spoke >= seconds:
-                logger.info("%s is at work, %.0f s after its start", name, time.monotonic() - begun)
+    def line() -> str | None:
+        now = time.monotonic()
+        return f"{name} is at work, {now - begun:.0f} s after its start" if now - handler.spoke >= seconds else None
 
-    threading.Thread(target=watch, name="never-silent", daemon=True).start()
+    def pause() -> float:
+        return max(0.1, handler.spoke + seconds - time.monotonic())
+
+    PeriodicLog(logging.getLogger(__name__), line, pause).start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -19,22 +18,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from latentwire.console.periodic import INTERVAL_S, PeriodicLog
 from unbroken.preemption import StopFlag
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 4.0  # between two lines: one second below the promise, for a busy machine
-
 
 class Bar(Protocol):
-    """What the body of `with progress(...) as bar` gets."""
+    """What the body of `with progress_bar(...) as bar` gets."""
 
     def advance(self, steps: int = 1, **values: float) -> None:
         """`steps` more are done; `values`, such as loss=0.5, are shown from now on."""
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, description: str, start: int = 0, seconds: float = SECONDS) -> Iterator[Bar]:
+def progress_bar(total: int, description: str, start: int = 0, seconds: float = INTERVAL_S) -> Iterator[Bar]:
     """Show the progress of a loop of `total` steps of which `start` were done earlier.
 
     On a terminal this is a bar that vanishes at the end; elsewhere a log line each `seconds`, also while one
@@ -65,12 +63,7 @@ def stoppable_progress(total: int, description: str) -> Iterator[Callable[[int],
 @contextlib.contextmanager
 def no_progress_bar() -> Iterator[Bar]:
     """A bar that shows nothing: of several processes that work together, one speaks."""
-    yield _NoBar()
-
-
-class _NoBar:
-    def advance(self, steps: int = 1, **values: float) -> None:
-        return
+    yield _LineBar(0, "", 0)  # it counts, and nobody asks it for a line
 
 
 class _RichBar:
@@ -129,19 +122,10 @@ class _LineBar:
 @contextlib.contextmanager
 def _lines(total: int, description: str, start: int, seconds: float) -> Iterator[Bar]:
     bar = _LineBar(total, description, start)
-    over = threading.Event()
-
-    def report() -> None:
-        while not over.wait(seconds):
-            logger.info(bar.line())
-
-    reporter = threading.Thread(target=report, name="progress", daemon=True)
-    reporter.start()
     try:
-        yield bar
+        with PeriodicLog(logger, bar.line, lambda: seconds):
+            yield bar
     finally:
-        over.set()
-        reporter.join()
         logger.info(bar.line())
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from latentwire.pipeline.fetch import fetch_wheels
 
 
@@ -20,4 +20,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    run_stage(main)

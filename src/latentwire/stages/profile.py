@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from latentwire.params.load import load_params
 
 EXAMPLES, REPEATS = 32, 3
@@ -33,4 +33,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    run_stage(main)

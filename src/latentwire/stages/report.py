@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from latentwire.params.load import load_params
 
 
@@ -21,4 +21,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    run_stage(main)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.console.logging import configure_logging
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from latentwire.item import TrainItem
 from latentwire.params.load import Params, load_params
 from latentwire.training.process_count import on_machine, processes
@@ -56,4 +56,4 @@ def _start_ranks(values: Params) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    run_stage(main)

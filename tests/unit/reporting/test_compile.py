@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.errors import LatentWireError
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from latentwire.reporting.build import build_report
 from latentwire.reporting.latex import check_log, compile_paper, find_complaints, first_error
 from latentwire.stages import report
@@ -85,7 +85,7 @@ def test_without_an_engine_all_else_is_made(
     root = _root(aggregated, tmp_path)
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert exit_code(report.main, []) == 0
+    assert exit_code_of(report.main, []) == 0
     out = capsys.readouterr().out
     assert "note: latexmk is not installed" in out
     assert "--pdf-only" in out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from latentwire.pipeline.report import find_code_revision, list_artifacts
 from latentwire.stages import report
 
@@ -70,10 +70,10 @@ def test_the_stage_says_why_its_report_is_a_draft(
     shutil.copy(aggregated / "params.yaml", repository)
     monkeypatch.chdir(repository)
     monkeypatch.setattr("latentwire.pipeline.report.compile_paper", lambda _: None)
-    assert exit_code(report.main, []) == 0
+    assert exit_code_of(report.main, []) == 0
     assert "note: the report is marked DRAFT, because files under src, params.yaml" in capsys.readouterr().out
     _git(repository, "commit", "--quiet", "-am", "params")
-    assert exit_code(report.main, []) == 0
+    assert exit_code_of(report.main, []) == 0
     assert "DRAFT" not in capsys.readouterr().out
     attached = list_artifacts(Path("reports"))
     assert {path.name for path in attached[""]} == {"paper.tex", "report.html", "report.md", "provenance.json"}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from latentwire.stages import aggregate
 from latentwire.statistics.write import signed_entries
 from latentwire.tracking import publish
@@ -22,7 +22,7 @@ from unbroken.checkpoint.tree import Encoder
 
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
-    assert exit_code(aggregate.main, []) == 0
+    assert exit_code_of(aggregate.main, []) == 0
     assert "24 cells and 74 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -123,7 +123,7 @@ def test_a_refusal_is_exit_1_with_one_sentence(
 ) -> None:
     monkeypatch.chdir(repository)
     shutil.rmtree(repository / "results/evaluate/wire-r8-2")
-    assert exit_code(aggregate.main, []) == 1
+    assert exit_code_of(aggregate.main, []) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "2 of 32 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
@@ -135,7 +135,7 @@ def test_damage_in_a_journal_is_named(
     monkeypatch.chdir(repository)
     path = repository / "results/train/wire-r8-0/journal.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"step": 7,', b'"step": 9,', 1))
-    assert exit_code(aggregate.main, []) == 1
+    assert exit_code_of(aggregate.main, []) == 1
     assert "Line 7 of results/train/wire-r8-0/journal.jsonl" in capsys.readouterr().err
 
 

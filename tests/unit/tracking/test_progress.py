@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from latentwire.console.progress import SECONDS, progress_bar
+from latentwire.console.periodic import INTERVAL_S
+from latentwire.console.progress import progress_bar
 
 
 def test_lines_come_while_one_step_is_slow(caplog: pytest.LogCaptureFixture) -> None:
@@ -24,7 +25,7 @@ def test_lines_come_while_one_step_is_slow(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages[0] == "wire-r8-0: 4/10"
     last = caplog.messages[-1]
     assert re.fullmatch(r"wire-r8-0: 5/10, loss 0\.5123, [\d.]+ steps/s, \d+ s left", last)
-    assert SECONDS < 5
+    assert INTERVAL_S < 5
 
 
 def test_the_rate_is_that_of_this_process(caplog: pytest.LogCaptureFixture) -> None:

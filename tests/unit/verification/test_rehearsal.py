@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from latentwire.errors import LatentWireError
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 from latentwire.params.load import load_params
 from latentwire.rehearsal import run as rehearsal
 from latentwire.rehearsal.run import ITEM_NAME, STEPS, DifferenceError
@@ -36,7 +36,7 @@ def test_a_difference_is_named_and_exits_with_3(tmp_path: Path, monkeypatch: pyt
         DifferenceError, match=r"from the undisturbed one in model\.safetensors\. Next: `latentwire prov"
     ):
         rehearsal.rehearse_stages(tmp_path)
-    assert exit_code(lambda _: rehearsal.rehearse_stages(tmp_path)) == 3
+    assert exit_code_of(lambda _: rehearsal.rehearse_stages(tmp_path)) == 3
 
 
 def test_a_stage_that_fails_is_quoted(tmp_path: Path) -> None:
