@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean
+.PHONY: help setup environment assets repro profile test test-all prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -98,6 +98,22 @@ lint: environment ## Check style, types and the import contract
 lock: environment ## Resolve requirements.in again
 	$(BIN)/python tools/lock.py
 
-clean: ## Remove the environment and everything that can be computed again
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache state results
-	rm -rf reports/figures reports/tables reports/execution reports/paper.* reports/report.*
+CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+clean: ## Remove the environment, caches, results and reports; checkpoints (state/) and what git tracks stay
+	rm -rf .venv .cache $(CACHES)
+	git clean -fdXq -- results reports
+
+# Of what git ignores, only the site's settings are nobody's output.
+IGNORED := -dX --exclude='!/slurm/site.env'
+distclean: ## Remove all that git ignores, also checkpoints, assets, MLflow and the image; asks first (or CONFIRM=yes)
+	@git clean -n $(IGNORED)
+	@if [ "$(CONFIRM)" != yes ]; then \
+		if [ ! -t 0 ]; then \
+			echo "error: this removes checkpoints that took hours, and there is no terminal to ask on." \
+				"Next: make distclean CONFIRM=yes" >&2; \
+			exit 2; \
+		fi; \
+		read -r -p "Remove all of this, also checkpoints that took hours? Type yes: " answer; \
+		if [ "$$answer" != yes ]; then echo "Nothing was removed."; exit 1; fi; \
+	fi
+	git clean -fq $(IGNORED)

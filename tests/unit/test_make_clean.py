@@ -1,0 +1,110 @@
+"""`make clean` and `make distclean` in a small repository: what they remove, and what they must not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TRACKED = ("results/aggregate/stats.json", "reports/provenance.json", "reports/templates/curves.json", "src/code.py")
+HOURS_OF_WORK = ("state/wire-r8-0-0123456789ab/checkpoints/step-00000007/tensors.safetensors", "parked/wire-r8-0/x")
+COMPUTED = (
+    *("results/train/wire-r8-0/tensors.safetensors", "results/train/wire-r8-0.json", "results/aggregate/figures.json"),
+    *("reports/figures/main.pdf", "reports/tables/main.tex", "reports/paper.pdf", "reports/report.html"),
+    *(".venv/bin/python", ".cache/dvc/x", ".pytest_cache/x", ".hypothesis/x"),
+)
+FETCHED = ("assets/model.whl", "mlflow.db", "mlartifacts/0/x", "latentwire.sif")
+OWN = ("slurm/site.env", "notes.txt")
+"""Written by hand; git ignores the first and does not know the second."""
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with the real Makefile and .gitignore, and a file of every kind."""
+    for name in ("Makefile", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in (*TRACKED, *HOURS_OF_WORK, *COMPUTED, *FETCHED, *OWN):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "Makefile", ".gitignore", *TRACKED], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def make(tree: Path, *arguments: str, typed: str | None = None) -> tuple[int, str]:
+    """Run make, on a terminal where something is typed; exit code, and what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "CONFIRM"}
+    if typed is None:
+        terminal = screen = None
+    else:
+        terminal, screen = os.openpty()
+        os.write(terminal, f"{typed}\n".encode())
+    try:
+        done = subprocess.run(
+            ["make", *arguments],
+            cwd=tree,
+            env=environment,
+            stdin=subprocess.DEVNULL if screen is None else screen,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        for descriptor in (terminal, screen):
+            if descriptor is not None:
+                os.close(descriptor)
+    return done.returncode, done.stdout
+
+
+def left(tree: Path, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if (tree / name).exists()]
+
+
+def test_clean_spares_checkpoints_and_what_git_tracks(tree: Path) -> None:
+    code, said = make(tree, "clean")
+    assert code == 0, said
+    assert left(tree, COMPUTED) == []
+    for spared in (TRACKED, HOURS_OF_WORK, FETCHED, OWN):
+        assert left(tree, spared) == list(spared)
+
+
+def test_clean_of_a_clean_tree(tree: Path) -> None:
+    make(tree, "clean")
+    shutil.rmtree(tree / "results")
+    assert make(tree, "clean")[0] == 0
+
+
+def everything_is_left(tree: Path) -> bool:
+    return all(left(tree, names) == list(names) for names in (TRACKED, HOURS_OF_WORK, COMPUTED, FETCHED, OWN))
+
+
+def test_distclean_without_a_terminal_wants_to_be_told(tree: Path) -> None:
+    code, said = make(tree, "distclean")
+    assert code == 2
+    assert "no terminal to ask on. Next: make distclean CONFIRM=yes" in said
+    assert everything_is_left(tree)
+
+
+@pytest.mark.parametrize("typed", ["no", "", "y"])
+def test_distclean_asks(tree: Path, typed: str) -> None:
+    code, said = make(tree, "distclean", typed=typed)
+    assert code != 0
+    assert "Would remove state/" in said
+    assert "Nothing was removed." in said
+    assert everything_is_left(tree)
+
+
+@pytest.mark.parametrize(("arguments", "typed"), [(["CONFIRM=yes"], None), ([], "yes")])
+def test_distclean_goes_further_and_spares_what_git_tracks(tree: Path, arguments: list[str], typed: str | None) -> None:
+    code, said = make(tree, "distclean", *arguments, typed=typed)
+    assert code == 0, said
+    assert [left(tree, gone) for gone in (COMPUTED, HOURS_OF_WORK, FETCHED)] == [[], [], []]
+    assert left(tree, TRACKED) == list(TRACKED)
+    assert left(tree, OWN) == list(OWN)
