@@ -1,8 +1,10 @@
-"""Every environment variable that `latentwire` reads or sets, and nothing else touches os.environ."""
+"""Every environment variable that `latentwire` reads, sets or passes on; no other module touches `os.environ`."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from latentwire.errors import ConfigurationError
@@ -16,6 +18,8 @@ MLFLOW_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; MLflow's 120 would outlast the end of a run
 }
 
+_NOT_OF_A_CLONE = ("MLFLOW_", "DVC_", "PYTHON", "LATENTWIRE_")
+"""Variables that would lead the clone to results, runs or code of another place."""
 
 IMAGE_DIGEST = "LATENTWIRE_IMAGE_DIGEST"
 """SHA-256 of the image that runs, 64 hex: the batch script sets it, execution records carry it."""
@@ -85,7 +89,20 @@ def use_tracking_uri(uri: str) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = uri
 
 
-def for_a_rehearsal(folder: Path, interrupt: str | None) -> dict[str, str]:
+def latex_environment() -> dict[str, str]:
+    """The environment of a run of LaTeX: lines of its log are not wrapped, which would hide what is searched there."""
+    return {**os.environ, "max_print_line": "10000"}
+
+
+def clone_environment(clone: Path, variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of processes that run in a clone: its own code, MLflow store and DVC state, this Python."""
+    kept = {name: value for name, value in variables.items() if not name.startswith(_NOT_OF_A_CLONE)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    own = {"PATH": path, "PYTHONPATH": str(clone / "src"), "DVC_SITE_CACHE_DIR": str(clone / ".cache/dvc")}
+    return {**kept, **own, "PYTHONUNBUFFERED": "1"}
+
+
+def rehearsal_environment(folder: Path, interrupt: str | None) -> dict[str, str]:
     """The environment of a stage that runs on tiny models in `folder`: no hub, its own store, nothing of a real run.
 
     UNBROKEN_INTERRUPT is the signal that it sends to itself, such as TERM@3.

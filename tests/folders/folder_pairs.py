@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
-from latentwire.verification.recompute import clone_environment
+from latentwire.environment import clone_environment
 from tests.support import workspace
 from tests.support.workspace import ROOT, Workspace
 
@@ -18,7 +17,7 @@ class Clone(Workspace):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**clone_environment(os.environ, self.root), "HF_HUB_OFFLINE": "1"}
+        return {**clone_environment(self.root), "HF_HUB_OFFLINE": "1"}
 
 
 def tiny(folder: Path) -> tuple[Workspace, Workspace]:

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from latentwire.digests import sha256_of
-from latentwire.environment import for_a_rehearsal
+from latentwire.environment import rehearsal_environment
 from latentwire.errors import LatentWireError
-from latentwire.exits import exit_code
+from latentwire.exits import exit_code_of
 
 ITEM = ("--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM_NAME = "wire-tiny-0"
@@ -74,7 +74,7 @@ def run_stage(folder: Path, stage: str, *arguments: str, expected: int = 0, inte
     done = subprocess.run(
         [sys.executable, "-m", f"latentwire.stages.{stage}", *arguments],
         cwd=folder,
-        env=for_a_rehearsal(folder, interrupt),
+        env=rehearsal_environment(folder, interrupt),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -120,4 +120,4 @@ def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code_of(main))

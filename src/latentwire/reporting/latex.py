@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentwire.environment import latex_environment
 from latentwire.errors import LatentWireError
 
 ENGINE = "latexmk"
@@ -48,10 +48,8 @@ def _run(source: Path, scratch: Path) -> str:
         f"-outdir={scratch}",
         source.name,
     ]
-    # A wrapped log line would hide what is searched for in it.
-    environment = {**os.environ, "max_print_line": "10000"}
     done = subprocess.run(
-        command, cwd=source.parent, env=environment, capture_output=True, check=False, timeout=60 * MINUTES
+        command, cwd=source.parent, env=latex_environment(), capture_output=True, check=False, timeout=60 * MINUTES
     )
     log = scratch / f"{source.stem}.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stderr.decode(errors="replace")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.verification import lockfile, recompute, rows
+from latentwire.environment import clone_environment
+from latentwire.verification import lockfile, rows
 from latentwire.verification.features import largest_difference
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.outputs import drawn_as_locked, output_kind
@@ -67,7 +68,7 @@ def test_a_recomputing_clone_inherits_no_results_runs_or_code() -> None:
         "DVC_CACHE": "y",
         "HOME": "/h",
     }
-    made = recompute.clone_environment(variables, Path("/clone"))
+    made = clone_environment(Path("/clone"), variables)
     assert made["PYTHONPATH"] == "/clone/src"
     assert made["PATH"].endswith(":/bin")
     assert "MLFLOW_TRACKING_URI" not in made
