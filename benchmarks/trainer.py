@@ -19,10 +19,10 @@ from pathlib import Path
 from benchmarks.checkpoint import new_writer
 from latentwire.errors import LatentWireError
 from latentwire.item import TrainItem
-from latentwire.models.build import settle_runtime
+from latentwire.models.build import configure_torch
 from latentwire.params.load import load_params
-from latentwire.training.assemble import assemble, gradients_of
-from latentwire.training.loop import Trainer, train
+from latentwire.training.assemble import assemble_trainer, make_gradients
+from latentwire.training.loop import Trainer, train_wire
 from unbroken.checkpoint.state import capture_state
 from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 
@@ -85,7 +85,7 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
         blocks, optimizer = Blocks(writers, size, rounds), trainer.optimizer()
         schedule = trainer.schedule(optimizer)
         blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
-        train(trainer, gradients_of(trainer), blocks, optimizer, schedule, lambda **values: None)  # type: ignore[arg-type]
+        train_wire(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **values: None)  # type: ignore[arg-type]
         for writer in writers.values():
             writer.close()
     return blocks
@@ -94,9 +94,9 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
 def default_trainer() -> Trainer:
     """The first item of params.yaml, never validated. Raises LatentWireError where models or prepared data lack."""
     values = load_params()
-    settle_runtime(values.runtime, threads=1)
+    configure_torch(values.runtime, threads=1)
     item = TrainItem.of(values, values.train.methods[0], values.prepare.tasks[0], values.train.seeds[0])
-    return replace(assemble(values, item), validate=dict)
+    return replace(assemble_trainer(values, item), validate=dict)
 
 
 def main(make: Callable[[], Trainer] = default_trainer) -> int:

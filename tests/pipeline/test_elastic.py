@@ -88,9 +88,9 @@ def test_one_signalled_rank_stops_all(
 
 
 SLOW_PLACES = {
-    "import": "latentwire.training.assemble:meet",
-    "assemble": "latentwire.training.assemble:assemble",
-    "step": "latentwire.training.exact:Exact.slopes",
+    "import": "latentwire.training.assemble:join_process_group",
+    "assemble": "latentwire.training.assemble:assemble_trainer",
+    "step": "latentwire.training.exact:Exact.compute_shards",
     "validation": "latentwire.training.validation:Validation._chosen",
     "saving": "unbroken.checkpoint.store:CheckpointStore.save",
 }
@@ -118,7 +118,7 @@ _SIGNAL_IN = """
 # Rank 1 (rank 0 where only it saves) sends itself a TERM inside one function, the second time that it is called there.
 import importlib, os, signal, sys
 MODULE, _, PATH = {target!r}.partition(":")
-CALLS = 1 if PATH in ("meet", "assemble") else 2
+CALLS = 1 if PATH in ("join_process_group", "assemble_trainer") else 2
 
 class Finder:
     def find_spec(self, name, path=None, target=None):

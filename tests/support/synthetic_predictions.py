@@ -102,8 +102,8 @@ def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.G
         examples.Example(examples.example_id(text), "train" if i < count else "test", text, str(label))
         for i, (text, label) in enumerate(zip(texts, classes, strict=True))
     ]
-    examples.write(stored, folder / "examples.parquet")
-    facts = {"digest": examples.digest(stored), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
+    examples.write_examples(stored, folder / "examples.parquet")
+    facts = {"digest": examples.digest_examples(stored), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
     (folder / "task.json").write_text(json.dumps(facts), encoding="utf-8")
     test = [example for example in stored if example.split == "test"]
     return pd.Series([e.label for e in test], index=pd.Index([e.example_id for e in test], name="example_id"))

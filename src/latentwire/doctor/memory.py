@@ -23,14 +23,14 @@ from transformers import AutoConfig
 
 from latentwire import machine
 from latentwire.assets import Assets
-from latentwire.models.loading import FrozenModel, outline
-from latentwire.models.receiver import FEW, Receiver
-from latentwire.models.sources import materialise
-from latentwire.models.weights import read_header, weight_files
+from latentwire.models.loading import FrozenModel, load_without_weights
+from latentwire.models.receiver import MIN_LOGIT_ROWS, Receiver
+from latentwire.models.sources import materialise_model
+from latentwire.models.weights import read_tensor_header, weight_files
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.load import Params
-from latentwire.training.activation_bytes import Kept
-from latentwire.training.process_count import processes
+from latentwire.training.activation_bytes import SavedActivationBytes
+from latentwire.training.process_count import count_processes
 
 _FLOAT_BYTES = 4
 """Bytes of a trained number."""
@@ -128,7 +128,7 @@ def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
     """
     plans = [(method, _parts(values, method, root)) for method in values.train.methods]
     method, parts = max(plans, key=lambda named: sum(part.bytes for part in named[1]))
-    return MemoryPlan(method, parts, list_memories(values), processes(values))
+    return MemoryPlan(method, parts, list_memories(values), count_processes(values))
 
 
 def list_memories(values: Params) -> list[tuple[str, int]]:
@@ -154,13 +154,13 @@ def _parts(values: Params, method: str, root: Path) -> list[MemoryPart]:
 
 def _sender_width(values: Params, root: Path) -> int:
     name = values.encode.sender
-    source = materialise(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
+    source = materialise_model(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
     return int(AutoConfig.from_pretrained(source.folder, local_files_only=True).hidden_size)
 
 
 def _outline(values: Params, name: str, root: Path) -> FrozenModel:
     spec, dtype = values.models[name], values.runtime.dtype
-    return outline(name, spec, dtype=dtype, cache_dir=root / ".cache/models", assets=_assets(root))
+    return load_without_weights(name, spec, dtype=dtype, cache_dir=root / ".cache/models", assets=_assets(root))
 
 
 def _weights(values: Params, frozen: FrozenModel, root: Path) -> MemoryPart:
@@ -173,8 +173,8 @@ def _weights(values: Params, frozen: FrozenModel, root: Path) -> MemoryPart:
 
 def _stored(values: Params, name: str, root: Path) -> set[str]:
     """Types of the numbers in a model's files."""
-    source = materialise(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
-    headers = [read_header(path) for path in weight_files(source.folder)]
+    source = materialise_model(name, values.models[name], cache=root / ".cache/models", assets=_assets(root))
+    headers = [read_tensor_header(path) for path in weight_files(source.folder)]
     return {_TORCH_NAMES.get(info["dtype"], info["dtype"]) for header in headers for info in header.values()}
 
 
@@ -204,7 +204,7 @@ def _activations(
 ) -> MemoryPart:
     examples = values.train.batch // values.train.shards
     length, slots = values.encode.max_tokens, values.methods[method].slots
-    kept = Kept(wire.parameters())
+    kept = SavedActivationBytes(wire.parameters())
     with torch.device("meta"), kept:
         written = wire.write(torch.empty(examples, length, width), torch.ones(examples, length, dtype=torch.bool))
         reads = [wire.read(written, model.name) for model in frozen]
@@ -221,9 +221,9 @@ def _reading(values: Params, task: str, frozen: FrozenModel, examples: int, slot
     layout = Receiver(frozen, words.primer, words.anchor, list(words.labels.values())).layout
     longest = max(len(answer) for answer in layout.answers)
     positions = len(layout.bos) + len(layout.primer) + slots + len(layout.anchor) + longest
-    model, rows = frozen.model, max(FEW, examples * longest)
+    model, rows = frozen.model, max(MIN_LOGIT_ROWS, examples * longest)
     head: nn.Module = model.get_output_embeddings()
-    kept = Kept(model.parameters())
+    kept = SavedActivationBytes(model.parameters())
     with torch.device("meta"), kept:
         embeddings = torch.empty(examples, positions, frozen.hidden_size, dtype=model.dtype, requires_grad=True)
         # A whole mask is taken as it is; from a shorter one transformers would make it by looking at its data.

@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Scored:
+class MethodScores:
     """Scores of one method on one model."""
 
     method: str
@@ -36,9 +36,9 @@ class Scored:
     """[N, C], larger is likelier; the prediction is the first largest."""
 
 
-def write(
+def write_predictions(
     folder: Path,
-    scored: Iterable[Scored],
+    scored: Iterable[MethodScores],
     example_ids: Sequence[str],
     labels: Sequence[str],
     meta: Mapping[str, Any],
@@ -51,7 +51,7 @@ def write(
 
 
 def _rows(
-    scored: Scored, example_ids: Sequence[str], labels: Sequence[str], task: str, seed: int | None
+    scored: MethodScores, example_ids: Sequence[str], labels: Sequence[str], task: str, seed: int | None
 ) -> Iterable[dict[str, Any]]:
     best = scored.scores.argmax(dim=1).tolist()
     for example_id, choice, scores in zip(example_ids, best, scored.scores.double().tolist(), strict=True):

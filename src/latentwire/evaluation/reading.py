@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentwire.item import TrainItem
-from latentwire.models.build import new_wire, receivers
+from latentwire.models.build import load_receivers, new_wire
 from latentwire.models.layout import LayoutState
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
@@ -32,7 +32,7 @@ def load_trained(values: Params, item: TrainItem, sender_width: int) -> TrainedW
         ConfigurationError: It was trained with another prompt layout (invariant I10).
     """
     method = values.methods[item.method]
-    readers = receivers(values, method.receivers, item.task)
+    readers = load_receivers(values, method.receivers, item.task)
     checkpoint = load_checkpoint(item.results)
     LayoutState({reader.name: reader.layout for reader in readers}).load_state_dict(checkpoint.state("layout"))
     wire = new_wire(method, sender_width, readers, item.seed)

@@ -54,13 +54,13 @@ def label_prior(receiver: Receiver) -> Tensor:
 
 
 @torch.no_grad()
-def say(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -> list[str]:
+def generate_texts(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -> list[str]:
     """What a receiver says freely, by greedy decoding of `tokens` tokens, after each sent wire [N, M, d]."""
     wire.eval()
     return [receiver.decode(ids) for ids in receiver.generate(list(wire.read(wires.float(), receiver.name)), tokens)]
 
 
-def shuffle(wires: Tensor) -> Tensor:
+def shuffle_wires(wires: Tensor) -> Tensor:
     """Every example gets the wire of the next one: what is left of the scores is not about the example."""
     return wires.roll(-1, dims=0)
 

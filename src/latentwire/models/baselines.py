@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def majority(labels: Sequence[int], classes: int, count: int) -> Tensor:
+def score_by_majority(labels: Sequence[int], classes: int, count: int) -> Tensor:
     """Log-frequency [count, C] of every label among the training labels: the same for every example."""
     counted = Counter(labels)
     frequencies = torch.tensor([counted[label] / len(labels) for label in range(classes)], dtype=torch.float64)
     return frequencies.log().expand(count, classes)
 
 
-def probe(train: Tensor, labels: Sequence[int], test: Tensor, inverse_regularisation: float) -> Tensor:
+def score_by_probe(train: Tensor, labels: Sequence[int], test: Tensor, inverse_regularisation: float) -> Tensor:
     """Log-probabilities [N, C] of a multinomial logistic regression on L2-normalised mean states [N, D_s].
 
     Raises:

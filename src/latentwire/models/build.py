@@ -17,7 +17,7 @@ from latentwire.tasks.stored import MODELS
 from unbroken.exact.randomness import seed_all
 
 
-def settle_runtime(runtime: Runtime, threads: int | None = None) -> None:
+def configure_torch(runtime: Runtime, threads: int | None = None) -> None:
     """Fix where torch computes and what changes the bits of its results: threads, kernels, TF32.
 
     Args:
@@ -39,7 +39,7 @@ def settle_runtime(runtime: Runtime, threads: int | None = None) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> FrozenModel:
+def load_frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> FrozenModel:
     """Load a frozen model and compare it with the one that `prepare` recorded.
 
     Raises:
@@ -56,11 +56,11 @@ def frozen(values: Params, name: str, role: Role, dtype: str | None = None) -> F
     return model
 
 
-def receivers(values: Params, names: Sequence[str], task: str) -> list[Receiver]:
+def load_receivers(values: Params, names: Sequence[str], task: str) -> list[Receiver]:
     """Frozen receivers with the layout of a task."""
     words = values.tasks[task]
     answers = list(words.labels.values())
-    return [Receiver(frozen(values, name, "causal"), words.primer, words.anchor, answers) for name in names]
+    return [Receiver(load_frozen(values, name, "causal"), words.primer, words.anchor, answers) for name in names]
 
 
 def new_wire(method: Method, sender_width: int, readers: Sequence[Receiver], seed: int) -> Wire:

@@ -23,7 +23,7 @@ Fill = Callable[[Path], str | None]
 """Writes an entry's files into a folder and returns the licence that the source states."""
 
 
-class File(BaseModel):
+class CachedFile(BaseModel):
     """A file of an entry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,22 +32,22 @@ class File(BaseModel):
     sha256: str
 
 
-class Entry(BaseModel):
+class CacheEntry(BaseModel):
     """The manifest of an entry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     license: str | None
     digest: str
-    files: dict[str, File]
+    files: dict[str, CachedFile]
 
 
-def place(cache: Path, *parts: str) -> Path:
+def entry_folder(cache: Path, *parts: str) -> Path:
     """Folder of the entry that is made of these sources and tools."""
     return cache / "-".join(parts)
 
 
-def entry(folder: Path, fill: Fill, verify: bool) -> Entry:
+def open_or_fill(folder: Path, fill: Fill, verify: bool) -> CacheEntry:
     """The manifest of an entry, which is made by `fill` if it is not there.
 
     Processes that want the same entry wait for the one that makes it. A kill leaves no half entry.
@@ -95,14 +95,14 @@ def _fill(partial: Path, fill: Fill) -> None:
         _sync(path)
 
 
-def _describe(folder: Path, license_: str | None) -> Entry:
-    files = {p.name: File(size=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(folder.iterdir())}
-    return Entry(license=license_, digest=tensors_digest(folder), files=files)
+def _describe(folder: Path, license_: str | None) -> CacheEntry:
+    files = {p.name: CachedFile(size=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(folder.iterdir())}
+    return CacheEntry(license=license_, digest=tensors_digest(folder), files=files)
 
 
-def _checked(folder: Path, verify: bool) -> Entry:
+def _checked(folder: Path, verify: bool) -> CacheEntry:
     try:
-        found = Entry.model_validate_json((folder / MANIFEST).read_bytes())
+        found = CacheEntry.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         raise _damaged(folder, f"{MANIFEST} is missing or unreadable") from None
     weights = set(weight_files(folder))

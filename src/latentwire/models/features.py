@@ -27,7 +27,7 @@ INDEX = "index.json"
 
 
 @torch.no_grad()
-def hidden_states(sender: FrozenModel, texts: Sequence[str], layer: int, max_tokens: int) -> list[Tensor]:
+def compute_hidden_states(sender: FrozenModel, texts: Sequence[str], layer: int, max_tokens: int) -> list[Tensor]:
     """Hidden states [T, D_s] of each text after one layer, padding removed."""
     tokens = sender.tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"]
     ids = pad_sequence([torch.tensor(row) for row in tokens], batch_first=True)
@@ -38,7 +38,7 @@ def hidden_states(sender: FrozenModel, texts: Sequence[str], layer: int, max_tok
     return [row[:length] for row, length in zip(states, lengths.tolist(), strict=True)]
 
 
-def write(
+def write_features(
     folder: Path,
     splits: Iterable[tuple[str, Sequence[str], Sequence[str]]],
     encode: Callable[[Sequence[str]], list[Tensor]],

@@ -13,12 +13,12 @@ from latentwire.console.heartbeat import disable_hf_bars, heartbeat
 from latentwire.errors import ConfigurationError
 
 
-def converter() -> str:
+def conversion_key() -> str:
     """What a conversion's result depends on besides the file."""
     return f"bf16-transformers{version('transformers')}-gguf{version('gguf')}"
 
 
-def convert(name: str, source: Path, folder: Path) -> str | None:
+def convert_gguf(name: str, source: Path, folder: Path) -> str | None:
     """Dequantise `source` and write configuration, tokenizer and weights to `folder`.
 
     Returns:

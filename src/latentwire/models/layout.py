@@ -93,7 +93,7 @@ class Prompt:
     """[B, L] int64; the token id at positions of the answer, -100 elsewhere."""
 
 
-def compose(
+def compose_prompt(
     layout: Layout,
     embed: Callable[[Tensor], Tensor],
     middle: Sequence[Tensor],

@@ -20,7 +20,7 @@ from latentwire.assets import Assets
 from latentwire.console.heartbeat import disable_hf_bars
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
-from latentwire.models.sources import Source, materialise
+from latentwire.models.sources import Source, materialise_model
 from latentwire.params.sections import ModelSource
 
 Role = Literal["causal", "encoder"]
@@ -70,14 +70,14 @@ def load_model(
     Raises:
         ConfigurationError: The source is missing, has other bytes than pinned, or does not fit the role.
     """
-    source = materialise(name, spec, cache=Path(cache_dir), assets=assets)
+    source = materialise_model(name, spec, cache=Path(cache_dir), assets=assets)
     model = _frozen(source, DTYPES[dtype], role)
     tokenizer = _tokenizer(source)
     hidden_size = int(model.config.hidden_size)
     return FrozenModel(name, model, tokenizer, source.family, hidden_size, _bos_id(tokenizer), source.digest)
 
 
-def outline(
+def load_without_weights(
     name: str,
     spec: ModelSource,
     *,
@@ -90,7 +90,7 @@ def outline(
     Raises:
         ConfigurationError: As `load_model` does.
     """
-    source = materialise(name, spec, cache=Path(cache_dir), assets=assets)
+    source = materialise_model(name, spec, cache=Path(cache_dir), assets=assets)
     disable_hf_bars()
     config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
     auto: Any = AutoModelForCausalLM

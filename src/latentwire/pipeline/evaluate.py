@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from latentwire.console.progress import stoppable_progress
-from latentwire.evaluation.predictions import Scored, write
+from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.reading import TrainedWire, load_trained
-from latentwire.evaluation.scoring import say, score_wires, shuffle, write_wires
+from latentwire.evaluation.scoring import generate_texts, score_wires, shuffle_wires, write_wires
 from latentwire.item import TrainItem
-from latentwire.models.build import settle_runtime
+from latentwire.models.build import configure_torch
 from latentwire.models.features import Features
 from latentwire.params.load import Params
 from latentwire.params.sections import Samples
@@ -23,29 +23,29 @@ from latentwire.tasks.stored import StoredTask
 
 def evaluate_item(values: Params, item: TrainItem) -> None:
     """Score the test split with an item's final checkpoint."""
-    settle_runtime(values.runtime)
+    configure_torch(values.runtime)
     features = Features.open(item.features, "test")
     trained = load_trained(values, item, features.width)
     length, batch = values.encode.max_tokens, values.evaluate.batch
     wires = write_wires(trained.wire, features, range(len(features)), length, batch)
     folder, labels = Path("results/evaluate") / item.name, list(values.tasks[item.task].labels)
     description = _describe(item, trained, wires, StoredTask.open(item.task).digest)
-    write(folder, _score(values, item, trained, wires), features.example_ids, labels, description)
+    write_predictions(folder, _score(values, item, trained, wires), features.example_ids, labels, description)
     _write_samples(folder / "samples.json", values.evaluate.samples, trained, wires, features.example_ids)
 
 
-def _score(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> list[Scored]:
+def _score(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> list[MethodScores]:
     """Scores of every receiver, for the wires [N, M, d] and for the controls."""
     variants = {item.method: wires}
     if "shuffled" in values.evaluate.controls:
-        variants[f"{item.method}-shuffled"] = shuffle(wires)
+        variants[f"{item.method}-shuffled"] = shuffle_wires(wires)
     scored = []
     steps = len(variants) * len(trained.receivers) * len(wires)
     with stoppable_progress(steps, f"evaluate {item.name}") as advance:
         for method, variant in variants.items():
             for receiver in trained.receivers:
                 scores = score_wires(trained.wire, receiver, variant, values.evaluate.batch, advance)
-                scored.append(Scored(method, receiver.name, scores))
+                scored.append(MethodScores(method, receiver.name, scores))
     return scored
 
 
@@ -70,7 +70,7 @@ def _write_samples(
 ) -> None:
     """What each receiver says freely after the first few wires."""
     first = wires[: settings.examples]
-    texts = {r.name: say(trained.wire, r, first, settings.tokens) for r in trained.receivers}
+    texts = {r.name: generate_texts(trained.wire, r, first, settings.tokens) for r in trained.receivers}
     samples = {
         example_id: {name: rows[row] for name, rows in texts.items()}
         for row, example_id in enumerate(example_ids[: len(first)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from latentwire.assets import Assets
 from latentwire.models import cache as store
-from latentwire.models.sources import Source, materialise
+from latentwire.models.sources import Source, materialise_model
 from latentwire.params.load import Params
 from latentwire.tasks.loading import prepare_task, write_task
 
@@ -29,7 +29,7 @@ def prepare_inputs(
     for task in values.prepare.tasks:
         write_task(prepare_task(task, values.tasks[task], values.prepare, assets), results / task)
     models = {
-        name: _describe(materialise(name, values.models[name], cache=cache, assets=assets, verify=True))
+        name: _describe(materialise_model(name, values.models[name], cache=cache, assets=assets, verify=True))
         for name in values.frozen_models()
     }
     text = json.dumps(models, indent=2, sort_keys=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 from latentwire.console.progress import stoppable_progress
 from latentwire.execution.report import describe_hardware
-from latentwire.models.build import settle_runtime
+from latentwire.models.build import configure_torch
 from latentwire.params.load import Params
 from latentwire.profiling import compare
-from latentwire.profiling.measure import measure, peak_process_bytes
-from latentwire.profiling.ways import ways
-from latentwire.profiling.write import write
+from latentwire.profiling.inference_paths import list_inference_paths
+from latentwire.profiling.measure import measure_inference_paths, peak_process_bytes
+from latentwire.profiling.write import write_profile
 from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.verification.rows import format_rows, verification_exit_code
 
@@ -23,25 +23,25 @@ def profile_machine(values: Params, examples: int, repeats: int, against: Path |
     Returns:
         The exit code: 3 where a time differs by more than a factor of `tolerance`, else 0.
     """
-    before = compare.read(against) if against else None
+    before = compare.read_profile(against) if against else None
     profile = _measure(values, examples, repeats)
-    for path in write(Path(), profile, _read_statistics(values)):
+    for path in write_profile(Path(), profile, _read_statistics(values)):
         print(path)
     if before is None:
         return 0
-    rows = compare.compare(before, profile, tolerance)
+    rows = compare.compare_profiles(before, profile, tolerance)
     print("\n".join(format_rows(rows)))
     return verification_exit_code(rows)
 
 
 def _measure(values: Params, examples: int, repeats: int) -> dict[str, Any]:
     """Facts of this machine and a record for every path."""
-    settle_runtime(values.runtime)
+    configure_torch(values.runtime)
     records = []
     for task in values.prepare.tasks:
-        paths = list(ways(values, task, examples))
+        paths = list(list_inference_paths(values, task, examples))
         with stoppable_progress(repeats * sum(path.examples for path in paths), f"profile {task}") as advance:
-            records += measure(paths, repeats, advance)
+            records += measure_inference_paths(paths, repeats, advance)
     return {
         "examples": examples,
         "repeats": repeats,

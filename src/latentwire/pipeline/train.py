@@ -20,12 +20,12 @@ from latentwire.models.layout import LayoutState
 from latentwire.params.load import Params
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import tracked_item
-from latentwire.training.assemble import assemble, gradients_of, meet
+from latentwire.training.assemble import assemble_trainer, join_process_group, make_gradients
 from latentwire.training.exact import Exact
-from latentwire.training.loop import Trainer, train
-from latentwire.training.numerics import execution, numerics
+from latentwire.training.loop import Trainer, train_wire
+from latentwire.training.numerics import describe_execution, describe_numerics
 from latentwire.training.run_identity import identity
-from latentwire.training.shard_batching import settle
+from latentwire.training.shard_batching import choose_shards_per_pass
 from latentwire.training.throughput import Throughput
 from unbroken.canonical_json import JSON
 from unbroken.checkpoint.state import Holder
@@ -51,15 +51,15 @@ def train_item(values: Params, item: TrainItem, state: Path, results: Path) -> N
         unbroken.preemption.Preempted: A signal came to some rank; the next start goes on.
     """
     stop = StopFlag.install()
-    with closing(meet(values.runtime, stop)) as group:
+    with closing(join_process_group(values.runtime, stop)) as group:
         training = TrainRun.assemble(values, item, state, group)
         stop.check(group)
-        batching = settle(training.gradients, training.folder, training.numerics)
+        batching = choose_shards_per_pass(training.gradients, training.folder, training.numerics)
         # The probe drew for the shards of this process; the run goes on from a state that does not tell which.
         seed_all(item.seed, purpose="training")
         stop.check(group)
         with training.open(stop, batching) as run, training.show_progress(run.step) as bar:
-            train(training.trainer, training.gradients, run, training.optimizer, training.schedule, bar.advance)
+            train_wire(training.trainer, training.gradients, run, training.optimizer, training.schedule, bar.advance)
             run.export(results)
         if training.speaks:
             write_metrics(results)
@@ -89,11 +89,11 @@ class TrainRun:
             ConfigurationError: A file is missing, or the features are of other examples.
         """
         defined = identity(values, item)
-        folder = open_run_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda sentence: None)
-        trainer = assemble(values, item, group)
+        folder = open_run_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda _: None)
+        trainer = assemble_trainer(values, item, group)
         optimizer = trainer.optimizer()
         schedule = trainer.schedule(optimizer)
-        return cls(values, item, group, defined, folder, trainer, gradients_of(trainer, group), optimizer, schedule)
+        return cls(values, item, group, defined, folder, trainer, make_gradients(trainer, group), optimizer, schedule)
 
     @property
     def speaks(self) -> bool:
@@ -114,7 +114,7 @@ class TrainRun:
     @property
     def numerics(self) -> dict[str, JSON]:
         """What its bits depend on besides its identity."""
-        return numerics(self.values.train, self.group)
+        return describe_numerics(self.values.train, self.group)
 
     @property
     def observers(self) -> list[MlflowMirror]:
@@ -126,7 +126,7 @@ class TrainRun:
 
     def start_info(self, batching: dict[str, JSON]) -> dict[str, JSON]:
         """What its `start` event says of this execution."""
-        return {"image": describe_image(), **execution(self.values.runtime, self.group), "together": batching}
+        return {"image": describe_image(), **describe_execution(self.values.runtime, self.group), "together": batching}
 
     def open(self, stop: StopFlag, batching: dict[str, JSON]) -> Run:
         """The run in its folder: enter it to go back to the newest good checkpoint."""

@@ -11,7 +11,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.verification.rows import ResultRow, Status
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_profile(path: Path) -> dict[str, Any]:
     """A `profile.json`.
 
     Raises:
@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> list[ResultRow]:
+def compare_profiles(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> list[ResultRow]:
     """A row per way: milliseconds within a factor of `tolerance`; positions and bytes, which are no time, equal."""
     was, now = _by_way(before), _by_way(after)
     rows = [_row(way, was.get(way), now.get(way), tolerance) for way in sorted({*was, *now})]

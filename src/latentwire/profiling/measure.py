@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from latentwire.profiling.ways import Part, Way
+from latentwire.profiling.inference_paths import InferencePath, Part
 
 WARM_UP = 2
 """Examples that are done first and not counted."""
@@ -19,7 +19,7 @@ Times = dict[str, list[float]]
 
 
 @torch.no_grad()
-def measure(ways: Sequence[Way], repeats: int, advance: Advance) -> list[dict[str, Any]]:
+def measure_inference_paths(ways: Sequence[InferencePath], repeats: int, advance: Advance) -> list[dict[str, Any]]:
     """A record per way: milliseconds of an example by part and in all, positions, bytes, and peak memory on a GPU."""
     times: list[Times] = [{name: [] for name in way.parts} for way in ways]
     peaks = [0 for _ in ways]
@@ -38,7 +38,7 @@ def measure(ways: Sequence[Way], repeats: int, advance: Advance) -> list[dict[st
     return [_record(*found) for found in zip(ways, times, peaks, strict=True)]
 
 
-def _once(way: Way, example: int) -> Mapping[str, float]:
+def _once(way: InferencePath, example: int) -> Mapping[str, float]:
     return {name: _seconds(part, example) for name, part in way.parts.items()}
 
 
@@ -56,20 +56,20 @@ def _settle() -> None:
         torch.cuda.synchronize()
 
 
-def _record(way: Way, times: Times, peak: int) -> dict[str, Any]:
+def _record(way: InferencePath, times: Times, peak: int) -> dict[str, Any]:
     together = [sum(parts) for parts in zip(*times.values(), strict=True)]
     return {
         "task": way.task,
         "method": way.method,
         "receiver": way.receiver,
-        "milliseconds": {name: quartiles(found) for name, found in {**times, "total": together}.items()},
+        "milliseconds": {name: quartiles_in_ms(found) for name, found in {**times, "total": together}.items()},
         "positions": way.positions,
         "bytes_per_example": way.bytes_per_example,
         "peak_gpu_bytes": peak or None,
     }
 
 
-def quartiles(seconds: Sequence[float]) -> dict[str, float]:
+def quartiles_in_ms(seconds: Sequence[float]) -> dict[str, float]:
     """Median and the middle half, in milliseconds; at least two values."""
     low, median, high = (1000 * cut for cut in statistics.quantiles(seconds, n=4, method="inclusive"))
     return {"low": low, "median": median, "high": high}

@@ -18,17 +18,17 @@ DATA, TEXT, FIGURE = "profile.json", "profile.md", "latency.png"
 Profile = Mapping[str, Any]
 
 
-def write(root: Path, profile: Profile, data: ReportData | None) -> list[Path]:
+def write_profile(root: Path, profile: Profile, data: ReportData | None) -> list[Path]:
     """Write data, text and, where there are statistics, the figure; return their paths."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     numbers, text = folder / DATA, folder / TEXT
     numbers.write_text(json.dumps(profile, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    text.write_text("\n".join(lines(profile, drawn=data is not None)) + "\n", encoding="utf-8")
-    return [numbers, text, *([draw(profile, data, folder / FIGURE)] if data else [])]
+    text.write_text("\n".join(_profile_lines(profile, drawn=data is not None)) + "\n", encoding="utf-8")
+    return [numbers, text, *([_draw_profile(profile, data, folder / FIGURE)] if data else [])]
 
 
-def lines(profile: Profile, drawn: bool) -> Iterator[str]:
+def _profile_lines(profile: Profile, drawn: bool) -> Iterator[str]:
     """The Markdown text, line by line."""
     yield from ("# What an answer costs", "")
     yield (
@@ -58,7 +58,7 @@ def _time(found: Mapping[str, float]) -> str:
     return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
-def draw(profile: Profile, data: ReportData, path: Path) -> Path:
+def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
     """Accuracy with its interval against the median time and its middle half, on a log₂ axis."""
     methods = list(dict.fromkeys(way["method"] for way in profile["ways"]))
     styles = assign_styles(methods, {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from latentwire.console.logging import configure_logging
 from latentwire.exits import run_stage
 from latentwire.item import TrainItem
 from latentwire.params.load import Params, load_params
-from latentwire.training.process_count import on_machine, processes
+from latentwire.training.process_count import count_processes, count_processes_for
 from unbroken import environment
 from unbroken.preemption import StopFlag
 from unbroken.processes.launch import launch_ranks
@@ -43,14 +44,12 @@ def _start_ranks(values: Params) -> None:
 
     A process that was started so is one of them, and returns. The parent never imports torch.
     """
-    place, count = environment.read_rank_info(), processes(values)
+    place, count = environment.read_rank_info(), count_processes(values)
     if place is None and (count > 1 or environment.read_nodes() is not None):
         # The ranks speak; that their parent is at work says nothing.
         configure_logging(level=logging.WARNING)
-        shards = values.train.shards
-        raise SystemExit(
-            launch_ranks(count, StopFlag.install(), limit=shards, rule=lambda *found: on_machine(values, *found))
-        )
+        rule = partial(count_processes_for, values)
+        raise SystemExit(launch_ranks(count, StopFlag.install(), limit=values.train.shards, rule=rule))
     if place is not None and place.rank > 0:
         configure_logging(level=logging.WARNING, rank=place.rank)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 from latentwire.statistics.scores import digest_items
-from latentwire.tasks.examples import digest, read
+from latentwire.tasks.examples import digest_examples, read_examples
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
 
 
 def _check_unedited(path: Path, stored: str) -> None:
-    found = digest(read(path))
+    found = digest_examples(read_examples(path))
     if found != stored:
         raise EvidenceError(
             f"{path} has the digest {found[:12]}, expected {stored[:12]} as in the task.json beside it: texts or "

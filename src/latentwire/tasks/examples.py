@@ -33,7 +33,7 @@ class Example:
     """Label key as in params.yaml, not the label's words."""
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text as every method reads it: Unicode NFC, white space collapsed and stripped."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
@@ -41,17 +41,17 @@ def clean(text: str) -> str:
 def example_id(text: str) -> str:
     """Identity of a text: SHA-256 of its cleaned, case-folded form, so that trivial variants are one example."""
     # Case folding can undo NFC, so the form is composed again after it.
-    folded = unicodedata.normalize("NFC", clean(text).casefold())
+    folded = unicodedata.normalize("NFC", clean_text(text).casefold())
     return hashlib.sha256(folded.encode("utf-8")).hexdigest()[:16]
 
 
-def position(identity: str) -> float:
+def split_position(identity: str) -> float:
     """Where an id lies in [0, 1); uniform over texts, and all that decides an example's split."""
     # 53 bits fit a float exactly, so no id is rounded up to 1.
     return (int(identity, 16) >> 11) / 2**53
 
 
-def digest(examples: Iterable[Example]) -> str:
+def digest_examples(examples: Iterable[Example]) -> str:
     """SHA-256 over examples in their order; does not depend on the parquet library's version."""
     result = hashlib.sha256()
     for example in examples:
@@ -59,11 +59,11 @@ def digest(examples: Iterable[Example]) -> str:
     return result.hexdigest()
 
 
-def write(examples: list[Example], path: Path) -> None:
+def write_examples(examples: list[Example], path: Path) -> None:
     """Write a parquet file whose bytes depend on the examples and the library's version only."""
     pq.write_table(pa.Table.from_pylist([asdict(example) for example in examples], schema=_SCHEMA), path)
 
 
-def read(path: Path) -> list[Example]:
+def read_examples(path: Path) -> list[Example]:
     """Read a file of `write`, in the order written."""
     return [Example(**row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]

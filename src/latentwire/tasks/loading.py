@@ -10,13 +10,13 @@ from pathlib import Path
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
 from latentwire.params.sections import DataSource, PackagedFiles, Prepare, Task
-from latentwire.tasks.examples import Example, digest, write
-from latentwire.tasks.splits import Dropped, counts, require_every_label, split
+from latentwire.tasks.examples import Example, digest_examples, write_examples
+from latentwire.tasks.splits import Dropped, check_every_label, count_labels, split_examples
 from latentwire.tasks.tables import read_rows
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedTask:
     """A task's examples and what is to be said about them."""
 
     examples: list[Example]
@@ -29,7 +29,7 @@ class Prepared:
     dropped: Dropped
 
 
-def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None = None) -> Prepared:
+def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None = None) -> PreparedTask:
     """Read a task's source, check its hash and cut the splits.
 
     Raises:
@@ -45,16 +45,16 @@ def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None 
             "new hash (results will change)."
         )
     tables = [read_rows(data, task.format, task.labels, where) for where, data in files.items()]
-    examples, dropped = split(tables[0], tables[1] if len(tables) > 1 else None, prepare)
-    counted = counts(examples, task.labels)
-    require_every_label(name, counted, prepare.limits.test)
-    return Prepared(examples, counted, digest(examples), found, dropped)
+    examples, dropped = split_examples(tables[0], tables[1] if len(tables) > 1 else None, prepare)
+    counted = count_labels(examples, task.labels)
+    check_every_label(name, counted, prepare.limits.test)
+    return PreparedTask(examples, counted, digest_examples(examples), found, dropped)
 
 
-def write_task(prepared: Prepared, folder: Path) -> None:
+def write_task(prepared: PreparedTask, folder: Path) -> None:
     """Write `examples.parquet` and `task.json`: no clock, no path, the same bytes each time."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(prepared.examples, folder / "examples.parquet")
+    write_examples(prepared.examples, folder / "examples.parquet")
     description = {
         "counts": prepared.counts,
         "digest": prepared.digest,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from latentwire.errors import ConfigurationError
 from latentwire.params.sections import Prepare
-from latentwire.tasks.examples import SPLITS, Example, Split, clean, example_id, position
+from latentwire.tasks.examples import SPLITS, Example, Split, clean_text, example_id, split_position
 from latentwire.tasks.tables import Row
 
 Texts = dict[str, Row]
@@ -32,7 +32,7 @@ class Dropped:
         return Dropped(**{field: value + vars(other)[field] for field, value in vars(self).items()})
 
 
-def distinct(rows: Iterable[Row], without: Set[str] = frozenset()) -> tuple[Texts, Dropped]:
+def distinct_texts(rows: Iterable[Row], without: Set[str] = frozenset()) -> tuple[Texts, Dropped]:
     """One entry per text; of equal texts the first is kept, and none if their labels differ.
 
     Args:
@@ -42,8 +42,8 @@ def distinct(rows: Iterable[Row], without: Set[str] = frozenset()) -> tuple[Text
     groups: dict[str, list[Row]] = {}
     empty = 0
     for text, label in rows:
-        if clean(text):
-            groups.setdefault(example_id(text), []).append((clean(text), label))
+        if clean_text(text):
+            groups.setdefault(example_id(text), []).append((clean_text(text), label))
         else:
             empty += 1
     groups = {key: group for key, group in groups.items() if key not in without}
@@ -56,7 +56,7 @@ def distinct(rows: Iterable[Row], without: Set[str] = frozenset()) -> tuple[Text
     return {key: group[0] for key, group in clear.items()}, dropped
 
 
-def split(train: Sequence[Row], test: Sequence[Row] | None, prepare: Prepare) -> tuple[list[Example], Dropped]:
+def split_examples(train: Sequence[Row], test: Sequence[Row] | None, prepare: Prepare) -> tuple[list[Example], Dropped]:
     """Cut the splits and apply the limits.
 
     With a test file, its texts are the test split and texts of both files are dropped from both; without one, the
@@ -67,25 +67,25 @@ def split(train: Sequence[Row], test: Sequence[Row] | None, prepare: Prepare) ->
         Examples ordered by split (train, validation, test) and id, and what was dropped.
     """
     if test is None:
-        texts, dropped = distinct(train)
-        return _limited(texts, {key: _of_one_file(key, prepare) for key in texts}, prepare), dropped
+        texts, dropped = distinct_texts(train)
+        return _limited(texts, {key: _split_from_one_file(key, prepare) for key in texts}, prepare), dropped
     # Found before anything else is dropped: a text that contradicts itself in one file still stands there.
     both = _ids(train) & _ids(test)
-    texts, dropped = distinct(train, both)
-    official, dropped_there = distinct(test, both)
-    chosen: dict[str, Split] = {key: _of_train_file(key, prepare) for key in texts}
+    texts, dropped = distinct_texts(train, both)
+    official, dropped_there = distinct_texts(test, both)
+    chosen: dict[str, Split] = {key: _split_from_train_file(key, prepare) for key in texts}
     chosen.update(dict.fromkeys(official, "test"))
     return _limited(texts | official, chosen, prepare), dropped + dropped_there + Dropped(in_both_splits=len(both))
 
 
-def counts(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, dict[str, int]]:
+def count_labels(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, dict[str, int]]:
     """Split → label key → examples, zeros included."""
     found = Counter((example.split, example.label) for example in examples)
     keys = list(labels)
     return {part: {label: found[part, label] for label in keys} for part in SPLITS}
 
 
-def require_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit: int) -> None:
+def check_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit: int) -> None:
     """Refuse a test split in which a label never occurs: no accuracy on it would speak of that label.
 
     Raises:
@@ -101,16 +101,16 @@ def require_every_label(task: str, counted: Mapping[str, Mapping[str, int]], lim
 
 
 def _ids(rows: Iterable[Row]) -> set[str]:
-    return {example_id(text) for text, _ in rows if clean(text)}
+    return {example_id(text) for text, _ in rows if clean_text(text)}
 
 
-def _of_one_file(identity: str, prepare: Prepare) -> Split:
-    at = position(identity) - prepare.fractions.test
+def _split_from_one_file(identity: str, prepare: Prepare) -> Split:
+    at = split_position(identity) - prepare.fractions.test
     return "test" if at < 0 else "validation" if at < prepare.fractions.validation else "train"
 
 
-def _of_train_file(identity: str, prepare: Prepare) -> Split:
-    return "validation" if position(identity) < prepare.fractions.validation else "train"
+def _split_from_train_file(identity: str, prepare: Prepare) -> Split:
+    return "validation" if split_position(identity) < prepare.fractions.validation else "train"
 
 
 def _limited(texts: Texts, chosen: Mapping[str, Split], prepare: Prepare) -> list[Example]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentwire.errors import ConfigurationError
-from latentwire.tasks.examples import Example, Split, read
+from latentwire.tasks.examples import Example, Split, read_examples
 
 FOLDER = Path("results/prepare")
 MODELS = FOLDER / "models.json"
@@ -37,7 +37,7 @@ class StoredTask:
                 f"No examples.parquet in {folder}; expected the examples of task {name}. Next: `dvc repro prepare`."
             )
         digest = json.loads((folder / "task.json").read_text(encoding="utf-8"))["digest"]
-        return cls(name, read(folder / "examples.parquet"), digest)
+        return cls(name, read_examples(folder / "examples.parquet"), digest)
 
     def split(self, name: Split) -> list[Example]:
         """The examples of one split."""

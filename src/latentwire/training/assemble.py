@@ -9,14 +9,14 @@ import torch
 from latentwire import environment
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.models.build import new_wire, receivers, settle_runtime
+from latentwire.models.build import configure_torch, load_receivers, new_wire
 from latentwire.models.features import Features
 from latentwire.params.load import Params
 from latentwire.params.sections import Runtime
 from latentwire.tasks.examples import Example
 from latentwire.tasks.stored import StoredTask
 from latentwire.training.exact import Exact
-from latentwire.training.loop import Data, Trainer
+from latentwire.training.loop import LabelledFeatures, Trainer
 from latentwire.training.throughput import Throughput
 from latentwire.training.validation import Validation
 from unbroken.exact.group import SOLO, Group
@@ -24,7 +24,7 @@ from unbroken.preemption import StopFlag
 from unbroken.processes.distributed import join_group
 
 
-def meet(runtime: Runtime, stop: StopFlag) -> Group:
+def join_process_group(runtime: Runtime, stop: StopFlag) -> Group:
     """Join the other training processes, and settle what changes bits; each has one thread and, on `cuda`, a GPU.
 
     Raises:
@@ -35,13 +35,13 @@ def meet(runtime: Runtime, stop: StopFlag) -> Group:
     cards, asked = torch.cuda.device_count(), environment.requested_processes()
     crowded = asked is not None and asked > cards
     group = join_group(stop, nccl=runtime.device == "cuda" and not crowded)
-    settle_runtime(runtime, threads=1)
+    configure_torch(runtime, threads=1)
     if runtime.device == "cuda":
         torch.cuda.set_device(group.local_rank % cards)
     return group
 
 
-def assemble(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
+def assemble_trainer(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
     """Load data and frozen models and make the wire of an item, the same on every process.
 
     Raises:
@@ -51,7 +51,7 @@ def assemble(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
     task = StoredTask.open(item.task)
     train = _data(item, task.split("train"), "train", labels, values.encode.max_tokens)
     validation = _data(item, task.split("validation"), "validation", labels, values.encode.max_tokens)
-    readers = receivers(values, method.receivers, item.task)
+    readers = load_receivers(values, method.receivers, item.task)
     wire = new_wire(method, train.features.width, readers, item.seed)
     return Trainer(
         wire=wire,
@@ -63,16 +63,16 @@ def assemble(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
     )
 
 
-def gradients_of(trainer: Trainer, group: Group = SOLO) -> Exact | Throughput:
+def make_gradients(trainer: Trainer, group: Group = SOLO) -> Exact | Throughput:
     """How the gradients of a step are computed, by `train.mode`."""
     return (Exact if trainer.settings.mode == "exact" else Throughput)(trainer, group)
 
 
-def _data(item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence[str], length: int) -> Data:
+def _data(item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence[str], length: int) -> LabelledFeatures:
     features = Features.open(item.features, split)
     if tuple(row.example_id for row in rows) != features.example_ids:
         raise ConfigurationError(
             f"The {len(features)} features of split {split} in {item.features} are not of the {len(rows)} examples "
             f"that `prepare` stored; expected the same ones in the same order. Next: `dvc repro encode`."
         )
-    return Data(features, [labels.index(row.label) for row in rows], length)
+    return LabelledFeatures(features, [labels.index(row.label) for row in rows], length)

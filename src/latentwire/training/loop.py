@@ -22,7 +22,7 @@ Gradients = Callable[[int], tuple[list[Tensor], dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
-class Data:
+class LabelledFeatures:
     """Features of a split with their labels."""
 
     features: Features
@@ -42,7 +42,7 @@ class Trainer:
 
     wire: Wire
     receivers: Sequence[Receiver]
-    data: Data
+    data: LabelledFeatures
     settings: Train
     seed: int
     validate: Callable[[], Mapping[str, float]]
@@ -67,7 +67,7 @@ class Trainer:
         return self.data.batch(self.indices(step)[shard * size : (shard + 1) * size])
 
 
-def train(
+def train_wire(
     trainer: Trainer,
     gradients: Gradients,
     run: Run,
@@ -84,9 +84,9 @@ def train(
     parameters = list(trainer.wire.parameters())
     for step in run.steps(settings.steps):
         trainer.wire.train()
-        slopes, means = gradients(step)
-        for parameter, slope in zip(parameters, slopes, strict=True):
-            parameter.grad = slope
+        mean_gradients, means = gradients(step)
+        for parameter, gradient in zip(parameters, mean_gradients, strict=True):
+            parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
         rate = schedule.get_last_lr()[0]
         optimizer.step()

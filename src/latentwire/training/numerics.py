@@ -11,7 +11,7 @@ from unbroken.environment import processor_name
 from unbroken.exact.group import Group
 
 
-def numerics(settings: Train, group: Group) -> dict[str, JSON]:
+def describe_numerics(settings: Train, group: Group) -> dict[str, JSON]:
     """Facts of this process; another one of them may give other bits and is recorded with the step.
 
     The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing.
@@ -29,7 +29,7 @@ def numerics(settings: Train, group: Group) -> dict[str, JSON]:
     return facts if settings.mode == "exact" else {**facts, "processes": group.size}
 
 
-def execution(runtime: Runtime, group: Group) -> dict[str, JSON]:
+def describe_execution(runtime: Runtime, group: Group) -> dict[str, JSON]:
     """Facts of this start that change no bit; for its event."""
     return {
         "processes": group.size,

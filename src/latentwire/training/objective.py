@@ -28,8 +28,8 @@ class Batch:
     """[B] int64, positions in the task's labels."""
 
 
-def supervision(receiver: Receiver, read: Tensor, labels: Tensor, weights: Losses) -> dict[str, Tensor]:
-    """The terms with a weight, each by example [B], for what a receiver reads [B, M, D_r] (method.md, part 1)."""
+def supervision_terms(receiver: Receiver, read: Tensor, labels: Tensor, weights: Losses) -> dict[str, Tensor]:
+    """The terms with a weight, each by example [B], for what a receiver reads [B, M, D_r]."""
     terms = {}
     if weights.token_ce:
         terms["token_ce"] = token_ce(receiver, read, labels)
@@ -38,7 +38,7 @@ def supervision(receiver: Receiver, read: Tensor, labels: Tensor, weights: Losse
     return terms
 
 
-def weighted(terms: Mapping[str, Tensor], weights: Losses) -> Tensor:
+def weighted_sum(terms: Mapping[str, Tensor], weights: Losses) -> Tensor:
     """Sum of terms times their weights."""
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum(dim=0)
 
@@ -55,7 +55,7 @@ def label_ce(receiver: Receiver, read: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(receiver.label_log_likelihoods(list(read)), labels, reduction="none")
 
 
-def collapse(written: Tensor) -> Tensor:
+def wire_similarity(written: Tensor) -> Tensor:
     """Mean off-diagonal cosine of the flattened wires [B, M, d] of a batch: 1 when all wires are the same."""
     flat = F.normalize(written.flatten(1), dim=1)
     cosines = flat @ flat.T

@@ -10,11 +10,11 @@ import torch
 from latentwire.errors import LatentWireError
 
 
-class NoRoomError(LatentWireError):
+class DeviceMemoryError(LatentWireError):
     """The memory of the device does not hold one step."""
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Is it this? The CPU's allocator has no type of its own."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -22,7 +22,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(examples: int, what: str) -> Iterator[None]:
+def out_of_memory_errors(examples: int, what: str) -> Iterator[None]:
     """Say that a forward of so many examples did not fit, `what` these are, and what to change.
 
     Raises:
@@ -31,9 +31,9 @@ def explained(examples: int, what: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        raise NoRoomError(
+        raise DeviceMemoryError(
             f"A forward and backward of {examples} examples ({what}) does not fit into memory: "
             f"{str(error).splitlines()[0]} Checkpoints are intact. Next: `latentwire doctor --memory` says what takes "
             f"how much; start fewer processes on this machine (LATENTWIRE_PROCESSES), or raise train.shards or lower "

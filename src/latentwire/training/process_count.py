@@ -9,7 +9,7 @@ from latentwire.params.load import Params
 from unbroken.environment import usable_cores, visible_gpus
 
 
-def processes(values: Params) -> int:
+def count_processes(values: Params) -> int:
     """Those of this machine: LATENTWIRE_PROCESSES, or one for each GPU (on `cuda`) or usable core, but at most V.
 
     Raises:
@@ -21,15 +21,18 @@ def processes(values: Params) -> int:
             f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
             f"most so many. Next: `export LATENTWIRE_PROCESSES={shards}`."
         )
-    return min(shards, on_machine(values, usable_cores(), gpus() if values.runtime.device == "cuda" else 0))
+    return min(
+        shards,
+        count_processes_for(values, usable_cores(), count_usable_gpus() if values.runtime.device == "cuda" else 0),
+    )
 
 
-def on_machine(values: Params, cores: int, gpus: int) -> int:
+def count_processes_for(values: Params, cores: int, gpus: int) -> int:
     """Those of a machine with so many usable cores and GPUs."""
     return environment.requested_processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
 
 
-def gpus() -> int:
+def count_usable_gpus() -> int:
     """GPUs that this process may use, as the driver counts them; 0 where there is none."""
     there, named = count_gpus(), visible_gpus()
     return there if named is None else min(there, named)

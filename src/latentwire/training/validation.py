@@ -15,7 +15,7 @@ from torch import Tensor
 from latentwire.evaluation.scoring import score_wires, write_wires
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
-from latentwire.training.loop import Data
+from latentwire.training.loop import LabelledFeatures
 from unbroken.exact.fold import owned_shards
 from unbroken.exact.group import SOLO, Group
 
@@ -26,7 +26,7 @@ class Validation:
 
     wire: Wire
     receivers: Sequence[Receiver]
-    data: Data
+    data: LabelledFeatures
     examples: int
     batch: int
     group: Group = SOLO
@@ -42,12 +42,12 @@ class Validation:
         """Label that each receiver chooses for each example [N, R], gathered in order."""
         count = min(self.examples, len(self.data.labels))
         batches = [range(start, min(start + self.batch, count)) for start in range(0, count, self.batch)]
-        mine = owned_shards(self.group.rank, self.group.size, len(batches))
-        ours = [self._chosen(batches[index]).cpu().numpy().tobytes() for index in mine]
-        everything = b"".join(self.group.all_gather_bytes(b"".join(ours)))
+        owned = owned_shards(self.group.rank, self.group.size, len(batches))
+        chosen = [self._chosen(batches[index]).cpu().numpy().tobytes() for index in owned]
+        everything = b"".join(self.group.all_gather_bytes(b"".join(chosen)))
         return np.frombuffer(everything, dtype=np.int64).reshape(count, len(self.receivers))
 
     def _chosen(self, rows: range) -> Tensor:
         wires = write_wires(self.wire, self.data.features, rows, self.data.length, self.batch)
-        scores = [score_wires(self.wire, reader, wires, self.batch, lambda count: None) for reader in self.receivers]
+        scores = [score_wires(self.wire, reader, wires, self.batch, lambda _: None) for reader in self.receivers]
         return torch.stack([score.argmax(dim=1) for score in scores], dim=1)

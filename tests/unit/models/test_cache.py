@@ -18,7 +18,7 @@ from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models import gguf
 from latentwire.models.loading import load_model
-from latentwire.models.sources import materialise
+from latentwire.models.sources import materialise_model
 from latentwire.models.weights import tensors_digest
 from latentwire.params.sections import LocalModel, PackagedModel
 from latentwire.rehearsal.tiny import tiny_encoder_model, tiny_gguf, tiny_wheel
@@ -47,13 +47,13 @@ def packaged(tmp_path: Path) -> tuple[PackagedModel, Assets]:
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models that were really converted."""
     done: list[str] = []
-    real = gguf.convert
+    real = gguf.convert_gguf
 
     def convert(name: str, source: Path, folder: Path) -> str | None:
         done.append(name)
         return real(name, source, folder)
 
-    monkeypatch.setattr(gguf, "convert", convert)
+    monkeypatch.setattr(gguf, "convert_gguf", convert)
     return done
 
 
@@ -66,7 +66,7 @@ def test_parts_in_packages_and_a_local_file_become_the_same_model(
     assert from_parts.digest == from_file.digest
     assert from_parts.family == "llama"
     assert from_parts.tokenizer("ab").input_ids == [8]
-    source = materialise("tiny", spec, cache=cache, assets=assets)
+    source = materialise_model("tiny", spec, cache=cache, assets=assets)
     assert source.license == "mit"
     assert {t.dtype for t in load_file(source.folder / "model.safetensors").values()} == {torch.bfloat16}
 
@@ -85,12 +85,12 @@ def test_a_killed_conversion_leaves_nothing_that_is_used(
     packaged: tuple[PackagedModel, Assets], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, assets = packaged
-    whole = materialise("tiny", spec, cache=cache, assets=assets)
+    whole = materialise_model("tiny", spec, cache=cache, assets=assets)
     # What SIGKILL leaves: a folder under its temporary name, with files that are cut off.
     partial = whole.folder.rename(whole.folder.with_name(whole.folder.name + ".partial"))
     (partial / "model.safetensors").write_bytes(b"cut")
     (partial / "stray").write_bytes(b"")
-    again = materialise("tiny", spec, cache=cache, assets=assets, verify=True)
+    again = materialise_model("tiny", spec, cache=cache, assets=assets, verify=True)
     assert again == whole
     assert not (again.folder / "stray").exists()
     assert not partial.exists()
@@ -103,7 +103,7 @@ def test_a_failed_conversion_leaves_no_folder(packaged: tuple[PackagedModel, Ass
         rf"weights of model tiny have SHA-256 {spec.sha256}; models.tiny.sha256 .* pins 0{{64}}. Next: get the pinned"
     )
     with pytest.raises(ConfigurationError, match=sentence):
-        materialise("tiny", other, cache=cache, assets=assets)
+        materialise_model("tiny", other, cache=cache, assets=assets)
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
@@ -111,11 +111,11 @@ def test_who_finds_a_conversion_under_way_waits_for_it(
     packaged: tuple[PackagedModel, Assets], cache: Path, conversions: list[str]
 ) -> None:
     spec, assets = packaged
-    whole = materialise("tiny", spec, cache=cache, assets=assets)
+    whole = materialise_model("tiny", spec, cache=cache, assets=assets)
     hidden = whole.folder.rename(cache / "hidden")
     with ThreadPoolExecutor(1) as pool:
         with FileLock(f"{whole.folder}.lock"):
-            waiting = pool.submit(materialise, "tiny", spec, cache=cache, assets=assets)
+            waiting = pool.submit(materialise_model, "tiny", spec, cache=cache, assets=assets)
             time.sleep(0.2)
             assert not waiting.done()
             hidden.rename(whole.folder)
@@ -142,14 +142,14 @@ def test_a_damaged_cache_is_refused_with_the_command_that_mends_it(
     said: str,
 ) -> None:
     spec, assets = packaged
-    folder = materialise("tiny", spec, cache=cache, assets=assets).folder
+    folder = materialise_model("tiny", spec, cache=cache, assets=assets).folder
     path = folder / name
     if damage is None:
         path.unlink()
     else:
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ConfigurationError, match=rf"{name} .*{said}.*Next: `rm -r {folder}`"):
-        materialise("tiny", spec, cache=cache, assets=assets, verify=verify)
+        materialise_model("tiny", spec, cache=cache, assets=assets, verify=verify)
 
 
 def test_a_packaged_folder_is_unpacked(tmp_path: Path, cache: Path) -> None:
@@ -160,14 +160,14 @@ def test_a_packaged_folder_is_unpacked(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "assets.lock").write_text(line)
     spec = PackagedModel(package=("pack",), path="pack/model", sha256=sha256_of(tmp_path / "m/model.safetensors"))
     assets = Assets(tmp_path / "assets", tmp_path / "assets.lock")
-    source = materialise("m", spec, cache=cache, assets=assets)
+    source = materialise_model("m", spec, cache=cache, assets=assets)
     assert {p.name for p in source.folder.iterdir()} == {p.name for p in (tmp_path / "m").iterdir()} | {
         "latentwire.json"
     }
     assert source.license == "apache-2.0"
     assert source.digest == tensors_digest(tmp_path / "m")
     with pytest.raises(ConfigurationError, match=r"models.m.sha256 in params.yaml pins 0{64}"):
-        materialise("m", spec.model_copy(update={"sha256": "0" * 64}), cache=cache, assets=assets)
+        materialise_model("m", spec.model_copy(update={"sha256": "0" * 64}), cache=cache, assets=assets)
 
 
 @pytest.mark.parametrize("data", [b"junk", b"cut"])

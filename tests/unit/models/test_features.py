@@ -24,10 +24,10 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> FrozenModel:
 
 def store(folder: Path, sender: FrozenModel, batch: int = 2) -> list[int]:
     told: list[int] = []
-    features.write(
+    features.write_features(
         folder,
         [("train", ["a", "b", "c"], TEXTS), ("test", ["d"], TEXTS[:1])],
-        lambda texts: features.hidden_states(sender, texts, -1, 8),
+        lambda texts: features.compute_hidden_states(sender, texts, -1, 8),
         batch,
         told.append,
         {"sender": sender.digest},
@@ -36,15 +36,15 @@ def store(folder: Path, sender: FrozenModel, batch: int = 2) -> list[int]:
 
 
 def test_states_are_those_of_each_text_alone(sender: FrozenModel) -> None:
-    together = features.hidden_states(sender, TEXTS, -1, 8)
+    together = features.compute_hidden_states(sender, TEXTS, -1, 8)
     for text, states in zip(TEXTS, together, strict=True):
-        (alone,) = features.hidden_states(sender, [text], -1, 8)
+        (alone,) = features.compute_hidden_states(sender, [text], -1, 8)
         torch.testing.assert_close(states, alone, rtol=0, atol=1e-5)
     assert [len(states) for states in together] == [8, 4, 8]
 
 
 def test_layers_differ(sender: FrozenModel) -> None:
-    first, last = (features.hidden_states(sender, TEXTS[:1], layer, 8)[0] for layer in (0, -1))
+    first, last = (features.compute_hidden_states(sender, TEXTS[:1], layer, 8)[0] for layer in (0, -1))
     assert not torch.allclose(first, last)
 
 
@@ -52,7 +52,7 @@ def test_stored_rows_come_back(sender: FrozenModel, tmp_path: Path) -> None:
     assert store(tmp_path, sender) == [2, 1, 1]
     stored = Features.open(tmp_path, "train")
     assert stored.example_ids == ("a", "b", "c")
-    expected = features.hidden_states(sender, TEXTS[2:], -1, 8)[0].to(torch.bfloat16).float()
+    expected = features.compute_hidden_states(sender, TEXTS[2:], -1, 8)[0].to(torch.bfloat16).float()
     torch.testing.assert_close(stored.rows([2])[0], expected, rtol=0, atol=1e-2)
     assert stored.means().shape == (3, 32)
 

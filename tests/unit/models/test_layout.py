@@ -9,7 +9,7 @@ import torch
 
 from latentwire.errors import ConfigurationError
 from latentwire.models import receiver as receiver_module
-from latentwire.models.layout import Layout, LayoutState, Prompt, compose
+from latentwire.models.layout import Layout, LayoutState, Prompt, compose_prompt
 from latentwire.models.receiver import Receiver
 from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER
 
@@ -42,10 +42,10 @@ def test_loss_score_and_generation_compose_the_same_prompt(
     seen: list[Prompt] = []
 
     def recorded(*arguments: Any) -> Prompt:
-        seen.append(compose(*arguments))
+        seen.append(compose_prompt(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(receiver_module, "compose", recorded)
+    monkeypatch.setattr(receiver_module, "compose_prompt", recorded)
     receiver.answer_log_likelihoods(middle, [receiver.layout.answers[0]] * 3)
     receiver.label_log_likelihoods(middle)
     receiver.generate(middle, 1)

@@ -16,7 +16,7 @@ from latentwire.params import sections
 from latentwire.params.load import load_params
 from latentwire.params.sections import Prepare, Task
 from latentwire.rehearsal.tiny import CUES, tiny_task, tiny_wheel
-from latentwire.tasks.examples import digest, read
+from latentwire.tasks.examples import digest_examples, read_examples
 from latentwire.tasks.loading import prepare_task, write_task
 
 ROOT = Path(__file__).parents[3]
@@ -41,14 +41,14 @@ def changed(entry: dict[str, Any], **source: str) -> Task:
 def test_a_local_file_becomes_splits_with_their_description(entry: dict[str, Any], tmp_path: Path) -> None:
     prepared = prepare_task("tiny", changed(entry), PREPARE)
     write_task(prepared, tmp_path / "out")
-    examples = read(tmp_path / "out/examples.parquet")
+    examples = read_examples(tmp_path / "out/examples.parquet")
     described = json.loads((tmp_path / "out/task.json").read_text())
     assert Counter(e.split for e in examples) == {"train": 100, "validation": 10, "test": 30}
     assert described["counts"] == {
         part: {label: sum((e.split, e.label) == (part, label) for e in examples) for label in CUES}
         for part in ("train", "validation", "test")
     }
-    assert described["digest"] == digest(examples)
+    assert described["digest"] == digest_examples(examples)
     assert described["source_sha256"] == hashlib.sha256((tmp_path / "data/tiny.csv").read_bytes()).hexdigest()
     assert described["dropped"] == {"empty": 0, "duplicates": 0, "conflicting": 0, "in_both_splits": 0}
     assert all(set(e.text[:-1].split()) & set(CUES[e.label]) for e in examples)

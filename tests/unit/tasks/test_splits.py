@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from latentwire.errors import ConfigurationError
 from latentwire.params.sections import Prepare
 from latentwire.tasks.examples import Example, example_id
-from latentwire.tasks.splits import Dropped, counts, distinct, require_every_label, split
+from latentwire.tasks.splits import Dropped, check_every_label, count_labels, distinct_texts, split_examples
 from latentwire.tasks.tables import Row
 
 WORDS = st.sampled_from(["red", "Red", "green", "blue", "sky", "sea", "deep", "é", "e\u0301"])
@@ -44,7 +44,7 @@ def where(examples: list[Example]) -> dict[str, str]:
 
 @given(ROWS, st.none() | ROWS, st.integers(1, 6))
 def test_no_text_leaks_from_one_split_to_another(train: list[Row], test: list[Row] | None, limit: int) -> None:
-    examples, _ = split(train, test, prepared(train_n=limit))
+    examples, _ = split_examples(train, test, prepared(train_n=limit))
     ids = [example.example_id for example in examples]
     assert len(set(ids)) == len(ids)
     assert all(example.example_id == example_id(example.text) for example in examples)
@@ -56,7 +56,7 @@ def test_no_text_leaks_from_one_split_to_another(train: list[Row], test: list[Ro
 
 @given(ROWS, st.none() | ROWS)
 def test_every_row_is_an_example_or_counted(train: list[Row], test: list[Row] | None) -> None:
-    examples, dropped = split(train, test, prepared())
+    examples, dropped = split_examples(train, test, prepared())
     shared = {example_id(t) for t, _ in train if t.strip()} & {example_id(t) for t, _ in test or [] if t.strip()}
     rows = [text for text, _ in [*train, *(test or [])] if example_id(text) not in shared]
     assert dropped.in_both_splits == len(shared)
@@ -67,26 +67,29 @@ def test_every_row_is_an_example_or_counted(train: list[Row], test: list[Row] | 
 def test_the_order_of_the_rows_does_not_matter(train: list[Row], test: list[Row] | None, dice: object) -> None:
     mixed = train[:]
     dice.shuffle(mixed)  # type: ignore[attr-defined]
-    first, dropped = split(train, test, prepared())
-    second, dropped_mixed = split(mixed, test, prepared())
+    first, dropped = split_examples(train, test, prepared())
+    second, dropped_mixed = split_examples(mixed, test, prepared())
     assert [(e.example_id, e.split, e.label) for e in first] == [(e.example_id, e.split, e.label) for e in second]
     assert dropped == dropped_mixed
 
 
 def test_added_rows_move_no_other_text() -> None:
-    few, many = where(split(numbered(200), None, prepared())[0]), where(split(numbered(400), None, prepared())[0])
+    few, many = (
+        where(split_examples(numbered(200), None, prepared())[0]),
+        where(split_examples(numbered(400), None, prepared())[0]),
+    )
     assert few.items() < many.items()
 
 
 def test_larger_limits_only_add_examples() -> None:
-    small, _ = split(numbered(500), None, prepared(train_n=20, validation_n=10, test_n=15))
-    large, _ = split(numbered(500), None, prepared(train_n=40, validation_n=20, test_n=30))
+    small, _ = split_examples(numbered(500), None, prepared(train_n=20, validation_n=10, test_n=15))
+    large, _ = split_examples(numbered(500), None, prepared(train_n=40, validation_n=20, test_n=30))
     assert [sum(e.split == part for e in small) for part in ("train", "validation", "test")] == [20, 10, 15]
     assert where(small).items() < where(large).items()
 
 
 def test_fractions_are_met_and_examples_stand_in_order() -> None:
-    examples, _ = split(numbered(4000), None, prepared(validation=0.1, test=0.25))
+    examples, _ = split_examples(numbered(4000), None, prepared(validation=0.1, test=0.25))
     share = {part: sum(e.split == part for e in examples) / 4000 for part in ("train", "validation", "test")}
     assert share["test"] == pytest.approx(0.25, abs=0.03)
     assert share["validation"] == pytest.approx(0.1, abs=0.02)
@@ -96,7 +99,7 @@ def test_fractions_are_met_and_examples_stand_in_order() -> None:
 
 def test_an_official_test_file_is_the_test_split_and_shared_texts_leave_both() -> None:
     train, test = [*numbered(50), ("Shared  Text", "a")], [*numbered(20, "official"), ("shared text", "a")]
-    examples, dropped = split(train, test, prepared())
+    examples, dropped = split_examples(train, test, prepared())
     assert {e.text for e in examples if e.split == "test"} == {text for text, _ in numbered(20, "official")}
     assert dropped == Dropped(in_both_splits=1)
     assert not any(e.text.casefold() == "shared text" for e in examples)
@@ -104,17 +107,17 @@ def test_an_official_test_file_is_the_test_split_and_shared_texts_leave_both() -
 
 def test_equal_texts_become_one_and_contradicting_ones_none() -> None:
     rows = [("One", "a"), ("one ", "a"), ("ONE", "a"), ("two", "a"), ("Two", "b"), (" \n", "a"), ("three", "b")]
-    texts, dropped = distinct(rows)
+    texts, dropped = distinct_texts(rows)
     assert list(texts.values()) == [("One", "a"), ("three", "b")]
     assert dropped == Dropped(empty=1, duplicates=2, conflicting=2)
 
 
 def test_a_label_without_a_test_example_is_refused() -> None:
     examples = [Example("0" * 16, "test", "x", "a"), Example("1" * 16, "train", "y", "b")]
-    counted = counts(examples, ["a", "b"])
+    counted = count_labels(examples, ["a", "b"])
     assert counted == {"train": {"a": 0, "b": 1}, "validation": {"a": 0, "b": 0}, "test": {"a": 1, "b": 0}}
     with pytest.raises(
         ConfigurationError,
         match=r"test split of task t \(1 examples\) has none of 'b'; .*raise prepare.limits.test \(now 1\)",
     ):
-        require_every_label("t", counted, 1)
+        check_every_label("t", counted, 1)

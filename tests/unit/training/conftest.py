@@ -14,7 +14,7 @@ from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.sections import LocalModel, Train
 from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
-from latentwire.training.loop import Data, Trainer
+from latentwire.training.loop import LabelledFeatures, Trainer
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES, WIDTH, LENGTH = 24, 6, 5
@@ -47,5 +47,5 @@ def trainer(reader: Receiver, features: Features) -> Trainer:
     raw |= {"batch": 8, "shards": 4, "steps": 20}
     torch.manual_seed(0)
     wire = Wire(Resampler(WIDTH, 4, 8, 1, 2, 0.1), {"llama": Adapter(8, 8, reader.width, 1.0)})
-    data = Data(features, [index % 2 for index in range(EXAMPLES)], LENGTH)
+    data = LabelledFeatures(features, [index % 2 for index in range(EXAMPLES)], LENGTH)
     return Trainer(wire.train(), [reader], data, Train.model_validate(raw), 7, dict)

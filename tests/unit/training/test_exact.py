@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from latentwire.models.receiver import Receiver
-from latentwire.training import shard_batching as micro
+from latentwire.training import shard_batching
 from latentwire.training.exact import Exact
 from latentwire.training.loop import Trainer
-from latentwire.training.out_of_memory import NoRoomError
+from latentwire.training.out_of_memory import DeviceMemoryError
 
 FACTS = {"torch": "1", "device": "d"}
 
@@ -27,10 +27,10 @@ def raw(found: tuple[list[Tensor], dict[str, Tensor]]) -> list[bytes]:
 
 def test_any_number_together_gives_the_same_bytes_here(trainer: Trainer) -> None:
     alone = raw(Exact(trainer)(3))
-    found = micro.probe(Exact(trainer), 1)
-    assert found.activations
-    for together in range(2, found.together + 1):
-        assert raw(Exact(trainer, together=together)(3)) == alone
+    result = shard_batching.try_batching(Exact(trainer), 1)
+    assert result.activations
+    for size in range(2, result.shards_per_pass + 1):
+        assert raw(Exact(trainer, shards_per_pass=size)(3)) == alone
 
 
 def test_dropout_depends_on_the_shard_and_the_step(trainer: Trainer) -> None:
@@ -46,31 +46,31 @@ def test_other_bytes_are_noticed(trainer: Trainer, monkeypatch: pytest.MonkeyPat
         return honest(self, middle, answers) * (1 + 1e-6 * len(middle))
 
     monkeypatch.setattr(Receiver, "answer_log_likelihoods", crowded)
-    found = micro.probe(Exact(trainer), 1)
-    assert found.together == 1
-    assert "differ" in found.why
+    result = shard_batching.try_batching(Exact(trainer), 1)
+    assert result.shards_per_pass == 1
+    assert "differ" in result.why
 
 
 def test_answers_of_several_lengths_are_read_one_by_one(trainer: Trainer, reader: Receiver) -> None:
     layout = dataclasses.replace(reader.layout, answers=((1,), (2, 3)))
     odd = SimpleNamespace(layout=layout)
-    found = micro.probe(Exact(dataclasses.replace(trainer, receivers=[odd])), 1)  # type: ignore[list-item]
-    assert (found.together, found.activations) == (1, None)
+    result = shard_batching.try_batching(Exact(dataclasses.replace(trainer, receivers=[odd])), 1)  # type: ignore[list-item]
+    assert (result.shards_per_pass, result.activations) == (1, None)
 
 
 def test_what_does_not_fit_is_halved_and_then_read_one_by_one(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = limited(monkeypatch, 4)
-    assert micro.probe(Exact(trainer), 1).together == 2
+    assert shard_batching.try_batching(Exact(trainer), 1).shards_per_pass == 2
     assert max(asked) == 8
     limited(monkeypatch, 2)
-    assert micro.probe(Exact(trainer), 1).together == 1
+    assert shard_batching.try_batching(Exact(trainer), 1).shards_per_pass == 1
 
 
 def test_a_shard_that_does_not_fit_is_a_sentence(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     limited(monkeypatch, 1)
-    with pytest.raises(NoRoomError, match=r"of 2 examples \(a virtual shard: train.batch 8 / train.shards 4\)"):
+    with pytest.raises(DeviceMemoryError, match=r"of 2 examples \(a virtual shard: train.batch 8 / train.shards 4\)"):
         Exact(trainer)(1)
 
 
@@ -78,12 +78,16 @@ def test_the_choice_is_remembered_for_the_same_numerics(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = Exact(trainer)
-    said = micro.settle(exact, tmp_path, FACTS)
-    assert said["shards"] == {"4": exact.together}
+    said = shard_batching.choose_shards_per_pass(exact, tmp_path, FACTS)
+    assert said["shards"] == {"4": exact.shards_per_pass}
     (tmp_path / "events.jsonl").write_text(json.dumps({"event": "start", "together": said}) + "\n")
-    monkeypatch.setattr(micro, "probe", lambda exact, step: micro.Found(3, "probed again", None))
-    assert micro.settle(Exact(trainer), tmp_path, FACTS) == said
-    assert micro.settle(Exact(trainer), tmp_path, {**FACTS, "torch": "2"})["shards"] == {"4": 3}
+    monkeypatch.setattr(
+        shard_batching, "try_batching", lambda exact, step: shard_batching.ProbeResult(3, "probed again", None)
+    )
+    assert shard_batching.choose_shards_per_pass(Exact(trainer), tmp_path, FACTS) == said
+    assert shard_batching.choose_shards_per_pass(Exact(trainer), tmp_path, {**FACTS, "torch": "2"})["shards"] == {
+        "4": 3
+    }
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, examples: int) -> list[int]:

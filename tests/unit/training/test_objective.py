@@ -9,8 +9,8 @@ from torch import Tensor
 
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.sections import Losses
-from latentwire.training.gradients import Slope, slopes
-from latentwire.training.objective import Batch, collapse, token_ce
+from latentwire.training.gradients import BatchGradients, gradients_per_batch
+from latentwire.training.objective import Batch, token_ce, wire_similarity
 from latentwire.training.schedule import warmup_cosine
 
 
@@ -44,13 +44,13 @@ def weights(**chosen: float) -> Losses:
     return Losses(**{"token_ce": 0.0, "label_ce": 0.0, "collapse": 0.0, **chosen})
 
 
-def slope_of(wire: Wire, names: str, batch: Batch, chosen: Losses) -> Slope:
-    (found,) = slopes(wire, [StandIn(name) for name in names], [batch], chosen, lambda position: None)  # type: ignore[misc]
-    return found
+def compute_gradients(wire: Wire, names: str, batch: Batch, chosen: Losses) -> BatchGradients:
+    (computed,) = gradients_per_batch(wire, [StandIn(name) for name in names], [batch], chosen, lambda _: None)  # type: ignore[misc]
+    return computed
 
 
 def test_the_loss_is_the_weighted_mean_over_receivers(wire: Wire, batch: Batch) -> None:
-    means = slope_of(wire, "ab", batch, weights(token_ce=2.0, label_ce=0.5, collapse=0.1)).means
+    means = compute_gradients(wire, "ab", batch, weights(token_ce=2.0, label_ce=0.5, collapse=0.1)).means
     by_hand = (
         2.0 * (means["token_ce/a"] + means["token_ce/b"]) / 2
         + 0.5 * (means["label_ce/a"] + means["label_ce/b"]) / 2
@@ -61,16 +61,16 @@ def test_the_loss_is_the_weighted_mean_over_receivers(wire: Wire, batch: Batch) 
 
 def test_the_gradient_is_that_of_the_loss(wire: Wire, batch: Batch) -> None:
     chosen = weights(token_ce=2.0, collapse=0.1)
-    found = slope_of(wire, "ab", batch, chosen).gradients
+    gradients = compute_gradients(wire, "ab", batch, chosen).gradients
     sent = wire.write(batch.states, batch.mask)
     terms = [token_ce(StandIn(name), wire.read(sent, name), batch.labels).mean() for name in "ab"]  # type: ignore[arg-type]
-    whole = 2.0 * (terms[0] + terms[1]) / 2 + 0.1 * collapse(sent)
-    for one, two in zip(found, torch.autograd.grad(whole, list(wire.parameters())), strict=True):
-        torch.testing.assert_close(one, two)
+    whole = 2.0 * (terms[0] + terms[1]) / 2 + 0.1 * wire_similarity(sent)
+    for gradient, expected in zip(gradients, torch.autograd.grad(whole, list(wire.parameters())), strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
 def test_token_ce_is_per_token(wire: Wire, batch: Batch) -> None:
-    means = slope_of(wire, "ab", batch, weights(token_ce=1.0)).means
+    means = compute_gradients(wire, "ab", batch, weights(token_ce=1.0)).means
     rows = wire.read(wire.write(batch.states, batch.mask), "a")[:, 0]
     answers = StandIn("a").layout.answers
     by_hand = [-row[: len(answers[y])].mean() for row, y in zip(rows, batch.labels.tolist(), strict=True)]
@@ -78,26 +78,26 @@ def test_token_ce_is_per_token(wire: Wire, batch: Batch) -> None:
 
 
 def test_both_adapters_and_the_shared_resampler_learn(wire: Wire, batch: Batch) -> None:
-    found = slope_of(wire, "ab", batch, weights(label_ce=1.0)).gradients
-    named = zip(wire.named_parameters(), found, strict=True)
+    gradients = compute_gradients(wire, "ab", batch, weights(label_ce=1.0)).gradients
+    named = zip(wire.named_parameters(), gradients, strict=True)
     assert [name for (name, _), gradient in named if not gradient.abs().sum()] == []
 
 
-def test_batches_that_are_read_together_have_slopes_of_their_own(wire: Wire, batch: Batch) -> None:
+def test_batches_that_are_read_together_have_gradients_of_their_own(wire: Wire, batch: Batch) -> None:
     chosen, begun = weights(token_ce=1.0, label_ce=0.5, collapse=0.1), []
     halves = [Batch(batch.states[rows], batch.mask[rows], batch.labels[rows]) for rows in (slice(0, 2), slice(2, 4))]
-    together = slopes(wire, [StandIn("a"), StandIn("b")], halves, chosen, begun.append)  # type: ignore[list-item]
+    together = gradients_per_batch(wire, [StandIn("a"), StandIn("b")], halves, chosen, begun.append)  # type: ignore[list-item]
     assert begun == [0, 1]
-    for half, found in zip(halves, together, strict=True):
-        alone = slope_of(wire, "ab", half, chosen)
-        assert found.means.keys() == alone.means.keys()
-        torch.testing.assert_close(list(found.means.values()), list(alone.means.values()))
-        torch.testing.assert_close(found.gradients, alone.gradients)
+    for half, computed in zip(halves, together, strict=True):
+        alone = compute_gradients(wire, "ab", half, chosen)
+        assert computed.means.keys() == alone.means.keys()
+        torch.testing.assert_close(list(computed.means.values()), list(alone.means.values()))
+        torch.testing.assert_close(computed.gradients, alone.gradients)
 
 
 def test_collapse_is_one_for_equal_wires_and_zero_for_orthogonal_ones() -> None:
-    assert float(collapse(torch.ones(3, 2, 4))) == pytest.approx(1.0)
-    assert float(collapse(torch.eye(3).reshape(3, 1, 3))) == pytest.approx(0.0)
+    assert float(wire_similarity(torch.ones(3, 2, 4))) == pytest.approx(1.0)
+    assert float(wire_similarity(torch.eye(3).reshape(3, 1, 3))) == pytest.approx(0.0)
 
 
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from latentwire.errors import ConfigurationError
 from latentwire.params.load import Params, load_params
-from latentwire.training import process_count as processes
+from latentwire.training import process_count
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,29 +23,29 @@ def test_one_for_each_core_but_not_more_than_shards(
     cores: int, expected: int, values: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LATENTWIRE_PROCESSES", raising=False)
-    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
-    assert processes.processes(values) == expected
+    monkeypatch.setattr(process_count, "usable_cores", lambda: cores)
+    assert process_count.count_processes(values) == expected
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, 1), (4, 4)])
 def test_one_for_each_gpu(gpus: int, expected: int, values: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LATENTWIRE_PROCESSES", raising=False)
-    monkeypatch.setattr(processes, "gpus", lambda: gpus)
+    monkeypatch.setattr(process_count, "count_usable_gpus", lambda: gpus)
     runtime = values.runtime.model_copy(update={"device": "cuda"})
-    assert processes.processes(values.model_copy(update={"runtime": runtime})) == expected
+    assert process_count.count_processes(values.model_copy(update={"runtime": runtime})) == expected
 
 
 def test_what_is_asked_for(values: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTWIRE_PROCESSES", "3")
-    assert processes.processes(values) == 3
+    assert process_count.count_processes(values) == 3
     monkeypatch.setenv("LATENTWIRE_PROCESSES", "9")
     with pytest.raises(ConfigurationError, match=r"is 9, but a step has only 8 virtual shards"):
-        processes.processes(values)
+        process_count.count_processes(values)
     monkeypatch.setenv("LATENTWIRE_PROCESSES", "two")
     with pytest.raises(ConfigurationError, match=r"is 'two'; expected a number of processes above 0"):
-        processes.processes(values)
+        process_count.count_processes(values)
 
 
 def test_gpus_that_are_hidden_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert processes.gpus() == 0
+    assert process_count.count_usable_gpus() == 0

@@ -7,7 +7,7 @@ import torch
 
 from latentwire.training.exact import Exact
 from latentwire.training.loop import Trainer
-from latentwire.training.out_of_memory import NoRoomError
+from latentwire.training.out_of_memory import DeviceMemoryError
 from latentwire.training.throughput import Throughput
 from tests.unit.training.test_exact import limited, raw
 
@@ -32,15 +32,15 @@ def test_out_of_memory_is_retried_with_a_smaller_micro_batch(
 ) -> None:
     whole = Throughput(still)(2)
     plain = Throughput(still)
-    assert plain.micro == 8
+    assert plain.micro_batch == 8
     limited(monkeypatch, 3)
     found = plain(2)
-    assert plain.micro == 2
+    assert plain.micro_batch == 2
     torch.testing.assert_close(found[0], whole[0])
     assert "8 examples do not fit into one forward (tried to allocate too much): going on with 4." in caplog.messages
 
 
 def test_one_example_that_does_not_fit_is_a_sentence(still: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     limited(monkeypatch, 0)
-    with pytest.raises(NoRoomError, match="of 1 examples"):
+    with pytest.raises(DeviceMemoryError, match="of 1 examples"):
         Throughput(still)(2)

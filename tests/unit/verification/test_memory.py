@@ -59,11 +59,11 @@ def test_another_type_than_the_stored_one_is_a_copy_in_every_process(values: Par
 
 def test_activations_are_those_of_a_real_step(values: Params, tmp_path: Path) -> None:
     """The dry run on the meta device keeps what a real forward of the receiver keeps."""
-    from latentwire.training.activation_bytes import Kept
+    from latentwire.training.activation_bytes import SavedActivationBytes
 
     model = load_model("gemma", values.models["gemma"], dtype="float32", cache_dir=tmp_path).model
     embeddings = torch.zeros(2, 20, 32, requires_grad=True)
-    with (kept := Kept(model.parameters())):
+    with (kept := SavedActivationBytes(model.parameters())):
         model.get_decoder()(inputs_embeds=embeddings, use_cache=False)
     estimate = part(plan_memory(values, tmp_path), "activations")
     assert "ESTIMATE" in estimate.how

@@ -11,8 +11,8 @@ import torch
 
 from latentwire.evaluation.reading import TrainedWire, load_trained
 from latentwire.item import TrainItem
-from latentwire.models.build import frozen
-from latentwire.models.features import Features, hidden_states
+from latentwire.models.build import load_frozen
+from latentwire.models.features import Features, compute_hidden_states
 from latentwire.models.loading import FrozenModel
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
@@ -23,7 +23,7 @@ Part = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class Way:
+class InferencePath:
     """A method as one receiver lives through it, one example at a time."""
 
     task: str
@@ -39,21 +39,21 @@ class Way:
     """Test examples that the parts are ready for."""
 
 
-def ways(values: Params, task: str, examples: int) -> Iterator[Way]:
+def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[InferencePath]:
     """The wire of the first seed and the text itself, whole and cut, for every receiver of a task."""
     texts = [example.text for example in StoredTask.open(task).split("test")][:examples]
-    sender = frozen(values, values.encode.sender, "encoder", "float32")
+    sender = load_frozen(values, values.encode.sender, "encoder", "float32")
     for method in values.train.methods:
         item = TrainItem.of(values, method, task, values.train.seeds[0])
         features = Features.open(item.features, "test")
         trained = load_trained(values, item, features.width)
         for receiver in trained.receivers:
-            yield _of_wire(values, item, trained, receiver, features, sender, texts)
+            yield _path_from_wire(values, item, trained, receiver, features, sender, texts)
             if method == values.train.methods[0]:
-                yield from _of_texts(values, task, receiver, texts)
+                yield from _paths_from_texts(values, task, receiver, texts)
 
 
-def _of_wire(
+def _path_from_wire(
     values: Params,
     item: TrainItem,
     trained: TrainedWire,
@@ -61,17 +61,17 @@ def _of_wire(
     features: Features,
     sender: FrozenModel,
     texts: Sequence[str],
-) -> Way:
+) -> InferencePath:
     encode, wire = values.encode, trained.wire
     padded = [features.padded([i], encode.max_tokens) for i in range(len(texts))]
     with torch.no_grad():
         sent = [wire.write(*states).half() for states in padded]
-    return Way(
+    return InferencePath(
         item.task,
         item.method,
         receiver.name,
         {
-            "sender": lambda i: hidden_states(sender, [texts[i]], encode.layer, encode.max_tokens),
+            "sender": lambda i: compute_hidden_states(sender, [texts[i]], encode.layer, encode.max_tokens),
             "write": lambda i: wire.write(*padded[i]).half(),
             "read": lambda i: receiver.label_log_likelihoods(list(wire.read(sent[i].float(), receiver.name))),
         },
@@ -81,12 +81,12 @@ def _of_wire(
     )
 
 
-def _of_texts(values: Params, task: str, receiver: Receiver, texts: Sequence[str]) -> Iterator[Way]:
+def _paths_from_texts(values: Params, task: str, receiver: Receiver, texts: Sequence[str]) -> Iterator[InferencePath]:
     lengths = {"text": values.baseline.max_tokens, "truncated": values.methods[values.baseline.budget_of].slots}
     for method, most in lengths.items():
         if method in values.baseline.methods:
             counts = [min(len(receiver.tokenise(text)), most) for text in texts]
-            yield Way(
+            yield InferencePath(
                 task,
                 method,
                 receiver.name,
