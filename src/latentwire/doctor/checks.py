@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,6 @@ def check_torch(root: Path) -> Iterator[Check]:
 
 def _build() -> str:
     """`CPU`, or the CUDA that torch was built with; read from its version file, which is fast."""
-    from importlib.util import find_spec
-
     spec = find_spec("torch")
     file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
     text = file.read_text(encoding="utf-8") if file and file.is_file() else ""

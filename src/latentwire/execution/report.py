@@ -76,13 +76,13 @@ def write_execution(root: Path, execution: Execution) -> list[Path]:
 
 def describe_hardware() -> dict[str, str]:
     """The machine that this is called on, which need not be the one that trained."""
-    found = machine.read_gpus()
-    cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in found.cards) or "none"
+    gpus = machine.read_gpus()
+    cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in gpus.cards) or "none"
     return {
         "host": platform.node(),
         "processor": f"{processor_name()}, {usable_cores()} cores usable",
         "memory": machine.format_bytes(machine.total_memory()),
-        "GPUs": cards + (f", driver {found.driver}" if found.driver else ""),
+        "GPUs": cards + (f", driver {gpus.driver}" if gpus.driver else ""),
         "system": platform.platform(),
         "Python": platform.python_version(),
         "torch": machine.installed_version("torch") or "not installed",
@@ -157,8 +157,8 @@ def _processes(total: RunTotals) -> str:
 
 def _images(sessions: Sequence[Session]) -> str:
     """The images that training came from, or that it came from none."""
-    found = list(dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions))
-    return "; ".join(found) or "no run has its state here"
+    images = dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions)
+    return "; ".join(images) or "no run has its state here"
 
 
 def _utilisation(execution: Execution) -> list[str]:
@@ -187,8 +187,8 @@ def _measured(root: Path, values: Params) -> tuple[list[ItemUtilisation], str | 
     if mlflow is None:
         return [], "MLflow has nothing here, so there are no system metrics."
     identities = {item.name: chain.read_identity(root, item.name) for item in TrainItem.all(values)}
-    found = [utilisation.read_utilisation(mlflow, name, identity) for name, identity in identities.items() if identity]
-    return [one for one in found if one is not None], None
+    read = (utilisation.read_utilisation(mlflow, name, identity) for name, identity in identities.items() if identity)
+    return [measured for measured in read if measured is not None], None
 
 
 def _pairs(facts: Mapping[str, str]) -> list[str]:

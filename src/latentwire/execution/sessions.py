@@ -46,12 +46,12 @@ class Session:
 
 def read_sessions(state: Path) -> list[Session]:
     """Sessions of every run folder `ITEM-IDENTITY` of `state/`, in the order of their start."""
-    found = [
+    sessions = [
         session
         for path in sorted(state.glob(f"*/{events.EVENTS_FILE}"))
         for session in sessions_from_events(path.parent.name, events.read_events(path))
     ]
-    return sorted(found, key=lambda session: (session.start, session.item))
+    return sorted(sessions, key=lambda session: (session.start, session.item))
 
 
 def sessions_from_events(folder: str, recorded: Iterable[Mapping[str, Any]]) -> list[Session]:
@@ -114,9 +114,9 @@ class RunTotals:
     verdict: str
 
 
-def sum_sessions(found: Sequence[Session], gpus: Mapping[str, int]) -> list[RunTotals]:
+def sum_sessions(sessions: Sequence[Session], gpus: Mapping[str, int]) -> list[RunTotals]:
     """Sums by run; `gpus` is the number of GPUs by item, for sessions that do not say it."""
-    keyed = sorted(found, key=lambda session: (session.item, session.identity, session.restart))
+    keyed = sorted(sessions, key=lambda session: (session.item, session.identity, session.restart))
     groups = groupby(keyed, key=lambda session: (session.item, session.identity))
     return [_total(item, identity, list(group), gpus.get(item)) for (item, identity), group in groups]
 
@@ -136,6 +136,6 @@ def _total(item: str, identity: str, group: Sequence[Session], gpus: int | None)
         repeated=sum(session.last_step - session.first_step for session in group) - steps + group[0].first_step,
         hours=sum(session.hours for session in group),
         gpu_hours=None if None in used else sum(spent),
-        processes=tuple(count for count, _ in groupby(one.processes for one in group) if count is not None),
+        processes=tuple(count for count, _ in groupby(session.processes for session in group) if count is not None),
         verdict=group[-1].verdict,
     )

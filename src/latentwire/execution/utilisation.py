@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from latentwire.execution.sessions import KILLED, PREEMPTED, Session
 from latentwire.tracking.lookup import RunReader
 
@@ -65,18 +67,16 @@ def with_gaps(points: Points, gap: float = GAP_S) -> Points:
 def mean_utilisation(measured: Sequence[ItemUtilisation]) -> dict[str, float]:
     """Mean percentage by kind, over all points of all items."""
     values: dict[str, list[float]] = {}
-    for one in measured:
-        for kind, lines in one.series.items():
+    for item in measured:
+        for kind, lines in item.series.items():
             values.setdefault(kind, []).extend(value for points in lines for _, value in points)
-    return {kind: sum(found) / len(found) for kind, found in values.items() if found}
+    return {kind: sum(points) / len(points) for kind, points in values.items() if points}
 
 
 def draw_utilisation(measured: Sequence[ItemUtilisation], sessions: Sequence[Session], path: Path) -> None:
     """Write the figure: a panel per kind, hours since the first point, a line where a session ended early."""
-    from matplotlib.figure import Figure
-
-    kinds = [kind for kind in SERIES.values() if any(kind in one.series for one in measured)]
-    first = min(points[0][0] for one in measured for lines in one.series.values() for points in lines if points)
+    kinds = [kind for kind in SERIES.values() if any(kind in item.series for item in measured)]
+    first = min(points[0][0] for item in measured for lines in item.series.values() for points in lines if points)
     figure = Figure(figsize=(6.75, 0.6 + 1.3 * len(kinds)), layout="constrained")
     axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
     for axis, kind in zip(axes, kinds, strict=True):
@@ -90,8 +90,8 @@ def draw_utilisation(measured: Sequence[ItemUtilisation], sessions: Sequence[Ses
 
 
 def _panel(axis: Any, kind: str, measured: Sequence[ItemUtilisation], first: float) -> None:
-    for one in measured:
-        for points in one.series.get(kind, ()):
+    for item in measured:
+        for points in item.series.get(kind, ()):
             line = with_gaps(points)
             hours, values = [(time - first) / 3600 for time, _ in line], [value for _, value in line]
             axis.plot(hours, values, linewidth=0.9, marker="." if len(points) < 3 else None, color="#0173b2", alpha=0.8)

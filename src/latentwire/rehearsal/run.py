@@ -19,6 +19,7 @@ from latentwire.digests import sha256_of
 from latentwire.environment import rehearsal_environment
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code_of
+from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ITEM = ("--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM_NAME = "wire-tiny-0"
@@ -94,8 +95,6 @@ def digest_files(folder: Path) -> Mapping[str, str]:
 
 def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
     """The parameters with tiny models and a tiny task, which are written to `inputs`."""
-    from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
-
     sizes = {"slots": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8, "receivers": ["llama"]}
     train = {"methods": ["wire"], "seeds": [0], "steps": STEPS, "batch": 8, "warmup": 1}
     return {

@@ -84,8 +84,8 @@ def percentile_interval(draws: Matrix, confidence: float) -> tuple[float, float]
 def _patterns(columns: Matrix) -> tuple[Matrix, NDArray[np.int_]]:
     """Distinct rows of [N, K] and how often each occurs; rows of zeros and ones are told apart by their bits."""
     if columns.shape[1] > 52 or not np.isin(columns, (0.0, 1.0)).all():
-        found, counts = np.unique(columns, axis=0, return_counts=True)
-        return found, counts
+        patterns, counts = np.unique(columns, axis=0, return_counts=True)
+        return patterns, counts
     codes = columns @ 2.0 ** np.arange(columns.shape[1])
     _, first, counts = np.unique(codes, return_index=True, return_counts=True)
     return columns[first], counts

@@ -30,8 +30,8 @@ def top_label_confidence(log_likelihoods: Matrix) -> Matrix:
 def estimate_calibration(right: Scores, confidence: Scores, level: float, plan: BootstrapPlan) -> StatsRecord:
     """Mean over seeds of the error in ten equal bins, its interval of coverage `level`, and the bins.
 
-    The standard error is that of the crossed bootstrap; the degrees of freedom are those of the error's linear
-    part. With few examples the error is too high rather than too low: an error of 0 needs exact bins.
+    The standard error is that of the crossed bootstrap; the degrees of freedom are those of the error's linear part.
+    With few examples the error is too high rather than too low: an error of 0 needs exact bins.
     """
     gaps, bins = confidence.values - right.values, _bins(confidence.values)
     masked = _by_bin(gaps, bins)
@@ -49,7 +49,7 @@ def estimate_calibration(right: Scores, confidence: Scores, level: float, plan: 
         "N": linear.examples,
         "df": None if math.isinf(linear.df) else linear.df,
         "estimand": name_estimand(linear.seeds),
-        "bins": _shown(right.values, confidence.values, bins),
+        "bins": _bin_records(right.values, confidence.values, bins),
         "signature": format_signature(
             ci="pigeonhole-t", conf=level, bins=BINS, S=linear.seeds, N=linear.examples, R=plan.resamples,
             seed=plan.seed, ids=right.ids[:8],
@@ -75,17 +75,15 @@ def _draws(masked: Matrix, seeds: tuple[int, ...] | None, plan: BootstrapPlan) -
     return resample_seeds(abs(means).sum(axis=2), seeds, plan)
 
 
-def _shown(right: Matrix, confidence: Matrix, bins: Bins) -> list[StatsRecord]:
+def _bin_records(right: Matrix, confidence: Matrix, bins: Bins) -> list[StatsRecord]:
     """Bins that hold an answer: share of all answers, mean confidence and share of right ones in it."""
-    found = []
-    for number in sorted(set(bins.ravel().tolist())):
-        inside = bins == number
-        found.append(
-            {
-                "bin": number,
-                "share": float(inside.mean()),
-                "confidence": float(confidence[inside].mean()),
-                "accuracy": float(right[inside].mean()),
-            }
-        )
-    return found
+    numbers = sorted(set(bins.ravel().tolist()))
+    return [
+        {
+            "bin": number,
+            "share": float(inside.mean()),
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(right[inside].mean()),
+        }
+        for number, inside in ((number, bins == number) for number in numbers)
+    ]

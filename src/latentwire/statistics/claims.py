@@ -109,8 +109,8 @@ def fieller_interval(a: Scores, b: Scores, confidence: float) -> tuple[float, fl
         return None
 
     def excess(r: float) -> float:
-        found = estimate_mean(pair_scores(a, b, r))
-        return abs(found.mean) - float(stats.t.ppf(0.5 + confidence / 2, found.df)) * found.error
+        contrast = estimate_mean(pair_scores(a, b, r))
+        return abs(contrast.mean) - float(stats.t.ppf(0.5 + confidence / 2, contrast.df)) * contrast.error
 
     low, high = _end(excess, ratio, -1.0), _end(excess, ratio, 1.0)
     return None if low is None or high is None else (low, high)

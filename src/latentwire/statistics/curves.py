@@ -15,14 +15,15 @@ from unbroken.run_folder import journal
 CURVE_COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
 LOSS_SERIES = "train/loss"
 ACCURACY_SERIES = "validation/accuracy/"
+_AGAIN = "Next: `dvc repro train`."
 
 
 def learning_curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:
     """Training loss at every step, and validation accuracy by receiver where it was taken, of all runs.
 
     Raises:
-        EvidenceError: A journal is missing, ends early or late, lacks a series, or has a value that is no
-        number. unbroken.errors.CheckpointError: A line of a journal is damaged.
+        EvidenceError: A journal is missing, ends early or late, lacks a series, or has a value that is no number.
+        unbroken.errors.CheckpointError: A line of a journal is damaged.
     """
     rows = [
         (task, method.name, seed, series, entry["step"], entry[series], f"{method.name}-{task}-{seed}")
@@ -47,23 +48,18 @@ def _read(path: Path, steps: int, models: tuple[str, ...]) -> list[dict[str, Any
     entries = journal.read_journal(path)
     if len(entries) != steps:
         raise EvidenceError(f"{path} has {len(entries)} steps, expected {steps}: the run is not finished. {_AGAIN}")
-    found = {name for entry in entries for name in _series(entry)}
+    present = {name for entry in entries for name in _series(entry)}
     wanted = {LOSS_SERIES, *(ACCURACY_SERIES + model for model in models)}
-    if found != wanted or any(LOSS_SERIES not in entry for entry in entries):
+    if present != wanted or any(LOSS_SERIES not in entry for entry in entries):
         raise EvidenceError(
-            f"{path} has the series {', '.join(sorted(found))}, expected {', '.join(sorted(wanted))}, the "
-            "loss at "
+            f"{path} has the series {', '.join(sorted(present))}, expected {', '.join(sorted(wanted))}, the loss at "
             f"every step. {_AGAIN}"
         )
     for entry in entries:
         for name in _series(entry):
             if not math.isfinite(entry[name]):
                 raise EvidenceError(
-                    f"{path} has {name} = {entry[name]} at step {entry['step']}, expected a number: the "
-                    "training "
+                    f"{path} has {name} = {entry[name]} at step {entry['step']}, expected a number: the training "
                     "diverged. Next: lower train.lr in params.yaml, then `dvc repro`."
                 )
     return entries
-
-
-_AGAIN = "Next: `dvc repro train`."

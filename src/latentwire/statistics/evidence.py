@@ -1,7 +1,6 @@
 """From stored predictions to scores: everything that the grid expects is there, and nothing is there twice.
 
-Gold labels are joined here and nowhere earlier. Every refusal is an `EvidenceError` that names file and
-example.
+Gold labels are joined here and nowhere earlier. What is wrong is an `EvidenceError` that names file and example.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
 from latentwire.statistics.calibration import top_label_confidence
 from latentwire.statistics.checks import (
+    PREDICT_AGAIN,
     PREDICTION_COLUMNS,
     check_answers,
     check_examples,
@@ -104,11 +104,9 @@ def _check_files_present(results: Path, grid: Grid) -> None:
         total = sum(2 for _ in grid.items())
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise EvidenceError(
-            f"{len(missing)} of {total} files are missing: {', '.join(missing[:3])}{more}; expected every "
-            "method, task "
-            "and seed of params.yaml, because a table over the seeds that happen to exist is a choice among "
-            "them. "
-            "Next: `dvc repro evaluate baseline`."
+            f"{len(missing)} of {total} files are missing: {', '.join(missing[:3])}{more}; expected every method, task "
+            "and seed of params.yaml, because a table over the seeds that happen to exist is a choice among them. "
+            f"{PREDICT_AGAIN}"
         )
 
 
@@ -118,8 +116,7 @@ def _read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) ->
     where = f"{results.name}/{item.folder}/predictions.parquet"
     if tuple(frame.columns) != PREDICTION_COLUMNS:
         raise EvidenceError(
-            f"{where} has the columns {list(frame.columns)}, expected {list(PREDICTION_COLUMNS)}. Next: `dvc repro "
-            "evaluate baseline`."
+            f"{where} has the columns {list(frame.columns)}, expected {list(PREDICTION_COLUMNS)}. {PREDICT_AGAIN}"
         )
     check_keys(frame, item, where)
     check_models(frame, item, grid, where)

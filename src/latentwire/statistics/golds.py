@@ -32,12 +32,12 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
     """Gold labels of the test split of `task`, which must hold more than one class.
 
     Raises:
-        EvidenceError: The split is missing, has one class only, an unknown label or an example twice, or is not
-        what `prepare` wrote.
+        EvidenceError: The split is missing, has one class only, an unknown label or an example twice, or is not what
+            `prepare` wrote.
     """
     path = results / "prepare" / task / "examples.parquet"
-    facts = path.with_name("task.json")
-    for needed in (path, facts):
+    described = path.with_name("task.json")
+    for needed in (path, described):
         if not needed.is_file():
             raise EvidenceError(
                 f"{needed} is missing, expected the prepared texts of {task}. Next: `dvc repro prepare`."
@@ -47,26 +47,24 @@ def read_golds(results: Path, task: str, labels: tuple[str, ...]) -> Golds:
     classes = sorted(set(test))
     if len(classes) < 2 or not set(classes) <= set(labels):
         raise EvidenceError(
-            f"The test split of {task} in {path} has the classes {classes}, expected at least two of "
-            f"{list(labels)}; "
+            f"The test split of {task} in {path} has the classes {classes}, expected at least two of {list(labels)}; "
             "an accuracy over one class says nothing. Next: raise prepare.limits.test, then `dvc repro`."
         )
     if test.index.has_duplicates:
         raise EvidenceError(
-            f"Example {test.index[test.index.duplicated()][0]} is twice in the test split of {task} in "
-            f"{path}, "
+            f"Example {test.index[test.index.duplicated()][0]} is twice in the test split of {task} in {path}, "
             "expected once. Next: `dvc repro prepare`."
         )
-    stored = str(json.loads(facts.read_text(encoding="utf-8"))["digest"])
+    stored = str(json.loads(described.read_text(encoding="utf-8"))["digest"])
     _check_unedited(path, stored)
     return Golds(test, stored)
 
 
 def _check_unedited(path: Path, stored: str) -> None:
-    found = digest_examples(read_examples(path))
-    if found != stored:
+    actual = digest_examples(read_examples(path))
+    if actual != stored:
         raise EvidenceError(
-            f"{path} has the digest {found[:12]}, expected {stored[:12]} as in the task.json beside it: texts or "
+            f"{path} has the digest {actual[:12]}, expected {stored[:12]} as in the task.json beside it: texts or "
             "labels were changed after `prepare` wrote them. Next: `dvc repro prepare`."
         )
 

@@ -43,7 +43,7 @@ class PredictionItem:
     holds: tuple[str, ...]
 
     def feeds(self, task: str, method: str) -> bool:
-        """Are rows of this method on this task in the folder?"""
+        """Whether the folder has rows of this method on this task."""
         return self.task == task and method in self.holds
 
 
@@ -87,8 +87,7 @@ def expected_grid(params: Params) -> Grid:
     """
     if CHANCE not in params.baseline.methods:
         raise ConfigurationError(
-            f"baseline.methods are {', '.join(params.baseline.methods)}, expected {CHANCE} among them, "
-            "because every "
+            f"baseline.methods are {', '.join(params.baseline.methods)}, expected {CHANCE} among them, because every "
             "method is compared with chance. Next: add it in params.yaml, then `dvc repro`."
         )
     names = {name: params.methods[name] for name in params.train.methods}

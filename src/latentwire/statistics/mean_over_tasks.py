@@ -19,7 +19,7 @@ Term = tuple[float, int]
 
 
 def estimate_mean_over_tasks(parts: Sequence[Paired]) -> Estimate:
-    """Unweighted mean over tasks of the means of their matrices; for one task the same as `estimate`.
+    """Unweighted mean over tasks of the means of their matrices; for one task the same as `estimate_mean`.
 
     A seed may be good on all tasks at once, so its rows are averaged over the tasks before their spread is taken.
 
@@ -43,9 +43,9 @@ def _crossed(matrices: Sequence[Matrix], mean: float, examples: int) -> Estimate
     seeds, tasks = len(matrices[0]), len(matrices)
     by_seed = np.mean([matrix.mean(axis=1) for matrix in matrices], axis=0)
     rows: Term = (float(by_seed.var(ddof=1)) / seeds, seeds - 1)
-    found = [mean_squares(matrix) for matrix in matrices]
-    columns = [(one.columns / _size(one, tasks), one.degrees[1]) for one in found]
-    residuals = [(one.residual / _size(one, tasks), one.degrees[2]) for one in found]
+    by_task = [mean_squares(matrix) for matrix in matrices]
+    columns = [(task.columns / _size(task, tasks), task.degrees[1]) for task in by_task]
+    residuals = [(task.residual / _size(task, tasks), task.degrees[2]) for task in by_task]
     column, residual = (sum(term for term, _ in terms) for terms in (columns, residuals))
     variance = max(rows[0] + column - residual, rows[0], column)
     df = max(_satterthwaite(variance, [rows, *columns, *residuals]), seeds - 1)
@@ -53,8 +53,8 @@ def _crossed(matrices: Sequence[Matrix], mean: float, examples: int) -> Estimate
     return Estimate(mean, variance, df, seeds, examples, shares)
 
 
-def _size(one: MeanSquares, tasks: int) -> int:
-    return one.seeds * one.examples * tasks**2
+def _size(squares: MeanSquares, tasks: int) -> int:
+    return squares.seeds * squares.examples * tasks**2
 
 
 def _satterthwaite(variance: float, terms: Sequence[Term]) -> float:

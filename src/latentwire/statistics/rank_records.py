@@ -23,13 +23,13 @@ def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settin
     observed = stats.rankdata([-float(method.values.mean()) for method in scores])
     best = draws == draws.max(axis=1, keepdims=True)
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    found: StatsRecord = {}
+    methods: StatsRecord = {}
     for number, name in enumerate(names):
         low, high = percentile_interval(ranks[:, number], settings.confidence)
-        found[name] = {"rank": float(observed[number]), "low": low, "high": high, "best": float(shares[number])}
+        methods[name] = {"rank": float(observed[number]), "low": low, "high": high, "best": float(shares[number])}
     seeds = max(len(method.values) for method in scores)
     return {
-        "methods": found,
+        "methods": methods,
         "signature": format_signature(
             ci="pigeonhole", conf=settings.confidence, S=seeds, N=len(scores[0].examples), R=settings.resamples,
             seed=settings.seed, ids=scores[0].ids[:8],
@@ -54,12 +54,12 @@ def _over_tasks(cells: Mapping[str, StatsRecord], grid: Grid, receiver: str, set
         [[cells[cell_id(t, str(m.model_for(receiver)), m.name)]["value"] for m in methods] for t in grid.tasks]
     )
     sets, count = table.shape
-    found = friedman_test(table)
+    test = friedman_test(table)
     return {
         "data_sets": sets,
         "reason": None,
-        "methods": {method.name: rank for method, rank in zip(methods, found.ranks, strict=True)},
-        "friedman": {"statistic": found.statistic, "p": found.p},
+        "methods": {method.name: rank for method, rank in zip(methods, test.ranks, strict=True)},
+        "friedman": {"statistic": test.statistic, "p": test.p},
         "critical_difference": critical_difference(count, sets, settings.alpha),
         "pairs": [
             {"a": methods[i].name, "b": methods[j].name, "p": raw, "p_adjusted": corrected}

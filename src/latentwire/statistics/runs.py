@@ -11,7 +11,7 @@ from latentwire.errors import EvidenceError
 from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.evidence import Evidence, PredictionSource
 from latentwire.statistics.signature import format_signature
-from unbroken.checkpoint import manifest
+from unbroken.checkpoint.manifest import MANIFEST_FILE
 from unbroken.checkpoint.tree import Decoder
 
 NUMERICS = "numerics"
@@ -36,31 +36,32 @@ def run_records(results: Path, evidence: Evidence, mode: str) -> dict[str, Stats
 
 def _run(results: Path, path: str, source: PredictionSource, mode: str) -> tuple[str, StatsRecord]:
     item = source.item
-    found = _read(results / "train" / Path(path).parent.name / manifest.MANIFEST_FILE)
-    if found["state"] != source.meta["checkpoint"]:
+    manifest = _read_manifest(results / "train" / Path(path).parent.name)
+    if manifest["state"] != source.meta["checkpoint"]:
         raise EvidenceError(
             f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "
-            f"{results.name}/train/{Path(path).parent.name}, {found['state'][:12]}. Next: `dvc repro evaluate`."
+            f"{results.name}/train/{Path(path).parent.name}, {manifest['state'][:12]}. Next: `dvc repro evaluate`."
         )
-    journal = str(found["files"]["journal.jsonl"]["sha256"])
+    journal = str(manifest["files"]["journal.jsonl"]["sha256"])
     return run_id(item.task, item.method, item.seed), {
         "task": item.task,
         "method": item.method,
         "seed": item.seed,
-        "steps": found["step"],
+        "steps": manifest["step"],
         "mode": mode,
-        "numerics_changed": numerics_changes(found["tree"]),
-        "identity": found["identity"],
-        "checkpoint": found["state"],
+        "numerics_changed": numerics_changes(manifest["tree"]),
+        "identity": manifest["identity"],
+        "checkpoint": manifest["state"],
         "journal": journal,
         "sources": [path],
         "signature": format_signature(
-            run=item.method, steps=found["step"], weights=found["state"][:SHOWN], journal=journal[:SHOWN]
+            run=item.method, steps=manifest["step"], weights=manifest["state"][:SHOWN], journal=journal[:SHOWN]
         ),
     }
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read_manifest(folder: Path) -> Mapping[str, Any]:
+    path = folder / MANIFEST_FILE
     if not path.is_file():
         raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro train`.")
     return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
 """Scores of one method as a (seed × example) matrix, and the pairing of two of them.
 
-Seeds and examples are crossed: every seed is scored on the same examples. Nothing here takes a flat vector
-and an n, so that seeds cannot be pooled with examples as if they were independent.
+Seeds and examples are crossed: every seed is scored on the same examples. Nothing here takes a flat vector and an n,
+so that seeds cannot be pooled with examples as if they were independent.
 
 Shapes: S seeds, N examples.
 """
@@ -41,9 +41,8 @@ class Scores:
         _check_unique(self.name, "seed", self.seeds or ())
         if not np.isfinite(self.values).all():
             raise EvidenceError(
-                f"{self.name} has {int((~np.isfinite(self.values)).sum())} scores that are not numbers, "
-                "expected none. "
-                "Next: compute its predictions again; a failed generation is a wrong answer, not a gap."
+                f"{self.name} has {int((~np.isfinite(self.values)).sum())} scores that are not numbers, expected "
+                "none. Next: compute its predictions again; a failed generation is a wrong answer, not a gap."
             )
 
     @property
@@ -56,8 +55,8 @@ class Scores:
 class Paired:
     """Differences A − weight·B on the same examples.
 
-    `values` is [S, N]. Where A and B have seeds that do not correspond, B enters as its mean over seeds and
-    its own matrix is kept in `subtrahend`, because its seed variance has to be added.
+    `values` is [S, N]. Where A and B have seeds that do not correspond, B enters as its mean over seeds and its own
+    matrix is kept in `subtrahend`, because its seed variance has to be added.
     """
 
     values: Matrix
@@ -88,9 +87,8 @@ def _check_unique(name: str, what: str, items: Sequence[object]) -> None:
     repeated = [str(item) for item, count in Counter(items).items() if count > 1]
     if repeated:
         raise EvidenceError(
-            f"{name} has {what} {repeated[0]} more than once, expected each {what} once; a run counted twice "
-            "would look "
-            "like a replication. Next: remove the second file, then `dvc repro aggregate`."
+            f"{name} has {what} {repeated[0]} more than once, expected each {what} once; a run counted twice would "
+            "look like a replication. Next: remove the second file, then `dvc repro aggregate`."
         )
 
 
@@ -102,8 +100,6 @@ def _check_same_examples(a: Scores, b: Scores) -> None:
         f"{len(only_a)} only in {a.name}, {len(only_b)} only in {b.name}" if only_a | only_b else "in another order"
     )
     raise EvidenceError(
-        f"{a.name} and {b.name} were scored on different examples ({detail}; ids {a.ids[:8]} and "
-        f"{b.ids[:8]}), "
-        "expected the same ones. Next: `dvc repro evaluate baseline`, so that both are scored on one test "
-        "split."
+        f"{a.name} and {b.name} were scored on different examples ({detail}; ids {a.ids[:8]} and {b.ids[:8]}), "
+        "expected the same ones. Next: `dvc repro evaluate baseline`, so that both are scored on one test split."
     )

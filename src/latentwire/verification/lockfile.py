@@ -54,12 +54,12 @@ def output_digests(lock: Lock) -> dict[str, str]:
 
 def find_parameter(values: Mapping[str, Any], key: str) -> Any:
     """The value under a dotted key of parsed `params.yaml`; None where there is none."""
-    found: Any = values
+    value: Any = values
     for part in key.split("."):
-        if not isinstance(found, Mapping) or part not in found:
+        if not isinstance(value, Mapping) or part not in value:
             return None
-        found = found[part]
-    return found
+        value = value[part]
+    return value
 
 
 def _stage(name: str, fields: Mapping[str, Any]) -> LockedStage:

@@ -102,6 +102,7 @@ def find_published(root: Path, where: str | None) -> Published:
 
 def dvc_cache_folder(root: Path) -> Path | None:
     """Folder of DVC's objects; None outside of a DVC repository."""
+    # DVC takes a second to import, and only `verify` asks it.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

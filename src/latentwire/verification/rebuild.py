@@ -11,6 +11,12 @@ from typing import Any
 
 from latentwire.errors import EvidenceError
 from latentwire.params.load import Params
+from latentwire.reporting.build import build_report
+from latentwire.reporting.provenance import recorded_revision
+from latentwire.statistics.curves import learning_curves
+from latentwire.statistics.grid import expected_grid
+from latentwire.statistics.summary import compute_statistics
+from latentwire.statistics.write import write_statistics
 from latentwire.verification.differences import format_leaf, json_differences, nearly_equal
 from latentwire.verification.published import STATS_FILE
 from unbroken.errors import UnbrokenError
@@ -38,8 +44,6 @@ def recompute_statistics(root: Path, values: Params) -> dict[str, Any]:
     Raises:
         EvidenceError: They are not what the parameters declare.
     """
-    from latentwire.statistics.summary import compute_statistics
-
     return dict(json.loads(json.dumps(compute_statistics(root / "results", values))))
 
 
@@ -73,7 +77,7 @@ def _compared(root: Path, fresh: dict[str, Any]) -> tuple[dict[str, Any] | None,
 
 
 def _disagreement(stored: Any, fresh: Any) -> str | None:
-    """Names the first stored value that is not what was computed, up to the last digits of a sum."""
+    """Name the first stored value that is not what was computed, up to the last digits of a sum."""
     for path, was, now in json_differences(stored, fresh):
         if not nearly_equal(was, now):
             return f"{path} is {format_leaf(was)} in {STATS_FILE}, but the predictions give {format_leaf(now)}"
@@ -95,9 +99,6 @@ def read_stats(root: Path) -> dict[str, Any] | None:
 
 def rebuild_report(folder: Path, values: Params, former: Path) -> None:
     """Build `reports/` of a folder from its `results/aggregate/`, for the revision that a `former` report names."""
-    from latentwire.reporting.build import build_report
-    from latentwire.reporting.provenance import recorded_revision
-
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     try:
         revision = recorded_revision(former)
@@ -107,15 +108,10 @@ def rebuild_report(folder: Path, values: Params, former: Path) -> None:
 
 
 def _curves(root: Path, values: Params) -> Any:
-    from latentwire.statistics.curves import learning_curves
-    from latentwire.statistics.grid import expected_grid
-
     return learning_curves(root / "results", expected_grid(values), values.train.steps)
 
 
 def _write(root: Path, scratch: Path, stats: dict[str, Any], lines: Any) -> None:
-    from latentwire.statistics.write import write_statistics
-
     write_statistics(scratch / AGGREGATE, stats, lines)
     for path in (root / "results").iterdir():
         if path.name != AGGREGATE.name:

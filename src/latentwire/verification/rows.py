@@ -38,10 +38,10 @@ class ResultRow:
 
 def verification_exit_code(rows: Sequence[ResultRow]) -> int:
     """0 all confirmed · 3 a difference was found · 4 something could not be verified, and nothing differs."""
-    found = {row.status for row in rows}
-    if Status.DIFFERS in found:
+    statuses = {row.status for row in rows}
+    if Status.DIFFERS in statuses:
         return 3
-    return 4 if Status.NOT_VERIFIABLE in found or not rows else 0
+    return 4 if Status.NOT_VERIFIABLE in statuses or not rows else 0
 
 
 def rows_table(rows: Sequence[ResultRow]) -> Table:

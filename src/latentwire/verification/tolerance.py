@@ -33,19 +33,20 @@ def find_tolerance(metric: str, tolerances: Mapping[str, float]) -> float | None
     return tolerances[max(fitting, key=len)] if fitting else None
 
 
-def first_exceeding(published: Numbers, found: Numbers, tolerances: Mapping[str, float]) -> str | None:
-    """Names the first number that is missing, has no tolerance, or is too far off; None where all are close enough.
+def first_exceeding(published: Numbers, recomputed: Numbers, tolerances: Mapping[str, float]) -> str | None:
+    """Name the first number that is missing, has no tolerance, or is too far off; None where all are close enough.
 
     Keys are `metric` or `metric:what`; equal numbers need no tolerance.
     """
-    for key in sorted({*published, *found}):
-        if key not in published or key not in found:
-            return f"{key} is {'not published' if key in found else 'missing'}"
-        off, limit = abs(published[key] - found[key]), find_tolerance(key.partition(":")[0], tolerances)
+    for key in sorted({*published, *recomputed}):
+        if key not in published or key not in recomputed:
+            return f"{key} is {'not published' if key in recomputed else 'missing'}"
+        was, now = published[key], recomputed[key]
+        off, limit = abs(was - now), find_tolerance(key.partition(":")[0], tolerances)
         if off and limit is None:
-            return f"{key} is {found[key]:.6g}, published {published[key]:.6g}, and has no tolerance in params.yaml"
+            return f"{key} is {now:.6g}, published {was:.6g}, and has no tolerance in params.yaml"
         if limit is not None and off > limit:
-            return f"{key} is {found[key]:.6g}, published {published[key]:.6g}: {off:.2g} off, tolerance {limit:g}"
+            return f"{key} is {now:.6g}, published {was:.6g}: {off:.2g} off, tolerance {limit:g}"
     return None
 
 
@@ -61,16 +62,16 @@ def numbers_from_statistics(stats: Mapping[str, Any], ids: Iterable[str] | None 
 
 def _ends(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
     value = entry.get("value")
-    found = [(end, value if entry.get(end) is None else entry[end]) for end in ENDS]
-    return [(end, number) for end, number in found if number is not None]
+    numbers = [(end, value if entry.get(end) is None else entry[end]) for end in ENDS]
+    return [(end, number) for end, number in numbers if number is not None]
 
 
 def first_other_verdict(
-    published: Mapping[str, Any], found: Mapping[str, Any], ids: Iterable[str] | None = None
+    published: Mapping[str, Any], recomputed: Mapping[str, Any], ids: Iterable[str] | None = None
 ) -> str | None:
-    """Names the first difference whose verdict is another than the published one; None where there is none."""
-    for key in found["comparisons"] if ids is None else ids:
-        was, now = (_verdicts(stats["comparisons"].get(key, {})) for stats in (published, found))
+    """Name the first difference whose verdict is another than the published one; None where there is none."""
+    for key in recomputed["comparisons"] if ids is None else ids:
+        was, now = (_verdicts(stats["comparisons"].get(key, {})) for stats in (published, recomputed))
         for family, verdict in now.items():
             if was.get(family) != verdict:
                 return f"{key} is {verdict!r} ({family}), published {was.get(family)!r}"
@@ -78,4 +79,4 @@ def first_other_verdict(
 
 
 def _verdicts(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {family: facts["verdict"] for family, facts in entry.get("adjusted", {}).items()}
+    return {family: adjusted["verdict"] for family, adjusted in entry.get("adjusted", {}).items()}

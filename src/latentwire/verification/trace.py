@@ -47,7 +47,7 @@ def format_link(link: Link) -> str:
 
 
 def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str | None:
-    """Names the first value of an entry that was recomputed otherwise; None where all are equal."""
+    """Name the first value of an entry that was recomputed otherwise; None where all are equal."""
     for path, was, now in json_differences(stored, ABSENT if fresh is None else fresh):
         if not nearly_equal(was, now):
             return f"{path or 'it'} is {format_leaf(was)} in {STATS_FILE}, recomputed {format_leaf(now)}"
@@ -69,16 +69,17 @@ def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], br
 
 
 def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
-    lock, found = chain.read_lock(root), []
+    lock = chain.read_lock(root)
+    links: list[Link] = []
     mlflow = _reader(root, values)
     for path in chain.prediction_sources(stats, entry):
         recorded = stats["sources"][path]
-        found += chain.links_from_source(root, path, recorded, lock)
+        links += chain.links_from_source(root, path, recorded, lock)
         if recorded["checkpoint"]:
-            found += _links_from_run(root, Path(path).parent.name, mlflow)
+            links += _links_from_run(root, Path(path).parent.name, mlflow)
     tasks = [entry["task"]] if "task" in entry else list(stats["tasks"])
     data = [chain.link_to_data(root, task, stats["tasks"][task]["data_digest"]) for task in tasks]
-    return [*found, *data, chain.link_to_code(root)]
+    return [*links, *data, chain.link_to_code(root)]
 
 
 def _links_from_run(root: Path, item: str, mlflow: RunReader | str | None) -> list[Link]:
