@@ -1,4 +1,4 @@
-"""Signals become a flag, the loop decides, a watchdog keeps the deadline. Imports nothing heavy.
+"""Signals set a flag, the loop decides, a watchdog keeps the deadline. Imports nothing heavy.
 
 `StopFlag.install()` belongs on the first line of `main`, before torch is imported.
 """
@@ -23,9 +23,9 @@ EXIT_PREEMPTED = 75
 OTHER_RANK = "a signal to another rank"
 """Instead of the signal's name, on a process that was asked to stop by the others of its group."""
 
-_LAST_WORDS_S = 2.0
-_BEFORE_JOB_END_S = 5.0  # our own exit comes so long before SLURM's kill
-_TIME_LIMIT_S = 600.0  # a signal so long before the end of the job announces the end, it is no preemption
+_EXIT_ACTION_S = 2.0
+_BEFORE_JOB_END_S = 5.0  # our own exit comes this long before SLURM's kill
+_TIME_LIMIT_S = 600.0  # a signal this close to the end of the job announces the end; it is no preemption
 
 Signals = signal.Signals  # inside the class, `signal` is the property
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -43,7 +43,7 @@ class Preempted(SystemExit):
 
 
 class StopGroup(Protocol):
-    """A group of processes, as far as stopping goes; `unbroken.exact.group.Group` is one."""
+    """What stopping needs of a group of processes; `unbroken.exact.group.Group` is one."""
 
     rank: int
 
@@ -53,13 +53,13 @@ class StopGroup(Protocol):
 class StopFlag:
     """Set by the first of TERM, INT, USR1, USR2; read by the loop between two steps.
 
-    A flag that was made without `install` listens to nothing; tests set it by hand with `set`.
+    A flag that was made without `install` catches no signal; tests set it with `set`.
     """
 
     _installed: StopFlag | None = None
 
     def __init__(self, deadline: float | None = None) -> None:
-        """`deadline` in seconds from the first signal to a forced exit.
+        """`deadline`: seconds from the first signal to a forced exit.
 
         None reads UNBROKEN_DEADLINE_S; without that it is 90 s or, when SLURM ends the job within ten minutes of
         the signal, all the time until then. It is never later than 5 s before the end of the job.
@@ -70,7 +70,7 @@ class StopFlag:
         self._signal: str | None = None
         self._since: float | None = None
         self._signals: tuple[Signals, ...] = ()
-        self._last_words: list[Callable[[], None]] = []
+        self._exit_actions: list[Callable[[], None]] = []
         self._wake: int | None = None
 
     @classmethod
@@ -89,7 +89,7 @@ class StopFlag:
 
     @property
     def remaining(self) -> float:
-        """Seconds left before the forced exit; the whole deadline as long as no signal came."""
+        """Seconds left before the forced exit; the whole deadline until a signal comes."""
         since = self._since
         return self.deadline if since is None else max(0.0, self.deadline - (time.monotonic() - since))
 
@@ -101,12 +101,12 @@ class StopFlag:
         """Ask to stop, as a signal of this name would; only the first counts."""
         if self._signal is None:
             self._since = time.monotonic()
-            self.deadline = self._deadline_now(time.time())
+            self.deadline = self._deadline_from(time.time())
             self._signal = name
             if self._wake is not None:
-                os.write(self._wake, b"\0")  # the watchdog starts to count also when no signal came
+                os.write(self._wake, b"\0")  # the watchdog starts to count even when no signal came
 
-    def _deadline_now(self, now: float) -> float:
+    def _deadline_from(self, now: float) -> float:
         left = (self._job_end or 0.0) - now - _BEFORE_JOB_END_S
         if left <= 0:  # not in a job, or the clock is wrong: then it says nothing
             return self.deadline
@@ -115,16 +115,19 @@ class StopFlag:
         return min(self.deadline, left)
 
     def is_set_on_any(self, group: StopGroup) -> bool:
-        """Was any process of the group asked to stop? Then so are all. Every process calls it at the same point."""
+        """Was any process of the group asked to stop? Then all are. Every process calls this at the same point."""
         if not group.any_rank(self.is_set()):
             return False
         self.set(OTHER_RANK)
         return True
 
     def check(self, group: StopGroup | None = None) -> None:
-        """Leave with 75 if a stop was asked for. For what is outside the steps: imports, data, evaluation.
+        """Leave if a stop was asked for. For what is outside the steps: imports, data, evaluation.
 
-        With a group, all of its processes call it at the same point and leave together.
+        With a group, all of its processes call this at the same point and leave together.
+
+        Raises:
+            Preempted: A stop was asked for (exit code 75).
         """
         if self.is_set_on_any(group) if group else self.is_set():
             if group is None or group.rank == 0:
@@ -132,7 +135,7 @@ class StopFlag:
             self.leave(f"stopped by {self._signal}; what was durable before is intact")
 
     def leave(self, sentence: str) -> NoReturn:
-        """Everything is saved: ignore further signals and raise `Preempted`."""
+        """Once everything is saved: ignore further signals and raise `Preempted`."""
         self.ignore()
         if self._signals:
             gc.freeze()  # the interpreter's last collection takes most of a second once torch is imported
@@ -148,9 +151,9 @@ class StopFlag:
             signal.signal(number, signal.SIG_IGN)
 
     def before_forced_exit(self, action: Callable[[], None]) -> Callable[[], None]:
-        """Run `action` in the watchdog thread before a forced exit. Returns a function that takes it back."""
-        self._last_words.append(action)
-        return lambda: self._last_words.remove(action)
+        """Run `action` in the watchdog thread before a forced exit. Returns a function that withdraws it."""
+        self._exit_actions.append(action)
+        return lambda: self._exit_actions.remove(action)
 
     def _listen(self, signals: tuple[Signals, ...]) -> None:
         # The C-level handler writes the signal's number to the pipe at once, also while the main thread is
@@ -186,11 +189,11 @@ class StopFlag:
         self._force_exit()
 
     def _force_exit(self) -> None:
-        # In a thread of their own: the disk that made the save hang may make the last words hang too.
-        for action in tuple(self._last_words):
-            speaker = threading.Thread(target=action, daemon=True)
-            speaker.start()
-            speaker.join(_LAST_WORDS_S)
+        # In threads of their own: the disk that made the save hang may make these hang too.
+        for action in tuple(self._exit_actions):
+            thread = threading.Thread(target=action, daemon=True)
+            thread.start()
+            thread.join(_EXIT_ACTION_S)
         os._exit(EXIT_PREEMPTED)
 
 

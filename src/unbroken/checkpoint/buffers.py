@@ -21,29 +21,34 @@ class Buffer:
     def prepare(self, like: Mapping[str, torch.Tensor], wanted: Callable[[], bool] = lambda: True) -> None:
         """Allocate for tensors like these and touch every page: the first fill is then a plain copy too.
 
-        It is given up, between two tensors, once it is no longer `wanted`.
+        This is given up, between two tensors, as soon as it is no longer `wanted`.
         """
         for name, source in like.items():
             if not wanted():
                 return
-            # Not `zero_()`: a second thread that enters one parallel region keeps a team of OpenMP threads of its own.
-            # With it they are more than the cores, so libgomp lets none of them spin: the loop's sleep in every region.
-            np.frombuffer(tensor_bytes(self._room(name, source)), dtype=np.uint8).fill(0)
+            # Not `zero_()`: a second thread that enters a parallel region keeps an OpenMP team of its own. The teams
+            # then have more threads than there are cores, so libgomp lets none spin: the loop's sleep in every region.
+            np.frombuffer(tensor_bytes(self._allocated(name, source)), dtype=np.uint8).fill(0)
 
     def fill(self, live: Snapshot) -> Snapshot:
-        """A copy of the state in this memory. Raises CheckpointError for an unknown dtype.
+        """A copy of the state in this memory.
 
-        What was in CPU memory is complete on return, what was on a GPU once `wait` has returned; the state may be
-        changed by later work of the current streams at once.
+        What was in CPU memory is complete on return, what was on a GPU once `wait` has returned; later work of the
+        current streams may change the state at once.
+
+        Raises:
+            CheckpointError: A tensor has a dtype that cannot be stored.
         """
         for name in self._tensors.keys() - live.tensors.keys():
             del self._tensors[name]
         on_gpus = [name for name, source in live.tensors.items() if source.is_cuda]
         for device in {live.tensors[name].device for name in on_gpus}:
-            self._queue(device, {name: live.tensors[name] for name in on_gpus if live.tensors[name].device == device})
+            self._queue_gpu_copies(
+                device, {name: live.tensors[name] for name in on_gpus if live.tensors[name].device == device}
+            )
         for name, source in live.tensors.items():
             if not source.is_cuda:
-                self._room(name, source).copy_(source)
+                self._allocated(name, source).copy_(source)
         return Snapshot({name: self._tensors[name] for name in live.tensors}, live.tree)
 
     def wait(self) -> None:
@@ -51,22 +56,22 @@ class Buffer:
         for stream in self._streams.values():
             stream.synchronize()
 
-    def _queue(self, device: torch.device, sources: Mapping[str, torch.Tensor]) -> None:
-        """The copies run beside the loop's thread, after all that the GPU was asked before and before all after."""
+    def _queue_gpu_copies(self, device: torch.device, sources: Mapping[str, torch.Tensor]) -> None:
+        """Queue copies that run beside the loop, after all GPU work queued before them and before all later."""
         with torch.cuda.device(device):
-            side = self._streams.get(device) or torch.cuda.Stream(device)
-            self._streams[device] = side
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            stream = self._streams.get(device) or torch.cuda.Stream(device)
+            self._streams[device] = stream
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
                 for name, source in sources.items():
-                    self._room(name, source).copy_(source, non_blocking=True)
-            torch.cuda.current_stream().wait_stream(side)  # the next step may not overtake the copy
+                    self._allocated(name, source).copy_(source, non_blocking=True)
+            torch.cuda.current_stream().wait_stream(stream)  # the next step may not overtake the copy
 
-    def _room(self, name: str, source: torch.Tensor) -> torch.Tensor:
-        room = self._tensors.get(name)
-        if room is None or room.dtype != source.dtype or room.shape != source.shape:
+    def _allocated(self, name: str, source: torch.Tensor) -> torch.Tensor:
+        target = self._tensors.get(name)
+        if target is None or target.dtype != source.dtype or target.shape != source.shape:
             tensor_spec(source, name)
             # Only page-locked memory lets a GPU copy at the speed of the bus.
-            room = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
-            self._tensors[name] = room
-        return room
+            target = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
+            self._tensors[name] = target
+        return target

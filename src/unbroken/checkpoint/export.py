@@ -1,4 +1,4 @@
-"""The final state as a result: three files that hold nothing of the way they came about."""
+"""The final state as a result: three files that hold no trace of how they came about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder,
 
 
 def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
-    """Copy a verified checkpoint to `target`, which has all of it or is as before. Raises StorageError."""
+    """Copy a verified checkpoint to `target`, which then has all of it or is as before.
+
+    Raises:
+        StorageError: The disk refused.
+    """
     target = Path(os.path.abspath(target))
     temporary = target.with_name(f".tmp-{target.name}-new")
     replaced = target.with_name(f".tmp-{target.name}-old")

@@ -1,4 +1,4 @@
-"""The contents page of a checkpoint: which step, whose, the digest of everything; sealed by its own digest."""
+"""The table of contents of a checkpoint: its step, its identity, a digest of everything; sealed by its own digest."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ class Manifest:
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
-    """Raises CheckpointError unless every byte is as `Manifest.text` writes it."""
+    """The manifest in these bytes.
+
+    Raises:
+        CheckpointError: A byte is not as `Manifest.text` writes it.
+    """
     body, seal = data[:-_SEAL_SIZE], data[-_SEAL_SIZE:]
     if seal != _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n':
         # Before any parsing: a damaged manifest never reaches the JSON reader.
@@ -69,7 +73,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     try:
         fields = json.loads(body + b"}")
         _check_schema(fields, where)
-        manifest = _from(fields)
+        manifest = _manifest_from(fields)
         same = manifest.text() == data
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise CheckpointError(f"{where} is sealed but not well-formed ({error}).", "manifest") from error
@@ -89,27 +93,27 @@ def _check_schema(fields: dict[str, Any], where: str) -> None:
         raise CheckpointError(f"{where} has unknown or missing fields: {sorted(set(fields) ^ _FIELDS)}.", "schema")
 
 
-def _from(fields: dict[str, Any]) -> Manifest:
+def _manifest_from(fields: dict[str, Any]) -> Manifest:
     tensors = fields["tensors"]
     journal = fields["files"]["journal.jsonl"]
     return Manifest(
-        step=_natural(fields["step"]),
+        step=_check_size(fields["step"]),
         pinned=bool(fields["pinned"]),
         identity=str(fields["identity"]),
         tree=fields["tree"],
-        specs={name: _spec(entry) for name, entry in tensors.items()},
+        specs={name: _spec_from(entry) for name, entry in tensors.items()},
         digests={name: str(entry["sha256"]) for name, entry in tensors.items()},
-        journal=(_natural(journal["bytes"]), str(journal["sha256"])),
+        journal=(_check_size(journal["bytes"]), str(journal["sha256"])),
     )
 
 
-def _spec(entry: dict[str, Any]) -> TensorSpec:
+def _spec_from(entry: dict[str, Any]) -> TensorSpec:
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"unknown dtype {entry['dtype']!r}")
-    return TensorSpec(entry["dtype"], tuple(_natural(size) for size in entry["shape"]))
+    return TensorSpec(entry["dtype"], tuple(_check_size(size) for size in entry["shape"]))
 
 
-def _natural(value: object) -> int:
+def _check_size(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{value!r} is not a size")
     return value

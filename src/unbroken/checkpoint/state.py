@@ -44,8 +44,8 @@ class Snapshot:
         """Digest of every tensor: SHA-256 of dtype, shape and bytes."""
         return {name: digest_tensor(tensor_spec(t, name), tensor_bytes(t)) for name, t in sorted(self.tensors.items())}
 
-    def total(self) -> str:
-        """One digest of all of it."""
+    def digest(self) -> str:
+        """A single digest of the whole state."""
         return digest_state(self.tree, self.digests())
 
 
@@ -55,20 +55,23 @@ def digest_state(tree: JSON, digests: Mapping[str, str]) -> str:
 
 
 def capture_state(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
-    """The state of all objects and of the global generators of python, numpy, torch and the current CUDA device.
+    """The state of all objects and of the global generators of Python, numpy, torch and the current CUDA device.
 
     The generators of other CUDA devices are not in it: the rule is one process for each GPU, which is its current
     device. A process that draws numbers on several of them passes a `torch.Generator` for each in `objects`.
 
-    With `copy=False` the tensors are the live ones: only for whoever is done with them before the next step.
-    Raises CheckpointError for a value that cannot be stored, ValueError for a bad name.
+    With `copy=False` the tensors are the live ones: only for a caller that is done with them before the next step.
+
+    Raises:
+        CheckpointError: A value cannot be stored.
+        ValueError: A name is malformed or reserved.
     """
     encoder = Encoder()
     tree: dict[str, JSON] = {}
     for name in sorted(objects):
         if name == RNG or not _NAME.fullmatch(name):
             raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
-        tree[name] = encoder.encode(_state_of(objects[name], name), name)
+        tree[name] = encoder.encode(_read_holder(objects[name], name), name)
     tree[RNG] = encoder.encode(get_global_state(), RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
@@ -79,17 +82,18 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
 def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
     """Put the state back, the random generators last, and check it: captured again, it must be the same.
 
-    `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, never of use else.
+    `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, of no other use.
+    The tensors of the snapshot may end up inside the objects: do not use it afterwards.
 
-    Raises CheckpointError that names what is unknown, missing, refused, or came back changed. The tensors of
-    the snapshot may end up inside the objects: do not use it afterwards.
+    Raises:
+        CheckpointError: Something, which is named, is unknown, missing, refused, or came back changed.
     """
     expected = snapshot.digests()
     decoder = Decoder(snapshot.tensors)
-    states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in _branches(snapshot.tree).items()]})
+    states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in _check_branches(snapshot.tree).items()]})
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
     for name in sorted(set(objects) - set(drop)):
-        _load(objects[name], name, states[name])
+        _load_holder(objects[name], name, states[name])
     try:
         if RNG not in drop:
             set_global_state(states[RNG])
@@ -99,10 +103,10 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
             f"that wrote the checkpoint.",
             "rng",
         ) from error
-    again = capture_state(objects, copy=False)
+    restored = capture_state(objects, copy=False)
     changed = [
         place
-        for place in compare_states(snapshot.tree, expected, again.tree, again.digests())
+        for place in compare_states(snapshot.tree, expected, restored.tree, restored.digests())
         if state_part(place) not in drop
     ]
     if changed:
@@ -119,31 +123,31 @@ def compare_states(
 ) -> list[str]:
     """Places at which two states differ: tensors by name, then values by path. Empty when they are equal."""
     names = sorted(first_digests.keys() | second_digests.keys())
-    found = [f"tensor {name}" for name in names if first_digests.get(name) != second_digests.get(name)]
-    return found + [f"value {path}" for path in _different(first, second, "")]
+    tensors = [f"tensor {name}" for name in names if first_digests.get(name) != second_digests.get(name)]
+    return tensors + [f"value {path}" for path in _differing_paths(first, second, "")]
 
 
 def state_part(place: str) -> str:
-    """The object that a place of `difference` belongs to."""
+    """The object that a place of `compare_states` belongs to."""
     return place.split(" ", 1)[1].split("/", 1)[0].split(" ", 1)[0]
 
 
-def _different(first: JSON, second: JSON, path: str) -> list[str]:
+def _differing_paths(first: JSON, second: JSON, path: str) -> list[str]:
     if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
         return [
             place
             for key in first
-            for place in _different(first[key], second[key], path if key in ("items", "$") else f"{path}/{key}")
+            for place in _differing_paths(first[key], second[key], path if key in ("items", "$") else f"{path}/{key}")
         ]
     if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         named = all(_is_pair(item) for item in [*first, *second])
         return [
             place
-            for index, (one, two) in enumerate(zip(first, second, strict=True))
+            for index, (before, after) in enumerate(zip(first, second, strict=True))
             for place in (
-                _different(one[1], two[1], f"{path}/{one[0]}")
-                if named and one[0] == two[0]
-                else _different(one, two, f"{path}/{index}")
+                _differing_paths(before[1], after[1], f"{path}/{before[0]}")
+                if named and before[0] == after[0]
+                else _differing_paths(before, after, f"{path}/{index}")
             )
         ]
     return (
@@ -155,7 +159,7 @@ def _is_pair(item: JSON) -> bool:
     return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int)
 
 
-def _branches(tree: JSON) -> Mapping[str, JSON]:
+def _check_branches(tree: JSON) -> Mapping[str, JSON]:
     if not isinstance(tree, dict) or RNG not in tree:
         raise CheckpointError("The state tree has no branch for the random generators.", "tree")
     return tree
@@ -176,7 +180,7 @@ def _check_names(stored: set[str], wanted: set[str], unused: list[str]) -> None:
         )
 
 
-def _state_of(holder: Holder, name: str) -> Any:
+def _read_holder(holder: Holder, name: str) -> Any:
     if isinstance(holder, torch.Generator):
         return holder.get_state()
     if isinstance(holder, np.random.Generator):
@@ -188,7 +192,7 @@ def _state_of(holder: Holder, name: str) -> Any:
     raise TypeError(f"state {name!r} is a {type(holder).__name__}: it needs state_dict and load_state_dict")
 
 
-def _load(holder: Holder, name: str, state: Any) -> None:
+def _load_holder(holder: Holder, name: str, state: Any) -> None:
     try:
         if isinstance(holder, torch.Generator):
             holder.set_state(state)

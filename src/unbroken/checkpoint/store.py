@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unbroken.checkpoint import tensorfile
 from unbroken.checkpoint.manifest import MANIFEST_FILE, Manifest, parse_manifest
 from unbroken.checkpoint.state import Snapshot
+from unbroken.checkpoint.tensorfile import read_tensors, tensor_spec, verify_tensors, write_tensors
 from unbroken.checkpoint.tree import Decoder
 from unbroken.errors import CheckpointError, IdentityError, StorageError, errno_name, log_sentence, storage_errors
 from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
@@ -41,7 +41,11 @@ class Checkpoint:
         return self.manifest.step
 
     def state(self, name: str) -> Any:
-        """What `state_dict` of one object gave. Raises CheckpointError when no object has this name."""
+        """What `state_dict` of one object gave.
+
+        Raises:
+            CheckpointError: No object has this name.
+        """
         tree = self.manifest.tree
         if not isinstance(tree, dict) or name not in tree:
             held = ", ".join(tree) if isinstance(tree, dict) else "no state"
@@ -52,11 +56,12 @@ class Checkpoint:
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint folder for what is in it, such as the export of a finished run, and check every byte.
 
-    Raises CheckpointError when it is not there or damaged.
+    Raises:
+        CheckpointError: It is missing or damaged.
     """
     files = FileSystem()
     try:
-        return _verified(files, folder, _manifest(files, folder), keep=True)
+        return _read_verified(files, folder, _read_manifest(files, folder), keep=True)
     except OSError as error:
         raise CheckpointError(
             f"No checkpoint could be read from {folder} ({errno_name(error)}); expected "
@@ -64,19 +69,20 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ) from error
 
 
-def _manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
-    return parse_manifest(read_file(files, folder / MANIFEST_FILE, from_disk), str(folder / MANIFEST_FILE))
+def _read_manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
+    path = folder / MANIFEST_FILE
+    return parse_manifest(read_file(files, path, from_disk), str(path))
 
 
-def _verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
+def _read_verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
     journal = read_file(files, folder / JOURNAL_FILE)
     if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
         raise CheckpointError(f"{folder / JOURNAL_FILE} is not the one that was stored.", "journal")
-    tensors = tensorfile.read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
+    tensors = read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
 
 
-def _age(name: str) -> tuple[int, int]:
+def _bad_checkpoint_order(name: str) -> tuple[int, int]:
     match = _BAD.fullmatch(name)
     return (int(match[1]), int(match[2] or 1)) if match else (0, 0)
 
@@ -94,7 +100,18 @@ class CheckpointStore:
         files: FileSystem | None = None,
         report: Callable[[str], None] = log_sentence,
     ) -> None:
-        """Make the folder and remove what a killed save left in it. Raises StorageError."""
+        """Make the folder and remove what a killed save left in it.
+
+        Args:
+            folder: Of the checkpoints.
+            keep: How many unpinned checkpoints are kept, at least 1.
+            files: The file system; replaced only to inject faults.
+            report: Receives a sentence about each checkpoint that is set aside or cannot be removed.
+
+        Raises:
+            StorageError: The disk refused.
+            ValueError: `keep` is less than 1.
+        """
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}: a run without checkpoints cannot resume")
         self.folder = folder
@@ -128,12 +145,15 @@ class CheckpointStore:
     ) -> Path:
         """Write, make durable, commit by one rename, verify by reading back, and only then remove older ones.
 
-        `identity` is a digest of 64 hex; `pinned` protects from rotation. Without `verify`, for who is in a hurry,
-        nothing is removed and the next load finds out. Raises StorageError; older checkpoints are intact then.
+        `identity` is a digest of 64 hex; `pinned` protects from rotation. Without `verify`, for a caller in a hurry,
+        nothing is removed and the next load checks.
+
+        Raises:
+            StorageError: The disk refused; older checkpoints are intact.
         """
         temporary = self.folder / f"{_TEMPORARY}{step:08d}"
         try:
-            with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact(step)):
+            with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact_sentence(step)):
                 self._write(temporary, step, snapshot, identity, journal, pinned)
                 self._commit(temporary, self.path(step))
         except (StorageError, CheckpointError):
@@ -142,13 +162,15 @@ class CheckpointStore:
         if verify:
             self._verify(step, snapshot, journal)
             self._rotate()
-            self._forget_bad()
+            self._remove_old_bad()
         return self.path(step)
 
     def latest_good(self, identity: str) -> Checkpoint | None:
         """The newest checkpoint that is whole; damaged ones are set aside and reported. None: start afresh.
 
-        Raises IdentityError when a whole checkpoint belongs to another run, StorageError.
+        Raises:
+            IdentityError: A whole checkpoint belongs to another run.
+            StorageError: The folder cannot be listed.
         """
         with storage_errors("list the checkpoints", self.folder, "Checkpoints in it are intact."):
             steps = self.steps()
@@ -163,14 +185,20 @@ class CheckpointStore:
         return None
 
     def load(self, step: int, identity: str, keep: bool = True) -> Checkpoint:
-        """Read one checkpoint and check every byte. Raises CheckpointError, IdentityError, OSError."""
+        """Read one checkpoint and check every byte; `keep=False` does not keep its tensors.
+
+        Raises:
+            CheckpointError: It is missing or damaged.
+            IdentityError: It belongs to another run.
+            OSError: It cannot be read.
+        """
         try:
             return self._load(self.path(step), step, identity, keep)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"{error.filename} is missing.", "incomplete") from error
 
     def _load(self, path: Path, step: int, identity: str, keep: bool) -> Checkpoint:
-        manifest = _manifest(self._files, path)
+        manifest = _read_manifest(self._files, path)
         if manifest.step != step:
             raise CheckpointError(f"{path} holds step {manifest.step}, expected {step}.", "replayed")
         if manifest.identity != identity:
@@ -178,13 +206,13 @@ class CheckpointStore:
                 f"The checkpoint {path} belongs to identity {manifest.identity[:12]}, but this run is "
                 f"{identity[:12]}. Nothing was changed. Next: use another folder, or `rm -r {path}`."
             )
-        return _verified(self._files, path, manifest, keep)
+        return _read_verified(self._files, path, manifest, keep)
 
     def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
         remove_tree(self._files, folder)
         self._files.make_folder(folder)
-        specs = {name: tensorfile.tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
-        digests = tensorfile.write_tensors(self._files, folder / TENSORS_FILE, snapshot.tensors)
+        specs = {name: tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
+        digests = write_tensors(self._files, folder / TENSORS_FILE, snapshot.tensors)
         write_durably(self._files, folder / JOURNAL_FILE, len(journal), [journal])
         seal = (len(journal), hashlib.sha256(journal).hexdigest())
         text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, seal).text()
@@ -200,16 +228,16 @@ class CheckpointStore:
     def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
         path = self.path(step)
         try:
-            _manifest(self._files, path, from_disk=True)  # it has its own seal
+            _read_manifest(self._files, path, from_disk=True)  # it has its own seal
             if read_file(self._files, path / JOURNAL_FILE, from_disk=True) != journal:
                 raise CheckpointError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
-            tensorfile.verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
+            verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
         except (CheckpointError, OSError) as error:
             why = error.why if isinstance(error, CheckpointError) else "unreadable"
             self._set_aside(self.path(step), why, str(error))
             raise StorageError(
-                f"The checkpoint of step {step} was written to {self.folder} but does not read back as "
-                f"written: {error} {self._intact(step)} Next: check the disk (`dmesg | tail`), then run the same "
+                f"The checkpoint of step {step} was written to {self.folder} but does not read back as written: "
+                f"{error} {self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same "
                 f"command again."
             ) from error
 
@@ -222,14 +250,14 @@ class CheckpointStore:
         for step in unpinned[: -self._keep]:
             self._remove(self.path(step), "old checkpoint")
 
-    def _forget_bad(self) -> None:
-        """Called when a newer checkpoint has just been verified: what was set aside is evidence then, no way back."""
+    def _remove_old_bad(self) -> None:
+        """Called when a newer checkpoint has just been verified: what was set aside is now evidence, not a way back."""
         try:
             names = [name for name in self._files.names(self.folder) if _BAD.match(name)]
         except OSError as error:
             self._report(f"Checkpoints set aside in {self.folder} were not looked for: {errno_name(error)}.")
             return
-        for name in sorted(names, key=_age)[:-KEPT_BAD]:
+        for name in sorted(names, key=_bad_checkpoint_order)[:-KEPT_BAD]:
             if self._remove(self.folder / name, "checkpoint set aside as"):
                 self._report(f"{self.folder / name} was removed: of the checkpoints set aside, {KEPT_BAD} are kept.")
 
@@ -269,7 +297,7 @@ class CheckpointStore:
         except OSError as error:
             self._report(f"{temporary} could not be removed now ({errno_name(error)}); the next start removes it.")
 
-    def _intact(self, step: int) -> str:
+    def _intact_sentence(self, step: int) -> str:
         try:
             older = [known for known in self.steps() if known < step]
         except OSError:

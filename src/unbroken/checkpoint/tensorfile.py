@@ -43,8 +43,8 @@ DTYPES: dict[str, torch.dtype] = {
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _HASH_CHUNK = 1 << 24
 _HASH_THREADS = min(4, os.cpu_count() or 1)
-_SMALL = 1 << 16  # bytes that are hashed sooner than a thread is woken
-_GROUP = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
+_SMALL = 1 << 16  # fewer bytes are hashed sooner than a thread is woken
+_BATCH = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class TensorSpec:
 
 
 def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
-    """Raises CheckpointError for a dtype that the format does not have."""
+    """Type and shape of a tensor, whose name is for the message.
+
+    Raises:
+        CheckpointError: The format does not have its dtype.
+    """
     if tensor.dtype not in _NAMES:
         raise CheckpointError(
             f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds "
@@ -89,14 +93,14 @@ def _file_order(specs: Mapping[str, TensorSpec]) -> list[str]:
     return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
 
 
-def _groups(specs: Mapping[str, TensorSpec]) -> Iterator[list[str]]:
-    """The tensors in the order of the file, some at a time: `_GROUP` bytes or a little more."""
+def _batches(specs: Mapping[str, TensorSpec]) -> Iterator[list[str]]:
+    """The names of the tensors in the order of the file, some at a time: `_BATCH` bytes or a little more."""
     names: list[str] = []
     size = 0
     for name in _file_order(specs):
         names.append(name)
         size += specs[name].nbytes
-        if size >= _GROUP:
+        if size >= _BATCH:
             yield names
             names, size = [], 0
     if names:
@@ -126,7 +130,7 @@ def file_size(specs: Mapping[str, TensorSpec]) -> int:
 
 
 class _Hasher:
-    """Digests in threads beside the reading or writing: all of them leave the interpreter free while they work."""
+    """Digests in threads beside the reading or writing: hashing leaves the interpreter free meanwhile."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_HASH_THREADS, "unbroken-hasher")
@@ -138,32 +142,37 @@ class _Hasher:
         self._threads.shutdown(cancel_futures=True)
 
     def digests(self, specs: Mapping[str, TensorSpec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
-        """Begin with these tensors; the returned function waits for their digests."""
+        """Begin to hash these tensors; the returned function waits for their digests."""
 
-        def all_of_them() -> dict[str, str]:
+        def hash_all() -> dict[str, str]:
             return {name: digest_tensor(specs[name], data) for name, data in parts.items()}
 
         if sum(map(len, parts.values())) < _SMALL:
-            done = all_of_them()
+            done = hash_all()
             return lambda: done
-        return self._threads.submit(all_of_them).result
+        return self._threads.submit(hash_all).result
 
 
 def write_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Write the file durably; returns the digest of every tensor, taken while it is written. Raises OSError."""
+    """Write the file durably; returns the digest of every tensor, taken while it is written.
+
+    Raises:
+        CheckpointError: A tensor has a dtype that cannot be stored.
+        OSError: The disk refused.
+    """
     specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
     digests: list[Callable[[], dict[str, str]]] = []
 
     def chunks(hasher: _Hasher) -> Iterator[Buffer]:
         yield _header(specs)
-        for names in _groups(specs):
+        for names in _batches(specs):
             parts = {name: tensor_bytes(tensors[name]) for name in names}
             digests.append(hasher.digests(specs, parts))
             yield from parts.values()
 
     with _Hasher() as hasher:
         write_durably(files, path, file_size(specs), chunks(hasher))
-        return {name: digest for group in digests for name, digest in group().items()}
+        return {name: digest for batch in digests for name, digest in batch().items()}
 
 
 def read_tensors(
@@ -171,22 +180,26 @@ def read_tensors(
 ) -> dict[str, torch.Tensor]:
     """The tensors, each checked against its digest; `keep=False` only checks.
 
-    Raises CheckpointError for anything but exactly the announced file, OSError as the system does.
+    Raises:
+        CheckpointError: This is not exactly the file that `specs` and `digests` describe.
+        OSError: The file cannot be read.
     """
-    descriptor = _opened(files, path, specs)
+    descriptor = _open_checked(files, path, specs)
     try:
         kept: dict[str, torch.Tensor] = {}
         unchecked: deque[Callable[[], dict[str, str]]] = deque()
         with _Hasher() as hasher:
-            for names in _groups(specs):
-                found = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
-                unchecked.append(hasher.digests(specs, {name: tensor_bytes(tensor) for name, tensor in found.items()}))
+            for names in _batches(specs):
+                tensors = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
+                unchecked.append(
+                    hasher.digests(specs, {name: tensor_bytes(tensor) for name, tensor in tensors.items()})
+                )
                 if keep:
-                    kept.update(found)
+                    kept.update(tensors)
                 if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
-                    _check(path, unchecked.popleft()(), digests)
-            for group in unchecked:
-                _check(path, group(), digests)
+                    _check_digests(path, unchecked.popleft()(), digests)
+            for batch in unchecked:
+                _check_digests(path, batch(), digests)
         return kept
     finally:
         files.close(descriptor, path)
@@ -195,27 +208,29 @@ def read_tensors(
 def verify_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Read the file back and compare it with what is in memory, which costs far less than digests of it.
 
-    Raises CheckpointError where it differs, OSError as the system does.
+    Raises:
+        CheckpointError: It differs.
+        OSError: The file cannot be read.
     """
     specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
-    descriptor = _opened(files, path, specs)
+    descriptor = _open_checked(files, path, specs)
     try:
         files.forget(descriptor, path)  # or the cache would be compared, not the disk
         for name in _file_order(specs):
-            found = _read_tensor(files, descriptor, path, specs[name])
-            if not _same(tensor_bytes(found), tensor_bytes(tensors[name])):
+            stored = _read_tensor(files, descriptor, path, specs[name])
+            if not _equal_bytes(tensor_bytes(stored), tensor_bytes(tensors[name])):
                 raise CheckpointError(f"Tensor {name} in {path} is not the one that was written.", "digest")
     finally:
         files.close(descriptor, path)
 
 
-def _opened(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]) -> int:
+def _open_checked(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]) -> int:
     """A descriptor at the first tensor of a file of the right size with the right header."""
     descriptor = files.open(path)
     try:
-        expected, found = file_size(specs), files.size(descriptor, path)
-        if found != expected:
-            raise CheckpointError(f"{path} has {found} bytes, expected {expected}.", "size")
+        expected, actual = file_size(specs), files.size(descriptor, path)
+        if actual != expected:
+            raise CheckpointError(f"{path} has {actual} bytes, expected {expected}.", "size")
         _check_header(files, descriptor, path, _header(specs))
     except BaseException:
         files.close(descriptor, path)
@@ -223,17 +238,17 @@ def _opened(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]) -> i
     return descriptor
 
 
-def _same(one: memoryview, two: memoryview) -> bool:
-    wide = len(one) // 8 * 8  # numpy compares eight bytes as fast as one
+def _equal_bytes(first: memoryview, second: memoryview) -> bool:
+    wide = len(first) // 8 * 8  # numpy compares eight bytes as fast as one
     return np.array_equal(
-        np.frombuffer(one[:wide], dtype=np.int64), np.frombuffer(two[:wide], dtype=np.int64)
-    ) and bytes(one[wide:]) == bytes(two[wide:])
+        np.frombuffer(first[:wide], dtype=np.int64), np.frombuffer(second[:wide], dtype=np.int64)
+    ) and bytes(first[wide:]) == bytes(second[wide:])
 
 
 def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:
-    found = bytearray(len(expected))
-    read_exactly(files, descriptor, path, memoryview(found))
-    if found != expected:
+    actual = bytearray(len(expected))
+    read_exactly(files, descriptor, path, memoryview(actual))
+    if actual != expected:
         raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
 
 
@@ -243,8 +258,8 @@ def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: TensorSpe
     return tensor
 
 
-def _check(path: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    for name, digest in found.items():
+def _check_digests(path: Path, actual: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    for name, digest in actual.items():
         if digest != expected[name]:
             raise CheckpointError(
                 f"Tensor {name} in {path} has SHA-256 {digest[:12]}, expected {expected[name][:12]}.", "digest"

@@ -1,4 +1,4 @@
-"""Nested Python values as JSON plus tensors, and back, exactly. No pickle, no class looked up by name."""
+"""Nested Python values as JSON plus tensors, and back, exactly. No pickle, and no class looked up by name."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ class Encoder:
         self.tensors: dict[str, torch.Tensor] = {}
 
     def encode(self, value: object, path: str) -> JSON:
-        """JSON of `value`, whose place is `path`. Raises CheckpointError for a type that cannot be stored."""
+        """JSON of `value`, whose place is `path`.
+
+        Raises:
+            CheckpointError: A value has a type that cannot be stored.
+        """
         if value is None or isinstance(value, bool) or type(value) in (int, str):
             return value  # type: ignore[return-value]  # narrowed by type()
         if type(value) is float:
             return value if math.isfinite(value) else {TAG: "float", "value": repr(value)}
         if isinstance(value, torch.Tensor):
-            return {TAG: "tensor", "name": self._keep(value, path)}
+            return {TAG: "tensor", "name": self._add_tensor(value, path)}
         if isinstance(value, np.ndarray):
-            return {TAG: "array", "name": self._keep(_from_numpy(value, path), path)}
+            return {TAG: "array", "name": self._add_tensor(_from_numpy(value, path), path)}
         if isinstance(value, np.generic):
-            return {TAG: "scalar", "name": self._keep(_from_numpy(np.asarray(value), path), path)}
-        return self._container(value, path)
+            return {TAG: "scalar", "name": self._add_tensor(_from_numpy(np.asarray(value), path), path)}
+        return self._encode_container(value, path)
 
-    def _container(self, value: object, path: str) -> JSON:
+    def _encode_container(self, value: object, path: str) -> JSON:
         if type(value) is list:
-            return self._items(value, path)
+            return self._encode_items(value, path)
         if type(value) in _SEQUENCES:
-            return {TAG: _SEQUENCES[type(value)], "items": self._items(value, path)}  # type: ignore[arg-type]
+            return {TAG: _SEQUENCES[type(value)], "items": self._encode_items(value, path)}  # type: ignore[arg-type]
         if type(value) in _MAPPINGS:
             pairs: list[JSON] = [
                 [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
@@ -49,7 +53,7 @@ class Encoder:
             return {TAG: _MAPPINGS[type(value)], "items": pairs}
         if type(value) in _SETS:
             # A set has no order: sort by text, or the bytes would depend on the hash seed of the process.
-            items = sorted(self._items(value, path), key=encode_canonical)  # type: ignore[arg-type]
+            items = sorted(self._encode_items(value, path), key=encode_canonical)  # type: ignore[arg-type]
             return {TAG: _SETS[type(value)], "items": items}
         if isinstance(value, bytes):
             return {TAG: "bytes", "value": value.hex()}
@@ -59,10 +63,10 @@ class Encoder:
             f"strings, tensors, arrays, lists, tuples, sets and dicts instead."
         )
 
-    def _items(self, values: Iterable[object], path: str) -> list[JSON]:
+    def _encode_items(self, values: Iterable[object], path: str) -> list[JSON]:
         return [self.encode(value, f"{path}/{index}") for index, value in enumerate(values)]
 
-    def _keep(self, tensor: torch.Tensor, path: str) -> str:
+    def _add_tensor(self, tensor: torch.Tensor, path: str) -> str:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised "
@@ -77,13 +81,17 @@ class Encoder:
 
 
 class Decoder:
-    """The way back. Every malformed tree is a CheckpointError; a tensor may be used once, and all must be."""
+    """The reverse. Every malformed tree is a CheckpointError; a tensor may be used once, and all must be."""
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
         self.unused = dict(tensors)
 
     def decode(self, value: JSON) -> Any:
-        """The value that was encoded. Raises CheckpointError."""
+        """The value that was encoded.
+
+        Raises:
+            CheckpointError: The tree is malformed.
+        """
         try:
             return self._decode(value)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

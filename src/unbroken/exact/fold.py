@@ -1,8 +1,8 @@
 """Sums over virtual shards in one canonical order: a binary tree over the shards 0 … V-1.
 
 Floating-point addition does not associate, so the grouping is part of the result. The tree is a function of V alone:
-[0, V) is split behind the largest power of two that is smaller than V, and so on down to single shards. Which process
-computes which subtree does not matter, because processes exchange bytes and the additions stay the same.
+[0, V) is split after the largest power of two below V, and so on down to single shards. Which process computes which
+subtree does not matter, because processes exchange bytes and the additions stay the same.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Node = tuple[int, int]
 
 
 def owned_shards(rank: int, size: int, shards: int) -> range:
-    """The virtual shards of one of `size` processes: contiguous, and as even as can be."""
+    """The virtual shards of one of `size` processes: contiguous, and as even as possible."""
     return range(rank * shards // size, (rank + 1) * shards // size)
 
 
 def fold(leaf: Leaf, shards: int, group: Group = SOLO) -> list[Tensor]:
     """Sum the leaves' tensors over the canonical tree: the same bytes on every process, for any number of them.
 
-    A process holds at most log2(V) + 1 partial sums while it makes its leaves. It then gives each of its maximal
-    subtrees away in slices, one to each process, which ends the sum of that slice for all. Where the number of
-    processes and V are powers of two it sends as many bytes as a ring all-reduce.
+    A process holds at most log2(V) + 1 partial sums while it makes its leaves. It then sends each of its maximal
+    subtrees in slices, one to each process, which completes the sum of that slice for all. Where the number of
+    processes and V are powers of two, it sends as many bytes as a ring all-reduce.
 
     Args:
         leaf: Shard number → its tensors; called once per owned shard, in ascending order. The tensors are
@@ -51,13 +51,13 @@ def fold(leaf: Leaf, shards: int, group: Group = SOLO) -> list[Tensor]:
 
 
 def fold_split(leaf: Leaf, split: Sequence[range], group: Group = SOLO) -> list[Tensor]:
-    """`fold` with the shards of every process given: ranges that follow each other, none of them empty."""
+    """`fold` with the shards of every process given: consecutive ranges, none of them empty."""
     shards = split[-1].stop
     nodes = [list(maximal_subtrees((0, shards), part)) for part in split]
-    sums = [_subtree(leaf, node) for node in nodes[group.rank]]
+    sums = [_fold_subtree(leaf, node) for node in nodes[group.rank]]
     if group.size == 1:
         return sums[0]
-    return _Exchange(sums, nodes, group).total()
+    return _Exchange(sums, nodes, group).exchange()
 
 
 def maximal_subtrees(node: Node, part: range) -> Iterator[Node]:
@@ -76,20 +76,20 @@ def _middle(node: Node) -> int:
     return first + (1 << (end - first - 1).bit_length() - 1)
 
 
-def _subtree(leaf: Leaf, node: Node) -> list[Tensor]:
+def _fold_subtree(leaf: Leaf, node: Node) -> list[Tensor]:
     first, end = node
     if end - first == 1:
         return leaf(first)
     middle = _middle(node)
-    left = _subtree(leaf, (first, middle))
-    return [a.add_(b) for a, b in zip(left, _subtree(leaf, (middle, end)), strict=True)]
+    left = _fold_subtree(leaf, (first, middle))
+    return [a.add_(b) for a, b in zip(left, _fold_subtree(leaf, (middle, end)), strict=True)]
 
 
-def _finished(known: Mapping[Node, Tensor], node: Node) -> Tensor:
+def _sum_subtree(known: Mapping[Node, Tensor], node: Node) -> Tensor:
     if node in known:
         return known[node]
     middle = _middle(node)
-    return _finished(known, (node[0], middle)).add_(_finished(known, (middle, node[1])))
+    return _sum_subtree(known, (node[0], middle)).add_(_sum_subtree(known, (middle, node[1])))
 
 
 class _Exchange:
@@ -98,33 +98,33 @@ class _Exchange:
     def __init__(self, sums: list[list[Tensor]], nodes: Sequence[Sequence[Node]], group: Group) -> None:
         self._sums, self._nodes, self._group = sums, nodes, group
 
-    def total(self) -> list[Tensor]:
+    def exchange(self) -> list[Tensor]:
         """The tensors, as views into the buffers."""
         result = list(self._sums[0])
         kinds = dict.fromkeys((tensor.dtype, tensor.device) for tensor in result)
         for kind in kinds:
             places = [index for index, tensor in enumerate(result) if (tensor.dtype, tensor.device) == kind]
-            flat = self._flat([[part[index] for index in places] for part in self._sums])
+            flat = self._sum_flat([[part[index] for index in places] for part in self._sums])
             sizes = [result[index].numel() for index in places]
             for index, values in zip(places, flat.split([*sizes, len(flat) - sum(sizes)]), strict=False):
                 result[index] = values.view(result[index].shape)
         return result
 
-    def _flat(self, parts: list[list[Tensor]]) -> Tensor:
-        flat = [_sliced(part, self._group.size) for part in parts]
+    def _sum_flat(self, parts: list[list[Tensor]]) -> Tensor:
+        flat = [_cut_slices(part, self._group.size) for part in parts]
         # One subtree is the usual case, and needs no second copy.
         slices = flat[0].unsqueeze(1) if len(flat) == 1 else torch.stack(flat, dim=1)
         width = slices.shape[2] * slices.element_size()
         take = [len(nodes) * width for nodes in self._nodes]
         pieces = slices.view(-1).view(torch.uint8)
         received = self._group.all_to_all(pieces, [len(parts) * width] * self._group.size, take).view(slices.dtype)
-        every = [node for nodes in self._nodes for node in nodes]
-        known = dict(zip(every, received.view(len(every), -1), strict=True))
-        whole = _finished(known, (0, every[-1][1]))
+        all_nodes = [node for nodes in self._nodes for node in nodes]
+        known = dict(zip(all_nodes, received.view(len(all_nodes), -1), strict=True))
+        whole = _sum_subtree(known, (0, all_nodes[-1][1]))
         return self._group.all_gather(whole.contiguous().view(torch.uint8)).view(slices.dtype)
 
 
-def _sliced(tensors: list[Tensor], size: int) -> Tensor:
+def _cut_slices(tensors: list[Tensor], size: int) -> Tensor:
     count = sum(tensor.numel() for tensor in tensors)
     padding = tensors[0].new_zeros(-count % size)
     return torch.cat([*(tensor.reshape(-1) for tensor in tensors), padding]).view(size, -1)

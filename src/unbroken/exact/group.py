@@ -1,6 +1,6 @@
-"""The processes of one training, as those see them who only use them; everything that is exchanged is bytes.
+"""The processes of one training, as their users see them; everything that is exchanged is bytes.
 
-`unbroken.processes.distributed` finds the others. Needs no torch: its tensors are names here.
+`unbroken.processes.distributed` finds the others. Imports no torch: tensors are only names here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Group(ABC):
     size: int
     """How many processes there are."""
     local_rank: int
-    """Number of this process on its machine, from 0: which GPU is its own."""
+    """Number of this process on its machine, from 0: the number of its GPU."""
     sent: int = 0
-    """Bytes of tensors that this process has given to others."""
+    """Bytes of tensors that this process has sent to others."""
 
     @abstractmethod
     def any_rank(self, flag: bool) -> bool:
@@ -35,7 +35,7 @@ class Group(ABC):
 
     @abstractmethod
     def all_gather_bytes(self, payload: bytes) -> list[bytes]:
-        """Everybody's payload, in order of ranks, on every process."""
+        """The payloads of all, in order of ranks, on every process."""
 
     @abstractmethod
     def barrier(self) -> None:
@@ -43,7 +43,7 @@ class Group(ABC):
 
     @abstractmethod
     def all_to_all(self, pieces: Tensor, give: Sequence[int], take: Sequence[int]) -> Tensor:
-        """Give the first `give[0]` bytes to rank 0, the next to rank 1 and so on; returns what the others gave.
+        """Send the first `give[0]` bytes to rank 0, the next to rank 1 and so on; returns what the others sent.
 
         Args:
             pieces: uint8 (sum of give,).
@@ -53,11 +53,11 @@ class Group(ABC):
 
     @abstractmethod
     def all_gather(self, piece: Tensor) -> Tensor:
-        """Everybody's piece, uint8 and of one size, one after the other in order of ranks."""
+        """The pieces of all, uint8 and of one size, one after the other in order of ranks."""
 
     @abstractmethod
     def close(self) -> None:
-        """Leave. Nothing may be called afterwards."""
+        """Leave the group. Nothing may be called afterwards."""
 
 
 class Solo(Group):

@@ -1,4 +1,4 @@
-"""What a run's bits depend on besides its identity: hardware, library builds, switches. Kept with its state."""
+"""What a run's bits depend on besides its identity: hardware, library builds, switches. Kept in its state."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ NumericsInfo = Mapping[str, JSON]
 
 
 class Numerics:
-    """Segments of a run: the first step that was computed under some facts, and the facts."""
+    """Segments of a run: the first step of each, and the hardware and software that computed it."""
 
-    def __init__(self, facts: NumericsInfo) -> None:
-        self._facts = dict(facts)
+    def __init__(self, info: NumericsInfo) -> None:
+        self._info = dict(info)
         self.segments: list[dict[str, Any]] = []
 
     def gather(self, group: Group) -> None:
-        """The facts of all processes: where they differ, each kind once, since all are part of the sums."""
-        everyone = sorted(set(group.all_gather_bytes(encode_canonical(self._facts))))
-        if len(everyone) > 1:
-            self._facts = {"mixed": [json.loads(text) for text in everyone]}
+        """Take in those of all processes: where they differ, each kind once, since all are part of the sums."""
+        distinct = sorted(set(group.all_gather_bytes(encode_canonical(self._info))))
+        if len(distinct) > 1:
+            self._info = {"mixed": [json.loads(text) for text in distinct]}
 
     def begin_segment(self, step: int) -> str | None:
-        """The run goes on after `step` under our facts; returns what is new about them, if anything."""
+        """The run goes on after `step` here; returns what differs from the segment before, if anything."""
         before = self.segments[-1]["facts"] if self.segments else None
-        if before == self._facts:
+        if before == self._info:
             return None
-        self.segments.append({"first": step + 1, "facts": dict(self._facts)})
-        return None if before is None else _changes(before, self._facts)
+        self.segments.append({"first": step + 1, "facts": dict(self._info)})
+        return None if before is None else _describe_changes(before, self._info)
 
     def state_dict(self) -> dict[str, Any]:
         """The segments so far."""
@@ -45,6 +45,6 @@ class Numerics:
         self.segments = [dict(segment) for segment in state["segments"]]
 
 
-def _changes(before: NumericsInfo, now: NumericsInfo) -> str:
+def _describe_changes(before: NumericsInfo, now: NumericsInfo) -> str:
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {before.get(name)!r} became {now.get(name)!r}" for name in names)

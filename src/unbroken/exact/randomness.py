@@ -17,7 +17,7 @@ _lost = False
 
 
 def lose_streams() -> None:
-    """Make every stream of this process another one: the negative control of numbers that no checkpoint holds."""
+    """Change every stream of this process: the negative control of numbers that no checkpoint holds."""
     global _lost
     _lost = True
     _cached_permutation.cache_clear()
@@ -42,7 +42,7 @@ def numpy_generator(seed: int, step: int, shard: int, purpose: str) -> np.random
 
 
 def seed_all(seed: int, step: int = 0, shard: int = 0, purpose: str = "global") -> None:
-    """Seed the global generators of python, numpy and torch (every device of it)."""
+    """Seed the global generators of Python, numpy and torch (on every device)."""
     value = derive_seed(seed, step, shard, purpose)
     random.seed(value)
     np.random.seed([value & 0xFFFFFFFF, value >> 32])
@@ -50,7 +50,7 @@ def seed_all(seed: int, step: int = 0, shard: int = 0, purpose: str = "global") 
 
 
 def epoch_permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
-    """The order of n samples in an epoch (from 0), without any state. The array is read-only."""
+    """The order of n samples in an epoch (from 0), a function of its arguments. The array is read-only."""
     return _cached_permutation(seed, epoch, n)
 
 
@@ -67,6 +67,9 @@ def sample_ids(seed: int, step: int, batch: int, n: int) -> npt.NDArray[np.int64
     """Indices (batch,) of the global batch of `step` (from 1).
 
     Samples are taken epoch by epoch, each exactly once per epoch; a batch may straddle two or more epochs.
+
+    Raises:
+        ValueError: `n`, `batch` or `step` is less than 1.
     """
     if n < 1 or batch < 1 or step < 1:
         raise ValueError(f"sample_ids needs n, batch and step of at least 1, got {n}, {batch} and {step}")
@@ -77,7 +80,7 @@ def sample_ids(seed: int, step: int, batch: int, n: int) -> npt.NDArray[np.int64
 
 
 def get_global_state() -> dict[str, Any]:
-    """The global generators of python, numpy, torch and, where it is in use, of the current CUDA device."""
+    """The global generators of Python, numpy, torch and, where it is in use, of the current CUDA device."""
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
         "python": {"version": version, "words": np.array(array("I", words), dtype=np.uint32), "gauss": gauss},
@@ -106,7 +109,11 @@ def next_seed() -> int:
 
 
 def set_global_state(state: dict[str, Any]) -> None:
-    """Put the global generators back. A CUDA state without a CUDA device is a RuntimeError of torch."""
+    """Put the global generators back.
+
+    Raises:
+        RuntimeError: There is a CUDA state but no CUDA device.
+    """
     python = state["python"]
     words = tuple(int(word) for word in python["words"])
     random.setstate((python["version"], words, python["gauss"]))

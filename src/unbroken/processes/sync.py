@@ -71,7 +71,7 @@ def _act_and_report(group: Group, action: Callable[[], None]) -> None:
 
 
 def _pack_state(step: int, snapshot: Snapshot) -> bytes:
-    header = encode_canonical({"step": step, "tree": snapshot.tree, "total": snapshot.total()})
+    header = encode_canonical({"step": step, "tree": snapshot.tree, "total": snapshot.digest()})
     # safetensors refuses views into one storage, which a state may well hold.
     tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
     return len(header).to_bytes(_HEADER_SIZE, "little") + header + safetensors.torch.save(tensors)
@@ -81,7 +81,7 @@ def _unpack_state(payload: bytes) -> tuple[int, Snapshot]:
     end = _HEADER_SIZE + int.from_bytes(payload[:_HEADER_SIZE], "little")
     header = json.loads(payload[_HEADER_SIZE:end])
     snapshot = Snapshot(safetensors.torch.load(payload[end:]), header["tree"])
-    if snapshot.total() != header["total"]:
+    if snapshot.digest() != header["total"]:
         raise CheckpointError(
             "The state that rank 0 sent did not arrive as it was sent. Checkpoints are intact. Next: check the "
             "network, then run the same command again."

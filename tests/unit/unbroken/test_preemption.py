@@ -92,7 +92,7 @@ def test_the_deadline_ends_a_process_that_hangs() -> None:
 
 def test_last_words_that_hang_do_not_stop_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
-        "import time\nfrom unbroken import preemption\npreemption._LAST_WORDS_S = 0.2\n"
+        "import time\nfrom unbroken import preemption\npreemption._EXIT_ACTION_S = 0.2\n"
         "stop.before_forced_exit(lambda: time.sleep(600))\nprint('ready', flush=True)\ntime.sleep(600)\n"
     )
     process = start(program, UNBROKEN_DEADLINE_S="0.1")
