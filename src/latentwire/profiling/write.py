@@ -54,8 +54,8 @@ def _row(way: Profile) -> str:
     return f"| {' | '.join([way['task'], way['receiver'], way['method'], *times, *facts])} |"
 
 
-def _time(found: Mapping[str, float]) -> str:
-    return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+def _time(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:.2f} [{spread['low']:.2f}, {spread['high']:.2f}]"
 
 
 def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:

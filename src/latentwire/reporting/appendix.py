@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentwire.reporting.checklist import answer_checklist
-from latentwire.reporting.document import Column, Emphasis, Math, Row, RowGroup, Table, Text, Variable, compose_text
+from latentwire.reporting.document import (
+    Column,
+    Emphasis,
+    Math,
+    RowGroup,
+    Table,
+    TableRow,
+    Text,
+    Variable,
+    compose_text,
+)
 from latentwire.reporting.number_format import (
     MISSING,
     PERCENT,
@@ -53,7 +63,7 @@ def build_costs_table(data: ReportData) -> Table:
     return _appendix_table("costs", caption, columns, [RowGroup((), rows)], (note,))
 
 
-def _cost_row(data: ReportData, method: str) -> Row:
+def _cost_row(data: ReportData, method: str) -> TableRow:
     ids = [_any_cell_id(data, task, method) for task in data.tasks]
     cells = [data.get_cell(key) for key in ids]
     slots = {data.stats["sources"][path]["slots"] for cell in cells for path in cell["sources"]} - {None}
@@ -64,7 +74,7 @@ def _cost_row(data: ReportData, method: str) -> Row:
         ", ".join(map(str, sorted(slots))) or MISSING,
         *(f"{cell['bytes_per_example']:,.1f}" for cell in cells),
     )
-    return Row(tuple((word,) for word in words), tuple(ids))
+    return TableRow(tuple((word,) for word in words), tuple(ids))
 
 
 def _any_cell_id(data: ReportData, task: str, method: str) -> str:
@@ -78,10 +88,10 @@ def _any_cell_id(data: ReportData, task: str, method: str) -> str:
 def build_statistics_table(data: ReportData) -> Table:
     """Beside each difference of a trained method from a baseline: other intervals, ratio, posterior, equivalence."""
     records = data.get_family("versus_baselines")
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[TableRow]] = {}
     for record in records:
         group = f"{data.display_name(record['task'])}: {data.display_name(record['receiver'])}"
-        rows.setdefault(group, []).append(Row(_statistics_cells(data, record), (record["id"],)))
+        rows.setdefault(group, []).append(TableRow(_statistics_cells(data, record), (record["id"],)))
     groups = [RowGroup((title,), tuple(members)) for title, members in rows.items()]
     signatures = [record["bootstrap"]["signature"] for record in records]
     signatures += [record["checkpoint"]["signature"] for record in records if record["checkpoint"]]
@@ -167,7 +177,7 @@ def _calibration_note(data: ReportData) -> Text:
     )
 
 
-def _calibration_row(data: ReportData, block: Record, row: Record) -> Row:
+def _calibration_row(data: ReportData, block: Record, row: Record) -> TableRow:
     key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
     error, rank = data.stats["calibration"][key], block["ranks"]["methods"].get(row["method"])
     words = [
@@ -177,7 +187,7 @@ def _calibration_row(data: ReportData, block: Record, row: Record) -> Row:
         *(_rank_words(rank) if rank else [MISSING] * 3),
     ]
     ids = (key, f"{block['task']}/{block['receiver']}/ranks") if rank else (key,)
-    return Row(tuple((word,) for word in words), ids)
+    return TableRow(tuple((word,) for word in words), ids)
 
 
 def _rank_words(rank: Record) -> list[str]:
@@ -186,7 +196,7 @@ def _rank_words(rank: Record) -> list[str]:
 
 def build_checklist_table(data: ReportData, revision: Revision | None) -> Table:
     """The reproducibility checklist, every answer taken from the data."""
-    rows = tuple(Row(((question,), answer)) for question, answer in answer_checklist(data, revision))
+    rows = tuple(TableRow(((question,), answer)) for question, answer in answer_checklist(data, revision))
     return _appendix_table(
         "checklist",
         "Reproducibility checklist, answered from the data.",

@@ -31,7 +31,7 @@ def _numerics_caveat(runs: Sequence[Record]) -> Iterator[str]:
     if changes:
         yield (
             f"Numerics changed while training ({plain_text(join_items(changes))}): the machines before and after give "
-            "other bits, so these weights can be had again only by the same change at the same step."
+            "other bits, so these weights can be reproduced only by the same change at the same step."
         )
 
 

@@ -27,7 +27,7 @@ def answer_checklist(data: ReportData, revision: Revision | None) -> Iterator[tu
     yield "Are there negative results?", (_answer_negative(data),)
     yield "Are there classes without a test example?", (_answer_absent(data),)
     yield "Are predictions and weights kept?", (_answer_kept(data),)
-    yield "Can the weights be had again bit for bit?", (_answer_exact(data),)
+    yield "Can the weights be reproduced bit for bit?", (_answer_exact(data),)
     yield "Where are hardware, time and costs of the computation?", _answer_execution()
 
 

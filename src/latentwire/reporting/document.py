@@ -87,7 +87,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Cells, and the ids of the numbers in them."""
 
     cells: tuple[Text, ...]
@@ -99,7 +99,7 @@ class RowGroup:
     """Rows under a common title; an empty title is not printed."""
 
     title: Text
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True)

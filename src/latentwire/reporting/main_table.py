@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from latentwire.reporting.document import Column, Emphasis, Row, RowGroup, Table, Text, compose_text
+from latentwire.reporting.document import Column, Emphasis, RowGroup, Table, TableRow, Text, compose_text
 from latentwire.reporting.number_format import decimals_for, format_interval, format_points, whole_digits
 from latentwire.reporting.report_data import Record, ReportData
 from latentwire.reporting.shared_rows import (
@@ -83,9 +83,9 @@ def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
     return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
 
 
-def _row(data: ReportData, row: Record, decimals: int) -> Row:
+def _row(data: ReportData, row: Record, decimals: int) -> TableRow:
     mean, key, ids = data.get_average(row["average"]), row["difference"], _cell_ids(data, row)
-    return Row(
+    return TableRow(
         (
             method_cell(data, row["method"], key, FAMILY),
             (str(mean["S"]),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentwire.reporting.checklist import DIGEST
-from latentwire.reporting.document import Code, Column, Row, RowGroup, Table, Text
+from latentwire.reporting.document import Code, Column, RowGroup, Table, TableRow, Text
 from latentwire.reporting.report_data import ReportData
 
 
@@ -14,7 +14,7 @@ def build_provenance_tables(data: ReportData) -> list[Table]:
 
 def _plain_table(headers: tuple[str, ...], rows: list[tuple[Text, ...]], last: Column | None = None) -> Table:
     columns = (*(Column((header,)) for header in headers), *([last] if last else []))
-    return Table(columns, (RowGroup((), tuple(map(Row, rows))),))
+    return Table(columns, (RowGroup((), tuple(map(TableRow, rows))),))
 
 
 def _digest_cell(digest: str) -> Text:

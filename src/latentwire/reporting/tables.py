@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from latentwire.errors import EvidenceError
 from latentwire.reporting.appendix import build_appendix_tables
-from latentwire.reporting.document import Column, Emphasis, Math, Row, RowGroup, Table, Text, compose_text, join_items
+from latentwire.reporting.document import (
+    Column,
+    Emphasis,
+    Math,
+    RowGroup,
+    Table,
+    TableRow,
+    Text,
+    compose_text,
+    join_items,
+)
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.number_format import (
     MISSING,
@@ -100,10 +110,10 @@ def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
     return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
 
 
-def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> Row:
+def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> TableRow:
     cell, key = data.get_cell(row["cell"]), row[REFERENCE]
     best = row["method"] == block["best"] or row["method"] in block["tied"]
-    return Row(
+    return TableRow(
         (
             method_cell(data, row["method"], key, REFERENCE),
             (" ".join(short for name, short in SEES.items() if cell["sees"][name]) or MISSING,),
@@ -228,10 +238,10 @@ def _task_group(
     )
 
 
-def _family_row(data: ReportData, family: str, record: Record, repeated: bool, second: str, decimals: int) -> Row:
+def _family_row(data: ReportData, family: str, record: Record, repeated: bool, second: str, decimals: int) -> TableRow:
     cell = data.get_cell(_cell_id(data, record))
     accuracy = ((str(cell["S"]),), (format_points(cell["value"], decimals),))
-    return Row(
+    return TableRow(
         (
             () if repeated else (data.display_name(record["receiver"]),),
             (data.display_name(record["a"]),),

@@ -101,11 +101,11 @@ def test_warnings_of_a_real_log() -> None:
         "Overfull \\hbox (12.08pt too wide) in alignment at lines 9--30\n"
         "Package hyperref Info: Option `undefined' set.\n"
     )
-    found = find_complaints(log)
-    assert len(found) == 3
-    assert "12.08pt" in found[2]
+    complaints = find_complaints(log)
+    assert len(complaints) == 3
+    assert "12.08pt" in complaints[2]
     with pytest.raises(LatentWireError, match="3 complaints, first `LaTeX Warning: Reference"):
-        check_log(found, Path("reports/paper.tex"))
+        check_log(complaints, Path("reports/paper.tex"))
 
 
 def test_the_first_error_of_a_log() -> None:

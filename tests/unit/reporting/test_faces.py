@@ -18,10 +18,10 @@ from latentwire.reporting.document import (
     Math,
     NoteMark,
     Paragraph,
-    Row,
     RowGroup,
     Strong,
     Table,
+    TableRow,
     Text,
     Variable,
 )
@@ -139,8 +139,8 @@ def test_words(text: Text, latex: str, html: str, markdown: str) -> None:
 
 def _hostile_table() -> Table:
     columns = (Column((HOSTILE,)), Column((Emphasis((HOSTILE,)),), align="right", digits=(2, 1)))
-    row = Row(((HOSTILE, NoteMark("†")), (Strong((HOSTILE,)),)), ("r8/gemma3/wire/accuracy",))
-    group = RowGroup((HOSTILE,), (row, Row(((Code(HOSTILE),), ("−1.5",)))))
+    row = TableRow(((HOSTILE, NoteMark("†")), (Strong((HOSTILE,)),)), ("r8/gemma3/wire/accuracy",))
+    group = RowGroup((HOSTILE,), (row, TableRow(((Code(HOSTILE),), ("−1.5",)))))
     return Table(columns, (group,), "hostile", (HOSTILE,), ((HOSTILE,),), (HOSTILE,))
 
 

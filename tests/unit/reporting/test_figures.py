@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from latentwire.reporting.figures import _draw_bars, draw_figures
+from latentwire.reporting.figures import LOSS, _draw_bars, _draw_seeds, _draw_strips, draw_figures
 from latentwire.reporting.figures_quality import draw_rank_differences, draw_variance_shares, pareto_front
 from latentwire.reporting.report_data import ReportData, read_report_data
-from latentwire.reporting.style import MARKERS, PALETTE, assign_styles
+from latentwire.reporting.style import MARKERS, PALETTE, SeriesStyle, assign_styles
 from tests.support import synthetic_predictions
 from tests.unit.reporting.printing import print_paper
 
@@ -30,6 +30,39 @@ def test_intervals_are_drawn_as_computed(data: ReportData) -> None:
     assert second[0].get_xdata() == pytest.approx([50])
     assert not second.has_xerr
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Wire", "Text (zero-shot)"]
+
+
+def test_seeds_are_drawn_as_they_are_and_nothing_is_estimated(
+    data: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """seaborn draws a line per seed; the mean and the range are those of the seeds, not intervals of its own."""
+    monkeypatch.delattr("seaborn._statistics.bootstrap")
+    curves, ax = data.curves, Figure().subplots()
+    runs = curves[(curves["task"] == "r8") & (curves["series"] == LOSS)]
+    wide = runs.pivot(index="step", columns="seed", values="value")
+    _draw_seeds(ax, runs, SeriesStyle(PALETTE[0], "o"))
+    *seeds, mean = [line.get_ydata() for line in ax.lines]
+    assert sorted(map(list, seeds)) == sorted(wide[seed].tolist() for seed in wide)
+    assert mean == pytest.approx(wide.mean(axis=1).to_numpy())
+    band = {(x, y) for x, y in ax.collections[0].get_paths()[0].vertices.tolist()}
+    for edge in (wide.min(axis=1), wide.max(axis=1)):
+        assert set(zip(edge.index.astype(float), edge, strict=True)) <= band
+
+
+def test_one_seed_is_one_line(data: ReportData) -> None:
+    curves, ax = data.curves, Figure().subplots()
+    runs = curves[(curves["task"] == "r8") & (curves["series"] == LOSS) & (curves["seed"] == 0)]
+    _draw_seeds(ax, runs, SeriesStyle(PALETTE[0], "o"))
+    assert [line.get_ydata().tolist() for line in ax.lines] == [runs["value"].tolist()]
+    assert not ax.collections
+
+
+def test_single_seeds_stand_beside_their_interval(data: ReportData) -> None:
+    ax, cell = Figure().subplots(), data.get_cell("r8/gemma3/wire/accuracy")
+    _draw_strips(data, ax, [{"method": "text"}, {"method": "wire"}], [{"per_seed": {}}, cell])
+    (strip,) = [drawn for drawn in ax.collections if len(drawn.get_offsets())]
+    assert strip.get_offsets()[:, 0].tolist() == pytest.approx([100 * share for share in cell["per_seed"].values()])
+    assert strip.get_offsets()[:, 1].tolist() == pytest.approx([0.32 - 1] * 3)
 
 
 def test_series_differ_in_marker_and_colour_and_controls_are_empty() -> None:

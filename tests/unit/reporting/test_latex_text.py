@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from latentwire.errors import EvidenceError
 from latentwire.reporting.checks import check_blocks, check_braces
-from latentwire.reporting.document import Column, Paragraph, Row, RowGroup, Strong, Table, compose_text, join_items
+from latentwire.reporting.document import Column, Paragraph, RowGroup, Strong, Table, TableRow, compose_text, join_items
 from latentwire.reporting.escaping import escape_latex
 from latentwire.reporting.number_format import (
     decimals_for,
@@ -36,7 +36,7 @@ ENVIRONMENTS = {
 
 def _table(*rows: tuple[str, ...], header: tuple[str, ...] = ("A", "B"), aligned: bool = False) -> Table:
     columns = tuple(Column((name,), digits=(2, 1) if aligned else None) for name in header)
-    return Table(columns, (RowGroup((), tuple(Row(tuple((cell,) for cell in row)) for row in rows)),), "a", ("C",))
+    return Table(columns, (RowGroup((), tuple(TableRow(tuple((cell,) for cell in row)) for row in rows)),), "a", ("C",))
 
 
 def test_words_are_escaped_once() -> None:
@@ -67,7 +67,7 @@ def test_numbers_that_are_aligned_at_their_point() -> None:
     """siunitx prints a minus itself, keeps bold, and takes anything in braces for text."""
     cells = [(format_points(None),), emphasize_best(format_points(0.5), best=True), (format_points(-0.154),)]
     columns = (Column(("A & B",), digits=(2, 1)), Column(("Δ",), digits=(2, 1), signed=True))
-    rows = tuple(Row((cell, ("1.0",))) for cell in cells)
+    rows = tuple(TableRow((cell, ("1.0",))) for cell in cells)
     text = render_table(Table(columns, (RowGroup((), rows),), "a", ("C",)))
     assert r"{@{}S[table-format=2.1] S[table-format=+2.1,print-implicit-plus]@{}}" in text
     assert r"{A \& B} & {$\Delta$} \\" in text

@@ -119,9 +119,9 @@ def test_every_number_that_is_printed_is_one_of_the_statistics(reports: Path, na
     if name.endswith("html"):
         text = Page(text).text
     text = re.sub(r"`[^`]*`|^#+ \d+ .*$|(?<=\s)\d (?=What was|Against|What it|How the|Prov)", "", text, flags=re.M)
-    found = _numbers(text.replace("\\", ""))
-    assert len(found) > 200
-    assert found - _allowed(reports) == set()
+    numbers = _numbers(text.replace("\\", ""))
+    assert len(numbers) > 200
+    assert numbers - _allowed(reports) == set()
 
 
 def test_a_number_that_is_none_of_them_would_be_found(reports: Path) -> None:
@@ -130,11 +130,11 @@ def test_a_number_that_is_none_of_them_would_be_found(reports: Path) -> None:
 
 def test_the_page_is_whole_and_fetches_nothing(reports: Path) -> None:
     text = (reports / "report.html").read_text()
-    found = Page(text)
-    assert found.open == []
-    assert [name for name, count in Counter(found.ids).items() if count > 1] == []
-    assert all(link.startswith("#") and link[1:] in found.ids for link in found.links)
-    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(found.ids)
+    page = Page(text)
+    assert page.open == []
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
     assert not re.search(r"<script|<link|@import|url\((?!#)", text)
     assert text.count("<svg") == len(list((reports / "figures").glob("*.svg"))) == 6
     assert "A wire &amp; &lt;all&gt; of its readers" in text

@@ -62,11 +62,11 @@ def _changed(data: ReportData, change: Callable[[dict[str, Any]], None]) -> Repo
 
 
 def test_every_file_is_there(reports: Path) -> None:
-    found = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
+    files = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
     drawn = ("accuracy", "differences", "learning_curves", "pareto", "calibration", "variance_shares")
     figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")}
     tables = {f"tables/{table}.tex" for table in ("main", "rotten_tomatoes", "r8", *FAMILIES, *APPENDIX)}
-    assert found == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
+    assert files == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
 
 
 def test_every_row_prints_the_numbers_of_its_ids(data: ReportData) -> None:
@@ -93,10 +93,10 @@ def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: Report
     assert len(rows) == 14
     for row in rows:
         mean, *others = row["ids"].split(", ")
-        found, cells = data.get_average(mean), [data.get_cell(key)["value"] for key in others if "-vs-" not in key]
-        assert found["value"] == pytest.approx(sum(cells) / 2, abs=1e-9)
-        assert _interval(found["low"], found["high"]) in row["cells"]
-        for value in (found["value"], *cells):
+        average, cells = data.get_average(mean), [data.get_cell(key)["value"] for key in others if "-vs-" not in key]
+        assert average["value"] == pytest.approx(sum(cells) / 2, abs=1e-9)
+        assert _interval(average["low"], average["high"]) in row["cells"]
+        for value in (average["value"], *cells):
             assert re.search(rf"(?<![\d.]){_aligned(value)} ", row["cells"] + " "), row["cells"]
         for key in (key for key in others if "-vs-" in key):
             assert (
@@ -252,16 +252,16 @@ def test_two_builds_are_the_same_bytes(reports: Path, aggregated: Path, tmp_path
 
 def test_provenance_names_every_file_and_nothing_of_this_machine(reports: Path) -> None:
     text = (reports / "provenance.json").read_text()
-    found = json.loads(text)
-    for path, output in found["outputs"].items():
+    provenance = json.loads(text)
+    for path, output in provenance["outputs"].items():
         assert output["sha256"] == sha256_of(reports.parent / path)
-    for path, digest in found["inputs"].items():
+    for path, digest in provenance["inputs"].items():
         assert digest == sha256_of(reports.parent / path)
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
     known = set(signed_entries(stats))
-    assert {key for output in found["outputs"].values() for key in output["ids"]} <= known
+    assert {key for output in provenance["outputs"].values() for key in output["ids"]} <= known
     assert str(reports) not in text
-    assert found["sources"] == stats["sources"]
+    assert provenance["sources"] == stats["sources"]
 
 
 def test_figures_embed_scalable_fonts_only(reports: Path) -> None:

@@ -45,9 +45,9 @@ def test_a_commit_of_results_is_no_other_code(repository: Path) -> None:
 @pytest.mark.parametrize("name", ["src/code.py", "src/new.py", "params.yaml"])
 def test_changed_and_new_files_of_the_code_make_it_dirty(repository: Path, name: str) -> None:
     (repository / name).write_text("changed")
-    found = find_code_revision(repository)
-    assert found is not None
-    assert found.dirty
+    code = find_code_revision(repository)
+    assert code is not None
+    assert code.dirty
 
 
 def test_without_git_or_a_commit_it_is_not_known(
