@@ -1,4 +1,4 @@
-"""The tables of accuracies and differences: statistics → rows, each with the ids of its numbers."""
+"""All tables in their order, and the table of a task: statistics → rows, each with the ids of its numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from latentwire.reporting.document import (
     Text,
     compose_text,
     join_items,
+)
+from latentwire.reporting.family_tables import (
+    ABLATIONS,
+    build_ablations_table,
+    build_baselines_table,
+    build_chance_table,
 )
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.number_format import (
@@ -43,10 +49,9 @@ from latentwire.reporting.shared_rows import (
     merge_sentences,
     method_cell,
     unique_ids,
-    verdict_cell,
 )
 
-REFERENCE, CHANCE, BASELINES, ABLATIONS = "versus_reference", "versus_chance", "versus_baselines", "ablations"
+REFERENCE = "versus_reference"
 
 
 def build_tables(data: ReportData, revision: Revision | None = None) -> list[Table]:
@@ -165,99 +170,6 @@ def _peculiarities(data: ReportData, task: str, cells: Sequence[Record]) -> Iter
         yield compose_text("Classes without a test text: {labels}.\n", labels=join_items(absent))
     if any("ci:wilson" in cell["signature"] for cell in cells):
         yield (f"Where the two-way interval would leave 0–100{PERCENT}, Wilson's is shown.\n",)
-
-
-def build_chance_table(data: ReportData) -> Table:
-    """Every method against the majority class."""
-    family = data.get_family(CHANCE)
-    places = [*data.receivers, *sorted({record["receiver"] for record in family} - set(data.receivers))]
-    records = sorted(family, key=lambda record: places.index(record["receiver"]))
-    caption = compose_text(
-        "Every method against chance: Δ is the paired difference in points from {chance}, the class that is most\n"
-        "frequent in the training split.",
-        chance=Emphasis((data.display_name(data.get_setting("chance")),)),
-    )
-    return _family_table(data, CHANCE, caption, records, "")
-
-
-def build_baselines_table(data: ReportData) -> Table:
-    """Trained methods against every baseline."""
-    caption = compose_text(
-        "Trained methods against every baseline: Δ is the paired difference in points, method minus baseline. "
-        "{worse} means that the baseline wins.",
-        worse=Emphasis(("Worse",)),
-    )
-    return _family_table(data, BASELINES, caption, data.get_family(BASELINES), "Baseline")
-
-
-def build_ablations_table(data: ReportData) -> Table:
-    """The trained method against its variants and controls."""
-    caption = (
-        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, "
-        "method minus the changed one: a variant of its parameters, or a control that reads another text's wire.",
-    )
-    return _family_table(data, ABLATIONS, caption, data.get_family(ABLATIONS), "Changed")
-
-
-def _family_table(data: ReportData, name: str, caption: Text, records: Sequence[Record], second: str) -> Table:
-    """A row per difference of a family; `second` heads the column of the second method, "" shows accuracies instead."""
-    decimals = decimals_for([r["high"] - r["low"] for r in records if r["low"] is not None])
-    keys = [record["id"] for record in records]
-    notes = family_notes(data, name, keys)
-    digits = (whole_digits([record["value"] for record in records]), decimals)
-    return Table(
-        name=name,
-        caption=caption,
-        columns=(*_family_columns(second, digits), *difference_columns(data, notes, digits), Column(("Verdict",))),
-        groups=tuple(_task_group(data, name, task, records, second, decimals) for task in data.tasks),
-        notes=(merge_sentences(*notes.table_sentences()),),
-        signatures=notes.signatures,
-        ids=unique_ids([*([] if second else [_cell_id(data, record) for record in records]), *keys]),
-    )
-
-
-def _family_columns(second: str, digits: tuple[int, int]) -> tuple[Column, ...]:
-    if second:
-        return (Column(("Receiver",)), Column(("Method",)), Column((second,)))
-    accuracy = Column(("Acc.",), align="right", digits=digits)
-    return (Column(("Answers",)), Column(("Method",)), Column(("Seeds",), align="right"), accuracy)
-
-
-def _task_group(
-    data: ReportData, family: str, task: str, records: Sequence[Record], second: str, decimals: int
-) -> RowGroup:
-    """The differences on one task; a receiver is named in the first of its rows only."""
-    rows = [record for record in records if record["task"] == task]
-    before = [None, *(record["receiver"] for record in rows)]
-    return RowGroup(
-        (data.display_name(task),),
-        tuple(
-            _family_row(data, family, record, record["receiver"] == above, second, decimals)
-            for record, above in zip(rows, before, strict=False)
-        ),
-    )
-
-
-def _family_row(data: ReportData, family: str, record: Record, repeated: bool, second: str, decimals: int) -> TableRow:
-    cell = data.get_cell(_cell_id(data, record))
-    accuracy = ((str(cell["S"]),), (format_points(cell["value"], decimals),))
-    return TableRow(
-        (
-            () if repeated else (data.display_name(record["receiver"]),),
-            (data.display_name(record["a"]),),
-            *(((data.display_name(record["b"]),),) if second else accuracy),
-            *difference_cells(data, record["id"], family, decimals),
-            verdict_cell(record["verdict"]),
-        ),
-        (record["id"],),
-    )
-
-
-def _cell_id(data: ReportData, record: Record) -> str:
-    """Id of the accuracy of the first method of a difference."""
-    method = data.stats["methods"][record["a"]]
-    model = record["receiver"] if method["reads_receiver"] else method["models"][0]
-    return f"{record['task']}/{model}/{record['a']}/{data.get_setting('metric')}"
 
 
 def _check_names(names: Sequence[str]) -> None:

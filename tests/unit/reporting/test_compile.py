@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,21 @@ import pytest
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code_of
 from latentwire.reporting.build import build_report
+from latentwire.reporting.document import (
+    Code,
+    Column,
+    Document,
+    Emphasis,
+    Heading,
+    ItemList,
+    NoteMark,
+    Paragraph,
+    RowGroup,
+    Table,
+    TableRow,
+)
 from latentwire.reporting.latex import check_log, compile_paper, find_complaints, first_error
+from latentwire.reporting.render import render_latex, render_table
 from latentwire.stages import report
 from tests.support import synthetic_predictions
 
@@ -56,6 +71,28 @@ def test_fonts_are_scalable_and_the_best_is_bold(aggregated: Path, tmp_path: Pat
     fonts = subprocess.run(["pdffonts", str(paper)], capture_output=True, text=True, check=True).stdout
     assert "Type 3" not in fonts
     assert "Bold" in fonts
+
+
+@needs_tex
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext is not installed: the paper is not read back")
+def test_names_with_special_characters_compile_and_are_printed(tmp_path: Path) -> None:
+    name = "W & % _ < > # $ { } \\ ~ ^ | ` x"
+    table = Table(
+        (Column((name,)),), (RowGroup((name,), (TableRow(((name, NoteMark("†")),)),)),), "t", (name,), ((name,),)
+    )
+    blocks = (
+        Heading(2, (name,)),
+        Paragraph((name, " ", Code(name), " ", Emphasis((name,)))),
+        ItemList(((name,),)),
+        table,
+    )
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/t.tex").write_text(render_table(table))
+    (tmp_path / "paper.tex").write_text(render_latex(Document("Title", blocks)))
+    paper = compile_paper(tmp_path / "paper.tex")
+    shown = subprocess.run(["pdftotext", str(paper), "-"], capture_output=True, text=True, check=True).stdout
+    printed = re.sub(r"\s+", "", shown.replace("∼", "~").replace("˜", "~").replace("ˆ", "^").replace("∧", "^"))
+    assert printed.count(re.sub(r"\s+", "", name)) == 10
 
 
 @needs_tex
