@@ -84,7 +84,7 @@ class Adapter(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, receiver_width))
         self.skip = nn.Linear(width, receiver_width)
-        # A learned scale that starts at the table's own: tanh saturated and a free scale diverged (method.md 1.2).
+        # A learned scale that starts at the table's own: tanh saturated and a free scale diverged.
         self.scale = nn.Parameter(torch.tensor(embedding_rms))
 
     def forward(self, wire: Tensor) -> Tensor:
