@@ -12,7 +12,7 @@ GENERATED = ("__pycache__", ".egg-info")
 
 
 def sha256_of(*paths: Path) -> str:
-    """64 hex of a file, or of the bytes of several, one after the other."""
+    """SHA-256 (64 hex) of a file, or of the bytes of several, one after the other."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:
@@ -22,18 +22,18 @@ def sha256_of(*paths: Path) -> str:
 
 
 def md5_of_bytes(data: bytes) -> str:
-    """32 hex."""
+    """MD5 (32 hex) of bytes."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def md5_of_file(path: Path) -> str:
-    """32 hex."""
+    """MD5 (32 hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def dvc_digest(path: Path) -> str | None:
-    """What `dvc.lock` says of a file (32 hex) or a folder (32 hex and `.dir`); None where there is nothing."""
+    """What `dvc.lock` has for a file (32 hex) or a folder (32 hex and `.dir`); None where there is nothing."""
     if path.is_dir():
         return folder_digest(file_digests(path))
     if not path.is_file():

@@ -41,7 +41,7 @@ def changed_files(root: Path) -> list[str]:
 
 
 def has_changes(root: Path, paths: Iterable[str]) -> bool | None:
-    """Whether a path, or a new file under one, differs from HEAD; None where git does not say."""
+    """Whether one of the paths, or a new file under one, differs from HEAD; None where git does not say."""
     status = _run_git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths)
     return None if status is None else bool(status.strip())
 
@@ -52,7 +52,7 @@ def archive_commit(root: Path, commit: str, prefix: str) -> bytes | None:
 
 
 def store_file_in_ref(root: Path, path: Path, ref: str) -> bool:
-    """Keep the bytes of a file, which need not be tracked, in the repository under a ref; whether git took it."""
+    """Store the bytes of a file, which need not be tracked, under a ref; return whether git took them."""
     blob = _text(_run_git(root, "hash-object", "-w", "--no-filters", str(path)))
     return blob is not None and _run_git(root, "update-ref", ref, blob) is not None
 

@@ -1,4 +1,4 @@
-"""The image that a process runs from: which code is built in, and whether a clone beside it has the same."""
+"""The image that a process runs from: which code is built in, and whether a clone next to it has the same code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Image:
-    """What Apptainer.def recorded: a commit of 40 hex, `clean` or `dirty`, and the build of torch."""
+    """What Apptainer.def recorded: a commit (40 hex), `clean` or `dirty`, and the build of torch."""
 
     commit: str
     tree: str
@@ -35,7 +35,7 @@ class Image:
 
 
 def find_image(prefix: Path = Path(sys.prefix)) -> Image | None:
-    """The image that this interpreter is part of; None outside of one."""
+    """The image that this interpreter is part of; None outside an image."""
     try:
         return Image(**json.loads((prefix / IMAGE_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -44,23 +44,23 @@ def find_image(prefix: Path = Path(sys.prefix)) -> Image | None:
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone of the repository, or any other folder."""
+    """A folder that may be a clone of the repository."""
 
     root: Path
 
     @cached_property
     def has_source(self) -> bool:
-        """Whether the packages' source is here: any folder can be looked at as a clone."""
+        """Whether the source of the packages is here."""
         return all((self.root / "src" / package / "__init__.py").is_file() for package in PACKAGES)
 
     def differences(self) -> list[str]:
-        """Source files here that are not byte for byte what is installed, or that only one side has."""
+        """Source files that are not byte for byte the installed ones, or that only one side has."""
         ours, theirs = _digests(self.root / "src"), _digests(INSTALLED_SOURCE)
         return [f"src/{name}" for name in sorted(ours.keys() | theirs) if ours.get(name) != theirs.get(name)]
 
 
 def check_image_code(root: Path = Path(), image: Image | None = None) -> None:
-    """Stop where a stage would run the image's code and DVC would record the clone's.
+    """Check that a stage would not run the image's code while DVC records the clone's.
 
     Raises:
         ConfigurationError: This runs from an image, and its code is not the image's, or not the clone's in `root`.
@@ -84,10 +84,10 @@ def check_image_code(root: Path = Path(), image: Image | None = None) -> None:
 
 
 def describe_image() -> str | None:
-    """What an execution record says of the image: its digest, `sha256:` and 64 hex; None outside of an image.
+    """What an execution record says about the image: its digest, `sha256:` and 64 hex; None outside an image.
 
     The digest comes from LATENTWIRE_IMAGE_DIGEST, else from the file `IMAGE.sha256` that `make image` wrote beside the
-    image, where that is visible from inside; without both the commit is named instead.
+    image, where that is visible from inside; with neither, the commit is named instead.
 
     Raises:
         ConfigurationError: LATENTWIRE_IMAGE_DIGEST is no SHA-256.

@@ -1,4 +1,4 @@
-"""This machine, as far as it can be asked: GPUs, memory, disk, installed distributions."""
+"""What this machine has: GPUs, memory, disk, installed distributions."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Gpus:
-    """All GPUs; `driver` is None where there is no driver of NVIDIA."""
+    """All GPUs; `driver` is None where there is no NVIDIA driver."""
 
     driver: str | None
     cards: tuple[Gpu, ...]
 
 
 def read_gpus() -> Gpus:
-    """Every GPU of this machine, also those that CUDA_VISIBLE_DEVICES hides."""
+    """Read every GPU of this machine, even those that CUDA_VISIBLE_DEVICES hides."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -62,7 +62,7 @@ def _read_gpu(index: int) -> Gpu:
 
 
 def count_gpus() -> int:
-    """GPUs of this machine; 0 where NVML does not answer, since a training then runs without."""
+    """Count the GPUs of this machine; 0 where NVML does not answer, since a training then does without."""
     try:
         pynvml.nvmlInit()
         try:
@@ -87,7 +87,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that can still be written in a folder."""
+    """Bytes that can still be written to a folder."""
     return shutil.disk_usage(folder).free
 
 
@@ -99,5 +99,5 @@ def size_on_disk(path: Path) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes for people."""
     return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"

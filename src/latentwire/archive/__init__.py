@@ -1,1 +1,1 @@
-"""The folder that one uploads for a DOI."""
+"""The folder to upload for a DOI."""

@@ -1,4 +1,4 @@
-"""`latentwire archive`: the folder that one uploads for a DOI."""
+"""`latentwire archive`: the folder to upload for a DOI."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ ARCHIVED_PATTERNS = (
     "reports/tables/*",
     "reports/figures/*",
 )
-"""Not the texts, which belong to others, and not the weights, whose digests are in `manifest.json`."""
+"""Neither the texts, which belong to others, nor the weights, whose digests are in `manifest.json`."""
 SUMS = "SHA256SUMS"
 
 
 def reasons_against_publishing(root: Path, rows: Sequence[ResultRow]) -> list[str]:
-    """Why the results are not to be published as they are: rows that are not clean, changed files."""
+    """Why the results should not be published as they are: rows that are not identical, changed files."""
     unclean = [row for row in rows if row.status is not Status.IDENTICAL]
     reasons = [f"{row.name} {row.status.value}" + (f": {row.why}" if row.why else "") for row in unclean]
     changed = git.changed_files(root)
@@ -53,10 +53,10 @@ def reasons_against_publishing(root: Path, rows: Sequence[ResultRow]) -> list[st
 
 
 def check_publishable(reasons: Sequence[str]) -> None:
-    """Check that nothing speaks against publishing.
+    """Check that there is no reason against publishing.
 
     Raises:
-        EvidenceError: Something does; the message names the first reason.
+        EvidenceError: There is; the message names the first.
     """
     if reasons:
         raise EvidenceError(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 METADATA = "ro-crate-metadata.json"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "http://schema.org/sha256"}]
-"""The crate's own context has no `sha256`."""
+"""RO-Crate's own context does not define `sha256`."""
 FORMATS = {
     ".parquet": "application/vnd.apache.parquet",
     ".yaml": "application/yaml",
@@ -23,7 +23,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ArchiveInfo:
-    """What is archived. `citation` is the CITATION.cff of the software; `draft` are reasons not to publish it."""
+    """What is archived. `citation` is the software's CITATION.cff; `draft` lists the reasons not to publish."""
 
     title: str
     citation: Mapping[str, Any]
@@ -50,7 +50,7 @@ def crate_metadata(info: ArchiveInfo, parts: Sequence[ArchivedFile], code: str) 
     """The crate: descriptor, root, licence, authors, the run that made the results, and every file.
 
     Args:
-        info: What it is about.
+        info: What is archived.
         parts: All files but the metadata itself.
         code: Path of the archived code.
     """
@@ -75,7 +75,7 @@ def crate_metadata(info: ArchiveInfo, parts: Sequence[ArchivedFile], code: str) 
 
 
 def citation_fields(info: ArchiveInfo) -> dict[str, Any]:
-    """`CITATION.cff` of the archive: the results, with the software that made them as reference."""
+    """`CITATION.cff` of the archive: the results, with the software that made them as a reference."""
     software = {key: info.citation[key] for key in ("title", "version", "license", "authors") if key in info.citation}
     return {
         "cff-version": "1.2.0",

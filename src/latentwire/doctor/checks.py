@@ -27,7 +27,7 @@ from unbroken.environment import processor_name, usable_cores
 
 PYTHON = "3.11"
 NEEDED_DISK = 6 * machine.GIB
-"""What `make repro` writes in all."""
+"""What `make repro` writes altogether."""
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
 
 
@@ -47,7 +47,7 @@ _STYLES = {State.OK: "green", State.OPTIONAL: "dim", State.MISSING: "bold red"}
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked for. `advice` is a command or a sentence; empty where nothing is to be done."""
+    """One thing that was checked. `advice` is a command or a sentence; empty where there is nothing to do."""
 
     name: str
     state: State
@@ -75,22 +75,22 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 
 def format_checks(checks: Sequence[Check]) -> list[str]:
-    """The same where the output is no terminal."""
+    """The checks where the output is not a terminal."""
     return [f"{c.state.value:9} {c.name}: {c.found}{f'. Next: {c.advice}' if c.advice else ''}" for c in checks]
 
 
 def checks_as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    """The same for programs."""
+    """The checks for programs."""
     return [asdict(check) for check in checks]
 
 
 def parse_pins(text: str) -> dict[str, str]:
-    """Distribution → version of a requirements file with hashes."""
+    """Distribution → version, from a requirements file with hashes."""
     return {name.lower(): found for name, found in _PIN.findall(text)}
 
 
 def find_unlike_pins(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
-    """Pinned distributions of which another version is installed, or none: `name 1.0 (locked 2.0)`."""
+    """Pinned distributions that are missing or installed in another version: `name 1.0 (locked 2.0)`."""
     found = ((name, installed(name), version) for name, version in pinned.items())
     return [f"{name} {has or 'absent'} (locked {wants})" for name, has, wants in found if not _same(has, wants)]
 
@@ -100,14 +100,14 @@ def _same(has: str | None, wants: str) -> bool:
     return has is not None and (has == wants or has.partition("+")[0] == wants)
 
 
-def _python(root: Path) -> Iterator[Check]:
+def _python(_root: Path) -> Iterator[Check]:
     found = platform.python_version()
     good = found.startswith(f"{PYTHON}.")
     yield Check("Python", State.OK if good else State.MISSING, found, "" if good else f"install Python {PYTHON}")
 
 
 def check_packages(root: Path) -> Iterator[Check]:
-    """Whether what `requirements.lock` in `root` pins is installed."""
+    """Whether everything that `requirements.lock` in `root` pins is installed."""
     lock = root / "requirements.lock"
     if not lock.is_file():
         yield Check("packages", State.MISSING, "no requirements.lock", "run it in the root of the repository")
@@ -200,7 +200,7 @@ def _packages_of(values: Params) -> list[str]:
 
 
 def _lacks(held: assets.Assets, name: str) -> bool:
-    """By file name; `make repro` checks the bytes, which takes seconds."""
+    """Checked by file name; `make repro` checks the bytes, which takes seconds."""
     pin = held.pins().get(name)
     return pin is None or not any(pin.is_file(path) for path in held.folder.glob("*.whl"))
 
@@ -246,7 +246,7 @@ def _database(path: Path) -> Check:
     return Check("MLflow", State.OK, f"{path.name} with {count} runs")
 
 
-def _programs(root: Path) -> Iterator[Check]:
+def _programs(_root: Path) -> Iterator[Check]:
     yield check_program("git", ("git", "--version"), "install git", needed=True)
     yield check_program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
     yield check_program("SLURM", ("sinfo", "--version"), CLUSTER)
@@ -254,7 +254,7 @@ def _programs(root: Path) -> Iterator[Check]:
 
 
 def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
-    """Whether a program answers, and with what first line."""
+    """Whether a program answers, and its first line."""
     found = _output(*command)
     if found is not None:
         text = next((line for line in found.splitlines() if line.strip()), "answers")

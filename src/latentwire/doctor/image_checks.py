@@ -1,4 +1,4 @@
-"""`latentwire doctor --image`: is this image what its labels say, whole, and of the same code as the clone here?"""
+"""`latentwire doctor --image`: is this image what its labels say, complete, and built from the code of this clone?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRIPTS = ("python", "latentwire", "dvc", "mlflow")
 
 
 def examine_image(root: Path, prefix: Path = Path(sys.prefix)) -> list[Check]:
-    """Every check of an image; a single one outside of an image."""
+    """Every check of an image; a single one outside an image."""
     own = image.find_image(prefix)
     if own is None:
         advice = "apptainer run latentwire.sif doctor --image"

@@ -39,7 +39,7 @@ _TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16"}
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """Something in the memory of a training process."""
+    """Something that a training process keeps in memory."""
 
     name: str
     bytes: int
@@ -62,17 +62,17 @@ class MemoryPlan:
 
     @property
     def each(self) -> int:
-        """Bytes of one process of its own."""
+        """Bytes that each process needs for itself."""
         return sum(part.bytes for part in self.parts if not part.shared)
 
     @property
     def shared(self) -> int:
-        """Bytes that all processes of a machine have together."""
+        """Bytes that all processes of a machine share."""
         return sum(part.bytes for part in self.parts if part.shared)
 
     @property
     def processes(self) -> int:
-        """How many fit."""
+        """How many processes fit."""
         main = dict(self.places).get(MAIN)
         if main is None:
             return sum(self.each + self.shared <= size for _, size in self.places)
@@ -80,11 +80,11 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Do all fit that the train stage starts here?"""
+        """Whether all processes fit that the train stage would start here."""
         return self.processes >= self.wanted
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The plan for programs."""
         return {
             "method": self.method,
             "parts": [asdict(part) for part in self.parts],
@@ -97,7 +97,7 @@ class MemoryPlan:
         }
 
     def lines(self) -> list[str]:
-        """For people, the answer last."""
+        """The plan for people, the answer last."""
         rows = [f"{machine.format_bytes(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
         total = f"{machine.format_bytes(self.each):>11}  one process of method {self.method}"
         together = f", and {machine.format_bytes(self.shared)} for all of them together" if self.shared else ""
@@ -105,7 +105,7 @@ class MemoryPlan:
         return [*rows, f"{total}{together}", f"here: {here}", self.answer()]
 
     def answer(self) -> str:
-        """One sentence."""
+        """Whether it fits, in one sentence."""
         if self.fits:
             return f"fits {self.processes} processes; the train stage starts {self.wanted} here"
         largest = max(self.parts, key=lambda part: part.bytes)
@@ -121,7 +121,7 @@ MAIN = "main memory"
 
 
 def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
-    """The plan of the method that needs most.
+    """Plan for the method that needs most.
 
     Raises:
         ConfigurationError: A model is not there.
@@ -132,7 +132,7 @@ def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
 
 
 def list_memories(values: Params) -> list[tuple[str, int]]:
-    """The memories that training processes may use: each GPU's whole, or what is available of the machine's."""
+    """The memories that training processes may use: all of each GPU's, or what is available of the machine's."""
     if values.runtime.device == "cuda":
         return [(f"GPU {index}, {card.name}", card.total) for index, card in enumerate(machine.read_gpus().cards)]
     return [(MAIN, int(psutil.virtual_memory().available))]

@@ -42,7 +42,7 @@ class Execution:
 
 
 def gather_execution(root: Path, values: Params) -> Execution:
-    """Read events, SLURM's accounting and MLflow; whatever is not there is said to be missing."""
+    """Read events, SLURM's accounting and MLflow; what is not there is reported as missing."""
     sessions = read_sessions(root / "state")
     measured, missing = _measured(root, values)
     gpus = {item.item: item.gpus for item in measured}
@@ -75,7 +75,7 @@ def write_execution(root: Path, execution: Execution) -> list[Path]:
 
 
 def describe_hardware() -> dict[str, str]:
-    """The machine that this is called on, which need not be the one that trained."""
+    """The machine that this runs on, which need not be the one that trained."""
     gpus = machine.read_gpus()
     cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in gpus.cards) or "none"
     return {
@@ -156,7 +156,7 @@ def _processes(total: RunTotals) -> str:
 
 
 def _images(sessions: Sequence[Session]) -> str:
-    """The images that training came from, or that it came from none."""
+    """The images that training ran from, or that it ran from none."""
     images = dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions)
     return "; ".join(images) or "no run has its state here"
 

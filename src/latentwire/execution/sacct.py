@@ -11,12 +11,12 @@ from dataclasses import dataclass
 JOB_NAME = "latentwire"
 FIELDS = ("JobID", "JobName", "State", "ExitCode", "Start", "End", "ElapsedRaw", "AllocTRES", "NodeList")
 SACCT_TIMEOUT_S = 60
-"""Longest wait for a slow accounting daemon."""
+"""The longest wait for a slow accounting daemon."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a job: a job that was requeued has several."""
+    """One run of a job; a requeued job has several."""
 
     id: str
     name: str
@@ -36,7 +36,7 @@ class Job:
 
 
 def sacct_command(since: str) -> list[str]:
-    """The call of sacct for all jobs of ours since a day (2026-01-31), requeued runs included."""
+    """The sacct command for all our jobs since a day (2026-01-31), requeued runs included."""
     options = ["--parsable2", "--noheader", "--allocations", "--duplicates", f"--name={JOB_NAME}"]
     return ["sacct", *options, f"--starttime={since}", f"--format={','.join(FIELDS)}"]
 
@@ -55,7 +55,7 @@ def query_jobs(since: str) -> list[Job] | None:
 
 
 def parse_jobs(text: str) -> list[Job]:
-    """Jobs of the output of `sacct --parsable2 --noheader`; lines of another shape, such as warnings, are left out."""
+    """Jobs in the output of `sacct --parsable2 --noheader`; lines of another shape, such as warnings, are skipped."""
     rows = (line.split("|") for line in text.splitlines())
     return [_job(dict(zip(FIELDS, row, strict=True))) for row in rows if len(row) == len(FIELDS)]
 

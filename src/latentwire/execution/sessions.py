@@ -18,7 +18,7 @@ KILLED = "killed or running"
 
 @dataclass(frozen=True)
 class Session:
-    """From a start to its end, or to the last thing that was written before a kill."""
+    """From a start to its end, or to the last event before a kill."""
 
     item: str
     identity: str
@@ -34,9 +34,9 @@ class Session:
     gpus: int | None
     """None where the events do not say."""
     processes: int | None
-    """That shared a step; None where the events do not say."""
+    """Processes that shared a step; None where the events do not say."""
     image: str | None
-    """Digest of the image that the process came from; None outside of one."""
+    """Digest of the image that the process ran from; None outside an image."""
 
     @property
     def hours(self) -> float:
@@ -86,7 +86,7 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
 
 
 def _gpus(start: Mapping[str, Any]) -> int | None:
-    """A process on a GPU has one of its own."""
+    """GPUs that a session used; each process on a GPU has its own."""
     if "gpus" in start:
         return int(start["gpus"])
     if "device" not in start or "processes" not in start:
@@ -105,12 +105,12 @@ class RunTotals:
     kills: int
     steps: int
     repeated: int
-    """Steps that were done again, because a kill came after the newest checkpoint."""
+    """Steps that were done twice, because a kill came after the newest checkpoint."""
     hours: float
     gpu_hours: float | None
     """None where the number of GPUs is not known."""
     processes: tuple[int, ...]
-    """Of its starts, one after the other, without repeats; empty where the events do not say."""
+    """Process counts of its starts in order, without repeats; empty where the events do not say."""
     verdict: str
 
 

@@ -28,7 +28,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class ItemUtilisation:
-    """System metrics of an item's run, by kind, and the number of GPUs that were seen."""
+    """System metrics of an item's run, by kind, and the number of GPUs seen."""
 
     item: str
     series: Mapping[str, list[Points]]
@@ -36,7 +36,7 @@ class ItemUtilisation:
 
 
 def read_utilisation(mlflow: RunReader, item: str, identity: str) -> ItemUtilisation | None:
-    """What MLflow holds of an item; None where it has no run or no system metric of it."""
+    """What MLflow has of an item; None where it has no run or no system metrics of it."""
     run = mlflow.run_of(identity)
     if run is None:
         return None
@@ -50,7 +50,7 @@ def read_utilisation(mlflow: RunReader, item: str, identity: str) -> ItemUtilisa
 
 
 def metric_kind(name: str) -> str | None:
-    """What a metric of MLflow measures; None for all others."""
+    """Which kind of utilisation an MLflow metric measures; None for any other metric."""
     return next((kind for pattern, kind in SERIES.items() if re.fullmatch(pattern, name)), None)
 
 
@@ -102,7 +102,7 @@ def _panel(axis: Any, kind: str, measured: Sequence[ItemUtilisation], first: flo
 
 
 def _marks(axis: Any, sessions: Sequence[Session], first: float) -> None:
-    """Dashed: preempted after a checkpoint. Dotted: killed, or running still."""
+    """Dashed: preempted after a checkpoint. Dotted: killed, or still running."""
     for verdict, style, color in ((PREEMPTED, "--", "#d55e00"), (KILLED, ":", "#949494")):
         ends = [session.end.timestamp() for session in sessions if session.verdict == verdict]
         for index, end in enumerate(ends):

@@ -28,7 +28,7 @@ INTERRUPTION = "TERM@3"
 
 
 class DifferenceError(LatentWireError):
-    """The interrupted run ended in other bytes; exits with 3."""
+    """The interrupted run ended with other bytes; exits with 3."""
 
     exit_code = 3
 
@@ -70,7 +70,11 @@ def rehearse_stages(folder: Path) -> None:
 
 
 def run_stage(folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt: str | None = None) -> None:
-    """Run a stage there. Raises LatentWireError, with what it printed, for another exit code than expected."""
+    """Run a stage in `folder`.
+
+    Raises:
+        LatentWireError: It ended with another exit code than expected; the message has what it printed.
+    """
     print(f"rehearsal: {stage}{f', sent {interrupt}' if interrupt else ''}", flush=True)
     done = subprocess.run(
         [sys.executable, "-m", f"latentwire.stages.{stage}", *arguments],
@@ -94,7 +98,7 @@ def digest_files(folder: Path) -> Mapping[str, str]:
 
 
 def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
-    """The parameters with tiny models and a tiny task, which are written to `inputs`."""
+    """The parameters with tiny models and a tiny task, which this writes to `inputs`."""
     sizes = {"slots": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8, "receivers": ["llama"]}
     train = {"methods": ["wire"], "seeds": [0], "steps": STEPS, "batch": 8, "warmup": 1}
     return {

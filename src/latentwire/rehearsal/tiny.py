@@ -52,7 +52,7 @@ _MARKS = ("\n", " ", ":", ".", ",", "?", "Note", "Mood")
 def tiny_task(folder: Path, texts: int = 200, seed: int = 0) -> dict[str, Any]:
     """Write `tiny.csv` with `texts` different short texts of two labels, and return its entry for `params.tasks`.
 
-    A text is of the label whose cue words it has: one or two among three to seven others.
+    The cue words of a text tell its label: one or two of them among three to seven other words.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dice = random.Random(seed)

@@ -20,16 +20,16 @@ from latentwire.errors import EvidenceError
 from latentwire.statistics.scores import Matrix, Scores
 
 FEWEST_REPEATS = 4
-"""Examples per pattern from which on patterns are drawn instead of examples."""
+"""From this many examples per pattern on, patterns are drawn instead of examples."""
 WEIGHTS_AT_ONCE = 1_500_000
-"""Weights held in memory at a time; with their indices about 40 bytes each."""
+"""Weights held in memory at a time; about 40 bytes each with their indices."""
 EXAMPLES, SEEDS = 0, 1
-"""Streams of the generator: what is drawn for examples does not depend on how many seeds there are."""
+"""Streams of the generator: the draws for examples do not depend on how many seeds there are."""
 
 
 @dataclass(frozen=True)
 class BootstrapPlan:
-    """How often and from which seed of the generator; both are settings, so that a number can be had again."""
+    """How many resamples, from which seed of the generator; both are settings, so that numbers can be reproduced."""
 
     resamples: int
     seed: int

@@ -1,4 +1,4 @@
-"""Expected calibration error: how far the confidence of answers is from the share of them that is right.
+"""Expected calibration error: how far the confidence of answers is from the share of right answers.
 
 The confidence of an answer is the largest share of the softmax over the log-likelihoods of the labels.
 Shapes: S seeds, N examples, R resamples.
@@ -76,7 +76,7 @@ def _draws(masked: Matrix, seeds: tuple[int, ...] | None, plan: BootstrapPlan) -
 
 
 def _bin_records(right: Matrix, confidence: Matrix, bins: Bins) -> list[StatsRecord]:
-    """Bins that hold an answer: share of all answers, mean confidence and share of right ones in it."""
+    """Bins that hold an answer, each with its share of all answers, mean confidence and share of right answers."""
     numbers = sorted(set(bins.ravel().tolist()))
     return [
         {

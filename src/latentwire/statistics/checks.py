@@ -19,7 +19,7 @@ PREDICT_AGAIN = "Next: `dvc repro evaluate baseline`."
 
 
 def check_keys(frame: pd.DataFrame, item: PredictionItem, where: str) -> None:
-    """Rows are of the methods, task and seed of the item, and none is there twice."""
+    """Check that the rows belong to the item's methods, task and seed, and that none is there twice."""
     seeds = {None if pd.isna(seed) else int(seed) for seed in frame["seed"].unique()}
     present = (set(frame["method"]), set(frame["task"]), seeds)
     expected = (set(item.holds), {item.task}, {item.seed})
@@ -39,7 +39,7 @@ def check_keys(frame: pd.DataFrame, item: PredictionItem, where: str) -> None:
 
 
 def check_models(frame: pd.DataFrame, item: PredictionItem, grid: Grid, where: str) -> None:
-    """Every model that answers in a method has answered, and no other."""
+    """Check that exactly the models of each method have answered."""
     for name in item.holds:
         models, expected = set(frame.loc[frame["method"] == name, "model"]), grid.methods[name].models
         if models != set(expected):
@@ -50,7 +50,7 @@ def check_models(frame: pd.DataFrame, item: PredictionItem, grid: Grid, where: s
 
 
 def check_examples(frame: pd.DataFrame, golds: Golds, where: str) -> None:
-    """Every model of every method has answered the whole test split."""
+    """Check that every model of every method has answered the whole test split."""
     expected = set(golds.examples)
     for (method, model), rows in frame.groupby(["method", "model"]):
         answered = set(rows["example_id"])
@@ -64,7 +64,7 @@ def check_examples(frame: pd.DataFrame, golds: Golds, where: str) -> None:
 
 
 def check_answers(frame: pd.DataFrame, labels: tuple[str, ...], where: str) -> None:
-    """Predictions are labels, scores are numbers, and the prediction is the label with the highest score."""
+    """Check that predictions are labels, scores are numbers, and each prediction is the label that scores highest."""
     if frame["prediction"].isna().any():
         first = frame.loc[frame["prediction"].isna(), "example_id"].iloc[0]
         raise EvidenceError(f"{where} has no prediction for example {first}, expected a label. {PREDICT_AGAIN}")
@@ -93,7 +93,7 @@ def check_answers(frame: pd.DataFrame, labels: tuple[str, ...], where: str) -> N
 
 
 def check_meta(meta: Mapping[str, Any], item: PredictionItem, golds: Golds, where: str) -> None:
-    """`meta.json` is whole and speaks of this item and these data."""
+    """Check that `meta.json` is complete and describes this item and these data."""
     absent = sorted(META_FIELDS - set(meta))
     if absent:
         raise EvidenceError(
@@ -110,5 +110,5 @@ def check_meta(meta: Mapping[str, Any], item: PredictionItem, golds: Golds, wher
 
 
 def join_sorted(items: Any) -> str:
-    """Names in a sentence."""
+    """Join names for a sentence."""
     return ", ".join(sorted("none" if item is None else str(item) for item in items)) or "nothing"

@@ -26,12 +26,12 @@ StatsRecord = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is decided before results exist."""
+    """Settings of the analysis, decided before results exist."""
 
     confidence: float
     """Coverage of the intervals; 1 − confidence is the level of the tests."""
     reference: str
-    """Baseline that the differences of the main tables are taken from."""
+    """The baseline that the main tables compare with."""
     adjust: str
     """Correction within a family: holm or bh."""
     retained: float
@@ -41,7 +41,7 @@ class Settings:
     resamples: int = 10_000
     """Draws of every bootstrap and sign-flip test."""
     seed: int = 12345
-    """Of the generator of those draws."""
+    """Seed of the generator of those draws."""
 
     @property
     def alpha(self) -> float:
@@ -145,7 +145,7 @@ def _seed_variance(rate: Estimate, trained: bool) -> str:
 
 
 def _effects(a: Scores, b: Scores) -> StatsRecord:
-    """Effect sizes by name; one that is not defined is null, with its reason under `undefined`."""
+    """Effect sizes by name; one that is not defined is None, with the reason under `undefined`."""
     rate_a, rate_b = float(a.values.mean()), float(b.values.mean())
     effects = {"cohen_h": cohen_h(rate_a, rate_b), "d_z": d_z(a, b), "odds_ratio": odds_ratio(a, b)}
     several = len(a.values) > 1 or len(b.values) > 1

@@ -51,7 +51,7 @@ def improvement_probability(a: Scores, b: Scores) -> float | None:
 
 
 def _checkpoint(a: Scores, b: Scores, settings: Settings) -> StatsRecord | None:
-    """The difference between the checkpoints at hand, examples alone being random; null for two single runs."""
+    """The difference between the checkpoints at hand, with only the examples random; None for two single runs."""
     if len(a.values) == len(b.values) == 1:
         return None
     means = a.values.mean(axis=0, keepdims=True) - b.values.mean(axis=0, keepdims=True)
@@ -71,7 +71,7 @@ def _checkpoint(a: Scores, b: Scores, settings: Settings) -> StatsRecord | None:
 
 
 def _single(a: Scores, b: Scores, confidence: float) -> StatsRecord | None:
-    """Counts of two single runs, mid-p and Newcombe's interval; null with several seeds."""
+    """Counts of two single runs, mid-p and Newcombe's interval; None with several seeds."""
     if len(a.values) > 1 or len(b.values) > 1:
         return None
     only_a, only_b = count_discordant(a.values, b.values)

@@ -78,7 +78,7 @@ def check_enough_values(count: int, what: str) -> None:
 
 
 def wilson_interval(successes: float, trials: float, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; the counts may be effective ones, so not whole."""
+    """Wilson's score interval of a proportion; effective counts need not be whole numbers."""
     z2 = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2
     rate = successes / trials
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)

@@ -13,13 +13,13 @@ from latentwire.statistics.multiplicity import adjust_p_values
 
 METRIC = "accuracy"
 ALL_TASKS = "all-tasks"
-"""Stands in ids where a task would; no task can be called so."""
+"""Stands in ids where a task would; no task can have this name."""
 Pair = tuple[str, str, str, str, str]
 """(task, scope, receiver, a, b); the scope is the receiver, or a's model where neither reads a receiver."""
 
 
 def cell_id(task: str, model: str, method: str, metric: str = METRIC) -> str:
-    """Id of an accuracy, stable under every change of the grid that leaves this cell in it."""
+    """Id of an accuracy; it stays the same as long as the cell is in the grid."""
     return f"{task}/{model}/{method}/{metric}"
 
 

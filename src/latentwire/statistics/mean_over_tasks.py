@@ -1,6 +1,6 @@
 """The mean over tasks: seeds are shared by the tasks, examples are not.
 
-Shapes: T tasks; per task a matrix [S, N_t]. A task is no sample of anything: the mean speaks of these tasks alone.
+Shapes: T tasks; per task a matrix [S, N_t]. Tasks are no sample: the mean is about these tasks alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The training runs behind the predictions: weights, journal, and what their numerics were."""
+"""The training runs behind the predictions: their weights, journals and numerics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unbroken.checkpoint.tree import Decoder
 
 NUMERICS = "numerics"
 SHOWN = 8
-"""Letters of a digest in a signature."""
+"""Characters of a digest in a signature."""
 
 
 def run_id(task: str, method: str, seed: int | None) -> str:
@@ -68,7 +68,7 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
 
 
 def numerics_changes(tree: Mapping[str, Any]) -> list[int]:
-    """First steps that a run computed with other numerics than the ones before.
+    """The steps at which a run's numerics changed, each the first with the new ones.
 
     Its state `numerics` holds `segments`, each with its `first` step; a run that recorded none has no change to show.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SIGNATURE_VERSION = "1"
-"""Raised when the same predictions would give another number."""
+"""Incremented when the same predictions would yield another number."""
 
 
 def format_signature(**facts: object) -> str:

@@ -19,7 +19,7 @@ from latentwire.statistics.scores import Matrix, Paired
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its variance; `shares` of seeds, examples and residual exist from two seeds on."""
+    """A mean with its variance; the `shares` of seeds, examples and residual need at least two seeds."""
 
     mean: float
     variance: float

@@ -23,7 +23,7 @@ NO_IMAGE = "not run from an image"
 
 @dataclass(frozen=True)
 class Link:
-    """One line of a chain; `broken` says why it does not hold."""
+    """One link of a chain; `broken` says why it does not hold."""
 
     what: str
     value: str
@@ -47,7 +47,7 @@ def prediction_sources(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> li
 
 
 def links_from_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) -> list[Link]:
-    """Predictions → checkpoint → parameters and code of the stages that made them."""
+    """The predictions, their checkpoint, and the parameters and code of the stages that made them."""
     folder = Path(path).parent
     item = folder.name if recorded["checkpoint"] else None
     stages = [f"train@{item}", f"evaluate@{item}"] if item else [f"baseline@{folder.parent.name}"]
@@ -67,7 +67,7 @@ def link_to_data(root: Path, task: str, digest: str) -> Link:
 
 
 def link_to_code(root: Path) -> Link:
-    """The revision that the report was made with, and the one that is checked out."""
+    """The revision that made the report, and the one that is checked out."""
     here = _checked_out(root)
     made = read_provenance(root).get("revision")
     if made is None:
@@ -77,7 +77,7 @@ def link_to_code(root: Path) -> Link:
 
 
 def read_provenance(root: Path) -> dict[str, Any]:
-    """The record of the report; empty where there is none.
+    """The provenance record of the report; empty where there is none.
 
     Raises:
         EvidenceError: It is not JSON.
@@ -108,7 +108,7 @@ def link_to_image(folder: Path | None) -> Link:
 
 
 def read_identity(root: Path, item: str) -> str | None:
-    """64 hex of the run that trained an item; None where its checkpoint is not here."""
+    """Identity (64 hex) of the run that trained an item; None where its checkpoint is not here."""
     path = root / "results/train" / item / "manifest.json"
     return str(json.loads(path.read_bytes())["identity"]) if path.is_file() else None
 

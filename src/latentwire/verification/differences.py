@@ -1,4 +1,4 @@
-"""The first thing in which two versions of a file differ, as words."""
+"""The first difference between two versions of a file, in words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pandas as pd
 TEXT = (".tex", ".csv", ".md", ".html", ".svg", ".jsonl", ".txt", ".bib")
 KEYS = ["method", "model", "task", "seed", "example_id"]
 CLOSE = 1e-8
-"""Relative difference of two sums that another build of the same libraries may give."""
+"""By how much, relatively, a sum may differ between builds of the same libraries."""
 ABSENT = object()
 
 
 def first_difference(name: str, before: bytes, after: bytes, published: str = "published") -> str:
-    """What differs first, for example `line 3 is 'b', published 'a'`; `name` tells the kind of file."""
+    """The first difference, for example `line 3 is 'b', published 'a'`; `name` tells the kind of file."""
     if name.endswith(".parquet"):
         return _difference_in_tables(_frame(before), _frame(after), published)
     if name.endswith(".json"):
@@ -51,7 +51,7 @@ def nearly_equal(before: Any, after: Any) -> bool:
 
 
 def format_leaf(value: Any) -> str:
-    """A leaf in a sentence."""
+    """A leaf as it appears in a sentence."""
     if value is ABSENT:
         return "nothing"
     text = repr(value)
@@ -77,7 +77,7 @@ def _difference_in_lines(before: str, after: str, published: str) -> str:
 
 
 def _part(line: str | None, other: str | None) -> str:
-    """The stretch of a line around its first difference from the other."""
+    """The part of a line around its first difference from the other."""
     if line is None:
         return "missing"
     start = next((i for i, (a, b) in enumerate(zip(line, other or "", strict=False)) if a != b), len(other or ""))

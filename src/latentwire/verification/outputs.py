@@ -1,4 +1,4 @@
-"""A row per table and figure: is it what was published, and what the predictions give?"""
+"""A row per table and figure: is it the published one, and does it follow from the predictions?"""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _row(name: str, facts: dict[str, Any], published: Published, local: LocalRes
 
 
 def _unlike_rebuilt(name: str, path: Path, local: LocalResults) -> str | None:
-    """How a file differs from what the predictions give; None where it does not."""
+    """How a file differs from the one rebuilt from the predictions; None where it does not."""
     if local.rebuilt.report is None:
         return f"it cannot be built again: {local.rebuilt.refusal}"
     again = local.rebuilt.report / name
@@ -97,7 +97,7 @@ def _provenance_row(record: bytes, published: Published, local: LocalResults) ->
 
 
 def drawn_as_locked(root: Path) -> bool:
-    """Whether matplotlib is the version of `requirements.lock`: another one draws other bytes."""
+    """Whether matplotlib is the version in `requirements.lock`: another version draws other bytes."""
     lock = root / "requirements.lock"
     pin = re.search(r"^matplotlib==(\S+)", lock.read_text(encoding="utf-8"), re.M) if lock.is_file() else None
     return pin is None or pin.group(1) == importlib.metadata.version("matplotlib")

@@ -20,7 +20,7 @@ STATS_FILE = "results/aggregate/stats.json"
 
 @dataclass(frozen=True)
 class Published:
-    """Published results. `label` names them in sentences; `stored` reads a file that was published as such."""
+    """Published results. `label` names them in messages; `stored` reads a file that was published as it is."""
 
     label: str
     lock: Lock
@@ -37,7 +37,7 @@ class Published:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """The parsed record: digests of predictions, tables and figures; empty where it is not at hand."""
+        """The parsed record: digests of predictions, tables and figures; empty where it is not available."""
         return dict(json.loads(self.record)) if self.record else {"outputs": {}, "sources": {}}
 
     @cached_property
@@ -57,7 +57,7 @@ class Published:
         return None
 
     def digest(self, path: str) -> str | None:
-        """MD5 of a file that a stage wrote, also inside a folder; None where it is not known."""
+        """MD5 of a file that a stage wrote, even inside a folder; None where it is not known."""
         known = lockfile.output_digests(self.lock)
         if path in known:
             return known[path]

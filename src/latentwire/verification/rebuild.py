@@ -23,32 +23,32 @@ from unbroken.errors import UnbrokenError
 
 AGGREGATE = Path("results/aggregate")
 DAMAGE = (EvidenceError, UnbrokenError, OSError, ValueError, KeyError)
-"""What reading a file may raise that was cut off or edited by hand."""
+"""What reading a truncated or hand-edited file may raise."""
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What the predictions give. `refusal` says why they give no statistics, `difference` what is not theirs."""
+    """What the predictions yield. `refusal` says why they yield no statistics, `difference` what does not follow."""
 
     stats: dict[str, Any] | None
     refusal: str | None
     difference: str | None
-    """First value of `stats.json` that the predictions do not give."""
+    """The first value of `stats.json` that does not follow from the predictions."""
     report: Path | None
-    """Folder in which `reports/` was built again."""
+    """The folder in which `reports/` was rebuilt."""
 
 
 def recompute_statistics(root: Path, values: Params) -> dict[str, Any]:
-    """`stats.json` as the predictions of a repository give it.
+    """`stats.json` as it follows from the predictions of a repository.
 
     Raises:
-        EvidenceError: They are not what the parameters declare.
+        EvidenceError: The predictions are not what the parameters declare.
     """
     return dict(json.loads(json.dumps(compute_statistics(root / "results", values))))
 
 
 def rebuild_results(root: Path, values: Params, scratch: Path) -> Rebuilt:
-    """Compute every statistic and build every table and figure again under `scratch`."""
+    """Recompute every statistic and rebuild every table and figure under `scratch`."""
     try:
         fresh = recompute_statistics(root, values)
         lines = _curves(root, values)
@@ -62,13 +62,13 @@ def rebuild_results(root: Path, values: Params, scratch: Path) -> Rebuilt:
 
 
 def error_sentence(error: Exception) -> str:
-    """An error as a sentence; those of libraries say little without their kind."""
+    """An error as a sentence; those of libraries say little without their class."""
     said = " ".join(str(error).split())
     return said if isinstance(error, EvidenceError | UnbrokenError) else f"{type(error).__name__}: {said}"
 
 
 def _compared(root: Path, fresh: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
-    """The stored statistics, and the first in which they are not those that the predictions give."""
+    """The stored statistics, and the first value that does not follow from the predictions."""
     try:
         stored = read_stats(root)
     except EvidenceError as error:
@@ -77,7 +77,7 @@ def _compared(root: Path, fresh: dict[str, Any]) -> tuple[dict[str, Any] | None,
 
 
 def _disagreement(stored: Any, fresh: Any) -> str | None:
-    """Name the first stored value that is not what was computed, up to the last digits of a sum."""
+    """Name the first stored value that differs from the computed one by more than the last digits of a sum."""
     for path, was, now in json_differences(stored, fresh):
         if not nearly_equal(was, now):
             return f"{path} is {format_leaf(was)} in {STATS_FILE}, but the predictions give {format_leaf(now)}"

@@ -1,4 +1,4 @@
-"""`latentwire verify --recompute`: run the published code from data, in a clone of its own that knows no results."""
+"""`latentwire verify --recompute`: run the published code from the data, in a fresh clone that has no results."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ResultRow:
 
 
 def verification_exit_code(rows: Sequence[ResultRow]) -> int:
-    """0 all confirmed · 3 a difference was found · 4 something could not be verified, and nothing differs."""
+    """0: all confirmed; 3: something differs; 4: nothing differs, but something could not be verified."""
     statuses = {row.status for row in rows}
     if Status.DIFFERS in statuses:
         return 3
@@ -54,11 +54,11 @@ def rows_table(rows: Sequence[ResultRow]) -> Table:
 
 
 def format_rows(rows: Sequence[ResultRow]) -> list[str]:
-    """The same where the output is no terminal: a line each, nothing cut."""
+    """The rows where the output is not a terminal: one line each, nothing cut off."""
     return [f"{row.status.value:16} {row.kind:7} {row.name}{f': {row.why}' if row.why else ''}" for row in rows]
 
 
 def summarize_rows(rows: Sequence[ResultRow], label: str) -> str:
-    """One sentence."""
+    """How many rows have which status, in one sentence."""
     counts = [f"{sum(row.status is status for row in rows)} {status.value}" for status in Status]
     return f"Compared with {label}: {', '.join(counts)}."

@@ -1,4 +1,4 @@
-"""A row per stage: are its outs those that were published?"""
+"""A row per stage: are its outs the published ones?"""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from latentwire.verification.tolerance import (
 )
 
 LISTED = 3
-"""Most names in a sentence."""
+"""The most names that a sentence lists."""
 
 
 @dataclass(frozen=True)
 class LocalResults:
-    """The repository that is verified: its own lock (what its stages wrote), parameters and rebuilt evidence."""
+    """The repository being verified: its own lock (what its stages wrote), parameters and rebuilt evidence."""
 
     root: Path
     lock: Lock
@@ -97,7 +97,7 @@ def _changed_row(
 
 
 def describe_difference(out: str, published: Published, root: Path) -> str:
-    """What differs in an out: the files of a folder and the first value, where the published content is at hand."""
+    """What differs in an out: which files of a folder, and the first value where the published content is available."""
     path = root / out
     if not path.is_dir():
         return _file_difference(out, published, path)

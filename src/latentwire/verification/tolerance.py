@@ -12,20 +12,20 @@ ENDS = ("value", "low", "high")
 
 
 class Unknown(str):
-    """Why it cannot be said how far off something is: what was published is known by its digest only."""
+    """Why it cannot be said how far off something is: only the digest of what was published is known."""
 
     __slots__ = ()
 
     @classmethod
     def without(cls, what: str) -> Unknown:
-        """The sentence that names what would be needed."""
+        """The sentence that names what is missing."""
         return cls(f"how far off it is cannot be said without the published {what}. Next: `dvc fetch`")
 
 
 def find_tolerance(metric: str, tolerances: Mapping[str, float]) -> float | None:
     """The tolerance of a metric or of the id of a number; None where none is declared.
 
-    `accuracy` serves `r8/smollm2/wire/accuracy`, `validation/accuracy` serves `validation/accuracy/smollm2`; the
+    `accuracy` applies to `r8/smollm2/wire/accuracy`, `validation/accuracy` to `validation/accuracy/smollm2`; the
     longest declared name wins.
     """
     parts = f"/{metric}/"
@@ -69,7 +69,7 @@ def _ends(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def first_other_verdict(
     published: Mapping[str, Any], recomputed: Mapping[str, Any], ids: Iterable[str] | None = None
 ) -> str | None:
-    """Name the first difference whose verdict is another than the published one; None where there is none."""
+    """Name the first comparison whose verdict is not the published one; None where there is none."""
     for key in recomputed["comparisons"] if ids is None else ids:
         was, now = (_verdicts(stats["comparisons"].get(key, {})) for stats in (published, recomputed))
         for family, verdict in now.items():

@@ -1,4 +1,4 @@
-"""`latentwire trace`: a number, what it was made from, and whether its predictions still give it."""
+"""`latentwire trace`: a number, what it was made from, and whether its predictions still yield it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from latentwire.verification.published import PROVENANCE, STATS_FILE
 
 
 def trace_number(root: Path, name: str) -> int:
-    """Print the chain of a number, or the ids in a table or figure; 0, or 3 where the predictions say otherwise.
+    """Print the chain of a number, or the ids in a table or figure.
+
+    Returns:
+        The exit code: 0, or 3 where the chain is broken or the predictions yield something else.
 
     Raises:
         ConfigurationError: Nothing has this name; the message has the names most like it.
@@ -42,12 +45,12 @@ def trace_number(root: Path, name: str) -> int:
 
 
 def format_link(link: Link) -> str:
-    """A link as it is printed."""
+    """A link as printed."""
     return f"  {link.what:14} {link.value}" + (f"\n  {'':14} BROKEN: {link.broken}" if link.broken else "")
 
 
 def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str | None:
-    """Name the first value of an entry that was recomputed otherwise; None where all are equal."""
+    """Name the first value of an entry that comes out differently when recomputed; None where all are equal."""
     for path, was, now in json_differences(stored, ABSENT if fresh is None else fresh):
         if not nearly_equal(was, now):
             return f"{path or 'it'} is {format_leaf(was)} in {STATS_FILE}, recomputed {format_leaf(now)}"
