@@ -257,8 +257,8 @@ def _require(name: str) -> str:
     text = os.environ.get(name)
     if not text:
         raise UnbrokenError(
-            f"{name} is not set, but other variables say that this process is one of several. Next: start it "
-            f"with `torchrun`, `srun`, or without RANK and WORLD_SIZE in the environment."
+            f"{name} is not set, but other variables say that this process is one of several. Next: start it with "
+            "`torchrun`, `srun`, or without RANK and WORLD_SIZE in the environment."
         )
     return text
 

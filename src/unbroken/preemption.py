@@ -170,7 +170,7 @@ class StopFlag:
         # Our launcher blocks them, so that a process that is not here yet is not killed by one.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.set(Signals(number).name)
 
     def _disarm_child(self) -> None:
@@ -197,7 +197,7 @@ class StopFlag:
         os._exit(EXIT_PREEMPTED)
 
 
-def shield_worker(worker_id: int) -> None:
+def shield_worker(_worker_id: int) -> None:
     """A `worker_init_fn` for DataLoader: a TERM to the whole process group must not kill the workers first.
 
     The worker still ends with its parent: the DataLoader tells it to, and it watches its parent.

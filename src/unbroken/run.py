@@ -329,7 +329,7 @@ class Run:
     def _record_step(self, record: dict[str, object], total: int) -> None:
         written = self._journal.append(self.step, record)
         self._faults.trace_state(self.step, self._state, written)
-        self._saving.add_record(self.step, written)
+        self._saving.add_record(written)
         if self.step < total and not self.stop.is_set():  # else the next thing is to leave, with a save of its own
             self._saving.save_if_due(self.step, forced=self._faults.is_due("save", self.step))
             self._faults.fire("save", self.step)

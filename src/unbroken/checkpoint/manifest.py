@@ -85,8 +85,8 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
 def _check_schema(fields: dict[str, Any], where: str) -> None:
     if fields.get("schema") != SCHEMA:
         raise CheckpointError(
-            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. Next: use the version of "
-            f"unbroken that wrote it.",
+            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. Next: use the version of unbroken that "
+            "wrote it.",
             "schema",
         )
     if set(fields) != _FIELDS:

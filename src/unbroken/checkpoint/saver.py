@@ -56,7 +56,7 @@ class Saver:
         if self.last_durable_step:
             self._tell_observers(self.last_durable_step)
 
-    def add_record(self, step: int, record: Record) -> None:
+    def add_record(self, record: Record) -> None:
         """A step has ended and is in the journal."""
         self._pending.append(record)
         self._collect(self._writer.take_results())

@@ -22,7 +22,7 @@ _UNMEASURED_S = 60.0  # between two saves as long as none has succeeded
 class SaveSchedule(Protocol):
     """Decides after each step whether to save."""
 
-    def is_due(self, step: int) -> bool:
+    def is_due(self, step: int, /) -> bool:
         """Is a checkpoint due after this step?"""
 
     def record_cost(self, result: SaveResult) -> None:
@@ -75,7 +75,7 @@ class YoungDalySchedule:
         self.interval = _UNMEASURED_S
         """Seconds between two saves."""
 
-    def is_due(self, step: int) -> bool:
+    def is_due(self, _step: int) -> bool:
         """Has the interval passed since a save was last due?"""
         now = self._clock()
         if now - self._last < self.interval:

@@ -99,8 +99,8 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
             set_global_state(states[RNG])
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"The random generators could not be restored ({error}). Next: run on the kind of device "
-            f"that wrote the checkpoint.",
+            f"The random generators could not be restored ({error}). Next: run on the kind of device that wrote the "
+            "checkpoint.",
             "rng",
         ) from error
     restored = capture_state(objects, copy=False)
@@ -110,10 +110,10 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
         if state_part(place) not in drop
     ]
     if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise CheckpointError(
-            f"The state did not come back as it was stored: {changed[0]}"
-            f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''}. An exact resume is impossible. "
-            f"Next: make `load_state_dict` of that object put back all that `state_dict` gives.",
+            f"The state did not come back as it was stored: {changed[0]}{more}. An exact resume is impossible. "
+            "Next: make `load_state_dict` of that object put back all that `state_dict` gives.",
             "inexact",
         )
 
@@ -205,7 +205,7 @@ def _load_holder(holder: Holder, name: str, state: Any) -> None:
             holder.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"`{name}` refused its stored state: {error} Next: build the same object as when it was "
-            f"stored, or start in another folder.",
+            f"`{name}` refused its stored state: {error} Next: build the same object as when it was stored, or start "
+            "in another folder.",
             "objects",
         ) from error

@@ -64,8 +64,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         return _read_verified(files, folder, _read_manifest(files, folder), keep=True)
     except OSError as error:
         raise CheckpointError(
-            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected "
-            f"{', '.join(CHECKPOINT_FILES)} there. Next: run the training that writes it."
+            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected {', '.join(CHECKPOINT_FILES)} "
+            "there. Next: run the training that writes it."
         ) from error
 
 

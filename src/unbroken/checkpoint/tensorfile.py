@@ -68,8 +68,8 @@ def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
     """
     if tensor.dtype not in _NAMES:
         raise CheckpointError(
-            f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds "
-            f"{', '.join(DTYPES)}. Next: convert it in `state_dict`."
+            f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds {', '.join(DTYPES)}. "
+            "Next: convert it in `state_dict`."
         )
     return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape))
 

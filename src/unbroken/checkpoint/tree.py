@@ -58,9 +58,9 @@ class Encoder:
         if isinstance(value, bytes):
             return {TAG: "bytes", "value": value.hex()}
         raise CheckpointError(
-            f"The state at {path} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot "
-            f"be stored without executing code on load. Next: keep it out of `state_dict`, or give numbers, "
-            f"strings, tensors, arrays, lists, tuples, sets and dicts instead."
+            f"The state at {path} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored "
+            "without executing code on load. Next: keep it out of `state_dict`, or give numbers, strings, tensors, "
+            "arrays, lists, tuples, sets and dicts instead."
         )
 
     def _encode_items(self, values: Iterable[object], path: str) -> list[JSON]:
@@ -69,8 +69,8 @@ class Encoder:
     def _add_tensor(self, tensor: torch.Tensor, path: str) -> str:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(
-                f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised "
-                f"tensors that hold data can be stored. Next: store its parts."
+                f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised tensors that "
+                "hold data can be stored. Next: store its parts."
             )
         name, count = path, 1
         while name in self.tensors:  # the keys 1 and "1" of one dict have the same path
@@ -121,8 +121,8 @@ _SEQUENCES: dict[type, str] = {tuple: "tuple", torch.Size: "size", deque: "deque
 _MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter"}
 _SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
 _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
-    "float": lambda decoder, value: float(value["value"]),
-    "bytes": lambda decoder, value: bytes.fromhex(value["value"]),
+    "float": lambda _, value: float(value["value"]),
+    "bytes": lambda _, value: bytes.fromhex(value["value"]),
     "tensor": Decoder._tensor,
     "array": Decoder._array,
     "scalar": lambda decoder, value: decoder._array(value)[()],

@@ -36,7 +36,7 @@ Rule = Callable[[int, int], int]
 _QUIET_S = 5.0  # a longer wait is reported
 
 
-def rank_per_core(cores: int, gpus: int) -> int:
+def rank_per_core(cores: int, _gpus: int) -> int:
     """One rank for each core."""
     return cores
 
@@ -238,7 +238,7 @@ def _open_listener(address: str, port: int) -> socket.socket:
     except OSError as error:
         raise UnbrokenError(
             f"The head cannot listen at {address or 'any address'}, port {port}: {error}. Next: see who does "
-            f"(`ss -ltnp`), or set UNBROKEN_HEAD to HOST:PORT with another port on all machines."
+            "(`ss -ltnp`), or set UNBROKEN_HEAD to HOST:PORT with another port on all machines."
         ) from error
     listener.setblocking(False)
     return listener

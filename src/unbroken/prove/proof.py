@@ -186,8 +186,8 @@ class _Proof:
     def _check_status(self, status: int, expected: Sequence[int], what: str) -> None:
         if status not in expected:
             raise _UnverifiedError(
-                f"{what} ended with {name_status(status)}, expected "
-                f"{' or '.join(map(name_status, expected))}; its last line was: {last_log_line(self._plan.work)}"
+                f"{what} ended with {name_status(status)}, expected {' or '.join(map(name_status, expected))}; its "
+                f"last line was: {last_log_line(self._plan.work)}"
             )
 
 

@@ -139,8 +139,8 @@ def _parse_records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
             return  # a torn line whose end was filled in by the file system
         if record is None or record.get("step") != step:
             raise CheckpointError(
-                f"Line {index + 1} of {where} is damaged or is not step {step}. Next: run the training "
-                f"again; it restores the journal from its newest good checkpoint.",
+                f"Line {index + 1} of {where} is damaged or is not step {step}. Next: run the training again; it "
+                "restores the journal from its newest good checkpoint.",
                 "journal",
             )
         yield {key: _NON_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
