@@ -82,8 +82,8 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
     """Train in blocks."""
     with tempfile.TemporaryDirectory() as folder:
         writers = {name: new_writer(Path(folder) / name, name == BESIDE) for name in (INSIDE, BESIDE)}
-        blocks, optimizer = Blocks(writers, size, rounds), trainer.optimizer()
-        schedule = trainer.schedule(optimizer)
+        blocks, optimizer = Blocks(writers, size, rounds), trainer.make_optimizer()
+        schedule = trainer.make_schedule(optimizer)
         blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
         train_wire(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **values: None)  # type: ignore[arg-type]
         for writer in writers.values():

@@ -45,7 +45,7 @@ def write_predictions(
 ) -> None:
     """Write `predictions.parquet` and `meta.json`; `meta` names task and seed (null where there is none)."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [row for one in scored for row in _rows(one, example_ids, labels, meta["task"], meta["seed"])]
+    rows = [row for scores in scored for row in _rows(scores, example_ids, labels, meta["task"], meta["seed"])]
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "predictions.parquet")
     (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

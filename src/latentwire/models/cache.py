@@ -1,4 +1,4 @@
-"""The cache of converted models: an entry is there whole or not at all, and carries the hashes of its files."""
+"""The cache of converted models: an entry is complete or absent, and carries the hashes of its files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class CacheEntry(BaseModel):
 
 
 def entry_folder(cache: Path, *parts: str) -> Path:
-    """Folder of the entry that is made of these sources and tools."""
+    """The folder of the entry made from these sources and tools."""
     return cache / "-".join(parts)
 
 
 def open_or_fill(folder: Path, fill: Fill, verify: bool) -> CacheEntry:
-    """The manifest of an entry, which is made by `fill` if it is not there.
+    """Return the manifest of an entry; `fill` makes the entry if it is not there.
 
     Processes that want the same entry wait for the one that makes it. A kill leaves no half entry.
 
@@ -64,11 +64,11 @@ def open_or_fill(folder: Path, fill: Fill, verify: bool) -> CacheEntry:
     # A whole entry needs no lock: the cache may be read-only, inside an image for example.
     if not folder.exists():
         with storage_errors("write a converted model", folder, "What was written before is intact."):
-            _make(folder, fill)
-    return _checked(folder, verify)
+            _make_entry(folder, fill)
+    return _check_entry(folder, verify)
 
 
-def _make(folder: Path, fill: Fill) -> None:
+def _make_entry(folder: Path, fill: Fill) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with heartbeat(f"waiting for the lock of {folder}", at_once=False):
         lock = FileLock(f"{folder}.lock").acquire()
@@ -85,44 +85,44 @@ def _make(folder: Path, fill: Fill) -> None:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        _sync(folder.parent)
+        _sync_to_disk(folder.parent)
 
 
 def _fill(partial: Path, fill: Fill) -> None:
-    manifest = _describe(partial, fill(partial))
+    manifest = _describe_files(partial, fill(partial))
     (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
-        _sync(path)
+        _sync_to_disk(path)
 
 
-def _describe(folder: Path, license_: str | None) -> CacheEntry:
+def _describe_files(folder: Path, license_: str | None) -> CacheEntry:
     files = {p.name: CachedFile(size=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(folder.iterdir())}
     return CacheEntry(license=license_, digest=tensors_digest(folder), files=files)
 
 
-def _checked(folder: Path, verify: bool) -> CacheEntry:
+def _check_entry(folder: Path, verify: bool) -> CacheEntry:
     try:
-        found = CacheEntry.model_validate_json((folder / MANIFEST).read_bytes())
+        entry = CacheEntry.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
-        raise _damaged(folder, f"{MANIFEST} is missing or unreadable") from None
+        raise _damage_error(folder, f"{MANIFEST} is missing or unreadable") from None
     weights = set(weight_files(folder))
-    for name, file in found.files.items():
+    for name, file in entry.files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != file.size:
-            raise _damaged(folder, f"{name} is missing or does not have {file.size} bytes")
+            raise _damage_error(folder, f"{name} is missing or does not have {file.size} bytes")
         if (verify or path not in weights) and sha256_of(path) != file.sha256:
-            raise _damaged(folder, f"{name} does not have SHA-256 {file.sha256}")
-    return found
+            raise _damage_error(folder, f"{name} does not have SHA-256 {file.sha256}")
+    return entry
 
 
-def _damaged(folder: Path, what: str) -> ConfigurationError:
+def _damage_error(folder: Path, what: str) -> ConfigurationError:
     return ConfigurationError(
         f"The cached model in {folder} was changed or damaged: {what}, which its manifest expects. "
         f"Next: `rm -r {folder}`, then start again; it is made anew from its source."
     )
 
 
-def _sync(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -46,7 +46,7 @@ def write_features(
     advance: Callable[[int], None],
     description: dict[str, Any],
 ) -> None:
-    """Encode and store every split as one ragged bfloat16 array with its row offsets.
+    """Encode every split and store it as one ragged bfloat16 array with its row offsets.
 
     Args:
         folder: Gets `features.safetensors` and `index.json`.

@@ -9,6 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from gguf import GGUFReader
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
 from latentwire.console.heartbeat import disable_hf_bars, heartbeat
 from latentwire.errors import ConfigurationError
 
@@ -40,10 +45,6 @@ def convert_gguf(name: str, source: Path, folder: Path) -> str | None:
 
 
 def _convert(source: Path, folder: Path) -> str | None:
-    import torch
-    from gguf import GGUFReader
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     model: Any = AutoModelForCausalLM.from_pretrained(
         source.parent,
@@ -58,8 +59,6 @@ def _convert(source: Path, folder: Path) -> str | None:
 
 
 def _save(model: Any, folder: Path) -> None:
-    from safetensors import SafetensorError
-
     try:
         model.save_pretrained(folder)
     except SafetensorError as error:

@@ -43,7 +43,7 @@ class Layout:
             bos=() if bos is None else (bos,),
             primer=tuple(tokenise(primer)),
             anchor=tuple(anchor_ids),
-            answers=tuple(_answer_ids(tokenise, anchor, anchor_ids, answer) for answer in answers),
+            answers=tuple(_tokenise_answer(tokenise, anchor, anchor_ids, answer) for answer in answers),
         )
 
     @property
@@ -57,7 +57,7 @@ class Layout:
 
 
 class LayoutState:
-    """Layouts as a part of the checkpoint: another layout than the stored one is refused (invariant I10)."""
+    """Layouts as a part of the checkpoint: a layout other than the stored one is refused (invariant I10)."""
 
     def __init__(self, layouts: Mapping[str, Layout]) -> None:
         self._layouts = {name: layout.as_json() for name, layout in layouts.items()}
@@ -73,11 +73,11 @@ class LayoutState:
             ConfigurationError: A receiver's layout differs from the one that the checkpoint was trained with.
         """
         for name in sorted(stored.keys() | self._layouts.keys()):
-            found, expected = self._layouts.get(name), stored.get(name)
-            if found != expected:
+            current, trained = self._layouts.get(name), stored.get(name)
+            if current != trained:
                 raise ConfigurationError(
-                    f"The prompt layout of receiver {name!r} is {found}, but the checkpoint was trained with "
-                    f"{expected}. Next: restore primer, anchor and labels in params.yaml, or `dvc repro` to retrain."
+                    f"The prompt layout of receiver {name!r} is {current}, but the checkpoint was trained with "
+                    f"{trained}. Next: restore primer, anchor and labels in params.yaml, or `dvc repro` to retrain."
                 )
 
 
@@ -99,7 +99,7 @@ def compose_prompt(
     middle: Sequence[Tensor],
     answers: Sequence[Sequence[int]],
 ) -> Prompt:
-    """Put one batch together.
+    """Compose one batch.
 
     Args:
         layout: Token ids around the middle.
@@ -122,7 +122,7 @@ def compose_prompt(
     return Prompt(embeddings, positions[None, :] < lengths[:, None], labels)
 
 
-def _answer_ids(tokenise: Tokenise, anchor: str, anchor_ids: list[int], answer: str) -> tuple[int, ...]:
+def _tokenise_answer(tokenise: Tokenise, anchor: str, anchor_ids: list[int], answer: str) -> tuple[int, ...]:
     joint = tokenise(anchor + answer)
     if joint[: len(anchor_ids)] != anchor_ids or len(joint) == len(anchor_ids):
         raise ConfigurationError(

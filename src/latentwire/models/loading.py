@@ -71,10 +71,10 @@ def load_model(
         ConfigurationError: The source is missing, has other bytes than pinned, or does not fit the role.
     """
     source = materialise_model(name, spec, cache=Path(cache_dir), assets=assets)
-    model = _frozen(source, DTYPES[dtype], role)
-    tokenizer = _tokenizer(source)
+    model = _load_weights(source, DTYPES[dtype], role)
+    tokenizer = _load_tokenizer(source)
     hidden_size = int(model.config.hidden_size)
-    return FrozenModel(name, model, tokenizer, source.family, hidden_size, _bos_id(tokenizer), source.digest)
+    return FrozenModel(name, model, tokenizer, source.family, hidden_size, _find_bos_id(tokenizer), source.digest)
 
 
 def load_without_weights(
@@ -96,14 +96,14 @@ def load_without_weights(
     auto: Any = AutoModelForCausalLM
     with torch.device("meta"):
         model: PreTrainedModel = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
-    tokenizer = _tokenizer(source)
+    tokenizer = _load_tokenizer(source)
     frozen = model.eval().requires_grad_(False)
     return FrozenModel(
-        name, frozen, tokenizer, source.family, int(config.hidden_size), _bos_id(tokenizer), source.digest
+        name, frozen, tokenizer, source.family, int(config.hidden_size), _find_bos_id(tokenizer), source.digest
     )
 
 
-def _frozen(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
+def _load_weights(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
     disable_hf_bars()
     auto: Any = AutoModelForCausalLM if role == "causal" else AutoModel
     try:
@@ -120,12 +120,12 @@ def _frozen(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
             f"Model {source.name} of family {source.family} cannot be loaded as {role}: "
             f"{str(error).splitlines()[0]} Next: name another model where params.yaml uses {source.name}."
         ) from error
-    _complete(source, report)
-    frozen: PreTrainedModel = model.eval().requires_grad_(False)
-    return frozen
+    _check_complete(source, report)
+    weights: PreTrainedModel = model.eval().requires_grad_(False)
+    return weights
 
 
-def _complete(source: Source, report: dict[str, Any]) -> None:
+def _check_complete(source: Source, report: dict[str, Any]) -> None:
     """Refuse a checkpoint that leaves weights at their random initial values."""
     # A pooler is not read: the wire is made from token states.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
@@ -137,7 +137,7 @@ def _complete(source: Source, report: dict[str, Any]) -> None:
         )
 
 
-def _tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def _load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -151,7 +151,7 @@ def _tokenizer(source: Source) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _bos_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def _find_bos_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The model's own convention is what its tokenizer does by default, not whether a BOS token exists."""
     first = tokenizer("a").input_ids[:1]
     return tokenizer.bos_token_id if first and first[0] == tokenizer.bos_token_id else None

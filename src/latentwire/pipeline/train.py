@@ -39,7 +39,7 @@ from unbroken.run_folder.journal import read_journal
 
 
 def train_item(values: Params, item: TrainItem, state: Path, results: Path) -> None:
-    """Train an item to its end, from where it was, as one rank of those that were started together.
+    """Train an item to its end, from where it was, as one of the ranks that train it together.
 
     Args:
         values: All parameters.
@@ -55,14 +55,14 @@ def train_item(values: Params, item: TrainItem, state: Path, results: Path) -> N
         training = TrainRun.assemble(values, item, state, group)
         stop.check(group)
         batching = choose_shards_per_pass(training.gradients, training.folder, training.numerics)
-        # The probe drew for the shards of this process; the run goes on from a state that does not tell which.
+        # The trial drew random numbers for the shards of this process only; every process goes on from the same state.
         seed_all(item.seed, purpose="training")
         stop.check(group)
         with training.open(stop, batching) as run, training.show_progress(run.step) as bar:
             train_wire(training.trainer, training.gradients, run, training.optimizer, training.schedule, bar.advance)
             run.export(results)
-        if training.speaks:
-            write_metrics(results)
+        if training.is_first:
+            _write_metrics(results)
         group.barrier()
 
 
@@ -91,13 +91,13 @@ class TrainRun:
         defined = identity(values, item)
         folder = open_run_folder(state, item.name, defined, log_sentence if group.rank == 0 else lambda _: None)
         trainer = assemble_trainer(values, item, group)
-        optimizer = trainer.optimizer()
-        schedule = trainer.schedule(optimizer)
+        optimizer = trainer.make_optimizer()
+        schedule = trainer.make_schedule(optimizer)
         return cls(values, item, group, defined, folder, trainer, make_gradients(trainer, group), optimizer, schedule)
 
     @property
-    def speaks(self) -> bool:
-        """Of several processes, the first one writes and shows; the others compute."""
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and shows; the others only compute."""
         return self.group.rank == 0
 
     @property
@@ -119,7 +119,7 @@ class TrainRun:
     @property
     def observers(self) -> list[MlflowMirror]:
         """Who is told what became durable."""
-        if not self.speaks:
+        if not self.is_first:
             return []
         shown = tracked_item(self.values, self.item, self.identity.digest)
         return [MlflowMirror(shown, experiment=self.values.tracking.experiment, root=Path())]
@@ -147,10 +147,10 @@ class TrainRun:
 
     def show_progress(self, done: int) -> AbstractContextManager[Bar]:
         """A bar of all steps, of which some are done; the other processes have one that shows nothing."""
-        return progress_bar(self.values.train.steps, self.item.name, done) if self.speaks else no_progress_bar()
+        return progress_bar(self.values.train.steps, self.item.name, done) if self.is_first else no_progress_bar()
 
 
-def write_metrics(results: Path) -> None:
+def _write_metrics(results: Path) -> None:
     """What `dvc metrics show` shows of an item: the numbers of its last step."""
     last = read_journal(results / "journal.jsonl")[-1]
     metrics = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("validation/")}

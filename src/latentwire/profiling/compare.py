@@ -12,10 +12,10 @@ from latentwire.verification.rows import ResultRow, Status
 
 
 def read_profile(path: Path) -> dict[str, Any]:
-    """A `profile.json`.
+    """Read a `profile.json`.
 
     Raises:
-        ConfigurationError: It is not there, or is none.
+        ConfigurationError: It is not there, or is no profile.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -26,30 +26,30 @@ def read_profile(path: Path) -> dict[str, Any]:
 
 
 def compare_profiles(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float) -> list[ResultRow]:
-    """A row per way: milliseconds within a factor of `tolerance`; positions and bytes, which are no time, equal."""
-    was, now = _by_way(before), _by_way(after)
-    rows = [_row(way, was.get(way), now.get(way), tolerance) for way in sorted({*was, *now})]
+    """A row per path: milliseconds within a factor of `tolerance`; positions and bytes, which are no time, equal."""
+    was, now = _by_name(before), _by_name(after)
+    rows = [_row(path, was.get(path), now.get(path), tolerance) for path in sorted({*was, *now})]
     if before["machine"] == after["machine"]:
         return rows
     machines = f"measured on {_machine(before)}, now on {_machine(after)}"
     return [ResultRow(row.kind, row.name, row.status, f"{row.why}; {machines}") for row in rows]
 
 
-def _row(way: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None, tolerance: float) -> ResultRow:
+def _row(path: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None, tolerance: float) -> ResultRow:
     if was is None or now is None:
-        return ResultRow("cost", way, Status.DIFFERS, "measured here alone" if was is None else "not measured here")
+        return ResultRow("cost", path, Status.DIFFERS, "measured here alone" if was is None else "not measured here")
     for fact in ("positions", "bytes_per_example"):
         if was[fact] != now[fact]:
-            return ResultRow("cost", way, Status.DIFFERS, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
-    before, after = (one["milliseconds"]["total"]["median"] for one in (was, now))
+            return ResultRow("cost", path, Status.DIFFERS, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
+    before, after = (record["milliseconds"]["total"]["median"] for record in (was, now))
     ratio = after / before
     near = max(ratio, 1 / ratio) <= tolerance
     why = f"{after:.1f} ms an example, before {before:.1f}: {ratio:.2f} times, tolerance {tolerance:g} times"
-    return ResultRow("cost", way, Status.WITHIN if near else Status.DIFFERS, why)
+    return ResultRow("cost", path, Status.WITHIN if near else Status.DIFFERS, why)
 
 
-def _by_way(profile: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {f"{one['task']}/{one['receiver']}/{one['method']}": one for one in profile["ways"]}
+def _by_name(profile: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {f"{record['task']}/{record['receiver']}/{record['method']}": record for record in profile["ways"]}
 
 
 def _machine(profile: Mapping[str, Any]) -> str:

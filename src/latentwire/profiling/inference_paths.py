@@ -1,4 +1,4 @@
-"""The ways by which a receiver comes to an answer, each as parts that are timed one by one."""
+"""The paths by which a receiver comes to an answer, each as parts that are timed one by one."""
 
 from __future__ import annotations
 

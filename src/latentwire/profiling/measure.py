@@ -1,4 +1,4 @@
-"""Time and memory of the ways, alternating between them so that a busy machine is unfair to none."""
+"""Time and memory of the paths, alternating between them so that a busy machine is unfair to none."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ Times = dict[str, list[float]]
 
 
 @torch.no_grad()
-def measure_inference_paths(ways: Sequence[InferencePath], repeats: int, advance: Advance) -> list[dict[str, Any]]:
-    """A record per way: milliseconds of an example by part and in all, positions, bytes, and peak memory on a GPU."""
-    times: list[Times] = [{name: [] for name in way.parts} for way in ways]
-    peaks = [0 for _ in ways]
+def measure_inference_paths(paths: Sequence[InferencePath], repeats: int, advance: Advance) -> list[dict[str, Any]]:
+    """A record per path: milliseconds of an example by part and in all, positions, bytes, and peak memory on a GPU."""
+    times: list[Times] = [{name: [] for name in path.parts} for path in paths]
+    peaks = [0 for _ in paths]
     for repeat in range(repeats):
-        for number, way in enumerate(ways):
+        for number, path in enumerate(paths):
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             for i in range(WARM_UP if repeat == 0 else 0):
-                _once(way, i % way.examples)
-            for i in range(way.examples):
-                for name, seconds in _once(way, i).items():
+                _time_once(path, i % path.examples)
+            for i in range(path.examples):
+                for name, seconds in _time_once(path, i).items():
                     times[number][name].append(seconds)
                 advance(1)
             if torch.cuda.is_available():
                 peaks[number] = max(peaks[number], torch.cuda.max_memory_allocated())
-    return [_record(*found) for found in zip(ways, times, peaks, strict=True)]
+    return [_record(*measured) for measured in zip(paths, times, peaks, strict=True)]
 
 
-def _once(way: InferencePath, example: int) -> Mapping[str, float]:
-    return {name: _seconds(part, example) for name, part in way.parts.items()}
+def _time_once(path: InferencePath, example: int) -> Mapping[str, float]:
+    return {name: _time_part(part, example) for name, part in path.parts.items()}
 
 
-def _seconds(part: Part, example: int) -> float:
-    _settle()
+def _time_part(part: Part, example: int) -> float:
+    _synchronize_device()
     start = time.perf_counter()
     part(example)
-    _settle()
+    _synchronize_device()
     return time.perf_counter() - start
 
 
-def _settle() -> None:
+def _synchronize_device() -> None:
     """Wait for the GPU, which works on after a call has returned."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def _record(way: InferencePath, times: Times, peak: int) -> dict[str, Any]:
-    together = [sum(parts) for parts in zip(*times.values(), strict=True)]
+def _record(path: InferencePath, times: Times, peak: int) -> dict[str, Any]:
+    total = [sum(parts) for parts in zip(*times.values(), strict=True)]
     return {
-        "task": way.task,
-        "method": way.method,
-        "receiver": way.receiver,
-        "milliseconds": {name: quartiles_in_ms(found) for name, found in {**times, "total": together}.items()},
-        "positions": way.positions,
-        "bytes_per_example": way.bytes_per_example,
+        "task": path.task,
+        "method": path.method,
+        "receiver": path.receiver,
+        "milliseconds": {name: quartiles_in_ms(seconds) for name, seconds in {**times, "total": total}.items()},
+        "positions": path.positions,
+        "bytes_per_example": path.bytes_per_example,
         "peak_gpu_bytes": peak or None,
     }
 

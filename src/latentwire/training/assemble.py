@@ -25,7 +25,7 @@ from unbroken.processes.distributed import join_group
 
 
 def join_process_group(runtime: Runtime, stop: StopFlag) -> Group:
-    """Join the other training processes, and settle what changes bits; each has one thread and, on `cuda`, a GPU.
+    """Join the other training processes and configure torch; each has one thread and, on `cuda`, a GPU.
 
     Raises:
         ConfigurationError: There is no GPU.
@@ -33,8 +33,8 @@ def join_process_group(runtime: Runtime, stop: StopFlag) -> Group:
         unbroken.preemption.Preempted: One of the processes was told to stop.
     """
     cards, asked = torch.cuda.device_count(), environment.requested_processes()
-    crowded = asked is not None and asked > cards
-    group = join_group(stop, nccl=runtime.device == "cuda" and not crowded)
+    share_gpus = asked is not None and asked > cards
+    group = join_group(stop, nccl=runtime.device == "cuda" and not share_gpus)
     configure_torch(runtime, threads=1)
     if runtime.device == "cuda":
         torch.cuda.set_device(group.local_rank % cards)
@@ -49,8 +49,8 @@ def assemble_trainer(values: Params, item: TrainItem, group: Group = SOLO) -> Tr
     """
     method, labels = values.methods[item.method], list(values.tasks[item.task].labels)
     task = StoredTask.open(item.task)
-    train = _data(item, task.split("train"), "train", labels, values.encode.max_tokens)
-    validation = _data(item, task.split("validation"), "validation", labels, values.encode.max_tokens)
+    train = _open_split(item, task.split("train"), "train", labels, values.encode.max_tokens)
+    validation = _open_split(item, task.split("validation"), "validation", labels, values.encode.max_tokens)
     readers = load_receivers(values, method.receivers, item.task)
     wire = new_wire(method, train.features.width, readers, item.seed)
     return Trainer(
@@ -64,11 +64,13 @@ def assemble_trainer(values: Params, item: TrainItem, group: Group = SOLO) -> Tr
 
 
 def make_gradients(trainer: Trainer, group: Group = SOLO) -> Exact | Throughput:
-    """How the gradients of a step are computed, by `train.mode`."""
+    """What computes the gradients of a step, by `train.mode`."""
     return (Exact if trainer.settings.mode == "exact" else Throughput)(trainer, group)
 
 
-def _data(item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence[str], length: int) -> LabelledFeatures:
+def _open_split(
+    item: TrainItem, rows: Sequence[Example], split: str, labels: Sequence[str], length: int
+) -> LabelledFeatures:
     features = Features.open(item.features, split)
     if tuple(row.example_id for row in rows) != features.example_ids:
         raise ConfigurationError(

@@ -48,11 +48,11 @@ class Trainer:
     validate: Callable[[], Mapping[str, float]]
     """Metrics of the validation split, by name, the same on every process."""
 
-    def optimizer(self) -> torch.optim.AdamW:
-        """AdamW with this method's peak rate."""
+    def make_optimizer(self) -> torch.optim.AdamW:
+        """AdamW at the peak rate."""
         return torch.optim.AdamW(self.wire.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay)
 
-    def schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
         """Linear warm-up, then a cosine to 0."""
         return warmup_cosine(optimizer, self.settings.warmup, self.settings.steps)
 

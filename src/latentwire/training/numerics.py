@@ -12,7 +12,7 @@ from unbroken.exact.group import Group
 
 
 def describe_numerics(settings: Train, group: Group) -> dict[str, JSON]:
-    """Facts of this process; another one of them may give other bits and is recorded with the step.
+    """Facts of this process that may change bits; a change is recorded with the step at which it happened.
 
     The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing.
     """
@@ -30,7 +30,7 @@ def describe_numerics(settings: Train, group: Group) -> dict[str, JSON]:
 
 
 def describe_execution(runtime: Runtime, group: Group) -> dict[str, JSON]:
-    """Facts of this start that change no bit; for its event."""
+    """Facts of this start that change no bit; for its `start` event."""
     return {
         "processes": group.size,
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""Out of memory: recognised on every device, and said with what did not fit and what to change."""
+"""Out of memory: recognised on every device, and explained: what did not fit, and what to change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DeviceMemoryError(LatentWireError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Is it this? The CPU's allocator has no type of its own."""
+    """Whether memory ran out. The CPU's allocator raises no type of its own."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -23,10 +23,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def out_of_memory_errors(examples: int, what: str) -> Iterator[None]:
-    """Say that a forward of so many examples did not fit, `what` these are, and what to change.
+    """Turn torch's error into one that says what did not fit, and what to change.
+
+    Args:
+        examples: How many examples the forward had.
+        what: What these are.
 
     Raises:
-        NoRoomError: Instead of torch's error.
+        DeviceMemoryError: Instead of torch's error.
     """
     try:
         yield
@@ -37,5 +41,5 @@ def out_of_memory_errors(examples: int, what: str) -> Iterator[None]:
             f"A forward and backward of {examples} examples ({what}) does not fit into memory: "
             f"{str(error).splitlines()[0]} Checkpoints are intact. Next: `latentwire doctor --memory` says what takes "
             f"how much; start fewer processes on this machine (LATENTWIRE_PROCESSES), or raise train.shards or lower "
-            f"train.batch in params.yaml, which changes the results."
+            "train.batch in params.yaml, which changes the results."
         ) from error

@@ -1,4 +1,4 @@
-"""How many training processes this machine starts. Imports no torch: whoever starts them does without."""
+"""How many training processes this machine starts. Imports no torch: the parent that starts them needs none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unbroken.environment import usable_cores, visible_gpus
 
 
 def count_processes(values: Params) -> int:
-    """Those of this machine: LATENTWIRE_PROCESSES, or one for each GPU (on `cuda`) or usable core, but at most V.
+    """Training processes of this machine: LATENTWIRE_PROCESSES, or one per GPU (on `cuda`) or usable core, at most V.
 
     Raises:
         ConfigurationError: More were asked for than there are virtual shards.
@@ -21,18 +21,16 @@ def count_processes(values: Params) -> int:
             f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
             f"most so many. Next: `export LATENTWIRE_PROCESSES={shards}`."
         )
-    return min(
-        shards,
-        count_processes_for(values, usable_cores(), count_usable_gpus() if values.runtime.device == "cuda" else 0),
-    )
+    gpus = count_usable_gpus() if values.runtime.device == "cuda" else 0
+    return min(shards, count_processes_for(values, usable_cores(), gpus))
 
 
 def count_processes_for(values: Params, cores: int, gpus: int) -> int:
-    """Those of a machine with so many usable cores and GPUs."""
+    """Training processes of a machine with so many usable cores and GPUs."""
     return environment.requested_processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
 
 
 def count_usable_gpus() -> int:
     """GPUs that this process may use, as the driver counts them; 0 where there is none."""
-    there, named = count_gpus(), visible_gpus()
-    return there if named is None else min(there, named)
+    installed, visible = count_gpus(), visible_gpus()
+    return installed if visible is None else min(installed, visible)

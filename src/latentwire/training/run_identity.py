@@ -31,12 +31,12 @@ def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
     task = StoredTask.open(item.task, root)
     models = json.loads((root / MODELS).read_text(encoding="utf-8"))
     features = Features.file(root / item.features)
-    used = (values.encode.sender, *values.methods[item.method].receivers)
+    names = (values.encode.sender, *values.methods[item.method].receivers)
     parts: dict[str, JSON] = {
         "item": {"method": item.method, "task": item.task},
         "params": defining_params(values, item),
         "data": {"examples": task.digest, "features": sha256_of(features)},
-        "models": {name: models[name]["digest"] for name in sorted(set(used))},
+        "models": {name: models[name]["digest"] for name in sorted(set(names))},
         "code": code_digest([ENTRY], PACKAGES),
         "seed": item.seed,
     }

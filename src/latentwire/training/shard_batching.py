@@ -47,10 +47,10 @@ class ProbeResult:
 def choose_shards_per_pass(
     gradients: Exact | Throughput, folder: Path, numerics: Mapping[str, JSON]
 ) -> dict[str, JSON]:
-    """Choose how many shards go together on each process, from the events of a run folder or by a trial.
+    """Choose how many shards each process reads in one pass: as recorded in the run folder, or by a trial.
 
     Returns:
-        What its next `start` event shall say: the digest of `numerics`, and shards owned → shards per pass.
+        What the next `start` event says: the digest of `numerics`, and shards owned → shards per pass.
     """
     if not isinstance(gradients, Exact):
         return {}
