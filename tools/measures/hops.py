@@ -45,6 +45,7 @@ class Program:
             self._define(module.tree.body, f"{module.name}:")
         self.module_names = cache(self._module_names)
         self.local_names = cache(self._local_names)
+        self._entered: set[str] = set()
 
     def _define(self, body: Iterable[ast.stmt], prefix: str) -> None:
         for node in body:
@@ -120,9 +121,20 @@ class Program:
         for node in self._class(owner).body:
             if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
                 return self.annotated(node.annotation, owner)
-        names = self.local_names(f"{owner}.__init__") if f"{owner}.__init__" in self.definitions else {}
+        names = self._assigned_in_init(owner)
         inherited = (self._field(base, name) for base in self._bases(owner))
         return names.get(f"self.{name}") or next(filter(None, inherited), None)
+
+    def _assigned_in_init(self, owner: str) -> Names:
+        """What `__init__` assigns; nothing while that is being found out, since `self.a = self.b` asks again."""
+        symbol = f"{owner}.__init__"
+        if symbol not in self.definitions or symbol in self._entered:
+            return {}
+        self._entered.add(symbol)
+        try:
+            return self.local_names(symbol)
+        finally:
+            self._entered.discard(symbol)
 
     def _result(self, called: Value | None) -> Value | None:
         """The object that a call gives."""
