@@ -64,7 +64,7 @@ class Receiver:
         return float(rms.median())
 
     def prompt(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Prompt:
-        """Compose a batch with this receiver's layout; see `compose`."""
+        """Compose a batch with this receiver's layout; see `compose_prompt`."""
         return compose_prompt(self.layout, self.embed, middle, answers)
 
     def hidden(self, prompt: Prompt) -> Tensor:

@@ -65,5 +65,5 @@ def write_examples(examples: list[Example], path: Path) -> None:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read a file of `write`, in the order written."""
+    """Read a file of `write_examples`, in the order written."""
     return [Example(**row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
