@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -23,12 +24,13 @@ from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import PeerError, UnbrokenError, errno_name, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
-from unbroken.exact.randomness import next_seed, seed_all
+from unbroken.exact.randomness import reseeded
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observer, Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
+from unbroken.run_folder.code_digest import source_digest
 from unbroken.run_folder.events import Events, read_events
 from unbroken.run_folder.identity import Identity, check_or_write_identity
 from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal, to_numbers
@@ -209,11 +211,9 @@ class Run:
             if self.stop.is_set_on_any(self._group):
                 self._leave()
             self._record = {}
-            seed = next_seed() if self._reseeds else None
-            self._faults.fire("step", self.step + 1)
-            yield self.step + 1
-            if seed is not None:
-                seed_all(seed)
+            with reseeded() if self._reseeds else nullcontext():
+                self._faults.fire("step", self.step + 1)
+                yield self.step + 1
             self._faults.fire("end", self.step + 1)
             self._finish_step(total)
         run_on_rank_zero(self._group, self._save_final)
@@ -272,7 +272,8 @@ class Run:
         else:
             self._go_back_to(checkpoint)
         self._begin_numerics_segment()
-        self._events.add("start", step=self.step, seconds=round(time.monotonic() - begun, 3), **self._start_info)
+        spent, version = round(time.monotonic() - begun, 3), source_digest("unbroken")[:12]
+        self._events.add("start", step=self.step, seconds=spent, unbroken=version, **self._start_info)
         self._observers.started(self.step)
         self._saver.publish_resumed()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +12,91 @@ import yaml
 
 from latentwire.params.load import Params
 from latentwire.params.sections import Train
+from latentwire.result_code import FOLDER, ROOMS, result_code
+from latentwire.result_code import STAGES as RESULT_STAGES
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# What only shows, checks, times, keeps or stops what a stage does: a change of it makes no finished result wrong.
-CARRIES = (
+CARRIERS = (
+    "latentwire.archive",
     "latentwire.console",
-    "latentwire.digests",
-    "latentwire.environment",
-    "latentwire.errors",
-    "latentwire.exits",
-    "latentwire.git",
-    "latentwire.image",
-    "latentwire.item",
-    "latentwire.machine",
-    "latentwire.params",
+    "latentwire.doctor",
+    "latentwire.execution",
+    "latentwire.parking",
     "latentwire.tracking",
-    "unbroken.errors",
-    "unbroken.preemption",
+    "latentwire.verification",
+    "unbroken.checkpoint",
+    "unbroken.processes",
+    "unbroken.prove",
+    "unbroken.run",
+    "unbroken.run_folder",
 )
+"""They keep, start, show or check what a stage does. A change of them makes no finished result wrong."""
 
 
-def is_no_result(module: str) -> bool:
-    return module in ("latentwire", "unbroken", "latentwire.stages", "latentwire.pipeline") or any(
-        module == room or module.startswith(f"{room}.") for room in CARRIES
-    )
+def lies_in(module: str, rooms: Iterable[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-@pytest.fixture(scope="module")
+def rooms_of(stage: str) -> tuple[str, ...]:
+    return (*ROOMS, f"latentwire.stages.{stage}", f"latentwire.pipeline.{stage}")
+
+
+@pytest.fixture
 def imports() -> grimp.ImportGraph:
-    """Who imports whom at run time, without what no result depends on."""
-    graph = grimp.build_graph("latentwire", "unbroken", exclude_type_checking_imports=True, cache_dir=None)
-    for module in filter(is_no_result, sorted(graph.modules)):
-        for imported in graph.find_modules_directly_imported_by(module):
-            graph.remove_import(importer=module, imported=imported)
-    return graph
+    """Who imports whom at run time."""
+    return grimp.build_graph("latentwire", "unbroken", exclude_type_checking_imports=True, cache_dir=None)
 
 
-def covered(stage: str) -> list[Path]:
-    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
-
-
-def file_of(module: str) -> Path:
-    path = ROOT / "src" / Path(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_the_code_that_it_imports(stage: str, imports: grimp.ImportGraph) -> None:
+@pytest.mark.parametrize("stage", RESULT_STAGES)
+def test_the_code_of_a_stage_is_all_that_it_imports_of_what_defines_results(
+    stage: str, imports: grimp.ImportGraph
+) -> None:
+    rooms = rooms_of(stage)
+    for module in sorted(imports.modules):
+        if not lies_in(module, rooms):
+            for imported in imports.find_modules_directly_imported_by(module):
+                imports.remove_import(importer=module, imported=imported)
     module = f"latentwire.stages.{stage}"
-    needed = {module, *imports.find_upstream_modules(module)}
-    folders = covered(stage)
-    results = [m for m in sorted(needed) if not is_no_result(m)]
-    missing = [m for m in results if not any(file_of(m).is_relative_to(folder) for folder in folders)]
-    assert missing == []
+    needed = {name for name in (module, *imports.find_upstream_modules(module)) if lies_in(name, rooms)}
+    assert needed - set(result_code(stage)) == set()
+
+
+@pytest.mark.parametrize("stage", RESULT_STAGES)
+def test_what_only_carries_defines_no_result(stage: str) -> None:
+    code = result_code(stage)
+    assert f"latentwire.stages.{stage}" in code
+    assert [module for module in code if lies_in(module, CARRIERS)] == []
+    assert [module for module in code if not lies_in(module, rooms_of(stage))] == []
+
+
+def test_training_is_defined_by_the_loss_and_by_the_order_of_sums() -> None:
+    code = result_code("train")
+    for module in ("training.objective", "training.loop", "models.wire", "tasks.examples", "evaluation.scoring"):
+        assert f"latentwire.{module}" in code
+    assert {"unbroken.exact.fold", "unbroken.exact.randomness"} <= set(code)
+
+
+@pytest.mark.parametrize("stage", RESULT_STAGES)
+def test_code_comes_into_a_stage_through_its_digests_alone(stage: str) -> None:
+    deps = STAGES[stage]["deps"]
+    assert f"{FOLDER}/{stage}.json" in deps
+    templates = ["src/latentwire/reporting/templates"] if stage == "report" else []
+    assert [dep for dep in deps if dep.startswith("src/")] == templates
+
+
+def test_the_stage_code_reads_what_defines_results_and_nothing_that_carries() -> None:
+    folders = [dep.removeprefix("src/").removesuffix(".py").replace("/", ".") for dep in STAGES["code"]["deps"]]
+    own = {"latentwire.result_code", "unbroken.run_folder.code_digest"}
+    assert set(folders) == {*ROOMS, "latentwire.stages", "latentwire.pipeline", *own}
+    assert set(STAGES) == {"code", *RESULT_STAGES}
+    assert STAGES["code"]["outs"] == [f"{FOLDER}/{stage}.json" for stage in RESULT_STAGES]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_code_that_exists(stage: str) -> None:
-    assert [path for path in covered(stage) if not path.exists()] == []
+    deps = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+    assert [path for path in deps if not path.exists()] == []
 
 
 def test_stage_module_and_folder_have_one_name() -> None:
@@ -79,12 +106,6 @@ def test_stage_module_and_folder_have_one_name() -> None:
         for out in fields["outs"]:
             name = out if isinstance(out, str) else next(iter(out))
             assert name.startswith((f"results/{stage}", "reports/"))
-
-
-def test_a_stage_is_a_process_for_the_module_of_its_name(imports: grimp.ImportGraph) -> None:
-    for stage in STAGES:
-        called = imports.find_modules_directly_imported_by(f"latentwire.stages.{stage}")
-        assert {name for name in called if name.startswith("latentwire.pipeline")} == {f"latentwire.pipeline.{stage}"}
 
 
 def test_no_stage_persists_its_outs() -> None:

@@ -101,6 +101,8 @@ def format_appendix(execution: Execution) -> list[str]:
         "",
         f"Image: {_images(execution.sessions)}",
         "",
+        f"Source that trained: {_versions(execution.sessions)}",
+        "",
         "## Machine on which this was written",
         "",
         *_pairs(execution.hardware),
@@ -159,6 +161,12 @@ def _images(sessions: Sequence[Session]) -> str:
     """The images that training ran from, or that it ran from none."""
     images = dict.fromkeys(session.image or chain.NO_IMAGE for session in sessions)
     return "; ".join(images) or "no run has its state here"
+
+
+def _versions(sessions: Sequence[Session]) -> str:
+    """Every version of our packages that a start came from, in order; what carries a result is not in its identity."""
+    said = (", ".join(f"{name} {digest}" for name, digest in session.versions.items()) for session in sessions)
+    return "; ".join(dict.fromkeys(filter(None, said))) or "the events do not say"
 
 
 def _utilisation(execution: Execution) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from unbroken.run_folder import events
 
 PREEMPTED = "preempted"
+PACKAGES = ("latentwire", "unbroken")
 KILLED = "killed or running"
 """No end was written: the process was killed, lost its machine, or still runs."""
 
@@ -37,6 +38,8 @@ class Session:
     """Processes that shared a step; None where the events do not say."""
     image: str | None
     """Digest of the image that the process ran from; None outside an image."""
+    versions: Mapping[str, str]
+    """Package of ours → 12 hex of its source; empty where the events do not say."""
 
     @property
     def hours(self) -> float:
@@ -82,6 +85,7 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         gpus=_gpus(first),
         processes=int(first["processes"]) if "processes" in first else None,
         image=str(first["image"]) if first.get("image") else None,
+        versions={name: str(first[name]) for name in PACKAGES if name in first},
     )
 
 

@@ -34,6 +34,7 @@ from unbroken.exact.group import Group
 from unbroken.exact.randomness import seed_all
 from unbroken.preemption import StopFlag
 from unbroken.run import Run
+from unbroken.run_folder.code_digest import source_digest
 from unbroken.run_folder.identity import Identity, open_run_folder
 from unbroken.run_folder.journal import read_journal
 
@@ -126,7 +127,8 @@ class TrainRun:
 
     def start_info(self, batching: dict[str, JSON]) -> dict[str, JSON]:
         """What its `start` event says of this execution."""
-        return {"image": describe_image(), **describe_execution(self.values.runtime, self.group), "together": batching}
+        source = {"image": describe_image(), "latentwire": source_digest("latentwire")[:12]}
+        return {**source, **describe_execution(self.values.runtime, self.group), "together": batching}
 
     def open(self, stop: StopFlag, batching: dict[str, JSON]) -> Run:
         """The run in its folder: enter it to go back to the newest good checkpoint."""

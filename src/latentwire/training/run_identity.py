@@ -6,15 +6,13 @@ import json
 from pathlib import Path
 
 from latentwire.digests import sha256_of
-from latentwire.item import ENTRY, TrainItem, defining_params
+from latentwire.item import TrainItem, defining_params
 from latentwire.models.features import Features
 from latentwire.params.load import Params
+from latentwire.result_code import result_code
 from latentwire.tasks.stored import MODELS, StoredTask
 from unbroken.canonical_json import JSON
-from unbroken.run_folder.code_digest import code_digest
 from unbroken.run_folder.identity import Identity
-
-PACKAGES = ("latentwire", "unbroken")
 
 
 def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
@@ -37,7 +35,7 @@ def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
         "params": defining_params(values, item),
         "data": {"examples": task.digest, "features": sha256_of(features)},
         "models": {name: models[name]["digest"] for name in sorted(set(names))},
-        "code": code_digest([ENTRY], PACKAGES),
+        "code": dict(result_code("train")),
         "seed": item.seed,
     }
     return Identity(parts)

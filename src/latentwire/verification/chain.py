@@ -13,8 +13,9 @@ import yaml
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.verification import lockfile
+from latentwire.verification.code_changes import Content, changed_code, code_deps
 from latentwire.verification.differences import format_leaf
-from latentwire.verification.lockfile import Lock, find_parameter
+from latentwire.verification.lockfile import Lock, LockedStage, find_parameter
 from latentwire.verification.published import PROVENANCE
 from unbroken.run_folder import events
 
@@ -146,8 +147,8 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
     here = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     params = {key: value for stage in known for key, value in stage.params.items()}
     changed = [key for key, value in params.items() if find_parameter(here, key) != value]
-    code = {dep: digest for stage in known for dep, digest in stage.deps.items() if dep.startswith("src/")}
-    other = [dep for dep, digest in code.items() if digests.dvc_digest(root / dep) != digest]
+    code = {path for stage in known for path in code_deps(stage)}
+    other = list(dict.fromkeys(name for stage in known for name in changed_code(stage, root, _recorded(root, stage))))
     text = json.dumps(params, sort_keys=True, ensure_ascii=False)
     listed = f"{len(params)} keys of {', '.join(stage.name for stage in known)} in dvc.lock"
     now = "; the same in params.yaml"
@@ -158,6 +159,13 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
         Link("params", f"{digests.md5_of_bytes(text.encode())} ({listed}{now})"),
         Link("code", f"{', '.join(sorted(code))}: {code_now}"),
     ]
+
+
+def _recorded(root: Path, stage: LockedStage) -> Content:
+    def content(path: str) -> bytes | None:
+        return (root / path).read_bytes() if digests.dvc_digest(root / path) == stage.deps[path] else None
+
+    return content
 
 
 def read_lock(root: Path) -> Lock:

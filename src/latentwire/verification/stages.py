@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import digests
+from latentwire.verification.code_changes import changed_code
 from latentwire.verification.differences import first_difference, format_leaf
 from latentwire.verification.features import check_features
 from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests
@@ -22,6 +23,9 @@ from latentwire.verification.tolerance import (
     first_other_verdict,
     numbers_from_statistics,
 )
+
+CODE = "code"
+"""The stage without results: the others name the code that is not theirs any more."""
 
 LISTED = 3
 """The most names that a sentence lists."""
@@ -39,9 +43,9 @@ class LocalResults:
 
 
 def stage_rows(published: Published, local: LocalResults) -> list[ResultRow]:
-    """One row per published stage, in its order, and one for each stage that was not published."""
-    rows = [_row(stage, published, local) for stage in published.lock.values()]
-    extra = sorted(set(local.lock) - set(published.lock))
+    """One row per published stage that has results, in its order, and one for each stage that was not published."""
+    rows = [_row(stage, published, local) for stage in published.lock.values() if stage.name != CODE]
+    extra = sorted(set(local.lock) - set(published.lock) - {CODE})
     return [
         *rows,
         *(ResultRow("stage", name, Status.DIFFERS, f"{name} is in dvc.lock but was not published") for name in extra),
@@ -60,7 +64,7 @@ def _row(stage: LockedStage, published: Published, local: LocalResults) -> Resul
         return ResultRow("stage", stage.name, Status.DIFFERS, wrong)
     if edited := _edited_lock(stage, local):
         return ResultRow("stage", stage.name, Status.DIFFERS, edited)
-    return ResultRow("stage", stage.name, Status.IDENTICAL, _changed_inputs(stage, local))
+    return ResultRow("stage", stage.name, Status.IDENTICAL, _changed_inputs(stage, published, local))
 
 
 def _edited_lock(stage: LockedStage, local: LocalResults) -> str | None:
@@ -169,10 +173,9 @@ def _fed_by(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[str]:
     return [key for key, cell in stats["cells"].items() if any(path.startswith(under) for path in cell["sources"])]
 
 
-def _changed_inputs(stage: LockedStage, local: LocalResults) -> str:
+def _changed_inputs(stage: LockedStage, published: Published, local: LocalResults) -> str:
     """Which code and parameters changed since these results were made, although they are the published ones."""
-    sources = {path: digest for path, digest in stage.deps.items() if path.startswith("src/")}
-    code = [path for path, digest in sources.items() if digests.dvc_digest(local.root / path) != digest]
+    code = changed_code(stage, local.root, published.content)
     params = [key for key, value in stage.params.items() if find_parameter(local.params, key) != value]
     notes = [f"code changed since: {_list_some(code)}"] if code else []
     if params:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -106,6 +107,14 @@ def next_seed() -> int:
     digest.update(numpy_state["state"]["key"].tobytes())
     digest.update(state["torch"].numpy().tobytes())
     return int.from_bytes(digest.digest()[:8], "little")
+
+
+@contextmanager
+def reseeded() -> Iterator[None]:
+    """Seed the global generators at the end of the block with a number that follows from their state at its start."""
+    seed = next_seed()
+    yield
+    seed_all(seed)
 
 
 def set_global_state(state: dict[str, Any]) -> None:

@@ -1,39 +1,115 @@
-"""Which source files a module runs, found by reading, never by importing."""
+"""Which source files define a module's results, found by reading, never by importing; and digests of what they do."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from unbroken.errors import UnbrokenError
 
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_NO_MEANING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
-def code_digest(modules: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of every source file of `packages` that `modules` import, directly or not: {module: 64 hex}.
+
+def code_digest(modules: Sequence[str], rooms: Sequence[str], path: Sequence[str] | None = None) -> dict[str, str]:
+    """Digest of what every source file does that `modules` import, directly or not, within `rooms`.
 
     Imports inside functions count, and so do the packages above a module, whose `__init__` runs too. Imports by
     a computed name (`import_module(f"...")`) are not seen: list such modules yourself.
-    Raises UnbrokenError when one of `modules` cannot be found.
+
+    Args:
+        modules: Where the reading starts. They count wherever they are.
+        rooms: Packages or modules, such as `project.training`. What is imported from elsewhere is neither counted
+            nor followed: it carries the results and does not define them.
+        path: Folders that are searched for modules, instead of `sys.path`.
+
+    Returns:
+        Module → `syntax_digest` of its file, sorted.
+
+    Raises:
+        UnbrokenError: One of `modules` cannot be found.
     """
     digests: dict[str, str] = {}
-    waiting = [name for module in modules for name in _with_parents(module)]
     for module in modules:
-        if _find(module) is None:
+        if _find(module, path) is None:
             raise UnbrokenError(f"Module {module} was not found on the import path. Next: check its spelling.")
+    waiting = [name for module in modules for name in _with_parents(module)]
     while waiting:
         name = waiting.pop()
-        spec = _find(name) if name not in digests and name.split(".")[0] in packages else None
+        counts = name not in digests and (name in modules or _lies_in(name, rooms))
+        spec = _find(name, path) if counts else None
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             continue
         source = Path(spec.origin).read_bytes()
-        digests[name] = hashlib.sha256(source).hexdigest()
+        digests[name] = syntax_digest(source)
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
         for imported in _imports(ast.parse(source, filename=spec.origin), package):
             waiting.extend(_with_parents(imported))
     return dict(sorted(digests.items()))
+
+
+@lru_cache(maxsize=512)
+def syntax_digest(source: bytes) -> str:
+    """64 hex of a source file's syntax tree, without comments, docstrings and layout.
+
+    It is the same in every version of Python that reads the file: fields that are empty are left out, since newer
+    versions add such. Raises SyntaxError.
+    """
+    tree = json.dumps(_meaning(ast.parse(source)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(tree.encode()).hexdigest()
+
+
+def source_digest(package: str) -> str:
+    """64 hex over the bytes of every source file of an installed package: its version, to the last comment.
+
+    Raises:
+        UnbrokenError: There is no such package.
+    """
+    spec = _find(package, None)
+    folder = spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
+    if folder is None:
+        raise UnbrokenError(f"Package {package} was not found on the import path. Next: check its spelling.")
+    total = hashlib.sha256()
+    for file in sorted(Path(folder).rglob("*.py")):
+        name, content = file.relative_to(folder).as_posix(), file.read_bytes()
+        total.update(f"{name}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
+def _meaning(node: object) -> object:
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _NO_MEANING)
+        kept = {name: _meaning(_undocumented(node, name, value)) for name, value in fields}
+        return [type(node).__name__, {name: value for name, value in kept.items() if value not in (None, [])}]
+    if isinstance(node, list):
+        return [_meaning(item) for item in node]
+    if node is None or isinstance(node, str):  # its repr depends on which letters a version of Python knows
+        return node
+    return [type(node).__name__, repr(node)]
+
+
+def _undocumented(node: ast.AST, name: str, value: object) -> object:
+    if name == "body" and isinstance(node, _DOCUMENTED) and isinstance(value, list):
+        return [statement for statement in value if not _is_text(statement)]
+    return value
+
+
+def _is_text(statement: object) -> bool:
+    # Not only the first: a string below an attribute is its documentation, and no string alone does anything.
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _lies_in(name: str, rooms: Sequence[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
 
 
 def _with_parents(module: str) -> list[str]:
@@ -41,9 +117,9 @@ def _with_parents(module: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
-def _find(module: str) -> ModuleSpec | None:
+def _find(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
     # importlib.util.find_spec would import the parent package; PathFinder only looks.
-    locations: list[str] | None = None
+    locations = None if path is None else list(path)
     spec: ModuleSpec | None = None
     for name in _with_parents(module):
         spec = PathFinder.find_spec(name, locations)

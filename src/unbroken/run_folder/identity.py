@@ -9,9 +9,8 @@ from pathlib import Path
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
 from unbroken.errors import IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
-from unbroken.run_folder.code_digest import code_digest
 
-__all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "code_digest", "open_run_folder"]
+__all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "open_run_folder"]
 
 IDENTITY_FILE = "identity.json"
 

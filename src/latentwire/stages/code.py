@@ -1,0 +1,25 @@
+"""Stage `code`: digests of the code that defines the results of every other stage, without comments and docstrings.
+
+Every stage depends on its file here and on no source file. So a change of words, or of what only carries a result,
+ends with the same bytes here, and nothing runs again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from latentwire.exits import entry
+from latentwire.result_code import FOLDER, STAGES, result_code_text
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write `results/code/STAGE.json` for every stage."""
+    argparse.ArgumentParser(prog="python -m latentwire.stages.code", description=__doc__).parse_args(argv)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        (FOLDER / f"{stage}.json").write_bytes(result_code_text(stage))
+
+
+if __name__ == "__main__":
+    entry(main)
