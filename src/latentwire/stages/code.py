@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from latentwire.exits import entry
+from latentwire.exits import run_stage
 from latentwire.result_code import FOLDER, STAGES, result_code_text
 
 
@@ -22,4 +22,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    entry(main)
+    run_stage(main)
