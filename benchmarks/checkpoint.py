@@ -53,7 +53,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def new_writer(folder: Path, background: bool) -> Writer:
     """A writer as a run has one, with a store in `folder`."""
-    store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
+    store = CheckpointStore(folder, keep=1, report=lambda _sentence: None)
 
     def save(request: SaveRequest, snapshot: Snapshot) -> Path:
         return store.save(request.step, snapshot, IDENTITY)
@@ -80,7 +80,7 @@ class Ours:
 def memcpy(state: State) -> Callable[[int], float]:
     """One copy of the state into memory that is already there."""
     target = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    return lambda index: seconds(lambda: [target[name].copy_(tensor) for name, tensor in state.items()])
+    return lambda _index: seconds(lambda: [target[name].copy_(tensor) for name, tensor in state.items()])
 
 
 def raw_write(state: State, folder: Path, name: str = "raw") -> Callable[[int], float]:
@@ -105,7 +105,7 @@ def raw_write(state: State, folder: Path, name: str = "raw") -> Callable[[int], 
 
 def committed(state: State, folder: Path) -> Callable[[int], float]:
     """Our write until it is durable under its name, without the reading back that follows."""
-    store = CheckpointStore(folder, keep=1, report=lambda sentence: None)
+    store = CheckpointStore(folder, keep=1, report=lambda _sentence: None)
     snapshot = Buffer().fill(capture_state({"state": state}, copy=False))
 
     def save(index: int) -> float:
@@ -120,7 +120,7 @@ def every_step(state: State, folder: Path, step_s: float) -> float:
     """Share of the throughput that is lost when every step is saved; a step computes for `step_s`."""
     ours = Ours(state, folder)
     matrix = torch.randn(256, 256)
-    once = median(lambda index: seconds(lambda: [matrix @ matrix for _ in range(50)]), 5)
+    once = median(lambda _index: seconds(lambda: [matrix @ matrix for _ in range(50)]), 5)
     work = range(max(1, round(50 * step_s / once)))
 
     def steps(save: bool) -> float:

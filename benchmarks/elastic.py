@@ -228,7 +228,7 @@ def _exact(who: Contestant, group: Group, device: torch.device) -> Iterator[Step
             stop=StopFlag.install(),
             group=group,
             every=10**9,
-            report=lambda text: None,
+            report=lambda _text: None,
         ) as run,
     ):
         steps, fold_one = run.steps(10**9), exact(who, group, device)

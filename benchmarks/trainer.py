@@ -42,7 +42,7 @@ class Blocks:
         self.busy: dict[str, list[float]] = {name: [] for name in writers}
         """Share of a block in which something of a save was going on: it cannot cost more."""
 
-    def steps(self, total: int) -> Iterator[int]:
+    def steps(self, total: int) -> Iterator[int]:  # noqa: ARG002 (stands in for Run.steps)
         """Steps 1, 2, …; a block without saves warms up and does not count."""
         starts, kinds = itertools.count(1, self._size), list(self._writers)
         yield from self._block(next(starts), None)
@@ -85,7 +85,7 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
         blocks, optimizer = Blocks(writers, size, rounds), trainer.make_optimizer()
         schedule = trainer.make_schedule(optimizer)
         blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
-        train_wire(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **values: None)  # type: ignore[arg-type]
+        train_wire(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **_values: None)  # type: ignore[arg-type]
         for writer in writers.values():
             writer.close()
     return blocks

@@ -49,11 +49,11 @@ class MlflowMirror:
         self._reported: set[str] = set()
         self._sender = _Sender(lambda: item.open(store, experiment, report), system_metrics, self._failed)
 
-    def started(self, step: int) -> None:
+    def started(self, step: int) -> None:  # noqa: ARG002 (the protocol of observers)
         """Begin: the run appears in MLflow as running."""
         self._sender.start()
 
-    def committed(self, step: int, records: Sequence[Record]) -> None:
+    def committed(self, step: int, records: Sequence[Record]) -> None:  # noqa: ARG002 (the protocol of observers)
         """Hand over records that became durable, some of them perhaps again; returns at once."""
         self._sender.give(records)
 
