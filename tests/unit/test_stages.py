@@ -114,3 +114,24 @@ def test_a_stage_that_does_not_look_at_the_flag_leaves_a_verdict(tmp_path: Path)
         process.terminate()
         assert process.wait(60) == 75
     assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 75, "signal": "SIGTERM", "step": None}
+
+
+STAGES = sorted(path.stem for path in (Path(__file__).parents[2] / "src/latentwire/pipeline").glob("[a-z]*.py"))
+HEAVY = ("mlflow", "pandas", "torch", "transformers")
+
+
+def loaded_by(module: str) -> str:
+    """The heavy packages that importing a module brings."""
+    code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    own = {**os.environ, "PYTHONPATH": "src"}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_signals_are_caught_before_anything_heavy_is_imported(stage: str) -> None:
+    assert loaded_by(f"latentwire.stages.{stage}") == ""
+
+
+def test_training_loads_neither_pandas_nor_mlflow() -> None:
+    assert loaded_by("latentwire.pipeline.train") == "torch transformers"
