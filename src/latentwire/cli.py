@@ -98,10 +98,10 @@ def verify_command(
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
     from latentwire.verification import rows
 
-    found, label = _compared(root, published, recompute)
-    _print_rows(rows.rows_table(found), rows.format_rows(found))
-    typer.echo(rows.summarize_rows(found, label))
-    raise typer.Exit(rows.verification_exit_code(found))
+    compared, label = _compared(root, published, recompute)
+    _print_rows(rows.rows_table(compared), rows.format_rows(compared))
+    typer.echo(rows.summarize_rows(compared, label))
+    raise typer.Exit(rows.verification_exit_code(compared))
 
 
 @app.command("archive", rich_help_panel=EVIDENCE)
@@ -247,12 +247,12 @@ def _print_rows(table: Table, lines: Sequence[str]) -> None:
 def _examine(root: Path, as_json: bool, of_image: bool) -> int:
     from latentwire.doctor import checks, image_checks
 
-    found = image_checks.examine_image(root) if of_image else checks.examine_machine(root)
+    done = image_checks.examine_image(root) if of_image else checks.examine_machine(root)
     if as_json:
-        typer.echo(json.dumps(checks.checks_as_json(found), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(checks.checks_as_json(done), indent=1, ensure_ascii=False))
     else:
-        _print_rows(checks.checks_table(found), checks.format_checks(found))
-    return checks.doctor_exit_code(found)
+        _print_rows(checks.checks_table(done), checks.format_checks(done))
+    return checks.doctor_exit_code(done)
 
 
 def _plan_memory(root: Path, as_json: bool) -> int:

@@ -89,7 +89,7 @@ def use_tracking_uri(uri: str) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = uri
 
 
-def latex_environment() -> dict[str, str]:
+def latexmk_variables() -> dict[str, str]:
     """The environment of a run of LaTeX: lines of its log are not wrapped, which would hide what is searched there."""
     return {**os.environ, "max_print_line": "10000"}
 

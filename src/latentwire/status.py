@@ -1,4 +1,4 @@
-"""Where every item of the training matrix stands, read from its run folder; a running trainer is not disturbed."""
+"""The status of every item of the training matrix, read from its run folder; a running trainer is not disturbed."""
 
 from __future__ import annotations
 

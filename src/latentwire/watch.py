@@ -32,7 +32,7 @@ STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "ki
 
 
 def watch_items(root: Path, item: str | None, once: bool, seconds: float, console: Console | None = None) -> int:
-    """Show frames until every item is finished or the user interrupts; 0.
+    """Show frames until every item is finished or the user interrupts; return exit code 0.
 
     Args:
         root: The repository.
@@ -46,68 +46,71 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
     """
     values, shown = load_params(root / "params.yaml"), console or Console()
     if item is not None:
-        check_choice("ITEM", item, [one.name for one in TrainItem.all(values)])
-    look = _look(values, root, item)
+        check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
+    read_status = _status_reader(values, root, item)
     if once:
-        shown.print(render_frame(look(), values.train.steps, read_gpus().cards))
+        shown.print(render_frame(read_status(), values.train.steps, read_gpus().cards))
         return 0
     try:
-        (_live if shown.is_terminal else _lines)(look, values.train.steps, seconds, shown)
+        (_live if shown.is_terminal else _lines)(read_status, values.train.steps, seconds, shown)
     except KeyboardInterrupt:
         print("The training is not affected.", file=sys.stderr)
     return 0
 
 
-Look = Callable[[], Mapping[str, ItemStatus]]
+ReadStatus = Callable[[], Mapping[str, ItemStatus]]
+"""Reads the status of every item: short identity → status."""
 
 
-def _look(values: Params, root: Path, item: str | None) -> Look:
+def _status_reader(values: Params, root: Path, item: str | None) -> ReadStatus:
     known: dict[str, str] = {}
 
-    def look() -> dict[str, ItemStatus]:
+    def read_status() -> dict[str, ItemStatus]:
         if not known:
             known.update(items_by_identity(values, root))
-        found = {short: name for short, name in known.items() if item in (None, name)}
+        wanted = {short: name for short, name in known.items() if item in (None, name)}
         return {
-            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in found.items()
+            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in wanted.items()
         }
 
-    return look
+    return read_status
 
 
-def _live(look: Look, steps: int, seconds: float, console: Console) -> None:
+def _live(read_status: ReadStatus, steps: int, seconds: float, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
-        for found in _looks(look, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
-            live.update(render_frame(found, steps, read_gpus().cards), refresh=True)
+        for statuses in _statuses(read_status, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
+            live.update(render_frame(statuses, steps, read_gpus().cards), refresh=True)
 
 
-def _lines(look: Look, steps: int, seconds: float, console: Console) -> None:
-    for found in _looks(look, seconds, console.print):
-        for line in render_lines(found, steps, read_gpus().cards):
+def _lines(read_status: ReadStatus, steps: int, seconds: float, console: Console) -> None:
+    for statuses in _statuses(read_status, seconds, console.print):
+        for line in render_lines(statuses, steps, read_gpus().cards):
             console.print(line, soft_wrap=True, highlight=False)
 
 
-def _looks(look: Look, seconds: float, waiting: Callable[[str], None]) -> Iterator[Mapping[str, ItemStatus]]:
-    """Look again and again, until all is finished; what cannot be shown yet is waited for."""
+def _statuses(
+    read_status: ReadStatus, seconds: float, waiting: Callable[[str], None]
+) -> Iterator[Mapping[str, ItemStatus]]:
+    """The status again and again, until every item is finished; what cannot be shown yet is waited for."""
     while True:
         began = time.monotonic()
         try:
-            found = look()
+            statuses = read_status()
         except ConfigurationError as error:
             waiting(f"Waiting. {error}")
-            found = {}
-        if found:
-            yield found
-        if found and all(now.verdict == "finished" for now in found.values()):
+            statuses = {}
+        if statuses:
+            yield statuses
+        if statuses and all(now.verdict == "finished" for now in statuses.values()):
             return
         time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
 
 
-def render_frame(found: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> Text:
+def render_frame(statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> Text:
     """Everything at a glance, for 80 columns or more; three or four lines for a run, one for what did not start."""
-    names = max((len(now.item) for now in found.values()), default=0)
-    verdicts = max((len(_short(now.verdict)) for now in found.values()), default=0)
-    shown = [line for now in found.values() for line in _block(now, steps, names, verdicts)]
+    names = max((len(now.item) for now in statuses.values()), default=0)
+    verdicts = max((len(_short(now.verdict)) for now in statuses.values()), default=0)
+    shown = [line for now in statuses.values() for line in _block(now, steps, names, verdicts)]
     return Text("\n").join([*shown, *(Text(line, "dim") for line in _cards(cards))])
 
 
@@ -140,11 +143,11 @@ def _details(now: ItemStatus) -> list[str]:
     return [now.problem, "  ".join(filter(None, metrics)), pace, saved]
 
 
-def render_lines(found: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> list[str]:
+def render_lines(statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> list[str]:
     """The same for a log file: a line for each item that is under way, or one that says that none is."""
-    active = [now for now in found.values() if now.under_way]
+    active = [now for now in statuses.values() if now.under_way]
     if not active:
-        counts = Counter(now.verdict for now in found.values())
+        counts = Counter(now.verdict for now in statuses.values())
         return ["nothing is under way: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
     return [_line(now, steps) + "; " + "; ".join(_cards(cards)) for now in active]
 

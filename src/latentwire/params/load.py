@@ -109,14 +109,14 @@ def parse_params(values: Any, where: str) -> Params:
 
 
 def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
-    """The value of a command-line option, which must be among those that params.yaml has.
+    """Return the value of a command-line option if params.yaml has it.
 
     Raises:
         ConfigurationError: It is not; the message lists the valid ones.
     """
     valid = list(valid)
     if value not in valid:
-        listed = ", ".join(str(one) for one in valid)
+        listed = ", ".join(map(str, valid))
         raise ConfigurationError(
             f"{option} {value!r} is not in params.yaml; expected one of {listed}. "
             "Next: `dvc stage list` shows every item."
@@ -140,8 +140,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
     if error["type"] == "missing":
         return f"`{key}` is missing"
-    found = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
-    return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{found}"
+    value = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
+    return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{value}"
 
 
 def _siblings(location: Sequence[Any]) -> list[str]:

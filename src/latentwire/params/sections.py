@@ -243,7 +243,7 @@ def _steps_or_auto(value: Any) -> Any:
     raise ValueError(f"expected a number of steps above 0, or auto, found {value!r}")
 
 
-class Checkpoint(Section):
+class CheckpointPolicy(Section):
     """How often a run is made durable; changes no result."""
 
     every: Annotated[int | Literal["auto"], PlainValidator(_steps_or_auto)]
@@ -275,7 +275,7 @@ class Train(Section):
     """Largest norm of the gradient."""
     losses: Losses
     validate_: Validate = Field(alias="validate")
-    checkpoint: Checkpoint
+    checkpoint: CheckpointPolicy
 
     @model_validator(mode="after")
     def _consistent(self) -> Train:

@@ -48,7 +48,7 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def summarize_difference(one: Identity, other: Identity, most: int = 4) -> str:
+def summarize_difference(left: Identity, right: Identity, most: int = 4) -> str:
     """The first differences of two identities, in one sentence."""
-    differing = one.difference(other)
+    differing = left.difference(right)
     return "; ".join(differing[:most]) + (f"; and {len(differing) - most} more" if len(differing) > most else "")

@@ -53,12 +53,12 @@ def rehearse_stages(folder: Path) -> None:
     Raises:
         LatentWireError: A stage ended with another exit code than it should, or bytes differ.
     """
-    run_stage(folder, "prepare")
-    run_stage(folder, "encode", "--task", "tiny")
+    run_stage_process(folder, "prepare")
+    run_stage_process(folder, "encode", "--task", "tiny")
     places = {name: ("--state", f"{name}/state", "--results", f"{name}/results") for name in ("whole", "stopped")}
-    run_stage(folder, "train", *ITEM, *places["whole"])
-    run_stage(folder, "train", *ITEM, *places["stopped"], expected=75, interrupt=INTERRUPTION)
-    run_stage(folder, "train", *ITEM, *places["stopped"])
+    run_stage_process(folder, "train", *ITEM, *places["whole"])
+    run_stage_process(folder, "train", *ITEM, *places["stopped"], expected=75, interrupt=INTERRUPTION)
+    run_stage_process(folder, "train", *ITEM, *places["stopped"])
     whole, stopped = (digest_files(folder / name / "results" / ITEM_NAME) for name in places)
     if whole != stopped:
         differ = [name for name in sorted(whole.keys() | stopped) if whole.get(name) != stopped.get(name)]
@@ -69,7 +69,9 @@ def rehearse_stages(folder: Path) -> None:
         )
 
 
-def run_stage(folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt: str | None = None) -> None:
+def run_stage_process(
+    folder: Path, stage: str, *arguments: str, expected: int = 0, interrupt: str | None = None
+) -> None:
     """Run a stage in `folder`.
 
     Raises:

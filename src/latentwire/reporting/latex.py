@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentwire.environment import latex_environment
+from latentwire.environment import latexmk_variables
 from latentwire.errors import LatentWireError
 
 ENGINE = "latexmk"
@@ -49,7 +49,7 @@ def _run(source: Path, scratch: Path) -> str:
         source.name,
     ]
     done = subprocess.run(
-        command, cwd=source.parent, env=latex_environment(), capture_output=True, check=False, timeout=60 * MINUTES
+        command, cwd=source.parent, env=latexmk_variables(), capture_output=True, check=False, timeout=60 * MINUTES
     )
     log = scratch / f"{source.stem}.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stderr.decode(errors="replace")

@@ -21,8 +21,8 @@ class RunReader:
 
     def run_of(self, identity: str) -> Any | None:
         """The oldest run with this identity; None where there is none."""
-        found = self.client.search_runs([self.experiment], f"tags.{IDENTITY_TAG} = '{identity}'")
-        return min(found, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+        runs = self.client.search_runs([self.experiment], f"tags.{IDENTITY_TAG} = '{identity}'")
+        return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
 
 def open_reader(root: Path, experiment: str) -> RunReader | None:
@@ -36,5 +36,5 @@ def open_reader(root: Path, experiment: str) -> RunReader | None:
         return None
     with tracking_errors(store):
         client = import_mlflow().MlflowClient(tracking_uri=store.uri)
-        found = client.get_experiment_by_name(experiment)
-    return None if found is None else RunReader(client, found.experiment_id)
+        opened = client.get_experiment_by_name(experiment)
+    return None if opened is None else RunReader(client, opened.experiment_id)

@@ -1,8 +1,7 @@
 """A run's journal, mirrored into MLflow while it grows; an observer of `unbroken.Run`.
 
-The journal is the truth. A daemon thread does everything that touches MLflow, so MLflow may be slow, locked
-or gone: training goes on, the points wait, and what is still missing at the end is sent by the next start or
-by `sync`.
+The journal is the truth. A daemon thread does everything that touches MLflow, so MLflow may be slow, locked or gone:
+training goes on, the points wait, and what is still missing at the end is sent by the next start or by `aggregate`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from latentwire.tracking.system import SystemMetrics
 logger = logging.getLogger(__name__)
 
 STATUS = {"finished": "FINISHED", "preempted": "SCHEDULED", "failed": "FAILED"}
-PATIENCE_S = 30.0  # the end of a run waits so long for MLflow, at most
-PREEMPTED_PATIENCE_S = 10.0  # the grace period is short, and the next start sends everything
+TIMEOUT_S = 30.0  # the end of a run waits at most so long for MLflow
+PREEMPTED_TIMEOUT_S = 10.0  # the grace period is short, and the next start sends everything
 TICK_S = 5.0  # between two looks at the monitor of system metrics
 LONGEST_PAUSE_S = 60.0  # between two attempts to reach MLflow
 ATTEMPTS_AT_THE_END = 3
@@ -38,13 +37,13 @@ class MlflowMirror:
         experiment: str,
         root: Path,
         system_metrics: bool = True,
-        patience: float = PATIENCE_S,
+        timeout: float = TIMEOUT_S,
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         self._item = item
         store = locate_store(root)
         self._where = store.uri
-        self._patience = patience
+        self._timeout = timeout
         self._report = report
         self._reported: set[str] = set()
         self._sender = _Sender(lambda: item.open(store, experiment, report), system_metrics, self._failed)
@@ -63,7 +62,7 @@ class MlflowMirror:
             return
         preempted = verdict == "preempted"
         self._sender.finish(STATUS[verdict])
-        self._sender.join(min(self._patience, PREEMPTED_PATIENCE_S) if preempted else self._patience)
+        self._sender.join(min(self._timeout, PREEMPTED_TIMEOUT_S) if preempted else self._timeout)
         if not self._sender.complete:
             self._report(self._unsent(verdict))
 
@@ -153,7 +152,11 @@ class _Sender(threading.Thread):
         return 0.0 if self._run is None else TICK_S
 
     def _send(self) -> None:
-        """Bring MLflow up to date with what has arrived. Raises TrackingError; another call goes on from there."""
+        """Bring MLflow up to date with what has arrived; after an error another call goes on from there.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
         if self._run is None:
             self._run = self._open()
         with tracking_errors(self._run.experiment.store):

@@ -31,12 +31,13 @@ def _param_text(value: object) -> str:
 
 
 def flatten_numbers(tree: object) -> dict[str, float]:
-    """Every finite number of a JSON tree under a name like "cells.wire-r8.mean"; truth values become 0 and
-    1.
+    """Every finite number of a JSON tree under a name like "cells.wire-r8.mean"; truth values become 0 and 1.
 
-    An entry of a list is called by its own texts if these tell all entries apart, else by its index. None,
-    texts and non-finite numbers have no place among metrics. Raises TrackingError if two numbers would get
-    one name.
+    An entry of a list is called by its own texts if these tell all entries apart, else by its index. None, texts and
+    non-finite numbers have no place among metrics.
+
+    Raises:
+        TrackingError: Two numbers would get the same name.
     """
     flat: dict[str, float] = {}
     for path, value in _numbers(tree, ()):
@@ -44,7 +45,7 @@ def flatten_numbers(tree: object) -> dict[str, float]:
         if name in flat:
             raise TrackingError(
                 f"Two statistics are called '{name}' in the alphabet of MLflow's names, expected different "
-                "ones, in results/aggregate/stats.json; rename one and run `dvc repro aggregate`."
+                "ones, in results/aggregate/stats.json. Next: rename one of them and run `dvc repro aggregate`."
             )
         flat[name] = value
     return flat

@@ -42,9 +42,13 @@ def sync_journal(
 ) -> int:
     """Send what MLflow lacks of a finished item's journal and show the run as finished.
 
-    Returns the number of points sent.
+    Doing it again sends nothing and leaves the end time as it was.
 
-    Doing it again sends nothing and leaves the end time as it was. Raises TrackingError.
+    Returns:
+        The number of points sent.
+
+    Raises:
+        TrackingError: MLflow failed.
     """
     records = read_journal(journal_path)
     run = item.open(locate_store(root), experiment, report)

@@ -30,27 +30,26 @@ PARAMS_A_REQUEST = 100  # MLflow's limit
 
 @dataclass
 class TrackedRun:
-    """One MLflow run and what it already holds.
-
-    `finished_ms` is its end time (milliseconds since 1970) if it was FINISHED when it was opened, else None;
-    `last` is the newest step of each metric.
-    """
+    """One MLflow run and what it already holds."""
 
     experiment: Experiment
     run_id: str
     start_ms: int
     status: str
     finished_ms: int | None
+    """End time (milliseconds since 1970) if it was FINISHED when it was opened."""
     params: Mapping[str, str]
     last: dict[str, int]
-    grown: bool = False  # points were added since it was opened
+    """Newest step of each metric."""
+    grown: bool = False
+    """Whether points were added since it was opened."""
 
     def log_params(self, params: Mapping[str, object]) -> list[str]:
         """Log the flattened `params` that the run lacks; return the names of those it holds differently."""
         flat = flatten_params(params)
         entities = importlib.import_module("mlflow.entities")
         missing = [entities.Param(key, value) for key, value in flat.items() if key not in self.params]
-        for chunk in split_into_chunks(missing, PARAMS_A_REQUEST):
+        for chunk in _chunks(missing, PARAMS_A_REQUEST):
             self.experiment.client.log_batch(self.run_id, params=chunk)
         differing = sorted(key for key, value in self.params.items() if flat.get(key, value) != value)
         self.params = {**flat, **self.params}
@@ -64,7 +63,7 @@ class TrackedRun:
         """Log those of `points`, in order of their steps, that the run lacks; return their number."""
         new = [point for point in points if self.lacks(point)]
         entities = importlib.import_module("mlflow.entities")
-        for chunk in split_into_chunks(new, CHUNK):
+        for chunk in _chunks(new, CHUNK):
             metrics = [entities.Metric(key, value, self.start_ms + step, step) for key, step, value in chunk]
             self.experiment.client.log_batch(self.run_id, metrics=metrics)
             self.grown = True
@@ -105,23 +104,26 @@ def points_of(record: Record) -> list[Point]:
 
 
 def open_run(experiment: Experiment, identity: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
-    """The one run of `identity` in `experiment`, created (RUNNING, called `name`) if there is none.
+    """Open the one run of `identity` in `experiment`; it is created (RUNNING, called `name`) if there is none.
 
-    A SQLite store is locked meanwhile. With a server, two processes (or one request sent twice) can create
-    two runs: the oldest is kept, the others go to MLflow's trash, here or at the next opening.
+    A SQLite store is locked meanwhile. With a server, two processes (or one request sent twice) can create two runs:
+    the oldest is kept, the others go to MLflow's trash, here or at the next opening.
+
+    Raises:
+        TrackingError: MLflow does not find the run that it created.
     """
     client = experiment.client
     all_tags = {**tags, IDENTITY_TAG: identity}
     with experiment.store.locked():
         if not _runs_of(experiment, identity):
             client.create_run(experiment.id, tags=all_tags, run_name=name)
-        found = _runs_of(experiment, identity)
-    if not found:
+        runs = _runs_of(experiment, identity)
+    if not runs:
         raise TrackingError(
             f"MLflow at {experiment.store.uri} created the run '{name}' but does not find it by its tag "
-            f"{IDENTITY_TAG}={identity}; expected exactly one. Look at it with `mlflow ui` and run again."
+            f"{IDENTITY_TAG}={identity}; expected exactly one. Next: look at it with `mlflow ui` and run again."
         )
-    kept, *others = found
+    kept, *others = runs
     for run in others:
         client.delete_run(run.info.run_id)
     _set_missing_tags(client, kept, all_tags)
@@ -130,8 +132,8 @@ def open_run(experiment: Experiment, identity: str, name: str, tags: Mapping[str
 
 def _runs_of(experiment: Experiment, identity: str) -> list[Any]:
     """The runs with this identity that are not in the trash, oldest first."""
-    found = experiment.client.search_runs([experiment.id], f"tags.{IDENTITY_TAG} = '{identity}'")
-    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+    runs = experiment.client.search_runs([experiment.id], f"tags.{IDENTITY_TAG} = '{identity}'")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def _set_missing_tags(client: Any, run: Any, tags: Mapping[str, str]) -> None:
@@ -150,7 +152,7 @@ def _tracked(experiment: Experiment, run: Any) -> TrackedRun:
     return TrackedRun(experiment, info.run_id, info.start_time, info.status, finished_ms, dict(run.data.params), newest)
 
 
-def split_into_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Consecutive slices of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
@@ -165,7 +167,11 @@ class TrackedItem:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def open(self, store: TrackingStore, experiment: str, report: Callable[[str], None]) -> TrackedRun:
-        """The one MLflow run of this item, with its parameters and tags. Raises TrackingError."""
+        """Open the one MLflow run of this item, with its parameters and tags.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
         where = open_experiment(store, experiment)
         with tracking_errors(store):
             run = open_run(where, self.identity, self.name, {**self.tags, "item": self.name})

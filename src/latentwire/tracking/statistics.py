@@ -30,19 +30,30 @@ def log_statistics(
     sections: Collection[str] | None = None,
     report: Callable[[str], None] = logger.warning,
 ) -> str:
-    """Log every number of `stats` as a metric of the one run for these statistics; return that run's id.
+    """Log every number of `stats` as a metric of the one run for these statistics.
 
-    `sections` are the top-level keys of `stats` whose numbers become metrics, None means all.
+    The run is found by the digest of `stats`: logging again adds no metric twice and replaces files of the same name.
 
-    `sources` is item → identity of the train runs used; each becomes a tag `source.ITEM` with that run's id,
-    or its identity where MLflow has no such run. `files` is artifact folder ("" for the top) → files.
-    `stats.json`, `signature.json` and `sources.json` are written beside them. The run is found by the digest
-    of `stats`: logging again adds no metric twice and replaces files of the same name. Raises TrackingError.
+    Args:
+        stats: A JSON tree; also written as `stats.json`.
+        signature: Of the numbers; written as `signature.json`.
+        sources: Item → identity of the train runs used; each becomes a tag `source.ITEM` with that run's id, or its
+            identity where MLflow has no such run. Also written as `sources.json`.
+        files: Artifact folder ("" for the top) → files.
+        experiment: Its name.
+        root: The repository.
+        sections: Top-level keys of `stats` whose numbers become metrics; None means all.
+        report: Told what MLflow holds otherwise.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        TrackingError: MLflow failed.
     """
     identity = hashlib.sha256(_canonical(stats).encode()).hexdigest()
     item = TrackedItem(RUN_NAME, identity, tags={"stage": "aggregate"})
-    chosen = stats if sections is None else {key: stats[key] for key in sections}
-    numbers = flatten_numbers(chosen)
+    numbers = flatten_numbers(stats if sections is None else {key: stats[key] for key in sections})
     run = item.open(locate_store(root), experiment, report)
     with tracking_errors(run.experiment.store):
         linked = _linked(run.experiment, sources)

@@ -42,14 +42,13 @@ class TrackingError(LatentWireError):
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """One MLflow store: its `uri`, its SQLite file (`database`), and where new experiments put `artifacts`.
-
-    `database` is None where it is something else, `artifacts` where a server decides.
-    """
+    """One MLflow store."""
 
     uri: str
     database: Path | None
+    """Its SQLite file; None where it is something else."""
     artifacts: str | None
+    """Where new experiments put their artifacts; None where a server decides."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -71,7 +70,7 @@ class Experiment:
 
 
 def locate_store(root: Path) -> TrackingStore:
-    """The store of MLFLOW_TRACKING_URI, else `mlflow.db` under `root`; relative SQLite paths start there.
+    """Find the store of MLFLOW_TRACKING_URI, else `mlflow.db` under `root`; relative SQLite paths start there.
 
     Artifacts of a SQLite store lie in `mlartifacts` beside the file.
     """
@@ -85,7 +84,7 @@ def locate_store(root: Path) -> TrackingStore:
 
 
 def import_mlflow() -> ModuleType:
-    """MLflow, imported on first use (it takes seconds) with our settings in force; cheap to call again."""
+    """Import MLflow with our settings in force. The first call takes seconds, later ones nothing."""
     environment.set_mlflow_defaults()
     # MLflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates; they are imported later still.
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
@@ -98,7 +97,8 @@ def import_mlflow() -> ModuleType:
 def open_experiment(store: TrackingStore, name: str) -> Experiment:
     """Open the experiment `name` of `store`; database and experiment are made if needed.
 
-    Raises TrackingError if the store cannot be opened or the experiment is in the trash.
+    Raises:
+        TrackingError: The store cannot be opened, or the experiment is in the trash.
     """
     with tracking_errors(store):
         if store.database is not None:
@@ -109,7 +109,11 @@ def open_experiment(store: TrackingStore, name: str) -> Experiment:
 
 @contextlib.contextmanager
 def tracking_errors(store: TrackingStore) -> Iterator[None]:
-    """Turn whatever MLflow, SQLite, the file system or the network raise into one TrackingError sentence."""
+    """Turn whatever MLflow, SQLite, the file system or the network raise into one sentence.
+
+    Raises:
+        TrackingError: One of them failed.
+    """
     try:
         yield
     except TrackingError:
@@ -117,16 +121,16 @@ def tracking_errors(store: TrackingStore) -> Iterator[None]:
     except Exception as error:  # MLflow's stores raise anything: requests, SQLAlchemy, OSError, its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TrackingError(
-            f"MLflow at {store.uri} failed: {reason[:300]} ({type(error).__name__}); {_next_step(store, reason)}"
+            f"MLflow at {store.uri} failed: {reason[:300]} ({type(error).__name__}). Next: {_next_step(store, reason)}."
         ) from error
 
 
 def report_tracking_error(action: Callable[[], T], report: Callable[[str], None] = logger.warning) -> T | None:
-    """The result of `action`, or None and one reported sentence where MLflow fails."""
+    """Return the result of `action`; where MLflow fails, report it in one sentence and return None."""
     try:
         return action()
     except TrackingError as error:
-        report(f"The results are complete, MLflow's copy of them is not: {error}.")
+        report(f"The results are complete, MLflow's copy of them is not: {error}")
         return None
 
 
@@ -136,12 +140,7 @@ def _next_step(store: TrackingStore, reason: str) -> str:
         return "check that the server answers, or unset MLFLOW_TRACKING_URI to use mlflow.db"
     if "out-of-date database schema" in reason:
         return f"run `mlflow db upgrade {store.uri}`"
-    unreachable = (
-        "locked",
-        "readonly",
-        "unable to open",
-        "disk",
-    )  # SQLite's words for a file that may be whole
+    unreachable = ("locked", "readonly", "unable to open", "disk")  # SQLite's words for a file that may be intact
     if "(sqlite3." in reason and not any(word in reason for word in unreachable):
         return (
             "the file is not a whole MLflow database; move it away "
@@ -179,18 +178,18 @@ def _create_under_lock(path: Path) -> None:
 
 def _experiment_id(store: TrackingStore, client: Any, name: str) -> str:
     """Id of the experiment `name`, created if needed, perhaps by another process at the same time."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name, artifact_location=store.artifacts))
         except import_mlflow().MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:  # not a lost race
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:  # not a lost race
                 raise
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise TrackingError(
-            f"The MLflow experiment '{name}' at {store.uri} is in the trash, expected an active one; run "
-            f"`MLFLOW_TRACKING_URI={store.uri} mlflow experiments restore -x {found.experiment_id}` "
-            "or choose another tracking.experiment in params.yaml."
+            f"The MLflow experiment '{name}' at {store.uri} is in the trash; expected an active one. Next: "
+            f"`MLFLOW_TRACKING_URI={store.uri} mlflow experiments restore -x {experiment.experiment_id}` "
+            "or another tracking.experiment in params.yaml."
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

@@ -15,8 +15,7 @@ PREFIX = "system/"
 
 
 class SystemMetrics:
-    """MLflow's monitor of one run. It runs in a daemon thread of its own and goes on counting after a
-    restart.
+    """MLflow's monitor of one run. It runs in a daemon thread of its own and goes on counting after a restart.
 
     GPUs are seen through nvidia-ml-py; without one, those metrics are left out.
     """

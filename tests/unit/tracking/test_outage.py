@@ -43,12 +43,10 @@ def silent_port() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def play(root: Path, patience: float = 30.0, verdict: str = "finished") -> tuple[list[str], float, MlflowMirror]:
+def play(root: Path, timeout: float = 30.0, verdict: str = "finished") -> tuple[list[str], float, MlflowMirror]:
     """A run with a mirror; what it said and the seconds that it took in the training's thread."""
     said: list[str] = []
-    mirror = MlflowMirror(
-        ITEM, experiment="toy", root=root, system_metrics=False, patience=patience, report=said.append
-    )
+    mirror = MlflowMirror(ITEM, experiment="toy", root=root, system_metrics=False, timeout=timeout, report=said.append)
     began = time.monotonic()
     mirror.started(0)
     mirror.committed(20, records(1, 20))
@@ -84,7 +82,7 @@ def test_gone_when_preempted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cl
 def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_port: int) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent_port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    said, seconds, _ = play(tmp_path, patience=0.5)
+    said, seconds, _ = play(tmp_path, timeout=0.5)
     assert seconds < 5
     assert "22 points" in said[-1]
 
@@ -93,7 +91,7 @@ def test_locked_and_then_sent_by_the_next_start_while_the_first_is_still_sending
     """Two senders of one run at once: the first's request hangs in the lock when the next start begins."""
     with closing(sqlite3.connect(database.path, isolation_level=None)) as blocker:
         blocker.execute("begin exclusive")
-        said, seconds, first = play(database.root, patience=0.5)
+        said, seconds, first = play(database.root, timeout=0.5)
         assert seconds < 5
         assert "22 points" in said[-1]
         blocker.execute("rollback")

@@ -31,7 +31,7 @@ def test_a_difference_is_named_and_exits_with_3(tmp_path: Path, monkeypatch: pyt
             (results / "journal.jsonl").write_text("same")
             (results / "model.safetensors").write_text(arguments[-1])
 
-    monkeypatch.setattr(rehearsal, "run_stage", stage)
+    monkeypatch.setattr(rehearsal, "run_stage_process", stage)
     with pytest.raises(
         DifferenceError, match=r"from the undisturbed one in model\.safetensors\. Next: `latentwire prov"
     ):
@@ -43,7 +43,7 @@ def test_a_stage_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(
         LatentWireError, match=r"(?s)stage prepare ended with 2, expected 0. It printed:.*No params\.yaml"
     ):
-        rehearsal.run_stage(tmp_path, "prepare")
+        rehearsal.run_stage_process(tmp_path, "prepare")
 
 
 @pytest.mark.slow
