@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 from latentwire.environment import use_one_process, use_tracking_uri
 from latentwire.item import ENTRY
+from unbroken.prove.command import run_prove_command
 
 
 def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int:
     """Prove one item and return the exit code of `python -m unbroken prove`, which documents the options."""
-    from unbroken.prove.command import run_prove_command
-
     item = ("--method", method, "--task", task, "--seed", str(seed))
     stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
     with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
