@@ -23,8 +23,12 @@ INPUTS = (DEFINITION, "LICENSE", "README.md", "params.yaml", "pyproject.toml", *
 """All that Apptainer.def reads."""
 
 
-def git(*arguments: str) -> str:
-    """What a git command printed here. Exits with a sentence where git fails."""
+def run_git(*arguments: str) -> str:
+    """Return what a git command printed here.
+
+    Raises:
+        SystemExit: Git failed; the sentence says why.
+    """
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(
@@ -33,13 +37,13 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def revision() -> tuple[str, str]:
+def read_revision() -> tuple[str, str]:
     """The commit, and `dirty` where a file that goes into the image differs from it."""
-    changed = git("status", "--porcelain", "--untracked-files=all", "--", *INPUTS)
-    return git("rev-parse", "HEAD"), "dirty" if changed else "clean"
+    changed = run_git("status", "--porcelain", "--untracked-files=all", "--", *INPUTS)
+    return run_git("rev-parse", "HEAD"), "dirty" if changed else "clean"
 
 
-def as_root(status: str) -> list[str]:
+def namespace_prefix(status: str) -> list[str]:
     """What comes before `apptainer` as root: a user namespace, where the bounding set is not full.
 
     Args:
@@ -51,15 +55,15 @@ def as_root(status: str) -> list[str]:
     return [] if full else [sys.executable, str(ROOT / "tools/userns_exec.py")]
 
 
-def command(torch: str, target: Path, more: Sequence[str]) -> list[str]:
+def build_command(torch: str, target: Path, more: Sequence[str]) -> list[str]:
     """The build. The test is left out: it runs on the finished, read-only image."""
-    commit, tree = revision()
+    commit, tree = read_revision()
     facts = (f"COMMIT={commit}", f"TREE={tree}", f"TORCH={torch}")
     arguments = [part for fact in facts for part in ("--build-arg", fact)]
     return ["apptainer", "build", "--force", "--notest", *arguments, *more, str(target), DEFINITION]
 
 
-def seal(image: Path) -> str:
+def write_checksum(image: Path) -> str:
     """Write `IMAGE.sha256`, as `sha256sum --check` reads it, and return the digest."""
     with image.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -67,14 +71,18 @@ def seal(image: Path) -> str:
     return digest
 
 
-def build(output: Path, torch: str, more: Sequence[str]) -> None:
-    """Build beside the old image, test, rename. Exits with Apptainer's code where one of its commands fails."""
+def build_image(output: Path, torch: str, more: Sequence[str]) -> None:
+    """Build beside the old image, test, rename.
+
+    Raises:
+        SystemExit: One of Apptainer's commands failed; the code is its own.
+    """
     if shutil.which("apptainer") is None:
         sys.exit("error: no apptainer here. Next: install it (on Debian 12 as root: tests/cluster/install.sh).")
-    before = as_root(Path("/proc/self/status").read_text()) if os.geteuid() == 0 else []
+    before = namespace_prefix(Path("/proc/self/status").read_text()) if os.geteuid() == 0 else []
     partial = output.with_name(f"{output.name}.partial")
     try:
-        for step in (command(torch, partial, more), ["apptainer", "test", str(partial)]):
+        for step in (build_command(torch, partial, more), ["apptainer", "test", str(partial)]):
             print("+", *step, flush=True)
             code = subprocess.run([*before, *step], cwd=ROOT, check=False).returncode
             if code:
@@ -83,7 +91,7 @@ def build(output: Path, torch: str, more: Sequence[str]) -> None:
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
-    print(f"{output}: {output.stat().st_size / 2**20:.0f} MiB, SHA-256 {seal(output)}")
+    print(f"{output}: {output.stat().st_size / 2**20:.0f} MiB, SHA-256 {write_checksum(output)}")
 
 
 def main() -> None:
@@ -93,7 +101,7 @@ def main() -> None:
     parser.add_argument("--torch", choices=("cuda", "cpu"), default="cuda", help="the build of torch (%(default)s)")
     parser.add_argument("options", nargs="*", metavar="OPTION", help="after --, for `apptainer build`")
     options = parser.parse_args()
-    build(options.output.resolve(), options.torch, options.options)
+    build_image(options.output.resolve(), options.torch, options.options)
 
 
 if __name__ == "__main__":

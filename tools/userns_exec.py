@@ -15,7 +15,7 @@ CLONE_NEWUSER = 0x10000000
 EVERY_ID = "0 0 65536\n"
 
 
-def enter() -> None:
+def enter_user_namespace() -> None:
     """Move this process into a new user namespace; a child that stays outside writes its id maps."""
     waiting, ready = os.pipe()
     outer = os.getpid()
@@ -36,5 +36,5 @@ def enter() -> None:
 
 
 if __name__ == "__main__":
-    enter()
+    enter_user_namespace()
     os.execvp(sys.argv[1], sys.argv[1:])

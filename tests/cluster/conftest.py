@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.commands import ROOT, USER
 from tests.cluster.slurm import bare_cluster, cluster, free_folder, prepared, undisturbed  # noqa: F401
-from tools.image import INPUTS, revision
+from tools.image import INPUTS, read_revision
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("CLUSTER_CACHE", "/var/cache/latentwire-cluster"))
@@ -63,7 +63,7 @@ def home() -> Iterator[Path]:
 
 def _inputs() -> str:
     """Digest of everything that an image is made of."""
-    digest = hashlib.sha256(repr((revision(), BASE.read_text())).encode())
+    digest = hashlib.sha256(repr((read_revision(), BASE.read_text())).encode())
     for path in sorted(path for name in INPUTS for path in _files(ROOT / name)):
         digest.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.commands import ROOT, USER, run
 from tests.cluster.conftest import BASE, HERE
-from tools.image import as_root, revision
+from tools.image import namespace_prefix, read_revision
 
 pytestmark = pytest.mark.cluster
 ANYBODY = pytest.mark.parametrize("user", [None, USER], ids=["root", "user"])
@@ -37,7 +37,7 @@ def test_its_own_test(image: Path, home: Path, user: str | None, options: tuple[
 
 
 def test_doctor_says_what_it_is(image: Path, home: Path) -> None:
-    commit, tree = revision()
+    commit, tree = read_revision()
     printed = run("apptainer", "run", image, "doctor", "--image", "--json", user=USER, cwd=home)
     checks = {check["name"]: check for check in json.loads(printed[printed.index("[") :])}
     assert commit[:12] in checks["image"]["found"]
@@ -54,7 +54,7 @@ def test_the_runscript_is_the_command(image: Path, home: Path) -> None:
 
 def test_labels_and_help(image: Path) -> None:
     labels = json.loads(run("apptainer", "inspect", "--json", "--labels", image))["data"]["attributes"]["labels"]
-    commit, tree = revision()
+    commit, tree = read_revision()
     assert labels["org.opencontainers.image.revision"] == commit
     assert (labels["latentwire.tree"], labels["latentwire.torch"]) == (tree, "cpu")
     assert "apptainer exec --nv latentwire.sif dvc repro" in run("apptainer", "run-help", image)
@@ -64,7 +64,7 @@ def test_a_build_that_is_told_no_commit_is_refused(apptainer: str, tmp_path: Pat
     target = tmp_path / "x.sif"
     build = ("apptainer", "build", "--no-https", "--build-arg", "REGISTRY={registry}/library", target, "Apptainer.def")
     served = (sys.executable, HERE / "registry.py", "serve", BASE.parent, "library/python:3.11-slim-bookworm", "--")
-    printed = run(*served, *as_root(Path("/proc/self/status").read_text()), *build, cwd=ROOT, code=255)
+    printed = run(*served, *namespace_prefix(Path("/proc/self/status").read_text()), *build, cwd=ROOT, code=255)
     assert "expected 40 hex and clean or dirty" in printed
     assert not target.exists()
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster.capabilities import NAMES, bounding_set
 from tests.cluster.registry import MANIFEST, pack, run, serve
-from tools.image import as_root
+from tools.image import namespace_prefix
 
 ALL = (1 << int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1) - 1
 SYS_RESOURCE = 1 << NAMES.index("SYS_RESOURCE")
@@ -88,5 +88,5 @@ def test_capabilities_by_name() -> None:
 
 
 def test_a_namespace_only_where_a_capability_is_lacking() -> None:
-    assert as_root(f"Name:\tx\nCapBnd:\t{ALL:016x}\n") == []
-    assert as_root(f"CapBnd:\t{ALL & ~SYS_RESOURCE:016x}\n")[1].endswith("tools/userns_exec.py")
+    assert namespace_prefix(f"Name:\tx\nCapBnd:\t{ALL:016x}\n") == []
+    assert namespace_prefix(f"CapBnd:\t{ALL & ~SYS_RESOURCE:016x}\n")[1].endswith("tools/userns_exec.py")

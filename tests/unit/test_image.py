@@ -16,7 +16,7 @@ from latentwire.doctor import image_checks as doctor
 from latentwire.doctor.checks import State
 from latentwire.errors import ConfigurationError
 from latentwire.image import Image
-from tools.image import INPUTS, command, revision, seal
+from tools.image import INPUTS, build_command, read_revision, write_checksum
 
 ROOT = Path(__file__).parents[2]
 DEFINITION = (ROOT / "Apptainer.def").read_text()
@@ -105,7 +105,7 @@ def test_the_digest_is_told_or_lies_beside_the_image(inside: Path, monkeypatch: 
     monkeypatch.setenv("APPTAINER_CONTAINER", str(inside / "latentwire.sif"))
     assert image.describe_image() == "commit 0123456789ab, digest unknown"
     (inside / "latentwire.sif").write_bytes(b"squash")
-    digest = seal(inside / "latentwire.sif")
+    digest = write_checksum(inside / "latentwire.sif")
     assert image.describe_image() == f"sha256:{digest}"
     for told in (DIGEST, f"sha256:{DIGEST}"):
         monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", told)
@@ -128,8 +128,8 @@ def test_doctor_compares_the_digest_with_the_file(inside: Path, monkeypatch: pyt
     assert state is State.MISSING
     assert found.startswith(f"sha256:{DIGEST}, but the file has sha256:")
     assert advice == "in its folder, `sha256sum latentwire.sif >latentwire.sif.sha256`"
-    monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", seal(file))
-    assert found_digest(inside) == (State.OK, f"sha256:{seal(file)}", "")
+    monkeypatch.setenv("LATENTWIRE_IMAGE_DIGEST", write_checksum(file))
+    assert found_digest(inside) == (State.OK, f"sha256:{write_checksum(file)}", "")
 
 
 def found_digest(root: Path) -> tuple[State, str, str]:
@@ -156,9 +156,9 @@ def test_the_definition_file_copies_what_the_digest_of_its_inputs_covers() -> No
 
 
 def test_the_command_of_a_build() -> None:
-    commit, tree = revision()
+    commit, tree = read_revision()
     options = ["--no-https", "--build-arg", "REGISTRY=127.0.0.1:5/library"]
-    assert command("cpu", Path("/x/latentwire.sif"), options) == [
+    assert build_command("cpu", Path("/x/latentwire.sif"), options) == [
         *("apptainer", "build", "--force", "--notest"),
         *("--build-arg", f"COMMIT={commit}", "--build-arg", f"TREE={tree}", "--build-arg", "TORCH=cpu"),
         *options,
@@ -168,7 +168,10 @@ def test_the_command_of_a_build() -> None:
 
 def test_a_seal_is_read_by_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "latentwire.sif").write_bytes(b"abc")
-    assert seal(tmp_path / "latentwire.sif") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        write_checksum(tmp_path / "latentwire.sif")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     assert (tmp_path / "latentwire.sif.sha256").read_text() == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  latentwire.sif\n"
     )
