@@ -86,13 +86,13 @@ def checks_as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 def parse_pins(text: str) -> dict[str, str]:
     """Distribution → version, from a requirements file with hashes."""
-    return {name.lower(): found for name, found in _PIN.findall(text)}
+    return {name.lower(): version for name, version in _PIN.findall(text)}
 
 
 def find_unlike_pins(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
     """Pinned distributions that are missing or installed in another version: `name 1.0 (locked 2.0)`."""
-    found = ((name, installed(name), version) for name, version in pinned.items())
-    return [f"{name} {has or 'absent'} (locked {wants})" for name, has, wants in found if not _same(has, wants)]
+    compared = ((name, installed(name), version) for name, version in pinned.items())
+    return [f"{name} {has or 'absent'} (locked {wants})" for name, has, wants in compared if not _same(has, wants)]
 
 
 def _same(has: str | None, wants: str) -> bool:
@@ -101,9 +101,9 @@ def _same(has: str | None, wants: str) -> bool:
 
 
 def _python(_root: Path) -> Iterator[Check]:
-    found = platform.python_version()
-    good = found.startswith(f"{PYTHON}.")
-    yield Check("Python", State.OK if good else State.MISSING, found, "" if good else f"install Python {PYTHON}")
+    version = platform.python_version()
+    good = version.startswith(f"{PYTHON}.")
+    yield Check("Python", State.OK if good else State.MISSING, version, "" if good else f"install Python {PYTHON}")
 
 
 def check_packages(root: Path) -> Iterator[Check]:
@@ -121,8 +121,8 @@ def check_packages(root: Path) -> Iterator[Check]:
 
 def check_torch(root: Path) -> Iterator[Check]:
     """Torch, its build, and the GPUs that it would use."""
-    found, gpus = machine.installed_version("torch"), machine.read_gpus()
-    if found is None:
+    version, gpus = machine.installed_version("torch"), machine.read_gpus()
+    if version is None:
         yield Check("torch", State.MISSING, "not installed", "make environment")
         return
     build = _build()
@@ -137,7 +137,7 @@ def check_torch(root: Path) -> Iterator[Check]:
         return
     idle = gpus.cards and build == "CPU"
     advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
-    yield Check("torch", State.OPTIONAL if idle else State.OK, f"{found}, {build} build", advice)
+    yield Check("torch", State.OPTIONAL if idle else State.OK, f"{version}, {build} build", advice)
     cards = ", ".join(f"{card.name} ({machine.format_bytes(card.total)})" for card in gpus.cards)
     if cards:
         yield Check("GPU", State.OK, f"{cards}, driver {gpus.driver}")
@@ -206,12 +206,12 @@ def _lacks(held: assets.Assets, name: str) -> bool:
 
 
 def _dvc(root: Path) -> Iterator[Check]:
-    found = machine.installed_version("dvc")
-    if found is None:
+    version = machine.installed_version("dvc")
+    if version is None:
         yield Check("DVC", State.MISSING, "not installed", "make environment")
         return
     advice = "" if shutil.which("dvc") else "put .venv/bin on the PATH to call dvc yourself"
-    yield Check("DVC", State.OK, found, advice)
+    yield Check("DVC", State.OK, version, advice)
     if (root / ".dvc").is_dir():
         done = _output(sys.executable, "-m", "dvc", "remote", "list", cwd=root)
         names = ", ".join(line.split()[0] for line in (done or "").splitlines() if line.split())
@@ -255,9 +255,9 @@ def _programs(_root: Path) -> Iterator[Check]:
 
 def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
     """Whether a program answers, and its first line."""
-    found = _output(*command)
-    if found is not None:
-        text = next((line for line in found.splitlines() if line.strip()), "answers")
+    output = _output(*command)
+    if output is not None:
+        text = next((line for line in output.splitlines() if line.strip()), "answers")
         return Check(name, State.OK, text.strip())
     return Check(name, State.MISSING if needed else State.OPTIONAL, f"no {command[0]}", advice)
 
