@@ -12,7 +12,6 @@ import yaml
 
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
-from latentwire.verification import lockfile
 from latentwire.verification.code_changes import Content, changed_code, code_deps
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.lockfile import Lock, LockedStage, find_parameter
@@ -166,9 +165,3 @@ def _recorded(root: Path, stage: LockedStage) -> Content:
         return (root / path).read_bytes() if digests.dvc_digest(root / path) == stage.deps[path] else None
 
     return content
-
-
-def read_lock(root: Path) -> Lock:
-    """The repository's own `dvc.lock`; empty where there is none."""
-    path = root / "dvc.lock"
-    return lockfile.parse_lock(path.read_bytes(), "dvc.lock") if path.is_file() else {}

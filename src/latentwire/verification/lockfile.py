@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,6 +29,17 @@ class LockedStage:
 
 
 Lock = Mapping[str, LockedStage]
+LOCK = "dvc.lock"
+
+
+def read_lock(root: Path) -> Lock:
+    """The `dvc.lock` of a repository; empty where there is none.
+
+    Raises:
+        UnverifiableError: It is not a lock file of DVC.
+    """
+    path = root / LOCK
+    return parse_lock(path.read_bytes(), LOCK) if path.is_file() else {}
 
 
 def parse_lock(text: bytes, where: str) -> Lock:

@@ -11,9 +11,8 @@ from typing import Any
 
 from latentwire import digests, git
 from latentwire.verification import lockfile
-from latentwire.verification.lockfile import Lock, UnverifiableError
+from latentwire.verification.lockfile import LOCK, Lock, UnverifiableError
 
-LOCK = "dvc.lock"
 PROVENANCE = "reports/provenance.json"
 STATS_FILE = "results/aggregate/stats.json"
 

@@ -15,6 +15,7 @@ from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
 from latentwire.verification.differences import ABSENT, format_leaf, json_differences, nearly_equal
+from latentwire.verification.lockfile import read_lock
 from latentwire.verification.published import PROVENANCE, STATS_FILE
 
 
@@ -72,7 +73,7 @@ def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], br
 
 
 def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
-    lock = chain.read_lock(root)
+    lock = read_lock(root)
     links: list[Link] = []
     mlflow = _reader(root, values)
     for path in chain.prediction_sources(stats, entry):

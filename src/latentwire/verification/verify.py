@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from latentwire.params.load import load_params
-from latentwire.verification import lockfile
+from latentwire.verification.lockfile import read_lock
 from latentwire.verification.outputs import output_rows
-from latentwire.verification.published import LOCK, Published
+from latentwire.verification.published import Published
 from latentwire.verification.rebuild import rebuild_results
 from latentwire.verification.rows import ResultRow
 from latentwire.verification.stages import LocalResults, stage_rows
@@ -19,10 +19,8 @@ from latentwire.verification.stages import LocalResults, stage_rows
 def verify_results(root: Path, published: Published) -> list[ResultRow]:
     """Compare every stage, table and figure of a repository with the published ones."""
     values = load_params(root / "params.yaml")
-    own = root / LOCK
-    lock = lockfile.parse_lock(own.read_bytes(), LOCK) if own.is_file() else {}
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="latentwire-verify-") as scratch:
         rebuilt = rebuild_results(root, values, Path(scratch))
-        local = LocalResults(root, lock, raw, values.verify.tolerances, rebuilt)
+        local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt)
         return [*stage_rows(published, local), *output_rows(published, local)]
