@@ -83,11 +83,11 @@ def garbage(path: Path, chance: random.Random) -> None:
     path.write_bytes(chance.randbytes(path.stat().st_size))
 
 
-def zeros(path: Path, chance: random.Random) -> None:
+def zeros(path: Path, _chance: random.Random) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-def delete(path: Path, chance: random.Random) -> None:
+def delete(path: Path, _chance: random.Random) -> None:
     path.unlink()
 
 

@@ -103,7 +103,7 @@ def judge(subject: Subject, work: Path, points: int = ALL, modes: Sequence[str] 
 
 
 def _judgement(
-    record: dict[str, Any], work: Path, subject: Subject, verdicts: Mapping[str, str], expected: Mapping[str, bytes]
+    record: dict[str, Any], _work: Path, subject: Subject, verdicts: Mapping[str, str], expected: Mapping[str, bytes]
 ) -> Judgement:
     at: Path = record["at"]
     same = _contents(at / "out" / subject.results) == expected

@@ -25,7 +25,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_every_kind_of_fault_once(tmp_path: Path) -> None:
-    results = campaign(len(KINDS), 0, tmp_path, list(KINDS), lambda index, result: None)
+    results = campaign(len(KINDS), 0, tmp_path, list(KINDS), lambda _index, _: None)
     assert [result for result in results if result.outcome != "recovered"] == []
     assert table(results, 0).splitlines()[-2].split() == ["all", *[str(len(KINDS))] * 2, "0", "0", "0", "0"]
 
@@ -35,7 +35,7 @@ def test_negative_control_a_store_that_does_not_check_is_caught(
 ) -> None:
     """Without the check of the digests damage goes through: the campaign must say so."""
 
-    monkeypatch.setattr(tensorfile, "_check", lambda *arguments: None)
+    monkeypatch.setattr(tensorfile, "_check_digests", lambda *_arguments: None)
     monkeypatch.setitem(KINDS, "bit flip", flipped_in_the_middle)
     result = trial("bit flip", "0", tmp_path / "trial", expected)
     assert result.outcome == "used damaged data"

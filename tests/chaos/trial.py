@@ -30,7 +30,7 @@ class Disk(FileSystem):
         self.target, self.fault, self.lasting = (operation, occurrence), fault, lasting
         self._struck = False
 
-    def sync(self, descriptor: int, path: Path) -> None:
+    def sync(self, _descriptor: int, path: Path) -> None:
         self.call("fsync", path, lambda: None)
 
     def forget(self, descriptor: int, path: Path) -> None:

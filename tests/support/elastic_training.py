@@ -48,7 +48,7 @@ class SlowDisk(Unsynced):
     def __init__(self, pid: int, number: signal.Signals) -> None:
         self._pid, self._number, self._told = pid, number, False
 
-    def sync(self, descriptor: int, path: Path) -> None:
+    def sync(self, _descriptor: int, path: Path) -> None:
         """Slow, once."""
         if "checkpoints" in path.parts and not self._told:
             self._told = True

@@ -53,7 +53,7 @@ class Training:
             "cursor": self.cursor,
         }
 
-    def batch(self, step: int) -> torch.Tensor:
+    def batch(self, _step: int) -> torch.Tensor:
         """Rows (4, 3) of the data."""
         if self.cursor["at"] + 4 > 16:
             self.cursor.update(order=torch.randperm(16), at=0)
@@ -61,7 +61,7 @@ class Training:
         ids = self.cursor["order"][self.cursor["at"] - 4 : self.cursor["at"]]
         return torch.linspace(-1, 1, 48).reshape(16, 3)[ids]
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         """Added to the batch: where most faults come in."""
         return 0.0
 
@@ -122,7 +122,7 @@ class OwnPythonGenerator(Training):
     def prepare(self) -> None:
         self.own = random.Random(1)
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return self.own.random()
 
 
@@ -131,7 +131,7 @@ class OwnNumpyGenerator(Training):
     def prepare(self) -> None:
         self.own = np.random.default_rng(1)
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return float(self.own.random())
 
 
@@ -140,7 +140,7 @@ class OwnTorchGenerator(Training):
     def prepare(self) -> None:
         self.own = torch.Generator().manual_seed(1)
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return torch.rand(1, generator=self.own).item()
 
 
@@ -152,20 +152,20 @@ class GeneratorThatIsSeldomUsed(OwnPythonGenerator):
 
 @seen_at(1)
 class SetOrder(Training):
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         words = {f"word{index}" for index in range(50)}
         return float("".join(word[4:] for word in words)[:8]) / 1e8
 
 
 @seen_at(1)
 class HashOfText(Training):
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return hash("sample") % 1000 / 1000
 
 
 @seen_at(1)
 class TimeDependentData(Training):
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return time.time_ns() % 1000 / 1000
 
 
@@ -174,19 +174,19 @@ class SeededByTheSystem(Training):
     def prepare(self) -> None:
         self.own = random.Random(os.urandom(8))
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return self.own.random()
 
 
 @seen_at(1)
 class DependsOnTheProcess(Training):
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return os.getpid() % 997 / 997
 
 
 @seen_at(1)
 class DependsOnATemporaryName(Training):
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         with tempfile.NamedTemporaryFile() as file:
             return sum(map(ord, file.name)) % 101 / 101
 
@@ -201,18 +201,18 @@ class Items(torch.utils.data.Dataset[float]):
         return float(np.random.rand())
 
 
-def seed_by_clock(worker: int) -> None:
+def seed_by_clock(_worker: int) -> None:
     """The mistake."""
     np.random.seed(time.time_ns() % 2**32)
 
 
 @seen_at(1)
 class WorkersSeededByTheClock(Training):
-    def begin(self, run: Run) -> None:
+    def begin(self, _run: Run) -> None:
         loader = torch.utils.data.DataLoader(Items(), batch_size=1, num_workers=1, worker_init_fn=seed_by_clock)
         self.items: Iterator[torch.Tensor] = iter(loader)
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return next(self.items).item()
 
 
@@ -235,7 +235,7 @@ class AverageThatIsAnAlias(Training):
     def state(self) -> dict[str, Any]:
         return {**super().state(), "average": self.average}
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return float(self.average["weight"].mean())
 
 
@@ -261,14 +261,14 @@ class StateThatChangesWhenRead(Training):
     def state(self) -> dict[str, Any]:
         return {**super().state(), "counter": self.counter}
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         return self.counter.asked / 100
 
 
 class Partial(nn.Linear):
     """Restores half of its state."""
 
-    def load_state_dict(self, state: Any, *arguments: Any) -> Any:
+    def load_state_dict(self, state: Any, *_arguments: Any) -> Any:
         with torch.no_grad():
             self.weight.copy_(state["weight"])
 
@@ -287,7 +287,7 @@ class LoadsHalfOfItsState(Training):
         self.extra(torch.ones(3)).sum().backward()
         return super().train(step)
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         with torch.no_grad():
             self.extra.bias += 0.01
         return 0.0
@@ -309,7 +309,7 @@ class CountsItsOwnSteps(Training):
     def prepare(self) -> None:
         self.count = 0
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         self.count += 1
         return self.count / 100
 
@@ -375,7 +375,7 @@ class WarmsUpAfterEveryStart(Training):
 
 @seen_at(6)
 class ValidatesAtTheStart(Training):
-    def begin(self, run: Run) -> None:
+    def begin(self, _run: Run) -> None:
         torch.rand(3)  # a sanity check on random inputs moves the generator once more on a resume
 
 
@@ -386,7 +386,7 @@ class WeightsTiedOnlyAtFirst(Training):
     def prepare(self) -> None:
         self.shadow = [parameter.detach().clone() for parameter in self.model.parameters()]
 
-    def noise(self, step: int) -> float:
+    def noise(self, _step: int) -> float:
         for shadow, parameter in zip(self.shadow, self.model.parameters(), strict=True):
             shadow.lerp_(parameter.detach(), 0.5)
         return float(self.shadow[0].mean())

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     STOP = StopFlag.install()
     COUNT = int(sys.argv[3])
     if environment.read_rank_info() is None:
-        sys.exit(launch_ranks(COUNT, STOP, rule=lambda cores, gpus: COUNT))
+        sys.exit(launch_ranks(COUNT, STOP, rule=lambda _cores, _: COUNT))
 
 import torch
 

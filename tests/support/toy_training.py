@@ -127,7 +127,7 @@ def stop_at(step: int) -> Hook:
 def kill_at(step: int) -> Hook:
     """SIGKILL inside the step."""
 
-    def hook(run: Run, current: int) -> None:
+    def hook(_run: Run, current: int) -> None:
         if current == step:
             os.kill(os.getpid(), signal.SIGKILL)
 

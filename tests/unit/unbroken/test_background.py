@@ -115,7 +115,7 @@ def test_the_writing_thread_has_no_team_of_openmp_threads(tmp_path: Path) -> Non
 def test_who_waits_for_a_save_waits_for_no_copy(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
 
-    def save(request: SaveRequest, snapshot: Snapshot) -> Path:
+    def save(_request: SaveRequest, snapshot: Snapshot) -> Path:
         seen.append(snapshot)
         return tmp_path
 
@@ -132,7 +132,7 @@ def test_who_waits_for_a_save_waits_for_no_buffer_of_later_ones(
 ) -> None:
     begun = threading.Event()
 
-    def endless(self: Buffer, like: Any, wanted: Callable[[], bool]) -> None:
+    def endless(_self: Buffer, _like: Any, wanted: Callable[[], bool]) -> None:
         begun.set()
         end = time.monotonic() + 60
         while wanted():
@@ -140,7 +140,7 @@ def test_who_waits_for_a_save_waits_for_no_buffer_of_later_ones(
             time.sleep(0.001)
 
     monkeypatch.setattr(Buffer, "prepare", endless)
-    writer = Writer(lambda request, snapshot: tmp_path, background=True)
+    writer = Writer(lambda _request, _: tmp_path, background=True)
     live = capture_state({"model": {"weights": torch.zeros(9)}}, copy=False)
     writer.prepare(live)
     assert begun.wait(60)
@@ -239,7 +239,7 @@ def test_a_snapshot_is_not_changed_by_the_steps_after_it(tmp_path: Path) -> None
 
 
 def test_an_error_that_is_not_the_disk_is_raised_in_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> Path:
+    def broken(*_arguments: object) -> Path:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(CheckpointStore, "save", broken)
@@ -248,7 +248,7 @@ def test_an_error_that_is_not_the_disk_is_raised_in_the_loop(tmp_path: Path, mon
 
 
 def test_the_folder_is_free_only_after_the_thread_has_ended(tmp_path: Path) -> None:
-    def hook(run: Any, step: int) -> None:
+    def hook(_run: Any, step: int) -> None:
         if step == 9:
             raise RuntimeError("bug")
 
@@ -309,7 +309,7 @@ def test_a_full_disk_in_the_background_costs_that_save_only(tmp_path: Path, unin
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return action()
 
-    def hook(run: Any, step: int) -> None:
+    def hook(_run: Any, step: int) -> None:
         if step == 8:
             assert failed.wait(20)
 

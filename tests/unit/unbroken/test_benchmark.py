@@ -33,7 +33,7 @@ def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None
     saved: dict[str, list[int]] = {trainer.INSIDE: [], trainer.BESIDE: []}
 
     def writer(name: str) -> Writer:
-        def save(order: SaveRequest, snapshot: Snapshot) -> Path:
+        def save(order: SaveRequest, _snapshot: Snapshot) -> Path:
             saved[name].append(order.step)
             return Path()
 

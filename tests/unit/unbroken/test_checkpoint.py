@@ -152,7 +152,7 @@ def test_swapped_and_replayed_files_are_found(store: CheckpointStore, reports: l
     assert "SHA-256" in reports[1]
 
 
-def test_garbage_in_the_folder_is_left_alone(store: CheckpointStore, reports: list[str]) -> None:
+def test_garbage_in_the_folder_is_left_alone(store: CheckpointStore) -> None:
     store.save(5, snapshot(5), IDENTITY)
     (store.folder / "notes.txt").write_text("mine")
     (store.folder / "step-abc").mkdir()
@@ -230,7 +230,7 @@ def test_a_malicious_pickle_is_never_executed(store: CheckpointStore, tmp_path: 
     assert not Path(Malicious.trace).exists()
 
 
-def test_saving_a_step_again_keeps_the_old_one_aside(store: CheckpointStore, reports: list[str]) -> None:
+def test_saving_a_step_again_keeps_the_old_one_aside(store: CheckpointStore) -> None:
     store.save(5, snapshot(5), IDENTITY)
     store.save(5, snapshot(6), IDENTITY)
     loaded = store.latest_good(IDENTITY)
@@ -256,7 +256,7 @@ def test_of_those_set_aside_the_newest_three_are_kept_once_a_newer_one_is_verifi
     ]
 
 
-def test_nothing_set_aside_is_removed_without_a_verified_one(store: CheckpointStore, reports: list[str]) -> None:
+def test_nothing_set_aside_is_removed_without_a_verified_one(store: CheckpointStore) -> None:
     for step in range(1, 7):
         store.save(step, snapshot(step), IDENTITY, pinned=True)
     for step in range(1, 7):

@@ -128,7 +128,7 @@ def test_as_many_bytes_are_sent_as_by_a_ring_all_reduce(size: int, shards: int) 
     count = 1000
 
     def action(group: Group) -> int:
-        fold(lambda shard: [torch.ones(count)], shards, group)
+        fold(lambda _: [torch.ones(count)], shards, group)
         return group.sent
 
     padded = math.ceil(count / size) * size * 4
@@ -192,7 +192,7 @@ def test_every_leaf_is_made_once_in_order() -> None:
 
 
 def test_one_shard_is_itself() -> None:
-    (total,) = fold(lambda shard: [torch.full((3,), 7.0)], 1)
+    (total,) = fold(lambda _: [torch.full((3,), 7.0)], 1)
     assert total.tolist() == [7.0] * 3
 
 

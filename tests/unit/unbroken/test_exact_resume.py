@@ -84,7 +84,7 @@ def test_a_stop_in_the_last_step_finishes_the_run(tmp_path: Path, uninterrupted:
 def test_a_finished_run_trains_nothing_and_exports_again(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     toy_training.train(tmp_path / "run", tmp_path / "export")
     visited: list[int] = []
-    toy_training.train(tmp_path / "run", tmp_path / "export", hook=lambda run, step: visited.append(step))
+    toy_training.train(tmp_path / "run", tmp_path / "export", hook=lambda _, step: visited.append(step))
     assert visited == []
     assert toy_training.contents(tmp_path / "export") == uninterrupted
 

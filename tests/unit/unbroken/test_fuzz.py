@@ -33,17 +33,17 @@ class Memory(FileSystem):
         self._open[descriptor] = (self.contents[path.name], [0])
         return descriptor
 
-    def size(self, descriptor: int, path: Path) -> int:
+    def size(self, descriptor: int, _path: Path) -> int:
         return len(self._open[descriptor][0])
 
-    def read_into(self, descriptor: int, path: Path, target: memoryview) -> int:
+    def read_into(self, descriptor: int, _path: Path, target: memoryview) -> int:
         data, position = self._open[descriptor]
         part = data[position[0] : position[0] + len(target)]
         target[: len(part)] = part
         position[0] += len(part)
         return len(part)
 
-    def close(self, descriptor: int, path: Path) -> None:
+    def close(self, descriptor: int, _path: Path) -> None:
         del self._open[descriptor]
 
 

@@ -44,7 +44,7 @@ def sums(group: Group) -> dict[str, Any]:
     even = data(elastic.fold(mixed_leaf, SHARDS, group))
     uneven = data(elastic.fold_split(mixed_leaf, UNEVEN[group.size], group))
     begun = group.sent
-    elastic.fold(lambda shard: [torch.ones(1200)], SHARDS, group)
+    elastic.fold(lambda _: [torch.ones(1200)], SHARDS, group)
     total = torch.zeros(50)
     for shard in elastic.owned_shards(group.rank, group.size, SHARDS):
         total += leaves(SHARDS)[shard]

@@ -46,7 +46,7 @@ def test_open_folder_says_why_an_old_state_is_not_used(tmp_path: Path) -> None:
         f"train.new: (absent) -> null. It is kept; remove it with `rm -r {old}`."
     ]
     assert (old / "precious").exists()
-    assert open_run_folder(tmp_path, "wire-0", TWO, lambda sentence: None) == new
+    assert open_run_folder(tmp_path, "wire-0", TWO, lambda _: None) == new
     assert list(new.iterdir()) == [], "many processes are here, and only the one with the lock may write"
 
 
@@ -98,7 +98,8 @@ def test_code_digest_is_the_static_closure(package: Path) -> None:
     assert code_digest(["alpha.main"], ["alpha"]) != found
 
 
-def test_code_digest_of_a_missing_module(package: Path) -> None:
+@pytest.mark.usefixtures("package")
+def test_code_digest_of_a_missing_module() -> None:
     with pytest.raises(UnbrokenError, match=r"Module alpha\.nothing was not found"):
         code_digest(["alpha.nothing"], ["alpha"])
 

@@ -90,7 +90,7 @@ def test_the_deadline_ends_a_process_that_hangs() -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_last_words_that_hang_do_not_stop_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_words_that_hang_do_not_stop_the_deadline() -> None:
     program = (
         "import time\nfrom unbroken import preemption\npreemption._EXIT_ACTION_S = 0.2\n"
         "stop.before_forced_exit(lambda: time.sleep(600))\nprint('ready', flush=True)\ntime.sleep(600)\n"

@@ -207,7 +207,7 @@ def test_the_command_line_in_real_processes(tmp_path: Path) -> None:
 def test_a_program_of_several_processes_is_told_which_of_them_is_struck(rank: int | None, tmp_path: Path) -> None:
     told: list[Mapping[str, str]] = []
 
-    def started(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+    def started(_command: Sequence[str], variables: Mapping[str, str], _log: Path) -> int:
         told.append(variables)
         return 0
 

@@ -29,7 +29,7 @@ def make(folder: Path, reports: list[str] | None = None, **options: Any) -> Run:
         "state": {"cursor": {"at": 0}},
         "stop": StopFlag(9.0),
     }
-    report = reports.append if reports is not None else lambda sentence: None
+    report = reports.append if reports is not None else lambda _: None
     return Run(folder, report=report, **{**settings, "lock_timeout": 0.0, **options})
 
 
@@ -99,7 +99,7 @@ def test_a_failing_observer_is_reported_and_does_not_stop_the_run(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     class Broken(Listener):
-        def committed(self, step: int, records: list[dict[str, Any]]) -> None:
+        def committed(self, _step: int, _records: list[dict[str, Any]]) -> None:
             raise ConnectionError("tracker is down")
 
     reports = toy_training.train(tmp_path / "run", tmp_path / "export", observers=[Broken()])
@@ -108,7 +108,7 @@ def test_a_failing_observer_is_reported_and_does_not_stop_the_run(
 
 
 def test_an_exception_in_a_step_is_a_failure_and_resumable(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
-    def fail(run: Run, step: int) -> None:
+    def fail(_run: Run, step: int) -> None:
         if step == 25:
             raise RuntimeError("bug")
 

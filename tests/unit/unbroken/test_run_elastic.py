@@ -56,6 +56,7 @@ def said(work: Path) -> str:
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory, uninterrupted: Bytes) -> Bytes:
     """The export of one process that nothing disturbed."""
+    del uninterrupted  # its training has imported everything that a fork needs
     work = tmp_path_factory.mktemp("alone")
     elastic_training.train(
         work / "run", work / "export", StopFlag()
@@ -108,7 +109,7 @@ def test_a_silent_rank_is_given_up(tmp_path: Path) -> None:
     assert "did not answer in 2 s" in said(work)
 
 
-def _fall_asleep(trainer: Trainer, group: Group) -> None:
+def _fall_asleep(_trainer: Trainer, group: Group) -> None:
     if group.rank == 1:
         time.sleep(6)
         os._exit(7)
@@ -199,7 +200,8 @@ def sentence_of_all(work: Path, size: int, beginning: str) -> None:
     assert len(set(sentences)) == 1
 
 
-def test_a_locked_folder_ends_all_ranks_with_one_sentence(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_a_locked_folder_ends_all_ranks_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     lock = FolderLock(tmp_path / "run", 0.0)
     try:
@@ -209,7 +211,8 @@ def test_a_locked_folder_ends_all_ranks_with_one_sentence(tmp_path: Path, alone:
     sentence_of_all(tmp_path, 3, "The run folder")
 
 
-def test_another_identity_ends_all_ranks_with_one_sentence(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_another_identity_ends_all_ranks_with_one_sentence(tmp_path: Path) -> None:
     assert started(tmp_path, 1, {"UNBROKEN_INTERRUPT": "TERM@2"}) == [75]
     (tmp_path / "log").unlink()
     other = Identity({**elastic_training.IDENTITY.parts, "seed": elastic_training.SEED + 1})
@@ -218,14 +221,15 @@ def test_another_identity_ends_all_ranks_with_one_sentence(tmp_path: Path, alone
 
 
 def _drift(trainer: Trainer, group: Group) -> None:
-    def spoilt(optimizer: object, arguments: object, names: object) -> None:
+    def spoilt(_optimizer: object, _arguments: object, _names: object) -> None:
         with torch.no_grad():
             trainer.model[0].bias[0] += group.rank
 
     trainer.optimizer.register_step_post_hook(spoilt)
 
 
-def test_a_rank_whose_state_drifts_is_refused(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_a_rank_whose_state_drifts_is_refused(tmp_path: Path) -> None:
     assert started(tmp_path, 2, spoil=_drift) == [1, 1]
     refusal = "Rank 1 differs from rank 0 after step 1: tensor model/0.bias."
     assert said(tmp_path).count(refusal) == 2
@@ -248,8 +252,8 @@ def test_other_numerics_are_reported_and_stay_in_the_result(later: str, changed:
     trained = {"report": reports.append, "files": toy_training.Unsynced()}
     stop = StopFlag()
 
-    def halt(trainer: Trainer, group: Group) -> None:
-        trainer.optimizer.register_step_post_hook(lambda *given: stop.set("SIGTERM"))
+    def halt(trainer: Trainer, _group: Group) -> None:
+        trainer.optimizer.register_step_post_hook(lambda *_given: stop.set("SIGTERM"))
 
     with pytest.raises(SystemExit):
         elastic_training.train(run, target, stop, spoil=halt, numerics={"gpu": "A"}, **trained)
@@ -261,7 +265,8 @@ def test_other_numerics_are_reported_and_stay_in_the_result(later: str, changed:
     assert str(segments).count("'gpu'") == 1 + changed
 
 
-def test_different_numerics_of_the_ranks_are_all_named(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_different_numerics_of_the_ranks_are_all_named(tmp_path: Path) -> None:
     def action(stop: StopFlag) -> None:
         facts = {"gpu": "AB"[int(os.environ["RANK"])]}
         elastic_training.train(tmp_path / "run", tmp_path / "export", stop, numerics=facts)
@@ -270,7 +275,8 @@ def test_different_numerics_of_the_ranks_are_all_named(tmp_path: Path, alone: By
     assert b'"mixed"' in (tmp_path / "export" / "manifest.json").read_bytes()
 
 
-def test_only_rank_0_writes(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_only_rank_0_writes(tmp_path: Path) -> None:
     assert started(tmp_path, 2) == [0, 0]
     starts = [one for one in events.read_events(tmp_path / "run" / "events.jsonl") if one["event"] == "start"]
     assert len(starts) == 1
@@ -285,14 +291,15 @@ def example(folder: Path, size: int, interrupt: str) -> list[int]:
     """Run the README's program, with the end that it has for several processes."""
     program = FIRST.partition("folder = ")[0] + SEVERAL
 
-    def action(stop: StopFlag) -> None:
+    def action(_stop: StopFlag) -> None:
         exec(compile(program, str(README), "exec"), {"__name__": "__main__"})
 
     variables = places(size, UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
     return elastic_training.forked(variables, action, folder.with_suffix(".log"))
 
 
-def test_the_example_of_the_readme_may_be_resized(tmp_path: Path, alone: Bytes) -> None:
+@pytest.mark.usefixtures("alone")
+def test_the_example_of_the_readme_may_be_resized(tmp_path: Path) -> None:
     assert example(tmp_path / "one", 1, "") == [0]
     history = [(2, "TERM@7", [75, 75]), (1, "KILL@33", [-signal.SIGKILL]), (4, "", [0] * 4)]
     for size, interrupt, codes in history:

@@ -56,7 +56,7 @@ def test_any_failing_call_of_a_save_leaves_the_older_one(
     files = Faulty(errno.EIO, lambda call, path: call == name and "checkpoints" in str(path))
     files.active = False
 
-    def hook(run: object, step: int) -> None:
+    def hook(_run: object, step: int) -> None:
         files.active = step == 14
 
     toy_training.train(tmp_path / "run", tmp_path / "export", files=files, hook=hook, background=False)
@@ -88,7 +88,7 @@ def test_a_failed_stop_save_is_a_failure_not_a_preemption(tmp_path: Path) -> Non
 def test_a_journal_on_a_full_disk_costs_nothing(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     files = Faulty(errno.ENOSPC, lambda name, path: name == "write" and path == tmp_path / "run" / "journal.jsonl")
 
-    def hook(run: object, step: int) -> None:
+    def hook(_run: object, step: int) -> None:
         files.active = 5 <= step < 20
 
     files.active = False
@@ -99,7 +99,7 @@ def test_a_journal_on_a_full_disk_costs_nothing(tmp_path: Path, uninterrupted: d
 
 
 def test_read_only_folder(tmp_path: Path) -> None:
-    files = Faulty(errno.EROFS, lambda name, path: name in ("create", "mkdir", "update", "rename", "unlink"))
+    files = Faulty(errno.EROFS, lambda name, _: name in ("create", "mkdir", "update", "rename", "unlink"))
     with pytest.raises(StorageError, match=r"EROFS .*Checkpoints in this folder are intact.*writable"):
         toy_training.train(tmp_path / "run", tmp_path / "export", files=files)
 
@@ -147,7 +147,7 @@ def test_space_is_reserved_before_anything_is_written(tmp_path: Path) -> None:
     order: list[str] = []
 
     class Watching(FileSystem):
-        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        def call(self, name: str, _path: Path, action: Callable[[], T]) -> T:
             order.append(name)
             return action()
 
@@ -159,7 +159,7 @@ def test_the_disk_begins_before_the_last_byte_is_written(tmp_path: Path) -> None
     order: list[str] = []
 
     class Watching(FileSystem):
-        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        def call(self, name: str, _path: Path, action: Callable[[], T]) -> T:
             order.append(name)
             return action()
 
@@ -196,7 +196,7 @@ def test_the_file_operations_of_a_run_are_those_of_any_other_process(tmp_path: P
     names: set[str] = set()
 
     class Watching(FileSystem):
-        def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
+        def call(self, _name: str, path: Path, action: Callable[[], T]) -> T:
             names.add(path.name)
             return action()
 

@@ -44,7 +44,7 @@ def train(folder: Path, target: Path, workers: int, every: int = 3) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     state = {"model": model, "optimizer": optimizer}
-    options: dict[str, Any] = {"every": every, "report": lambda text: None, "files": toy_training.Unsynced()}
+    options: dict[str, Any] = {"every": every, "report": lambda _: None, "files": toy_training.Unsynced()}
     with Run(folder, identity=Identity({}), state=state, stop=stop, **options) as run:
         loader = DataLoader(
             Samples(),
