@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from test_elastic import data, leaves, mixed_leaf
+from test_fold import data, leaves, mixed_leaf
 from test_run_elastic import places
 
 from tests.support import elastic_training
