@@ -200,9 +200,8 @@ def test_the_file_operations_of_a_run_are_those_of_any_other_process(tmp_path: P
             names.add(path.name)
             return action()
 
+    options = {"files": Watching(), "background": False}  # a slow thread may not get to step 7 before the stop
     with pytest.raises(SystemExit):
-        toy_training.train(
-            tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(9), files=Watching()
-        )
+        toy_training.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(9), **options)
     assert {".tmp-verdict.json", ".tmp-identity.json", ".tmp-step-00000007"} <= names
     assert not {name for name in names if name.endswith(f"-{os.getpid()}")}
