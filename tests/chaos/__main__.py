@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.campaign import Result, campaign, table
+from tests.chaos.campaign import Result, format_campaign, run_campaign
 from tests.chaos.faults import KINDS
 
 _LOOKS_EVERY_S = 10.0
@@ -33,8 +33,8 @@ def main() -> int:
             looked = time.monotonic()
             print(f"{index + 1} of {options.n}", file=sys.stderr, flush=True)
 
-    results = campaign(options.n, options.seed, work, kinds, tell)
-    print(table(results, options.seed))
+    results = run_campaign(options.n, options.seed, work, kinds, tell)
+    print(format_campaign(results, options.seed))
     if all(result.outcome == "recovered" for result in results):
         shutil.rmtree(work)
         return 0

@@ -26,7 +26,7 @@ class Result:
     detail: str = ""
 
 
-def trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) -> Result:
+def run_trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) -> Result:
     """Do the harm of one kind, then start until the run is finished, and compare every byte."""
     trial = Trial(folder, random.Random(seed))
     try:
@@ -48,7 +48,7 @@ def trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) -> Res
     return Result(kind, "recovered")
 
 
-def campaign(n: int, seed: int, work: Path, kinds: list[str], tell: Callable[[int, Result], None]) -> list[Result]:
+def run_campaign(n: int, seed: int, work: Path, kinds: list[str], tell: Callable[[int, Result], None]) -> list[Result]:
     """`n` trials, the kinds in turn. Folders of trials that did not recover are kept in `work`."""
     torch.set_num_threads(1)
     reference = work / "reference"
@@ -57,14 +57,14 @@ def campaign(n: int, seed: int, work: Path, kinds: list[str], tell: Callable[[in
     results = []
     for index in range(n):
         folder = work / f"trial-{index}"
-        results.append(trial(kinds[index % len(kinds)], f"{seed}/{index}", folder, expected))
+        results.append(run_trial(kinds[index % len(kinds)], f"{seed}/{index}", folder, expected))
         tell(index, results[-1])
         if results[-1].outcome == "recovered":
             shutil.rmtree(folder)
     return results
 
 
-def table(results: list[Result], seed: int) -> str:
+def format_campaign(results: list[Result], seed: int) -> str:
     """One row for each kind, and what must be zero."""
     counts = Counter((result.kind, result.outcome) for result in results)
     kinds = [kind for kind in KINDS if any(result.kind == kind for result in results)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.campaign import campaign, table, trial
+from tests.chaos.campaign import format_campaign, run_campaign, run_trial
 from tests.chaos.faults import KINDS, operations
 from tests.chaos.judge import judge, stage_subject, toy_subject
 from tests.chaos.judge import table as table_of_judgements
@@ -25,9 +25,9 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_every_kind_of_fault_once(tmp_path: Path) -> None:
-    results = campaign(len(KINDS), 0, tmp_path, list(KINDS), lambda _index, _: None)
+    results = run_campaign(len(KINDS), 0, tmp_path, list(KINDS), lambda _index, _: None)
     assert [result for result in results if result.outcome != "recovered"] == []
-    assert table(results, 0).splitlines()[-2].split() == ["all", *[str(len(KINDS))] * 2, "0", "0", "0", "0"]
+    assert format_campaign(results, 0).splitlines()[-2].split() == ["all", *[str(len(KINDS))] * 2, "0", "0", "0", "0"]
 
 
 def test_negative_control_a_store_that_does_not_check_is_caught(
@@ -37,7 +37,7 @@ def test_negative_control_a_store_that_does_not_check_is_caught(
 
     monkeypatch.setattr(tensorfile, "_check_digests", lambda *_arguments: None)
     monkeypatch.setitem(KINDS, "bit flip", flipped_in_the_middle)
-    result = trial("bit flip", "0", tmp_path / "trial", expected)
+    result = run_trial("bit flip", "0", tmp_path / "trial", expected)
     assert result.outcome == "used damaged data"
 
 
