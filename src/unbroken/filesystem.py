@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class FileSystem:
-    """The real file system, one thin method per system call. Raises OSError as the system does."""
+    """The real file system, one thin method per system call. Each raises OSError as the system does."""
 
     def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
         """Run one system call. The only place that an injected fault needs to override."""

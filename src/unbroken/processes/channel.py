@@ -1,7 +1,7 @@
 """Messages between two machines of one job: one JSON line each, and each proves that its sender has the job's token.
 
 Both sides begin with a random number. A message carries an HMAC-SHA256 over its speaker, both random numbers, its own
-number and its text, so it can be neither forged nor replayed, and nobody who lacks the token makes us start a command.
+number and its text, so it can be neither forged nor replayed, and nobody without the token makes us start a command.
 """
 
 from __future__ import annotations
