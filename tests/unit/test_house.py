@@ -321,7 +321,6 @@ def test_an_unknown_package_is_a_sentence(tmp_path: Path, capsys: pytest.Capture
     assert "error: No package unbroken in " in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=False, reason="until the move is complete")
 def test_this_checkout_reaches_the_goals() -> None:
     """What `python tools/house.py --check` says of it."""
     assert missed_goals(measure_house(ROOT)) == []
