@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -19,13 +19,13 @@ _NO_MEANING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 def code_digest(modules: Sequence[str], rooms: Sequence[str], path: Sequence[str] | None = None) -> dict[str, str]:
     """Digest of what every source file does that `modules` import, directly or not, within `rooms`.
 
-    Imports inside functions count, and so do the packages above a module, whose `__init__` runs too. Imports by
-    a computed name (`import_module(f"...")`) are not seen: list such modules yourself.
+    Imports inside functions count, those below `if TYPE_CHECKING:` do not, and the packages above a module do, whose
+    `__init__` runs too. Imports by a computed name (`import_module(f"...")`) are not seen: list such modules yourself.
 
     Args:
         modules: Where the reading starts. They count wherever they are.
-        rooms: Packages or modules, such as `project.training`. What is imported from elsewhere is neither counted
-            nor followed: it carries the results and does not define them.
+        rooms: Packages or modules, such as `project.training`. Other modules of the same distributions are followed,
+            since they may lead to a room, and do not count: they carry the results and do not define them.
         path: Folders that are searched for modules, instead of `sys.path`.
 
     Returns:
@@ -34,23 +34,12 @@ def code_digest(modules: Sequence[str], rooms: Sequence[str], path: Sequence[str
     Raises:
         UnbrokenError: One of `modules` cannot be found.
     """
-    digests: dict[str, str] = {}
     for module in modules:
         if _find(module, path) is None:
             raise UnbrokenError(f"Module {module} was not found on the import path. Next: check its spelling.")
-    waiting = [name for module in modules for name in _with_parents(module)]
-    while waiting:
-        name = waiting.pop()
-        counts = name not in digests and (name in modules or _lies_in(name, rooms))
-        spec = _find(name, path) if counts else None
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-            continue
-        source = Path(spec.origin).read_bytes()
-        digests[name] = syntax_digest(source)
-        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        for imported in _imports(ast.parse(source, filename=spec.origin), package):
-            waiting.extend(_with_parents(imported))
-    return dict(sorted(digests.items()))
+    packages = {name.partition(".")[0] for name in (*modules, *rooms)}
+    sources = sorted(_sources(modules, packages, path))
+    return {name: syntax_digest(code) for name, code in sources if name in modules or _lies_in(name, rooms)}
 
 
 @lru_cache(maxsize=512)
@@ -79,6 +68,26 @@ def source_digest(package: str) -> str:
         name, content = file.relative_to(folder).as_posix(), file.read_bytes()
         total.update(f"{name}\0{len(content)}\0".encode() + content)
     return total.hexdigest()
+
+
+def _sources(
+    modules: Sequence[str], packages: Container[str], path: Sequence[str] | None
+) -> Iterator[tuple[str, bytes]]:
+    """Every module of `packages` that `modules` import, directly or not, and the content of its file."""
+    waiting = [name for module in modules for name in _with_parents(module)]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        follows = name not in seen and name.partition(".")[0] in packages
+        seen.add(name)
+        spec = _find(name, path) if follows else None
+        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+            continue
+        source = Path(spec.origin).read_bytes()
+        yield name, source
+        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+        for imported in _imports(ast.parse(source, filename=spec.origin), package):
+            waiting.extend(_with_parents(imported))
 
 
 def _meaning(node: object) -> object:
@@ -129,8 +138,8 @@ def _find(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
     return spec
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(tree: ast.AST, package: str) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -138,6 +147,13 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
             yield base
             # `from package import name`: the name may be a module of its own.
             yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif not _is_for_types(node):
+            yield from _imports(node, package)
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    """`if TYPE_CHECKING:` without an else, which never runs."""
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

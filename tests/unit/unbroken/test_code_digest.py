@@ -85,27 +85,42 @@ def test_the_digest_is_this_one_on_every_version_of_python() -> None:
     assert digest(PLAIN) == GOLDEN
 
 
-def test_code_that_only_carries_is_neither_counted_nor_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stage that imports a loss and code that only carries, which imports a hidden part of the science."""
     files = {
         "lab.__init__": "",
         "lab.stage": "import lab.science.loss\nimport lab.carry",
-        "lab.carry": "import lab.science.hidden",
+        "lab.carry": "def late():\n    import lab.science.hidden",
         "lab.science.__init__": "",
-        "lab.science.loss": "from lab.science import sums\nimport lab.carry",
+        "lab.science.loss": "from lab.science import sums\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import lab.science.unused",
         "lab.science.sums": "",
         "lab.science.hidden": "",
+        "lab.science.unused": "",
     }
     write(tmp_path, files)
     monkeypatch.syspath_prepend(tmp_path)
-    expected = ["lab.science", "lab.science.loss", "lab.science.sums", "lab.stage"]
+    return tmp_path
+
+
+def test_code_that_only_carries_does_not_count_and_hides_nothing(lab: Path) -> None:
     before = code_digest(["lab.stage"], ["lab.science"])
-    assert list(before) == expected
-    write(tmp_path, {"lab.carry": "import lab.science.hidden\nprint('changed')"})
+    assert list(before) == ["lab.science", "lab.science.hidden", "lab.science.loss", "lab.science.sums", "lab.stage"]
+    write(lab, {"lab.carry": "def late():\n    import lab.science.hidden\n    return 'changed'"})
     assert code_digest(["lab.stage"], ["lab.science"]) == before
-    write(tmp_path, {"lab.science.sums": "total = 1"})
-    assert code_digest(["lab.stage"], ["lab.science"]) != before
+    for name in ("sums", "hidden"):
+        write(lab, {f"lab.science.{name}": "total = 1"})
+        after = code_digest(["lab.stage"], ["lab.science"])
+        assert {module for module in after if after[module] != before[module]} == {f"lab.science.{name}"}
+        before = after
+
+
+def test_what_is_imported_for_types_alone_does_not_count(lab: Path) -> None:
+    before = code_digest(["lab.stage"], ["lab.science"])
+    assert "lab.science.unused" not in before
+    write(lab, {"lab.science.sums": "if x:\n    import lab.science.unused"})
+    assert "lab.science.unused" in code_digest(["lab.stage"], ["lab.science"])
 
 
 def test_a_room_is_no_prefix_of_letters(tmp_path: Path) -> None:
