@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import parent_process
 from types import FrameType
 from typing import NoReturn, Protocol
 
@@ -200,6 +201,18 @@ class StopFlag:
 def shield_worker(_worker_id: int) -> None:
     """A `worker_init_fn` for DataLoader: a TERM to the whole process group must not kill the workers first.
 
-    The worker still ends with its parent: the DataLoader tells it to, and it watches its parent.
+    The worker still ends with its parent: the DataLoader tells it to, it watches its parent, and it obeys the TERM
+    that its parent sends (multiprocessing does so to workers that are still there when the program ends).
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    owner = parent_process()
+    parent = os.getppid() if owner is None or owner.pid is None else owner.pid
+    threading.Thread(target=_obey, args=(parent,), name="unbroken-shield", daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    # Only a blocked signal says who sent it.
+    while (told := signal.sigwaitinfo(SIGNALS)).si_pid != parent:
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [told.si_signo])
+    os.kill(os.getpid(), told.si_signo)

@@ -126,6 +126,21 @@ def test_a_shielded_worker_outlives_a_signal_to_the_group() -> None:
     end(process)
 
 
+def test_a_shielded_worker_obeys_its_parent_alone() -> None:
+    program = (
+        "import os, signal, time\npid = os.fork()\nif pid == 0:\n    shield_worker(0)\n    time.sleep(60)\n"
+        "time.sleep(0.3)\nprint('ready', flush=True)\nwhile not stop.is_set():\n    time.sleep(0.01)\n"
+        "time.sleep(0.3)\nprint(os.waitpid(pid, os.WNOHANG)[0], flush=True)\nos.kill(pid, signal.SIGTERM)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
+    )
+    process = start(program)
+    wait_for(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_for(process, "0")
+    wait_for(process, "-15")
+    end(process)
+
+
 def test_install_twice_is_one_flag() -> None:
     process = start("print(StopFlag.install() is stop, stop.deadline)\n", UNBROKEN_DEADLINE_S="12")
     wait_for(process, "True 12.0")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,37 @@ def test_any_number_of_workers(
     assert toy_training.in_child(lambda: train(run, target, after)) == 0
     assert toy_training.contents(target) == expected
     assert os.path.exists(run / "verdict.json")
+
+
+LEFT_OPEN = """
+import sys
+import torch
+from torch.utils.data import DataLoader
+from unbroken.preemption import StopFlag, shield_worker
+
+def main(context):
+    loader = DataLoader(
+        torch.arange(8.0), num_workers=2, worker_init_fn=shield_worker, persistent_workers=True,
+        multiprocessing_context=context, generator=torch.Generator(),
+    )
+    batches = iter(loader)
+    next(batches)
+    return batches
+
+if __name__ == "__main__":
+    if sys.argv[2] == "flag":
+        StopFlag.install(deadline=300)
+    kept = main(sys.argv[1])  # a global: nobody closes it before the interpreter ends
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("flag", ["flag", "plain"])
+def test_a_program_ends_although_its_shielded_workers_wait_for_more(context: str, flag: str, tmp_path: Path) -> None:
+    """At its end multiprocessing sends TERM to workers that nobody closed, and waits for them."""
+    program = tmp_path / "program.py"
+    program.write_text(LEFT_OPEN)
+    command = [sys.executable, str(program), context, flag]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
