@@ -21,7 +21,8 @@ from unbroken.checkpoint.saver import Saver
 from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, YoungDalySchedule, interruptions_per_hour
 from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
-from unbroken.errors import PeerError, UnbrokenError, errno_name, log_sentence, storage_errors
+from unbroken.ending import Ending, may_be_due_to_stop
+from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
 from unbroken.exact.randomness import reseeded
@@ -35,7 +36,7 @@ from unbroken.run_folder.events import Events, read_events
 from unbroken.run_folder.identity import Identity, check_or_write_identity
 from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal, to_numbers
 from unbroken.run_folder.lock import FolderLock
-from unbroken.run_folder.verdict import Verdict, clear_verdict, write_verdict
+from unbroken.run_folder.verdict import clear_verdict
 
 __all__ = ["Observer", "Run"]
 
@@ -104,11 +105,11 @@ class Run:
         self._observers = Observers(observers, report)
         self._start_info = dict(start_info or {})
         self._record: dict[str, object] | None = None
-        self._total: int | None = None
-        self._ended = False
+        self._asked: int | None = None
+        self._resumed: int | None = None
+        self._replays = False
         self._compared = False
         self._saver: Saver | None = None
-        self._remove_forced_exit_action: Callable[[], None] = lambda: None
 
     @property
     def last_durable_step(self) -> int:
@@ -122,18 +123,18 @@ class Run:
 
     @property
     def final(self) -> Path:
-        """The folder of the final checkpoint.
+        """The folder of the final checkpoint: that of the last step.
 
         Raises:
-            UnbrokenError: The run is not finished.
+            UnbrokenError: The run is not finished, or is past all the steps that were asked for.
         """
-        final = self._saver.final if self._saver else None
-        if final is None:
+        self._check_not_past()
+        if self._saver is None or self._saver.final_step != self.step:
             raise UnbrokenError(
                 f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
                 f"Next: let `for step in run.steps(total)` reach its end."
             )
-        return final
+        return self._store.path(self.step)
 
     def __enter__(self) -> Run:
         """Lock the folder and go back to the newest good checkpoint. What fails is raised on every rank.
@@ -154,6 +155,7 @@ class Run:
             if not self._is_follower:
                 self._close()
             raise
+        self._resumed = self.step
         return self
 
     @property
@@ -179,34 +181,42 @@ class Run:
             self._leave_as_follower(error)
             return
         try:
-            if self._ended:
-                return
-            if isinstance(error, Preempted):
-                self._end("preempted", EXIT_PREEMPTED)
-            elif self.stop.is_set() and _may_be_due_to_a_stop(error):
-                self._fail_while_stopping(error)
-            elif error is not None or self._saving.final is None:
-                if error is None and self._total is not None:
-                    self._report(f"The loop was left at step {self.step} of {self._total}, before its end.")
-                self._end("failed", 1)
-            else:
-                self._end("finished", 0)
+            if not self._ending.is_written:
+                self._end_as_left(error)
         finally:
             self._close()
 
+    def _end_as_left(self, error: BaseException | None) -> None:
+        if isinstance(error, Preempted):
+            self._ending.write("preempted", EXIT_PREEMPTED)
+        elif self.stop.is_set() and may_be_due_to_stop(error):
+            self._ending.write_failure_while_stopping(self.step, error)
+        elif error is None and self._is_past:
+            self._ending.write("failed", 1)
+            self._check_not_past()
+        elif error is not None or self._saving.final_step != self.step:
+            if error is None and self._asked is not None:
+                self._report(f"The loop was left at step {self.step} of {self._asked}, before its end.")
+            self._ending.write("failed", 1)
+        else:
+            self._ending.write("finished", 0)
+
     def steps(self, total: int) -> Iterator[int]:
         """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
+
+        At its end, step `total` is durable and final. It may be called again with a larger total, such as once for
+        each epoch. After a resume, the calls whose steps an earlier start has passed give no step, and what the
+        program does to the state between them is undone: an earlier start has done that too.
 
         Raises:
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
+        self._asked = max(total, self._asked or 0)
         if self.step > total:
-            raise UnbrokenError(
-                f"The run in {self.folder} is at step {self.step} already, past the {total} steps asked for. "
-                f"Next: ask for {self.step} or more, or use another folder."
-            )
-        self._total = total
+            self._replays = self.step == self._resumed
+            return
+        self._end_replay()
         while self.step < total:
             if self.stop.is_set_on_any(self._group):
                 self._leave()
@@ -216,11 +226,30 @@ class Run:
                 yield self.step + 1
             self._faults.fire("end", self.step + 1)
             self._finish_step(total)
-        run_on_rank_zero(self._group, self._save_final)
+        run_on_rank_zero(self._group, lambda: self._saving.save_final(self.step))
 
-    def _save_final(self) -> None:
-        if self._saving.final is None:
-            self._saving.save_now(self.step, pinned=True)
+    def _end_replay(self) -> None:
+        if self._replays:
+            self._replays = False
+            run_on_rank_zero(self._group, self._restore_again)
+            broadcast_state(self._group, self.step, self._state)
+
+    def _restore_again(self) -> None:
+        with storage_errors("read the state again", self._store.path(self.step), "Nothing was changed."):
+            checkpoint = self._store.load(self.step, self.identity.digest)
+        # The numerics are those of this start, and the program has no hand in them.
+        restore_state(checkpoint.snapshot, self._state, {*self._faults.dropped_parts(self._state), NUMERICS_STATE})
+
+    @property
+    def _is_past(self) -> bool:
+        return self._asked is not None and self.step > self._asked
+
+    def _check_not_past(self) -> None:
+        if self._is_past:
+            raise UnbrokenError(
+                f"The run in {self.folder} is at step {self.step} already, past the {self._asked} steps asked for. "
+                f"Next: ask for {self.step} or more, or use another folder."
+            )
 
     def log(self, **values: object) -> None:
         """Add numbers to the record of the current step; a name given twice keeps the later value.
@@ -235,7 +264,8 @@ class Run:
     def export(self, target: Path) -> None:
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
 
-        The bytes do not depend on interruptions. Only rank 0 writes.
+        The bytes do not depend on interruptions. Only rank 0 writes. In a loop over epochs, what an earlier start has
+        passed it has exported too: then nothing is written, and a sentence says so.
 
         Raises:
             UnbrokenError: The run is not finished.
@@ -243,6 +273,9 @@ class Run:
             StorageError: The disk refused.
         """
         if self._is_follower:
+            return
+        if self._replays:
+            self._report(f"{target} is left as it is: step {self._asked} was passed by an earlier start of this run.")
             return
         step = int(self.final.name.removeprefix("step-"))
         with storage_errors("read the final state", self.final, "Nothing was changed."):
@@ -263,7 +296,9 @@ class Run:
         self._store = CheckpointStore(self.folder / CHECKPOINTS_FOLDER, self._keep, self._files, self._report)
         self._journal = Journal(self.folder / JOURNAL_FILE, self._files, self._report)
         self._saver = self._new_saver()
-        self._remove_forced_exit_action = self.stop.before_forced_exit(self._record_forced_exit)
+        self._ending = Ending(
+            self.folder, self._saver, self.stop, self._events, self._observers, self._report, self._files
+        )
         begun = time.monotonic()
         checkpoint = self._store.latest_good(self.identity.digest)
         if checkpoint is None:
@@ -341,49 +376,18 @@ class Run:
 
     def _save_and_end(self) -> None:
         self._saving.save_for_stop(self.step)
-        self._end("preempted", EXIT_PREEMPTED)
+        self._ending.write("preempted", EXIT_PREEMPTED)
 
     def _leave_as_follower(self, error: BaseException | None) -> None:
-        if self.stop.is_set() and _may_be_due_to_a_stop(error):
+        if self.stop.is_set() and may_be_due_to_stop(error):
             self.stop.ignore()
             raise Preempted(f"rank {self._group.rank} was stopped by {self.stop.signal}") from error
-
-    def _fail_while_stopping(self, error: BaseException | None) -> NoReturn:
-        self._saving.drain()
-        self._report(
-            f"The step after {self.step} failed while the run was being stopped by {self.stop.signal} "
-            f"({type(error).__name__}: {error}); the checkpoint of step {self.last_durable_step} is intact."
-        )
-        self._end("preempted", EXIT_PREEMPTED)
-        raise Preempted(f"stopped by {self.stop.signal}; step {self.last_durable_step} is durable") from error
-
-    def _end(self, verdict: str, code: int) -> None:
-        self._ended = True
-        self._saving.drain()
-        if code and self.stop.is_set():
-            self.stop.ignore()
-        self._write_verdict(code)
-        self._events.add("end", verdict=verdict, step=self.last_durable_step, signal=self.stop.signal)
-        self._observers.ended(verdict)
-
-    def _write_verdict(self, code: int) -> None:
-        try:
-            write_verdict(Verdict(code, self.last_durable_step, self.stop.signal), self.folder, self._files)
-        except OSError as error:
-            self._report(f"The verdict in {self.folder} could not be written: {errno_name(error)}.")
-
-    def _record_forced_exit(self) -> None:
-        self._events.add("forced-exit", step=self.last_durable_step, deadline=self.stop.deadline)
-        self._write_verdict(EXIT_PREEMPTED)
+        if error is None:
+            self._check_not_past()
 
     def _close(self) -> None:
         # In this order: the next holder of the lock relies on nobody else writing in the folder.
         if self._saver:
             self._saver.close()
-        self._remove_forced_exit_action()
+            self._ending.withdraw()
         self._lock.release()
-
-
-def _may_be_due_to_a_stop(error: BaseException | None) -> bool:
-    # A stop that reaches the whole process group also kills data workers and other ranks.
-    return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))

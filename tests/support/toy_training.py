@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,14 @@ def train(
     stop: StopFlag | None = None,
     hook: Hook | None = None,
     forget: str = "",
+    totals: Sequence[int] = (STEPS,),
+    between: Callable[[dict[str, Any]], object] = lambda _state: None,
     **options: Any,
 ) -> list[str]:
-    """Train to the end or to a stop, then export; returns what was reported. `forget` leaves an object unsaved."""
+    """Train to the end or to a stop, then export; returns what was reported. `forget` leaves an object unsaved.
+
+    With several `totals` it is trained from one to the next, and `between` is called with the state after each.
+    """
     torch.set_num_threads(1)
     reports: list[str] = []
     state = build()
@@ -106,10 +111,12 @@ def train(
     settings = {"every": 7, "report": reports.append, "lock_timeout": 0.0, "files": Unsynced(), **options}
     saved = {name: value for name, value in state.items() if name != forget}
     with Run(folder, identity=IDENTITY, state=saved, stop=stop, **settings) as run:
-        for step in run.steps(STEPS):
-            run.log(**train_step(state))
-            if hook:
-                hook(run, step)
+        for total in totals:
+            for step in run.steps(total):
+                run.log(**train_step(state))
+                if hook:
+                    hook(run, step)
+            between(state)
         run.export(target)
     return reports
 

@@ -36,8 +36,8 @@ class Saver:
     ) -> None:
         self.last_durable_step = 0
         """The last step that is safe on disk; the writing thread sets it."""
-        self.final: Path | None = None
-        """The final checkpoint, once there is one."""
+        self.final_step: int | None = None
+        """The step of the final checkpoint, once there is one: the end of a run, and where a longer one goes on."""
         self._store, self._identity, self._state, self._journal = store, identity, state, journal
         self._schedule, self._events, self._observers, self._report = schedule, events, observers, report
         self._writer = Writer(self._write, background)
@@ -48,7 +48,7 @@ class Saver:
     def resume_from(self, checkpoint: Checkpoint, records: Sequence[Record]) -> None:
         """The run goes on from here; its observers are given everything again."""
         self.last_durable_step = self._submitted = checkpoint.step
-        self.final = checkpoint.path if checkpoint.manifest.pinned else None
+        self.final_step = checkpoint.step if checkpoint.manifest.pinned else None
         self._pending = list(records)
 
     def publish_resumed(self) -> None:
@@ -79,14 +79,29 @@ class Saver:
         self._request_save(step, self._writer.write, pinned, verify)
         self._collect(self._writer.drain(), required_step=step)
 
+    def save_final(self, step: int) -> None:
+        """Make the step durable, as the end of the run, unless it is already; then older ends are ordinary.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        self._await_submitted(step)
+        if step == self.final_step:
+            pass
+        elif 0 < step == self.last_durable_step:
+            self._store.pin(step)
+            self.final_step = step
+        else:
+            self.save_now(step, pinned=True)
+        self._store.unpin_older(step)
+
     def save_for_stop(self, step: int) -> None:
         """Make the step durable unless it is already.
 
         Raises:
             StorageError: The disk refused.
         """
-        if step == self._submitted:
-            self._collect(self._writer.drain())
+        self._await_submitted(step)
         if step > self.last_durable_step:
             # The grace period is short: older checkpoints stay, and the next start checks this one before use.
             self.save_now(step, pinned=False, verify=False)
@@ -102,6 +117,10 @@ class Saver:
     def close(self) -> None:
         """End the writing thread; nothing touches the folder afterwards."""
         self._writer.close()
+
+    def _await_submitted(self, step: int) -> None:
+        if step == self._submitted:
+            self._collect(self._writer.drain())
 
     def _request_save(self, step: int, accept: _Accept, pinned: bool = False, verify: bool = True) -> None:
         begun = time.monotonic()
@@ -124,11 +143,12 @@ class Saver:
             elif result.path is None:
                 self._events.add("checkpoint-superseded", step=step)
             else:
-                self._record_saved(result, result.path)
+                self._record_saved(result)
 
-    def _record_saved(self, result: SaveResult, path: Path) -> None:
+    def _record_saved(self, result: SaveResult) -> None:
         self._schedule.record_cost(result)
-        self.final = path if result.request.pinned else None
+        if result.request.pinned:
+            self.final_step = result.request.step
         costs = {"seconds": round(result.seconds, 4), "blocked": round(result.blocked, 6)}
         self._events.add("checkpoint", step=result.request.step, **costs)
         self._tell_observers(result.request.step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,27 @@ class CheckpointStore:
             self._remove_old_bad()
         return self.path(step)
 
+    def pin(self, step: int) -> None:
+        """Protect a checkpoint from rotation that was read, or read back, before. Its state is not written again.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        with storage_errors(f"pin the checkpoint of step {step}", self.path(step), "It is intact."):
+            self._set_pinned(step, True)
+
+    def unpin_older(self, step: int) -> None:
+        """Give those before `step`, which was read or read back, to the rotation; nothing is raised."""
+        try:
+            pinned = [older for older in self.steps() if older < step and self._is_pinned(older)]
+        except OSError as error:
+            self._report(f"Old final checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
+            return
+        for older in pinned:
+            self._unpin(older)
+        if pinned:
+            self._rotate()
+
     def latest_good(self, identity: str) -> Checkpoint | None:
         """The newest checkpoint that is whole; damaged ones are set aside and reported. None: start afresh.
 
@@ -249,6 +270,27 @@ class CheckpointStore:
             return
         for step in unpinned[: -self._keep]:
             self._remove(self.path(step), "old checkpoint")
+
+    def _unpin(self, step: int) -> None:
+        try:
+            self._set_pinned(step, False)
+        except (CheckpointError, OSError) as error:
+            why = errno_name(error) if isinstance(error, OSError) else str(error)
+            self._report(f"The checkpoint of step {step} is no longer the final one, but stays marked so: {why}.")
+
+    def _set_pinned(self, step: int, pinned: bool) -> None:
+        manifest = _read_manifest(self._files, self.path(step))
+        if manifest.pinned == pinned:
+            return
+        # Prepared beside the checkpoint, where a start removes what a kill left: a checkpoint has three files.
+        text, temporary = (
+            replace(manifest, pinned=pinned).text(),
+            self.folder / f"{_TEMPORARY}{step:08d}-{MANIFEST_FILE}",
+        )
+        remove_tree(self._files, temporary)
+        write_durably(self._files, temporary, len(text), [text])
+        self._files.rename(temporary, self.path(step) / MANIFEST_FILE)
+        sync_folder(self._files, self.path(step))
 
     def _remove_old_bad(self) -> None:
         """Called when a newer checkpoint has just been verified: what was set aside is now evidence, not a way back."""

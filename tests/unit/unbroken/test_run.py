@@ -178,8 +178,8 @@ def test_wrong_use_is_answered_with_a_sentence(tmp_path: Path) -> None:
         make(tmp_path, keep=0).__enter__()
     with make(tmp_path) as run:
         list(run.steps(3))
-    with make(tmp_path) as run, pytest.raises(UnbrokenError, match="at step 3 already, past the 2 steps"):
-        next(run.steps(2))
+    with pytest.raises(UnbrokenError, match="at step 3 already, past the 2 steps"), make(tmp_path) as run:
+        list(run.steps(2))
 
 
 def test_state_that_cannot_be_stored_is_refused_before_the_first_step(tmp_path: Path) -> None:
