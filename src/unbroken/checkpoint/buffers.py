@@ -11,6 +11,10 @@ from unbroken.checkpoint.state import Snapshot
 from unbroken.checkpoint.tensorfile import tensor_bytes, tensor_spec
 
 
+class BufferMemoryError(Exception):
+    """The memory of a buffer was refused: by the allocator, or when it was to be page-locked."""
+
+
 class Buffer:
     """Room for one snapshot. Filling it again allocates nothing as long as names, types and shapes stay."""
 
@@ -22,6 +26,9 @@ class Buffer:
         """Allocate for tensors like these and touch every page: the first fill is then a plain copy too.
 
         This is given up, between two tensors, as soon as it is no longer `wanted`.
+
+        Raises:
+            BufferMemoryError: There is no memory for it.
         """
         for name, source in like.items():
             if not wanted():
@@ -38,6 +45,7 @@ class Buffer:
 
         Raises:
             CheckpointError: A tensor has a dtype that cannot be stored.
+            BufferMemoryError: There is no memory for it.
         """
         for name in self._tensors.keys() - live.tensors.keys():
             del self._tensors[name]
@@ -56,6 +64,11 @@ class Buffer:
         for stream in self._streams.values():
             stream.synchronize()
 
+    def release(self) -> None:
+        """Give the memory back, once nothing is copied into it any more."""
+        self.wait()
+        self._tensors = {}
+
     def _queue_gpu_copies(self, device: torch.device, sources: Mapping[str, torch.Tensor]) -> None:
         """Queue copies that run beside the loop, after all GPU work queued before them and before all later."""
         with torch.cuda.device(device):
@@ -71,7 +84,14 @@ class Buffer:
         target = self._tensors.get(name)
         if target is None or target.dtype != source.dtype or target.shape != source.shape:
             tensor_spec(source, name)
-            # Only page-locked memory lets a GPU copy at the speed of the bus.
-            target = torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
+            target = _allocate_like(source)
             self._tensors[name] = target
         return target
+
+
+def _allocate_like(source: torch.Tensor) -> torch.Tensor:
+    try:
+        # Only page-locked memory lets a GPU copy at the speed of the bus.
+        return torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
+    except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeError and kinds of it
+        raise BufferMemoryError(str(error).partition("\n")[0]) from error

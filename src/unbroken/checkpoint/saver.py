@@ -63,12 +63,14 @@ class Saver:
         if not self._prepared:
             self._prepared = True
             self._writer.prepare(capture_state(self._state, copy=False))
+        self._report_refusal()
 
     def save_if_due(self, step: int, forced: bool = False) -> None:
         """Begin a save if one is due. A disk that refuses costs this save only."""
         if self._schedule.is_due(step) or forced:
             self._request_save(step, self._writer.submit)
             self._collect(self._writer.take_results())
+            self._report_refusal()
 
     def save_now(self, step: int, pinned: bool, verify: bool = True) -> None:
         """Make the step durable before this returns.
@@ -78,6 +80,7 @@ class Saver:
         """
         self._request_save(step, self._writer.write, pinned, verify)
         self._collect(self._writer.drain(), required_step=step)
+        self._report_refusal()
 
     def save_final(self, step: int) -> None:
         """Make the step durable, as the end of the run, unless it is already; then older ends are ordinary.
@@ -113,6 +116,14 @@ class Saver:
                 self._collect([result])
             except Exception as error:  # the run is ending for another reason already
                 self._report(f"The save of step {result.request.step} failed: {error}")
+        self._report_refusal()
+
+    def _report_refusal(self) -> None:
+        if refusal := self._writer.take_refusal():
+            self._report(
+                f"Checkpoints are no longer written beside the loop: {refusal}. The run goes on and waits for each of "
+                "them. Next: give it more memory or processes, or say `Run(background=False)`, if that costs too much."
+            )
 
     def close(self) -> None:
         """End the writing thread; nothing touches the folder afterwards."""

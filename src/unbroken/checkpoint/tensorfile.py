@@ -69,7 +69,8 @@ def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
     if tensor.dtype not in _NAMES:
         raise CheckpointError(
             f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds {', '.join(DTYPES)}. "
-            "Next: convert it in `state_dict`."
+            "Next: convert it in `state_dict` and back in `load_state_dict` (`torch.view_as_real` does for complex "
+            "numbers), or leave it out of the state."
         )
     return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape))
 
@@ -150,7 +151,10 @@ class _Hasher:
         if sum(map(len, parts.values())) < _SMALL:
             done = hash_all()
             return lambda: done
-        return self._threads.submit(hash_all).result
+        try:
+            return self._threads.submit(hash_all).result
+        except RuntimeError:  # no thread could be started; what was handed over is hashed by whoever is there
+            return hash_all
 
 
 def write_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.checkpoint.tensorfile import tensor_spec
 from unbroken.errors import CheckpointError
 
 TAG = "$"
@@ -67,11 +68,12 @@ class Encoder:
         return [self.encode(value, f"{path}/{index}") for index, value in enumerate(values)]
 
     def _add_tensor(self, tensor: torch.Tensor, path: str) -> str:
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
             raise CheckpointError(
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised tensors that "
                 "hold data can be stored. Next: store its parts."
             )
+        tensor_spec(tensor, path)  # an unknown dtype is refused here, in the loop, and at the start already
         name, count = path, 1
         while name in self.tensors:  # the keys 1 and "1" of one dict have the same path
             count += 1
@@ -140,7 +142,8 @@ _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
     try:
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape).copy())
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # no numbers; numbers in the byte order of another machine
         raise CheckpointError(
-            f"The array at {path} has dtype {array.dtype}, which cannot be stored. Next: store numbers."
+            f"The array at {path} has dtype {array.dtype}, which cannot be stored. Next: store numbers, in this "
+            "machine's byte order."
         ) from error
