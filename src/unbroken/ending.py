@@ -12,6 +12,7 @@ from unbroken.filesystem import FileSystem
 from unbroken.observers import Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.run_folder.events import Events
+from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import Verdict, write_verdict
 
 
@@ -23,6 +24,7 @@ class Ending:
         folder: Path,
         saver: Saver,
         stop: StopFlag,
+        lock: FolderLock,
         events: Events,
         observers: Observers,
         report: Callable[[str], None],
@@ -31,7 +33,7 @@ class Ending:
         """`files`: the file system of the run."""
         self.is_written = False
         self._folder, self._saver, self._stop = folder, saver, stop
-        self._events, self._observers, self._report, self._files = events, observers, report, files
+        self._lock, self._events, self._observers, self._report, self._files = lock, events, observers, report, files
         self.withdraw = stop.before_forced_exit(self._record_forced_exit)
         """Do nothing at a forced exit from now on."""
 
@@ -63,7 +65,8 @@ class Ending:
     def _write_verdict(self, code: int) -> None:
         verdict = Verdict(code, self._saver.last_durable_step, self._stop.signal)
         try:
-            write_verdict(verdict, self._folder, self._files)
+            # A folder whose lock is lost may be another's, which writes its own verdict there.
+            write_verdict(verdict, self._folder if self._lock.is_at_its_path else None, self._files)
         except OSError as error:
             self._report(f"The verdict in {self._folder} could not be written: {errno_name(error)}.")
 

@@ -292,12 +292,14 @@ class Run:
         check_or_write_identity(self.folder, self.identity, self._files, self._report)
         with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
             clear_verdict(self.folder, self._files)
-        self._events: Events = Events(self.folder, self._report)
-        self._store = CheckpointStore(self.folder / CHECKPOINTS_FOLDER, self._keep, self._files, self._report)
+        self._events: Events = Events(self.folder, self._report, lambda: self._lock.is_at_its_path)
+        self._store = CheckpointStore(
+            self.folder / CHECKPOINTS_FOLDER, self._keep, self._files, self._report, self._lock.check_still_held
+        )
         self._journal = Journal(self.folder / JOURNAL_FILE, self._files, self._report)
         self._saver = self._new_saver()
         self._ending = Ending(
-            self.folder, self._saver, self.stop, self._events, self._observers, self._report, self._files
+            self.folder, self._saver, self.stop, self._lock, self._events, self._observers, self._report, self._files
         )
         begun = time.monotonic()
         checkpoint = self._store.latest_good(self.identity.digest)
@@ -363,6 +365,7 @@ class Run:
         self._check_ranks_agree()
 
     def _record_step(self, record: dict[str, object], total: int) -> None:
+        self._lock.check_still_held()
         written = self._journal.append(self.step, record)
         self._faults.trace_state(self.step, self._state, written)
         self._saving.add_record(written)

@@ -99,6 +99,7 @@ class CheckpointStore:
         keep: int = 3,
         files: FileSystem | None = None,
         report: Callable[[str], None] = log_sentence,
+        check_owner: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the folder and remove what a killed save left in it.
 
@@ -107,6 +108,7 @@ class CheckpointStore:
             keep: How many unpinned checkpoints are kept, at least 1.
             files: The file system; replaced only to inject faults.
             report: Receives a sentence about each checkpoint that is set aside or cannot be removed.
+            check_owner: Raises when the folder may be another's by now; called before each change of it.
 
         Raises:
             StorageError: The disk refused.
@@ -118,6 +120,7 @@ class CheckpointStore:
         self._keep = keep
         self._files = files or FileSystem()
         self._report = report
+        self._check_owner = check_owner
         with storage_errors("open the checkpoint store", folder, "Checkpoints in it are intact."):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self._files, folder.parent)
@@ -150,17 +153,22 @@ class CheckpointStore:
 
         Raises:
             StorageError: The disk refused; older checkpoints are intact.
+            UnbrokenError: What `check_owner` raises.
         """
         temporary = self.folder / f"{_TEMPORARY}{step:08d}"
         try:
             with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact_sentence(step)):
+                self._check_owner()
                 self._write(temporary, step, snapshot, identity, journal, pinned)
+                self._check_owner()
                 self._commit(temporary, self.path(step))
         except (StorageError, CheckpointError):
+            self._check_owner()
             self._discard(temporary)
             raise
         if verify:
             self._verify(step, snapshot, journal)
+            self._check_owner()
             self._rotate()
             self._remove_old_bad()
         return self.path(step)
@@ -171,11 +179,13 @@ class CheckpointStore:
         Raises:
             StorageError: The disk refused.
         """
+        self._check_owner()
         with storage_errors(f"pin the checkpoint of step {step}", self.path(step), "It is intact."):
             self._set_pinned(step, True)
 
     def unpin_older(self, step: int) -> None:
-        """Give those before `step`, which was read or read back, to the rotation; nothing is raised."""
+        """Give those before `step`, which was read or read back, to the rotation. What the disk refuses is reported."""
+        self._check_owner()
         try:
             pinned = [older for older in self.steps() if older < step and self._is_pinned(older)]
         except OSError as error:
@@ -254,6 +264,7 @@ class CheckpointStore:
                 raise CheckpointError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
             verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
         except (CheckpointError, OSError) as error:
+            self._check_owner()
             why = error.why if isinstance(error, CheckpointError) else "unreadable"
             self._set_aside(self.path(step), why, str(error))
             raise StorageError(

@@ -18,14 +18,19 @@ EVENTS_FILE = "events.jsonl"
 class Events:
     """Appends JSON lines to `events.jsonl`. A disk that refuses costs an event and is reported once."""
 
-    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, report: Callable[[str], None], is_owner: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`is_owner`: asked before each event; the log of a folder that may be another's by now is left alone."""
         self.path = folder / EVENTS_FILE
-        self._report = report
+        self._report, self._is_owner = report, is_owner
         self._failing = False
         self.restart: int = sum(event.get("event") == "start" for event in read_events(self.path))
 
     def add(self, event: str, **fields: object) -> None:
         """Append one event with time, host, pid and restart number."""
+        if not self._is_owner():
+            return
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,

@@ -27,15 +27,38 @@ class FolderLock:
             LockedError: Another process holds it; the message has its pid and host.
             StorageError: The lock file cannot be made.
         """
-        self._path = folder / LOCK_FILE
-        with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            self._acquire(timeout)
-        except BaseException:
+        self._path = Path(os.path.abspath(folder)) / LOCK_FILE
+        until = time.monotonic() + timeout
+        self._take(until)
+        while not self.is_at_its_path:  # it was removed while we waited for it: then it locks nobody out
             os.close(self._descriptor)
-            raise
+            self._take(until)
         _held.add(self)
+
+    @property
+    def is_at_its_path(self) -> bool:
+        """Is the file that we hold still the one that others find? Also true where the system does not say."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) == self._file
+
+    def check_still_held(self) -> None:
+        """Make sure that nobody else may work on the folder by now.
+
+        Raises:
+            LockedError: The lock file was removed, and with it the protection from a second process.
+        """
+        if not self.is_at_its_path:
+            raise LockedError(
+                f"The lock file {self._path} is no longer the one that this process holds: it was removed or replaced, "
+                f"so that another process may be at work in {self._path.parent}. This process wrote nothing there "
+                f"since it noticed, and stops; checkpoints are intact. Next: make sure that no other process works on "
+                f"the folder, leave the lock file where it is (it needs no cleaning), then run the same command again."
+            )
 
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
@@ -47,8 +70,18 @@ class FolderLock:
         """A forked data worker must not keep the lock when its parent is killed."""
         os.close(self._descriptor)
 
-    def _acquire(self, timeout: float) -> None:
-        until = time.monotonic() + timeout
+    def _take(self, until: float) -> None:
+        with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            opened = os.fstat(self._descriptor)
+            self._file = (opened.st_dev, opened.st_ino)
+            self._acquire(until)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _acquire(self, until: float) -> None:
         while True:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
