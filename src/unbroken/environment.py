@@ -37,6 +37,9 @@ EVERY = "UNBROKEN_EVERY"
 FOLDER = "UNBROKEN_FOLDER"
 """Set by `prove` for the program that it runs: where the program shall keep its run. Not read by unbroken."""
 
+START_OVER = "UNBROKEN_START_OVER"
+"""1: the user's word that a run may start afresh although it has checkpoints, of which none is whole."""
+
 PEER_TIMEOUT = "UNBROKEN_PEER_TIMEOUT_S"
 """Seconds that a process waits for the others of its training before it gives up."""
 
@@ -99,6 +102,11 @@ def verdict_path() -> Path | None:
     """Where the calling script wants the verdict; None when it did not ask."""
     text = os.environ.get(VERDICT)
     return Path(text) if text else None
+
+
+def may_start_over() -> bool:
+    """Whether the user said that a run without a whole checkpoint may start afresh."""
+    return os.environ.get(START_OVER) == "1"
 
 
 def read_fault_variables() -> dict[str, str]:

@@ -30,6 +30,13 @@ class CheckpointError(UnbrokenError):
         self.why = why
 
 
+class DamagedError(CheckpointError):
+    """The content of a stored file is proven wrong: it was read to its end and differs, or its folder lacks it.
+
+    Only this allows to set a checkpoint aside. What cannot be read now, or not by this version, may be whole.
+    """
+
+
 class StorageError(UnbrokenError):
     """The disk refused: full, read-only, over quota, broken."""
 
@@ -48,8 +55,12 @@ _ADVICE = {
     errno.ENOSPC: "free some space (`df -h`)",
     errno.EDQUOT: "free some of your quota (`quota -s`)",
     errno.EROFS: "make the file system writable or choose another folder",
-    errno.EACCES: "give yourself write permission (`ls -ld`)",
+    errno.EACCES: "give yourself permission to read and write there (`ls -ld`)",
     errno.EIO: "check the disk (`dmesg | tail`)",
+    errno.ESTALE: "check the mount of the network file system (`df`, `mount`)",
+    errno.ENOTCONN: "check the mount of the file system (`df`, `mount`)",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENOMEM: "free some memory (`free -h`)",
 }
 
 
@@ -64,12 +75,13 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
     """Turn an OSError into a StorageError that says where, why, what is intact and what to do."""
     try:
         yield
-    except OSError as error:
+    except (OSError, MemoryError) as failure:
+        error = failure if isinstance(failure, OSError) else OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         advice = _ADVICE.get(error.errno or 0, f"check the folder (`ls -ld {os.fspath(path)}`)")
         raise StorageError(
             f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
             f"{intact} Next: {advice}, then run the same command again."
-        ) from error
+        ) from failure
 
 
 def log_sentence(sentence: str) -> None:

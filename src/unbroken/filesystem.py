@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -171,6 +172,12 @@ def read_exactly(files: FileSystem, descriptor: int, path: Path, target: memoryv
     return done
 
 
+def read_all(files: FileSystem, descriptor: int, path: Path, target: memoryview) -> None:
+    """Fill `target`; a file that ends before its own size was not read, which proves nothing about its content."""
+    if read_exactly(files, descriptor, path, target) != len(target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
 def read_file(files: FileSystem, path: Path, from_disk: bool = False) -> bytes:
     """The whole file; `from_disk` does not trust what the cache holds of it."""
     descriptor = files.open(path)
@@ -178,8 +185,8 @@ def read_file(files: FileSystem, path: Path, from_disk: bool = False) -> bytes:
         if from_disk:
             files.forget(descriptor, path)
         data = bytearray(files.size(descriptor, path))
-        done = read_exactly(files, descriptor, path, memoryview(data))
-        return bytes(data[:done])
+        read_all(files, descriptor, path, memoryview(data))
+        return bytes(data)
     finally:
         files.close(descriptor, path)
 
@@ -222,9 +229,13 @@ def replace_unsynced(files: FileSystem, path: Path, data: bytes, writer: int | N
 
 def remove_tree(files: FileSystem, path: Path) -> None:
     """Remove a file, a link or a whole folder; does nothing when it is missing."""
-    if path.is_dir() and not path.is_symlink():
-        for name in files.names(path):
-            remove_tree(files, path / name)
-        files.remove_folder(path)
-    elif path.is_symlink() or path.exists():
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(mode):
         files.unlink(path)
+        return
+    for name in files.names(path):
+        remove_tree(files, path / name)
+    files.remove_folder(path)

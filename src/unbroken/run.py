@@ -18,10 +18,11 @@ from typing import NoReturn
 
 from unbroken.checkpoint.export import export_checkpoint
 from unbroken.checkpoint.saver import Saver
-from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, YoungDalySchedule, interruptions_per_hour
+from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, choose_schedule
 from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.ending import Ending, may_be_due_to_stop
+from unbroken.environment import may_start_over
 from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
@@ -32,8 +33,8 @@ from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.code_digest import source_digest
-from unbroken.run_folder.events import Events, read_events
-from unbroken.run_folder.identity import Identity, check_or_write_identity
+from unbroken.run_folder.events import Events
+from unbroken.run_folder.identity import Identity, has_identity, write_identity
 from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal, to_numbers
 from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import clear_verdict
@@ -289,10 +290,10 @@ class Run:
         return self._saver
 
     def _resume(self) -> None:
-        check_or_write_identity(self.folder, self.identity, self._files, self._report)
+        is_known = has_identity(self.folder, self.identity, self._files)
         with storage_errors("remove the old verdict", self.folder, "Checkpoints in this folder are intact."):
             clear_verdict(self.folder, self._files)
-        self._events: Events = Events(self.folder, self._report, lambda: self._lock.is_at_its_path)
+        self._events: Events = Events(self.folder, self._report, lambda: self._lock.is_at_its_path, self._files)
         self._store = CheckpointStore(
             self.folder / CHECKPOINTS_FOLDER, self._keep, self._files, self._report, self._lock.check_still_held
         )
@@ -302,12 +303,19 @@ class Run:
             self.folder, self._saver, self.stop, self._lock, self._events, self._observers, self._report, self._files
         )
         begun = time.monotonic()
-        checkpoint = self._store.latest_good(self.identity.digest)
+        checkpoint = self._store.find_latest_good(self.identity.digest, may_start_over())
         if checkpoint is None:
             capture_state(self._state, copy=False)  # what cannot be stored is refused now, not after the first hour
-            self._journal.truncate(b"")
+            self._journal.match(b"")
         else:
             self._go_back_to(checkpoint)
+        # Only now is the folder written to: what could not be read above has left it as it was.
+        self._store.tidy()
+        if not is_known:
+            write_identity(self.folder, self.identity, self._files, self._report)
+        self._journal.cut()
+        if checkpoint:
+            self._report(f"Going on from step {self.step} ({checkpoint.path}).")
         self._begin_numerics_segment()
         spent, version = round(time.monotonic() - begun, 3), source_digest("unbroken")[:12]
         self._events.add("start", step=self.step, seconds=spent, unbroken=version, **self._start_info)
@@ -320,27 +328,19 @@ class Run:
             self.identity.digest,
             self._state,
             self._journal,
-            schedule=self._save_schedule(),
+            schedule=choose_schedule(self._schedule, self._faults.every, self._per_hour, self._events.past),
             events=self._events,
             observers=self._observers,
             report=self._report,
             background=self._background,
         )
 
-    def _save_schedule(self) -> SaveSchedule:
-        if self._faults.every:
-            return FixedSchedule(self._faults.every)
-        if self._schedule:
-            return self._schedule
-        return YoungDalySchedule(self._per_hour or interruptions_per_hour(read_events(self._events.path)))
-
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
         restore_state(checkpoint.snapshot, self._state, self._faults.dropped_parts(self._state))
-        self._journal.truncate(checkpoint.journal)
+        self._journal.match(checkpoint.journal)
         records = parse_journal(checkpoint.journal, str(checkpoint.path / JOURNAL_FILE))
         self.step = checkpoint.step
         self._saving.resume_from(checkpoint, records)
-        self._report(f"Going on from step {self.step} ({checkpoint.path}).")
 
     def _begin_numerics_segment(self) -> None:
         changes = self._numerics.begin_segment(self.step) if self._numerics else None

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from tests.chaos.faults import KINDS
-from tests.chaos.trial import PATIENCE, Disk, Trial
+from tests.chaos.trial import PATIENCE, Disk, Trial, say_start_over
 from tests.support import toy_training
+from unbroken import environment
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def run_trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) ->
         forbidden = KINDS[kind](trial)
         # The next start looks at the newest checkpoints first: none that was harmed may be the one it goes on from.
         status = trial.start(files=Disk())
+        if status == 1 and not trial.steps() - forbidden:
+            status = _start_over(trial)
         if forbidden and trial.begun_from() in forbidden:
             return Result(kind, "used damaged data", f"went on from step {trial.begun_from()}")
         for _ in range(PATIENCE):
@@ -46,6 +49,15 @@ def run_trial(kind: str, seed: str, folder: Path, expected: dict[str, bytes]) ->
     if toy_training.contents(trial.target) != expected:
         return Result(kind, "diverged")
     return Result(kind, "recovered")
+
+
+def _start_over(trial: Trial) -> int:
+    """Nothing is whole: the start that was refused has changed nothing, and the user has to say what now."""
+    before = trial.content()
+    assert trial.start(files=Disk()) == 1, "a run without a whole checkpoint started afresh by itself"
+    assert trial.content() == before, "a start that was refused changed the run"
+    assert environment.START_OVER in trial.log.read_text(), "the refusal does not say what to do"
+    return trial.start(files=Disk(), prepare=say_start_over)
 
 
 def run_campaign(n: int, seed: int, work: Path, kinds: list[str], tell: Callable[[int, Result], None]) -> list[Result]:

@@ -54,8 +54,12 @@ def faulty_start(trial: Trial, fault: str, disk: type[Disk] = Disk, only: str = 
     operation = only or trial.chance.choice(sorted(counted))
     lasting = fault in ERRORS and trial.chance.random() < 0.5
     files = disk(operation, trial.chance.randint(1, counted[operation]), fault, lasting)
+    before, starts = trial.content(), len(trial.starts())
     status = trial.start(files=files, every=3)
-    assert status in _STATUSES, f"{fault} at {operation} {files.target[1]} ended the start with {status}"
+    where = f"{fault} at {operation} {files.target[1]} ended the start with {status}"
+    assert status in _STATUSES, where
+    if resumed and status == 1 and len(trial.starts()) == starts:
+        assert trial.content() == before, f"{where}, and it changed the run"
     return set()
 
 
@@ -106,6 +110,15 @@ KINDS["garbage in a file"] = lambda trial: damage(trial, garbage)
 KINDS["file of zeros"] = lambda trial: damage(trial, zeros)
 KINDS["deleted manifest"] = lambda trial: damage(trial, delete, FILES[:1])
 KINDS["deleted file"] = lambda trial: damage(trial, delete, FILES[1:])
+
+
+@kind("every checkpoint damaged")
+def nothing_whole(trial: Trial) -> set[int]:
+    """Then the run starts afresh, but not by itself: see `campaign`."""
+    trial.stopped()
+    for folder in trial.checkpoints:
+        trial.chance.choice([flip, truncate, zeros, delete])(folder / trial.chance.choice(FILES), trial.chance)
+    return trial.steps()
 
 
 @kind("file of an older step")

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.support import toy_training
+from unbroken import environment
 from unbroken.filesystem import Buffer, FileSystem
 from unbroken.preemption import StopFlag
 from unbroken.run_folder import events
 
 T = TypeVar("T")
-ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "ESTALE", "EMFILE", "ENOMEM")
 PATIENCE = 5  # clean starts that a run may need to reach its end
 
 
@@ -104,6 +105,10 @@ class Trial:
         """Checkpoint folders, oldest first."""
         return sorted((self.run / "checkpoints").glob("step-*"))
 
+    def steps(self) -> set[int]:
+        """Steps that have something with the name of a checkpoint."""
+        return {int(path.name[5:]) for path in self.checkpoints}
+
     def child(self, **options: Any) -> int:
         """Begin a start; returns its process id."""
         every = options.pop("every", None) or self.chance.choice([1, 3, 7, "auto"])
@@ -131,8 +136,21 @@ class Trial:
 
     def begun_from(self) -> int:
         """The step that the newest start went on from."""
-        starts = [event for event in events.read_events(self.run / "events.jsonl") if event["event"] == "start"]
+        starts = self.starts()
         return int(starts[-1]["step"]) if starts else 0
+
+    def starts(self) -> list[dict[str, Any]]:
+        """The starts that got as far as to go on from a step."""
+        return [event for event in events.read_events(self.run / "events.jsonl") if event.get("event") == "start"]
+
+    def content(self) -> dict[str, bytes]:
+        """Every file of the run, but those that tell of a start: verdict and lock."""
+        files = (path for path in sorted(self.run.rglob("*")) if path.is_file())
+        return {
+            str(path.relative_to(self.run)): path.read_bytes()
+            for path in files
+            if path.name not in ("verdict.json", "lock")
+        }
 
 
 def _train(trial: Trial, options: dict[str, Any]) -> int:
@@ -148,6 +166,11 @@ def _train(trial: Trial, options: dict[str, Any]) -> int:
         return getattr(error, "exit_code", 70)
     os.write(2, ("\n".join(reports) + "\n").encode())
     return 0
+
+
+def say_start_over() -> None:
+    """The word that a run without a whole checkpoint may start afresh."""
+    os.environ[environment.START_OVER] = "1"
 
 
 def waited(seconds: float) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentwire.parking.pointer import ParkingError, Pointer
+from latentwire.parking.pointer import ParkingError, Pointer, RemoteError
 from latentwire.parking.run_location import RunLocation, summarize_difference
 from latentwire.parking.staging import locked_folder, staging_folder
 from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
-from unbroken.errors import CheckpointError, IdentityError, storage_errors
+from unbroken.errors import DamagedError, IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file, sync_folder
 from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events, journal
@@ -43,7 +43,9 @@ def fetch_checkpoint(location: RunLocation, store: RemoteStore, report: Callable
     Raises:
         NothingParkedError: Nothing of the item is parked.
         IdentityError: What is parked was made with other parameters, data or code.
+        RemoteError: What is parked cannot be read now.
         ParkingError: What is parked is damaged or incomplete.
+        CheckpointError: What is parked or here was written by another version of unbroken.
         LockedError: The item is being trained here.
         StorageError: The disk refused.
     """
@@ -54,8 +56,11 @@ def fetch_checkpoint(location: RunLocation, store: RemoteStore, report: Callable
     with staging_folder(location.state, location.run) as work:
         for number, pointer in enumerate(versions):
             try:
-                return _fetch_version(location, store, pointer, work / str(number), report)
-            except (ParkingError, CheckpointError) as error:
+                with storage_errors("fetch the parked step", location.folder, "Checkpoints in it are intact."):
+                    return _fetch_version(location, store, pointer, work / str(number), report)
+            except RemoteError:
+                raise  # an older version in its place would be steps lost
+            except (ParkingError, DamagedError) as error:
                 damaged.append(f"{pointer.name}: {error}")
                 report(f"The parked step {pointer.step} of {location.item} is not used. {error}")
     raise ParkingError(f"No parked version of {location.item} is whole; nothing was changed. {damaged[0]}")
@@ -111,7 +116,7 @@ def _newest_here(location: RunLocation) -> int:
     for path in location.newest_first():
         try:
             return checkpoints.load_checkpoint(path).step
-        except CheckpointError:
+        except DamagedError:
             continue  # the next start sets it aside and says so
     return 0
 
@@ -139,7 +144,10 @@ def _merge_events(path: Path, parked: bytes) -> None:
     """Append what this machine has not recorded, so that starts are counted over all machines."""
     files = FileSystem()
     with storage_errors("add to the execution record", path, "It is as it was."):
-        here = read_file(files, path) if path.exists() else b""
+        try:
+            here = read_file(files, path)
+        except FileNotFoundError:
+            here = b""
         known = set(here.splitlines())
         new = [line for line in parked.splitlines() if line not in known]
         if new:

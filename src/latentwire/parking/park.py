@@ -12,7 +12,7 @@ from latentwire.parking.staging import link_or_copy, staging_folder
 from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.store import CheckpointStore
-from unbroken.errors import CheckpointError, storage_errors
+from unbroken.errors import DamagedError, storage_errors
 from unbroken.filesystem import FileSystem, remove_tree, replace_file
 from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events
@@ -32,6 +32,7 @@ def park_checkpoint(location: RunLocation, store: RemoteStore, keep: int, report
     Raises:
         NothingToParkError: There is none yet.
         ParkingError: None is whole, or the remote does not take it.
+        CheckpointError: Another version of unbroken wrote the newest.
         LockedError: Another process parks the same run, for minutes.
         StorageError: The disk refused.
     """
@@ -53,8 +54,7 @@ def write_pointer(root: Path, pointer: Pointer, report: Callable[[str], None]) -
         StorageError: The disk refused.
     """
     path = root / FOLDER / f"{pointer.item}.dvc"
-    if path.exists():
-        _check_ours(path)
+    _check_ours(path)
     with storage_errors("write the pointer", path, "The remote has the checkpoint."):
         path.parent.mkdir(exist_ok=True)
         replace_file(FileSystem(), path, pointer.text())
@@ -64,7 +64,10 @@ def write_pointer(root: Path, pointer: Pointer, report: Callable[[str], None]) -
 
 def _check_ours(path: Path) -> None:
     try:
-        parse_pointer(path.read_bytes(), str(path))
+        with storage_errors("read the pointer", path, "It is not overwritten; the remote has the checkpoint."):
+            data = path.read_bytes() if path.exists() else None
+        if data is not None:
+            parse_pointer(data, str(path))
     except ParkingError as error:
         raise ParkingError(
             f"{error} It is not overwritten; the remote has the checkpoint. Next: move that file away, then the same "
@@ -73,12 +76,14 @@ def _check_ours(path: Path) -> None:
 
 
 def _check_folder(location: RunLocation) -> None:
-    if Identity.read(location.folder / identities.IDENTITY_FILE) == location.identity:
-        return
-    others = {
-        path.parent: Identity.read(path)
-        for path in location.state.glob(f"{location.item}-*/{identities.IDENTITY_FILE}")
-    }
+    with storage_errors("read the identity of the run", location.folder, "The run was not touched."):
+        if Identity.read(location.folder / identities.IDENTITY_FILE) == location.identity:
+            return
+    with storage_errors("read the identities of other runs", location.state, "Nothing was touched."):
+        others = {
+            path.parent: Identity.read(path)
+            for path in location.state.glob(f"{location.item}-*/{identities.IDENTITY_FILE}")
+        }
     kept = [
         f" {folder} is of another identity: {summarize_difference(other, location.identity)}."
         for folder, other in sorted(others.items())
@@ -124,7 +129,7 @@ def _newest_good(location: RunLocation, work: Path, report: Callable[[str], None
         tried.add(fresh[0])
         try:
             return _staged(fresh[0], staged, location.identity)
-        except (FileNotFoundError, CheckpointError) as error:
+        except (FileNotFoundError, DamagedError) as error:
             report(f"{fresh[0]} is not parked: {error} Another one is tried.")
             remove_tree(FileSystem(), staged.path(step_of(fresh[0])))
     kind, why = (ParkingError, "none is whole") if tried else (NothingToParkError, "there is none yet")

@@ -28,6 +28,10 @@ class ParkingError(LatentWireError):
     """A checkpoint could not be parked or fetched; exits with 1."""
 
 
+class RemoteError(ParkingError):
+    """The remote did not answer, which says nothing about what is in it."""
+
+
 class Pointer(BaseModel):
     """One parked version of one item. It holds no clock and no host: parking the same thing twice is one thing."""
 

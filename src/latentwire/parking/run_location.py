@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unbroken.errors import storage_errors
 from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder.identity import Identity
 
@@ -38,9 +40,18 @@ class RunLocation:
         return self.folder / CHECKPOINTS_FOLDER
 
     def newest_first(self) -> list[Path]:
-        """Folders of checkpoints; opening the store instead would clear away a save that is under way."""
-        folders = (path for path in self.checkpoints.glob("step-*") if path.name.removeprefix("step-").isdecimal())
-        return sorted(folders, key=step_of, reverse=True)
+        """Folders of checkpoints, read without disturbing a training that is under way.
+
+        Raises:
+            StorageError: They cannot be listed now.
+        """
+        with storage_errors("list the checkpoints", self.checkpoints, "They were not touched."):
+            try:
+                names = os.listdir(self.checkpoints)  # a glob passes over what it may not list
+            except FileNotFoundError:
+                return []
+        steps = [name for name in names if name.startswith("step-") and name.removeprefix("step-").isdecimal()]
+        return sorted((self.checkpoints / name for name in steps), key=step_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:

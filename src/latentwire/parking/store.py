@@ -15,7 +15,7 @@ from typing import Any
 
 from latentwire.console.heartbeat import heartbeat
 from latentwire.digests import md5_of_bytes, md5_of_file
-from latentwire.parking.pointer import NAME, ParkingError, Pointer, parse_pointer
+from latentwire.parking.pointer import NAME, ParkingError, Pointer, RemoteError, parse_pointer
 from unbroken.errors import UnbrokenError
 
 POINTERS = "latentwire/parked"
@@ -59,11 +59,17 @@ class RemoteStore:
             self.fs.put_file(str(local), self.fs.join(self._folder(pointer.run), pointer.name))
 
     def pointers(self, run: str) -> list[Pointer]:
-        """The parked versions of a run folder's name, newest first; a damaged one is reported and left out."""
+        """The parked versions of a run folder's name, newest first; a damaged one is reported and left out.
+
+        Raises:
+            RemoteError: One of them cannot be read now.
+        """
         pointers = []
         for name in filter(NAME.fullmatch, self._names(self._folder(run))):
             try:
                 pointers.append(self._pointer(run, name))
+            except RemoteError:
+                raise  # left out, it would make an older version the newest
             except ParkingError as error:
                 self.report(str(error))
         return sorted(pointers, key=lambda pointer: (pointer.step, pointer.events, pointer.listing), reverse=True)
@@ -160,7 +166,7 @@ class RemoteStore:
         except (ParkingError, UnbrokenError):
             raise
         except Exception as error:  # each kind of remote has its own exceptions
-            raise ParkingError(
+            raise RemoteError(
                 f"Nothing was {done}: the DVC remote {self.name} ({self.path}) answered {type(error).__name__}: "
                 f"{error}. Next: `dvc push -r {self.name}` shows whether DVC reaches it; then the same command again."
             ) from error

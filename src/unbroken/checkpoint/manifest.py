@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.state import digest_state
 from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, file_size
-from unbroken.errors import CheckpointError
+from unbroken.errors import CheckpointError, DamagedError
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = "unbroken/1"
 _SEAL = b',"seal":"'
+_SCHEMA_FIELD = re.compile(rb'"schema":"(unbroken/\d+)"')
 _SEAL_SIZE = len(_SEAL) + 64 + len(b'"}\n')
 _FIELDS = {"schema", "step", "pinned", "identity", "state", "tree", "tensors", "files"}
 
@@ -64,33 +66,48 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     """The manifest in these bytes.
 
     Raises:
-        CheckpointError: A byte is not as `Manifest.text` writes it.
+        DamagedError: It does not match its own seal.
+        CheckpointError: It is as it was written, but by another version of this program, or by another program.
     """
     body, seal = data[:-_SEAL_SIZE], data[-_SEAL_SIZE:]
     if seal != _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}\n':
         # Before any parsing: a damaged manifest never reaches the JSON reader.
-        raise CheckpointError(f"{where} does not match its own seal: it is damaged or incomplete.", "manifest")
+        if (announced := _SCHEMA_FIELD.search(data)) and announced[1].decode() != SCHEMA:
+            raise _other_schema(announced[1].decode(), where)  # which may be sealed in another way
+        raise DamagedError(f"{where} does not match its own seal: it is damaged or incomplete.", "manifest")
     try:
         fields = json.loads(body + b"}")
         _check_schema(fields, where)
         manifest = _manifest_from(fields)
         same = manifest.text() == data
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise CheckpointError(f"{where} is sealed but not well-formed ({error}).", "manifest") from error
+        raise CheckpointError(f"{where} is sealed but not well-formed ({error}). {_NOT_OURS}", "manifest") from error
     if not same:
-        raise CheckpointError(f"{where} is sealed but is not what this program would have written.", "manifest")
+        raise CheckpointError(f"{where} is sealed but not as this program would write it. {_NOT_OURS}", "manifest")
     return manifest
 
 
 def _check_schema(fields: dict[str, Any], where: str) -> None:
     if fields.get("schema") != SCHEMA:
-        raise CheckpointError(
-            f"{where} has schema {fields.get('schema')!r}, expected {SCHEMA!r}. Next: use the version of unbroken that "
-            "wrote it.",
-            "schema",
-        )
+        raise _other_schema(str(fields.get("schema")), where)
     if set(fields) != _FIELDS:
-        raise CheckpointError(f"{where} has unknown or missing fields: {sorted(set(fields) ^ _FIELDS)}.", "schema")
+        differing = sorted(set(fields) ^ _FIELDS)
+        raise CheckpointError(f"{where} has unknown or missing fields: {differing}. {_NOT_OURS}", "schema")
+
+
+_NOT_OURS = (
+    "Its seal is right, so another version of unbroken wrote it. Nothing was touched. Next: use the version that wrote "
+    "it; or move this checkpoint's folder away, to go on without it."
+)
+
+
+def _other_schema(schema: str, where: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} was written by a version of unbroken with schema {schema!r}, expected {SCHEMA!r}. That is no damage; "
+        "nothing was touched. Next: use the version that wrote it; or move this checkpoint's folder away, to go on "
+        "without it.",
+        "schema",
+    )
 
 
 def _manifest_from(fields: dict[str, Any]) -> Manifest:

@@ -89,6 +89,15 @@ class YoungDalySchedule:
         self.interval = max(young_daly_interval(cost, self._between), result.seconds)
 
 
+def choose_schedule(
+    asked: SaveSchedule | None, forced_every: int | None, per_hour: float | None, events: Sequence[dict[str, Any]]
+) -> SaveSchedule:
+    """The schedule of a start: what `prove` forces, else what was asked for, else as often as the run's events say."""
+    if forced_every:
+        return FixedSchedule(forced_every)
+    return asked or YoungDalySchedule(per_hour or interruptions_per_hour(events))
+
+
 def young_daly_interval(cost: float, between: float) -> float:
     """Seconds between two saves that lose least, for the cost of a save and the mean time between interruptions."""
     return math.sqrt(2.0 * cost * between)

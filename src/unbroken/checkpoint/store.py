@@ -5,86 +5,53 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from unbroken.checkpoint.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from unbroken import environment
+from unbroken.checkpoint.manifest import MANIFEST_FILE, Manifest
+from unbroken.checkpoint.reading import (
+    CHECKPOINT_FILES,
+    TENSORS_FILE,
+    Checkpoint,
+    is_proven_absent,
+    load_checkpoint,
+    read_manifest,
+    read_verified,
+)
 from unbroken.checkpoint.state import Snapshot
-from unbroken.checkpoint.tensorfile import read_tensors, tensor_spec, verify_tensors, write_tensors
-from unbroken.checkpoint.tree import Decoder
-from unbroken.errors import CheckpointError, IdentityError, StorageError, errno_name, log_sentence, storage_errors
+from unbroken.checkpoint.tensorfile import tensor_spec, verify_tensors, write_tensors
+from unbroken.errors import (
+    CheckpointError,
+    DamagedError,
+    IdentityError,
+    StorageError,
+    errno_name,
+    log_sentence,
+    storage_errors,
+)
 from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
 from unbroken.run_folder.journal import JOURNAL_FILE
 
-TENSORS_FILE = "tensors.safetensors"
-CHECKPOINT_FILES = (MANIFEST_FILE, TENSORS_FILE, JOURNAL_FILE)
+__all__ = ["CHECKPOINT_FILES", "TENSORS_FILE", "Checkpoint", "CheckpointStore", "load_checkpoint"]
+
 _STEP = re.compile(r"step-(\d{8,18})")
 _TEMPORARY = ".tmp-step-"
 _BAD = re.compile(r"bad-step-(\d+)-.*?(?:-(\d+))?")
+_PROVEN = "manifest|journal|size|header|digest|incomplete|replayed|replaced|superseded"
+_PROVEN_BAD = re.compile(rf"bad-step-\d+-({_PROVEN})(-\d+)?")
+_IS_OF_CHECKPOINT = re.compile(rf"step-\d|bad-step-\d|{re.escape(_TEMPORARY)}.*-old$")
 KEPT_BAD = 3
-"""Checkpoints that were set aside and are kept to be looked at, those of the highest steps."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A verified checkpoint. `snapshot.tensors` is empty when it was only verified."""
-
-    path: Path
-    manifest: Manifest
-    snapshot: Snapshot
-    journal: bytes
-
-    @property
-    def step(self) -> int:
-        """The last step that is in it."""
-        return self.manifest.step
-
-    def state(self, name: str) -> Any:
-        """What `state_dict` of one object gave.
-
-        Raises:
-            CheckpointError: No object has this name.
-        """
-        tree = self.manifest.tree
-        if not isinstance(tree, dict) or name not in tree:
-            held = ", ".join(tree) if isinstance(tree, dict) else "no state"
-            raise CheckpointError(f"{self.path} holds {held}, expected {name} among it.")
-        return Decoder(self.snapshot.tensors).decode(tree[name])
-
-
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder for what is in it, such as the export of a finished run, and check every byte.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
-    files = FileSystem()
-    try:
-        return _read_verified(files, folder, _read_manifest(files, folder), keep=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"No checkpoint could be read from {folder} ({errno_name(error)}); expected {', '.join(CHECKPOINT_FILES)} "
-            "there. Next: run the training that writes it."
-        ) from error
-
-
-def _read_manifest(files: FileSystem, folder: Path, from_disk: bool = False) -> Manifest:
-    path = folder / MANIFEST_FILE
-    return parse_manifest(read_file(files, path, from_disk), str(path))
-
-
-def _read_verified(files: FileSystem, folder: Path, manifest: Manifest, keep: bool) -> Checkpoint:
-    journal = read_file(files, folder / JOURNAL_FILE)
-    if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
-        raise CheckpointError(f"{folder / JOURNAL_FILE} is not the one that was stored.", "journal")
-    tensors = read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
-    return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
+"""Checkpoints that were set aside as proven bad and are kept to be looked at, those of the highest steps."""
 
 
 def _bad_checkpoint_order(name: str) -> tuple[int, int]:
     match = _BAD.fullmatch(name)
     return (int(match[1]), int(match[2] or 1)) if match else (0, 0)
+
+
+def _steps_of(names: list[str]) -> list[int]:
+    return sorted(int(match[1]) for match in map(_STEP.fullmatch, names) if match)
 
 
 class CheckpointStore:
@@ -101,7 +68,7 @@ class CheckpointStore:
         report: Callable[[str], None] = log_sentence,
         check_owner: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make the folder and remove what a killed save left in it.
+        """Make the folder.
 
         Args:
             folder: Of the checkpoints.
@@ -121,17 +88,16 @@ class CheckpointStore:
         self._files = files or FileSystem()
         self._report = report
         self._check_owner = check_owner
+        self._damaged: list[tuple[Path, str, str]] = []
+        self._leftovers: list[str] = []
+        self._identity = ""
         with storage_errors("open the checkpoint store", folder, "Checkpoints in it are intact."):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self._files, folder.parent)
-            for name in self._files.names(folder):
-                if name.startswith(_TEMPORARY):
-                    remove_tree(self._files, folder / name)
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint folder, ascending; it may still turn out to be damaged."""
-        matches = (_STEP.fullmatch(name) for name in self._files.names(self.folder))
-        return sorted(int(match[1]) for match in matches if match)
+        return _steps_of(self._files.names(self.folder))
 
     def path(self, step: int) -> Path:
         """The folder of a step's checkpoint."""
@@ -155,6 +121,7 @@ class CheckpointStore:
             StorageError: The disk refused; older checkpoints are intact.
             UnbrokenError: What `check_owner` raises.
         """
+        self._identity = identity
         temporary = self.folder / f"{_TEMPORARY}{step:08d}"
         try:
             with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact_sentence(step)):
@@ -187,57 +154,98 @@ class CheckpointStore:
         """Give those before `step`, which was read or read back, to the rotation. What the disk refuses is reported."""
         self._check_owner()
         try:
-            pinned = [older for older in self.steps() if older < step and self._is_pinned(older)]
+            known = [(older, self._read_own_manifest(older)) for older in self.steps() if older < step]
         except OSError as error:
             self._report(f"Old final checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
             return
+        pinned = [older for older, manifest in known if manifest and manifest.pinned]
         for older in pinned:
             self._unpin(older)
         if pinned:
             self._rotate()
 
-    def latest_good(self, identity: str) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are set aside and reported. None: start afresh.
+    def latest_good(self, identity: str, start_over: bool = False) -> Checkpoint | None:
+        """`find_latest_good`, then `tidy`."""
+        checkpoint = self.find_latest_good(identity, start_over)
+        self.tidy()
+        return checkpoint
+
+    def find_latest_good(self, identity: str, start_over: bool = False) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None: start afresh. Nothing is changed before `tidy` is called.
+
+        `start_over`: the user's word to start afresh in a folder that has checkpoints, none of which is whole.
 
         Raises:
             IdentityError: A whole checkpoint belongs to another run.
-            StorageError: The folder cannot be listed.
+            CheckpointError: Another version wrote the newest; or none is whole, and the user did not say `start_over`.
+            StorageError: The newest cannot be read now, so nobody knows whether it is whole.
         """
-        with storage_errors("list the checkpoints", self.folder, "Checkpoints in it are intact."):
-            steps = self.steps()
-        for step in reversed(steps):
+        intact = "Checkpoints and journal were not touched; without this checkpoint the run goes on from an older one."
+        with storage_errors("list the checkpoints", self.folder, "Checkpoints and journal were not touched."):
+            names = self._files.names(self.folder)
+        self._identity = identity
+        self._damaged, self._leftovers = [], [name for name in names if name.startswith(_TEMPORARY)]
+        for step in reversed(_steps_of(names)):
             try:
-                return self.load(step, identity)
-            except CheckpointError as error:
-                self._set_aside(self.path(step), error.why, f"{error} The next older checkpoint is tried.")
-            except OSError as error:
-                sentence = f"{self.path(step)}: {errno_name(error)}. The next older checkpoint is tried."
-                self._set_aside(self.path(step), "unreadable", sentence)
+                with storage_errors("read the checkpoint", self.path(step), intact):
+                    return self.load(step, identity)
+            except DamagedError as error:
+                self._damaged.append((self.path(step), error.why, str(error)))
+        stored = [name for name in names if _IS_OF_CHECKPOINT.match(name)]
+        if stored and not start_over:
+            raise self._no_whole_checkpoint(stored)
+        if stored:
+            self._leftovers = []
         return None
+
+    def tidy(self) -> None:
+        """Set aside and report what was found damaged, and remove what a killed save left beside a whole checkpoint.
+
+        Called when it is known from where the run goes on: until then the leftovers may be all that there is.
+        """
+        for path, why, sentence in self._damaged:
+            self._set_aside(path, why, f"{sentence} The next older checkpoint is tried.")
+        self._damaged = []
+        for name in self._leftovers:
+            self._discard(self.folder / name)
+        self._leftovers = []
+
+    def _no_whole_checkpoint(self, names: list[str]) -> CheckpointError:
+        for path, _, sentence in self._damaged:
+            self._report(f"{sentence} It stays where it is ({path}).")
+        return CheckpointError(
+            f"The folder {self.folder} has checkpoints ({', '.join(names[:4])}{' …' if len(names) > 4 else ''}), but "
+            f"none is whole, and nobody said that the run may start afresh. Nothing was renamed or removed. Next: put "
+            f"back a whole copy of one; or, to start from step 0 on purpose, run the same command once with "
+            f"`{environment.START_OVER}=1`: damaged ones are then set aside."
+        )
 
     def load(self, step: int, identity: str, keep: bool = True) -> Checkpoint:
         """Read one checkpoint and check every byte; `keep=False` does not keep its tensors.
 
         Raises:
-            CheckpointError: It is missing or damaged.
+            DamagedError: Its content is proven wrong, or one of its files is missing.
+            CheckpointError: Another version wrote it.
             IdentityError: It belongs to another run.
-            OSError: It cannot be read.
+            OSError: It cannot be read now.
         """
         try:
             return self._load(self.path(step), step, identity, keep)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise CheckpointError(f"{error.filename} is missing.", "incomplete") from error
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            if is_proven_absent(self._files, self.path(step), error):
+                raise DamagedError(f"{error.filename} is missing, or is not a file.", "incomplete") from error
+            raise
 
     def _load(self, path: Path, step: int, identity: str, keep: bool) -> Checkpoint:
-        manifest = _read_manifest(self._files, path)
+        manifest = read_manifest(self._files, path)
         if manifest.step != step:
-            raise CheckpointError(f"{path} holds step {manifest.step}, expected {step}.", "replayed")
+            raise DamagedError(f"{path} holds step {manifest.step}, expected {step}.", "replayed")
         if manifest.identity != identity:
             raise IdentityError(
                 f"The checkpoint {path} belongs to identity {manifest.identity[:12]}, but this run is "
                 f"{identity[:12]}. Nothing was changed. Next: use another folder, or `rm -r {path}`."
             )
-        return _read_verified(self._files, path, manifest, keep)
+        return read_verified(self._files, path, manifest, keep)
 
     def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
         remove_tree(self._files, folder)
@@ -259,14 +267,19 @@ class CheckpointStore:
     def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
         path = self.path(step)
         try:
-            _read_manifest(self._files, path, from_disk=True)  # it has its own seal
+            read_manifest(self._files, path, from_disk=True)  # it has its own seal
             if read_file(self._files, path / JOURNAL_FILE, from_disk=True) != journal:
-                raise CheckpointError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
+                raise DamagedError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
             verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
-        except (CheckpointError, OSError) as error:
+        except OSError as error:
+            raise StorageError(
+                f"The checkpoint of step {step} was written to {self.folder} but could not be read back: the system "
+                f"answered {errno_name(error)}. It stays there, and the next start checks it. "
+                f"{self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same command again."
+            ) from error
+        except CheckpointError as error:
             self._check_owner()
-            why = error.why if isinstance(error, CheckpointError) else "unreadable"
-            self._set_aside(self.path(step), why, str(error))
+            self._set_aside(self.path(step), error.why, str(error))
             raise StorageError(
                 f"The checkpoint of step {step} was written to {self.folder} but does not read back as written: "
                 f"{error} {self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same "
@@ -275,10 +288,11 @@ class CheckpointStore:
 
     def _rotate(self) -> None:
         try:
-            unpinned = [step for step in self.steps() if not self._is_pinned(step)]
+            known = [(step, self._read_own_manifest(step)) for step in self.steps()]
         except OSError as error:
             self._report(f"Old checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
             return
+        unpinned = [step for step, manifest in known if manifest and not manifest.pinned]
         for step in unpinned[: -self._keep]:
             self._remove(self.path(step), "old checkpoint")
 
@@ -290,7 +304,7 @@ class CheckpointStore:
             self._report(f"The checkpoint of step {step} is no longer the final one, but stays marked so: {why}.")
 
     def _set_pinned(self, step: int, pinned: bool) -> None:
-        manifest = _read_manifest(self._files, self.path(step))
+        manifest = read_manifest(self._files, self.path(step))
         if manifest.pinned == pinned:
             return
         # Prepared beside the checkpoint, where a start removes what a kill left: a checkpoint has three files.
@@ -306,7 +320,7 @@ class CheckpointStore:
     def _remove_old_bad(self) -> None:
         """Called when a newer checkpoint has just been verified: what was set aside is now evidence, not a way back."""
         try:
-            names = [name for name in self._files.names(self.folder) if _BAD.match(name)]
+            names = [name for name in self._files.names(self.folder) if _PROVEN_BAD.fullmatch(name)]
         except OSError as error:
             self._report(f"Checkpoints set aside in {self.folder} were not looked for: {errno_name(error)}.")
             return
@@ -325,12 +339,13 @@ class CheckpointStore:
             return False
         return True
 
-    def _is_pinned(self, step: int) -> bool:
-        path = self.path(step) / MANIFEST_FILE
+    def _read_own_manifest(self, step: int) -> Manifest | None:
+        # What cannot be read now, or was written by another version or run, is not this run's to change.
         try:
-            return parse_manifest(read_file(self._files, path), str(path)).pinned
+            manifest = read_manifest(self._files, self.path(step))
         except (CheckpointError, OSError):
-            return False
+            return None
+        return manifest if (manifest.step, manifest.identity) == (step, self._identity) else None
 
     def _set_aside(self, path: Path, why: str, sentence: str) -> None:
         target, count = path.with_name(f"bad-{path.name}-{why}"), 1

@@ -6,6 +6,7 @@ memory to the disk without a copy, and reading refuses everything but exactly wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -19,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unbroken.errors import CheckpointError
-from unbroken.filesystem import Buffer, FileSystem, read_exactly, write_durably
+from unbroken.errors import CheckpointError, DamagedError
+from unbroken.filesystem import Buffer, FileSystem, read_all, write_durably
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -223,7 +224,7 @@ def verify_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Te
         for name in _file_order(specs):
             stored = _read_tensor(files, descriptor, path, specs[name])
             if not _equal_bytes(tensor_bytes(stored), tensor_bytes(tensors[name])):
-                raise CheckpointError(f"Tensor {name} in {path} is not the one that was written.", "digest")
+                raise DamagedError(f"Tensor {name} in {path} is not the one that was written.", "digest")
     finally:
         files.close(descriptor, path)
 
@@ -234,7 +235,7 @@ def _open_checked(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]
     try:
         expected, actual = file_size(specs), files.size(descriptor, path)
         if actual != expected:
-            raise CheckpointError(f"{path} has {actual} bytes, expected {expected}.", "size")
+            raise DamagedError(f"{path} has {actual} bytes, expected {expected}.", "size")
         _check_header(files, descriptor, path, _header(specs))
     except BaseException:
         files.close(descriptor, path)
@@ -251,20 +252,23 @@ def _equal_bytes(first: memoryview, second: memoryview) -> bool:
 
 def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:
     actual = bytearray(len(expected))
-    read_exactly(files, descriptor, path, memoryview(actual))
+    read_all(files, descriptor, path, memoryview(actual))
     if actual != expected:
-        raise CheckpointError(f"The header of {path} is not the one that the manifest announces.", "header")
+        raise DamagedError(f"The header of {path} is not the one that the manifest announces.", "header")
 
 
 def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: TensorSpec) -> torch.Tensor:
-    tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
-    read_exactly(files, descriptor, path, tensor_bytes(tensor))
+    try:
+        tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+    except RuntimeError as error:  # what torch answers when there is no memory
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error
+    read_all(files, descriptor, path, tensor_bytes(tensor))
     return tensor
 
 
 def _check_digests(path: Path, actual: Mapping[str, str], expected: Mapping[str, str]) -> None:
     for name, digest in actual.items():
         if digest != expected[name]:
-            raise CheckpointError(
+            raise DamagedError(
                 f"Tensor {name} in {path} has SHA-256 {digest[:12]}, expected {expected[name][:12]}.", "digest"
             )

@@ -10,11 +10,20 @@ import safetensors.torch
 
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.state import Holder, Snapshot, capture_state, compare_states, restore_state
-from unbroken.errors import CheckpointError, IdentityError, LockedError, PeerError, StorageError, UnbrokenError
+from unbroken.errors import (
+    CheckpointError,
+    DamagedError,
+    IdentityError,
+    LockedError,
+    PeerError,
+    StorageError,
+    UnbrokenError,
+)
 from unbroken.exact.group import Group
 
 _KINDS: dict[str, type[UnbrokenError]] = {
-    kind.__name__: kind for kind in (CheckpointError, IdentityError, LockedError, StorageError, UnbrokenError)
+    kind.__name__: kind
+    for kind in (CheckpointError, DamagedError, IdentityError, LockedError, StorageError, UnbrokenError)
 }
 _HEADER_SIZE = 8
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unbroken.errors import errno_name
+from unbroken.errors import errno_name, storage_errors
+from unbroken.filesystem import FileSystem, read_file
 
 EVENTS_FILE = "events.jsonl"
 
@@ -19,13 +20,29 @@ class Events:
     """Appends JSON lines to `events.jsonl`. A disk that refuses costs an event and is reported once."""
 
     def __init__(
-        self, folder: Path, report: Callable[[str], None], is_owner: Callable[[], bool] = lambda: True
+        self,
+        folder: Path,
+        report: Callable[[str], None],
+        is_owner: Callable[[], bool] = lambda: True,
+        files: FileSystem | None = None,
     ) -> None:
-        """`is_owner`: asked before each event; the log of a folder that may be another's by now is left alone."""
+        """Read what was recorded so far.
+
+        Args:
+            folder: The run folder.
+            report: Receives a sentence when the disk refuses.
+            is_owner: Asked before each event; the log of a folder that may be another's by now is left alone.
+            files: The file system that it is read from; replaced only to inject faults.
+
+        Raises:
+            StorageError: It cannot be read now.
+        """
         self.path = folder / EVENTS_FILE
         self._report, self._is_owner = report, is_owner
         self._failing = False
-        self.restart: int = sum(event.get("event") == "start" for event in read_events(self.path))
+        with storage_errors("read the event log", self.path, "Checkpoints and journal were not touched."):
+            self.past = read_events(self.path, files)
+        self.restart: int = sum(event.get("event") == "start" for event in self.past)
 
     def add(self, event: str, **fields: object) -> None:
         """Append one event with time, host, pid and restart number."""
@@ -56,10 +73,14 @@ class Events:
             return file.read(1) != b"\n"
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a file, without lines torn by a kill; empty when there is no file."""
+def read_events(path: Path, files: FileSystem | None = None) -> list[dict[str, Any]]:
+    """The events of a file, without lines torn by a kill; empty when there is no file.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(files or FileSystem(), path).splitlines()
     except FileNotFoundError:
         return []
     return [event for event in map(_parse_event, lines) if event is not None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
-from unbroken.errors import IdentityError, storage_errors
+from unbroken.errors import IdentityError, errno_name, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
 
 __all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "open_run_folder"]
@@ -55,13 +55,27 @@ class Identity:
 
     @staticmethod
     def read(path: Path, files: FileSystem | None = None) -> Identity | None:
-        """The identity in a file; None when there is none, or a damaged one."""
+        """The identity in a file; None when there is none, or a damaged one.
+
+        Raises:
+            OSError: It cannot be read now.
+        """
         try:
             data = read_file(files or FileSystem(), path)
-            stored = Identity(json.loads(data)["parts"])
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return stored if stored.text() == data else None
+        return _parse_identity(data)
+
+
+def _parse_identity(data: bytes) -> Identity | None:
+    try:
+        fields = json.loads(data)
+        stored = Identity(fields["parts"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if fields.keys() > {"digest", "parts"}:  # of a newer version, which is no damage
+        return stored if fields["digest"] == stored.digest else None
+    return stored if stored.text() == data else None
 
 
 def open_run_folder(root: Path, item: str, identity: Identity, report: Callable[[str], None]) -> Path:
@@ -89,21 +103,40 @@ def check_or_write_identity(folder: Path, identity: Identity, files: FileSystem,
         IdentityError: The folder belongs to another identity.
         StorageError: The disk refused.
     """
+    if not has_identity(folder, identity, files):
+        write_identity(folder, identity, files, report)
+
+
+def has_identity(folder: Path, identity: Identity, files: FileSystem) -> bool:
+    """Whether the folder has this identity. False: it has none, or a damaged one. Nothing is changed.
+
+    Raises:
+        IdentityError: The folder belongs to another identity.
+        StorageError: The disk refused.
+    """
     path = folder / IDENTITY_FILE
-    with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
+    with storage_errors("read the identity of the run", path, "Nothing in this folder was changed."):
         stored = Identity.read(path, files)
-        if stored == identity:
-            return
-        if stored is None:
-            if path.exists():
-                report(f"{path} could not be read as an identity and is written anew.")
-            replace_file(files, path, identity.text())
-            return
+    if stored is None or stored == identity:
+        return stored is not None
     raise IdentityError(
         f"The run folder {folder} belongs to identity {stored.short}, but this run is {identity.short}: "
         f"{_join_differences(stored.difference(identity))}. Nothing was changed. Next: use another folder, "
         f"or restore what differs, or remove the old state (`rm -r {folder}`)."
     )
+
+
+def write_identity(folder: Path, identity: Identity, files: FileSystem, report: Callable[[str], None]) -> None:
+    """Write `identity.json` where `has_identity` said that there is none, or a damaged one.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    path = folder / IDENTITY_FILE
+    with storage_errors("write the identity of the run", path, "Checkpoints in this folder are intact."):
+        if path.exists():
+            report(f"{path} could not be read as an identity and is written anew.")
+        replace_file(files, path, identity.text())
 
 
 def _is_run_folder_of(path: Path, item: str) -> bool:
@@ -112,8 +145,11 @@ def _is_run_folder_of(path: Path, item: str) -> bool:
 
 
 def _describe_sibling(sibling: Path, folder: Path, identity: Identity) -> str:
-    other = Identity.read(sibling / IDENTITY_FILE)
-    differs = _join_differences(other.difference(identity)) if other else "its identity cannot be read"
+    try:
+        other = Identity.read(sibling / IDENTITY_FILE)
+        differs = _join_differences(other.difference(identity)) if other else "its identity is missing or damaged"
+    except OSError as error:
+        differs = f"its identity cannot be read now ({errno_name(error)})"
     return (
         f"The state in {sibling} is not used for {folder.name}, because {differs}. "
         f"It is kept; remove it with `rm -r {sibling}`."

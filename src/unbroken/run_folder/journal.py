@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from unbroken.errors import CheckpointError, errno_name
-from unbroken.filesystem import FileSystem, read_exactly, read_file, write_fully_at
+from unbroken.errors import CheckpointError, errno_name, storage_errors
+from unbroken.filesystem import FileSystem, read_all, write_fully_at
 
 JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
@@ -60,7 +60,7 @@ def read_journal(path: Path) -> list[Record]:
         CheckpointError: A line is damaged or out of order.
         OSError: The file cannot be read.
     """
-    return parse_journal(read_file(FileSystem(), path), str(path))
+    return parse_journal(path.read_bytes(), str(path))  # not `read_file`: a resume may cut it meanwhile
 
 
 class Journal:
@@ -72,6 +72,7 @@ class Journal:
         self._report = report
         self._content = bytearray()
         self._on_disk = 0
+        self._is_cut = True
         self._failing = False
 
     @property
@@ -80,10 +81,24 @@ class Journal:
         return bytes(self._content)
 
     def truncate(self, content: bytes) -> None:
-        """Go back to what a checkpoint holds. The file is truncated in place, and rewritten where it differs."""
+        """Go back to what a checkpoint holds: `match`, then `cut`."""
+        self.match(content)
+        self.cut()
+
+    def match(self, content: bytes) -> None:
+        """Take what a checkpoint holds as the content, and compare the file with it. Nothing is changed.
+
+        Raises:
+            StorageError: The file cannot be read now.
+        """
         self._content = bytearray(content)
-        self._on_disk = 0
-        self._attempt(self._match_checkpoint)
+        with storage_errors("read the journal", self._path, "It and the checkpoints were not touched."):
+            self._on_disk = self._matching_bytes()
+
+    def cut(self) -> None:
+        """Truncate the file in place to what matches, and write the rest."""
+        self._is_cut = False
+        self._attempt(self._append_missing)
 
     def append(self, step: int, values: Mapping[str, object]) -> Record:
         """Add the record of a step; returns it as it will be read.
@@ -112,18 +127,25 @@ class Journal:
                 )
             self._failing = True
 
-    def _match_checkpoint(self, descriptor: int) -> None:
-        size = self._files.size(descriptor, self._path)
-        on_disk = bytearray(min(size, len(self._content)))
-        read_exactly(self._files, descriptor, self._path, memoryview(on_disk))
-        if on_disk != self._content[: len(on_disk)]:
-            self._report(f"{self._path} differs from its checkpointed copy and is restored from it.")
-        else:
-            self._on_disk = len(on_disk)
-        self._files.truncate(descriptor, self._path, self._on_disk)
-        self._append_missing(descriptor)
+    def _matching_bytes(self) -> int:
+        try:
+            descriptor = self._files.open(self._path)
+        except FileNotFoundError:
+            return 0
+        try:
+            on_disk = bytearray(min(self._files.size(descriptor, self._path), len(self._content)))
+            read_all(self._files, descriptor, self._path, memoryview(on_disk))
+        finally:
+            self._files.close(descriptor, self._path)
+        if on_disk == self._content[: len(on_disk)]:
+            return len(on_disk)
+        self._report(f"{self._path} differs from its checkpointed copy and is restored from it.")
+        return 0
 
     def _append_missing(self, descriptor: int) -> None:
+        if not self._is_cut:  # also after a disk that refused: what is left of an older history must not follow
+            self._files.truncate(descriptor, self._path, self._on_disk)
+            self._is_cut = True
         missing = bytes(self._content[self._on_disk :])
         write_fully_at(self._files, descriptor, self._path, missing, self._on_disk)
         self._on_disk = len(self._content)

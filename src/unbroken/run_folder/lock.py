@@ -73,13 +73,13 @@ class FolderLock:
     def _take(self, until: float) -> None:
         with storage_errors("take the lock of the run folder", self._path, "Nothing was changed."):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            opened = os.fstat(self._descriptor)
-            self._file = (opened.st_dev, opened.st_ino)
-            self._acquire(until)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+            try:
+                opened = os.fstat(self._descriptor)
+                self._file = (opened.st_dev, opened.st_ino)
+                self._acquire(until)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
 
     def _acquire(self, until: float) -> None:
         while True:
@@ -90,16 +90,15 @@ class FolderLock:
                 if time.monotonic() >= until:
                     raise LockedError(self._describe_holder()) from None
                 time.sleep(_POLL_S)
-        with storage_errors("write the lock of the run folder", self._path, "Nothing was changed."):
-            os.ftruncate(self._descriptor, 0)
-            holder = {"pid": os.getpid(), "host": socket.gethostname()}
-            os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
+        os.ftruncate(self._descriptor, 0)
+        holder = {"pid": os.getpid(), "host": socket.gethostname()}
+        os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
 
     def _describe_holder(self) -> str:
         try:
             holder = json.loads(os.pread(self._descriptor, 4096, 0))
             who = f"process {holder['pid']} on {holder['host']}"
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             who = "another process"
         return (
             f"The run folder {self._path.parent} is in use by {who}; one process at a time may work on it. "

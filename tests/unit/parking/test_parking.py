@@ -15,10 +15,12 @@ import pytest
 from latentwire.parking import store as stores
 from latentwire.parking.fetch import FetchResult, NothingParkedError
 from latentwire.parking.park import REF, NothingToParkError
-from latentwire.parking.pointer import ParkingError, Pointer, parse_pointer
+from latentwire.parking.pointer import ParkingError, Pointer, RemoteError, parse_pointer
+from latentwire.parking.store import open_store
 from tests.support import toy_training
 from tests.support.parking_machines import ITEM, Machine
-from unbroken.errors import IdentityError, LockedError
+from unbroken.errors import IdentityError, LockedError, StorageError
+from unbroken.filesystem import FileSystem
 from unbroken.preemption import Preempted
 from unbroken.run import Run
 from unbroken.run_folder import events
@@ -438,3 +440,75 @@ def test_a_remote_that_does_not_answer(machine: Machines, remote: Path) -> None:
     with pytest.raises(ParkingError, match=r"Nothing was parked: the DVC remote store .* answered \w+Error: .* Next: "):
         one.park()
     assert one.steps()[0] == 13
+
+
+def test_what_cannot_be_read_now_is_neither_replaced_nor_passed_over(
+    machine: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = parked(machine, 13)
+    before = {path: path.read_bytes() for path in one.location.folder.rglob("*") if path.is_file()}
+
+    class Stale(FileSystem):
+        def open(self, path: Path) -> int:
+            if path.name == "manifest.json":
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+            return super().open(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unbroken.checkpoint.store.FileSystem", Stale)
+        patch.setattr("unbroken.checkpoint.reading.FileSystem", Stale)
+        with pytest.raises(StorageError, match="ESTALE"):
+            one.fetch()
+        with pytest.raises(StorageError, match="ESTALE"):
+            one.park()
+    after = {path: path.read_bytes() for path in one.location.folder.rglob("*") if path.is_file()}
+    assert {path: data for path, data in after.items() if path.name != "lock"} == {
+        path: data for path, data in before.items() if path.name != "lock"
+    }
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_no_checkpoints(
+    machine: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = parked(machine, 13)
+
+    list_names = os.listdir
+
+    def refuse(path: Path) -> list[str]:
+        if path == one.location.checkpoints:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return list_names(path)
+
+    monkeypatch.setattr("latentwire.parking.run_location.os.listdir", refuse)
+    with pytest.raises(StorageError, match=r"list the checkpoints.*EACCES.*not touched"):
+        one.park()
+
+
+@pytest.mark.parametrize("what", ["pointer", "object"])
+def test_a_version_that_the_remote_does_not_give_now_is_not_passed_over_for_an_older_one(
+    what: str, machine: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = parked(machine, 13)
+    one.train(until=20)
+    newest = one.park()
+    two = machine("two")
+    with open_store(two.root, None, two.said.append) as store:
+        kind, objects_of = type(store.fs), store.listing(newest)
+        refused = {
+            "pointer": newest.name,
+            "object": store.objects.oid_to_path(objects_of["checkpoints/step-00000020/tensors.safetensors"]),
+        }[what]
+
+    def refusing(method: Callable[..., object]) -> Callable[..., object]:
+        def call(self: object, source: str, *arguments: object, **options: object) -> object:
+            if source.endswith(refused):
+                raise TimeoutError("no answer")
+            return method(self, source, *arguments, **options)
+
+        return call
+
+    for name in ("get_file", "cat_file"):
+        monkeypatch.setattr(kind, name, refusing(getattr(kind, name)))
+    with pytest.raises(RemoteError, match="answered TimeoutError: no answer"):
+        two.fetch()
+    assert two.steps() == []

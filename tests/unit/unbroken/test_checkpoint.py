@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,8 +17,9 @@ import torch
 
 from unbroken.checkpoint import manifest as manifests
 from unbroken.checkpoint.state import Snapshot, capture_state
-from unbroken.checkpoint.store import CheckpointStore
-from unbroken.errors import CheckpointError, IdentityError
+from unbroken.checkpoint.store import CheckpointStore, load_checkpoint
+from unbroken.errors import CheckpointError, DamagedError, IdentityError, StorageError
+from unbroken.filesystem import FileSystem
 
 IDENTITY = "a" * 64
 
@@ -35,6 +37,18 @@ def reports() -> list[str]:
 @pytest.fixture
 def store(tmp_path: Path, reports: list[str]) -> CheckpointStore:
     return CheckpointStore(tmp_path / "checkpoints", report=reports.append)
+
+
+class Unreadable(FileSystem):
+    """Opening anything of one checkpoint for reading fails as long as there is a number."""
+
+    def __init__(self, checkpoint: str, number: int = 0) -> None:
+        self.checkpoint, self.number = checkpoint, number
+
+    def open(self, path: Path) -> int:
+        if self.number and path.parent.name == self.checkpoint:
+            raise OSError(self.number, os.strerror(self.number), str(path))
+        return super().open(path)
 
 
 def names(store: CheckpointStore) -> list[str]:
@@ -132,12 +146,121 @@ def test_a_damaged_newest_falls_back(
     assert store.steps() == [10, 20]
 
 
-def test_all_damaged_starts_afresh(store: CheckpointStore, reports: list[str]) -> None:
+def test_all_damaged_starts_afresh_when_the_user_says_so(store: CheckpointStore, reports: list[str]) -> None:
     for step in (1, 2):
         store.save(step, snapshot(step), IDENTITY)
         flip(store.path(step) / "tensors.safetensors")
-    assert store.latest_good(IDENTITY) is None
+    expected = rf"folder {store.folder} has checkpoints .*step-00000001.*none is whole.*`UNBROKEN_START_OVER=1`"
+    with pytest.raises(CheckpointError, match=expected) as error:
+        store.latest_good(IDENTITY)
+    assert error.value.exit_code == 1
     assert len(reports) == 2
+    assert all("SHA-256" in sentence and "It stays where it is" in sentence for sentence in reports)
+    assert names(store) == ["step-00000001", "step-00000002"]
+    reports.clear()
+    assert store.latest_good(IDENTITY, start_over=True) is None
+    assert len(reports) == 2
+    assert names(store) == ["bad-step-00000001-digest", "bad-step-00000002-digest"]
+    with pytest.raises(CheckpointError, match=r"has checkpoints \(bad-step-00000001-digest"):
+        store.latest_good(IDENTITY)
+
+
+def test_only_a_proven_mismatch_moves_a_checkpoint_and_only_once_a_whole_one_was_read(
+    store: CheckpointStore, reports: list[str]
+) -> None:
+    """The newest is damaged, the next one cannot be read now: nobody knows yet from where the run goes on."""
+    for step in (1, 2, 3):
+        store.save(step, snapshot(step), IDENTITY)
+    flip(store.path(3) / "tensors.safetensors")
+    (store.folder / ".tmp-step-00000004").mkdir()
+    unreadable = store.path(2) / "tensors.safetensors"
+    hidden = unreadable.rename(store.folder.parent / "hidden")
+    unreadable.symlink_to(store.folder.parent / "not mounted")
+    before = names(store)
+    with pytest.raises(StorageError, match=r"ENOENT.* not touched.*older one.*Next"):
+        store.latest_good(IDENTITY)
+    assert (names(store), reports) == (before, [])
+    unreadable.unlink()
+    hidden.rename(unreadable)
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 2
+    assert names(store) == ["bad-step-00000003-digest", "step-00000001", "step-00000002"]
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed as ours", "sealed in another way"])
+def test_a_newer_schema_is_an_error_that_touches_nothing(
+    sealed: bool, store: CheckpointStore, reports: list[str]
+) -> None:
+    for step in range(1, 4):
+        store.save(step, snapshot(step), IDENTITY)
+    path = store.path(3) / "manifest.json"
+    resealed(path, FORGERIES["schema"])
+    if not sealed:
+        path.write_bytes(path.read_bytes().replace(b'"seal":"', b'"seal":"blake3-'))
+    before = {file: file.read_bytes() for file in store.folder.rglob("*") if file.is_file()}
+    with pytest.raises(CheckpointError, match=r"written by .* 'unbroken/2', expected 'unbroken/1'.* nothing was touch"):
+        store.latest_good(IDENTITY)
+    assert {file: file.read_bytes() for file in store.folder.rglob("*") if file.is_file()} == before
+    assert reports == []
+
+
+@pytest.mark.parametrize("forgery", ["schema", "unknown", "dtype"])
+def test_rotation_spares_what_another_version_wrote(forgery: str, store: CheckpointStore) -> None:
+    store.save(1, snapshot(1), IDENTITY)
+    resealed(store.path(1) / "manifest.json", FORGERIES[forgery])
+    for step in range(2, 8):
+        store.save(step, snapshot(step), IDENTITY)
+    assert store.steps() == [1, 5, 6, 7]
+
+
+def test_rotation_spares_what_cannot_be_read_now_or_is_of_another_run(tmp_path: Path) -> None:
+    files = Unreadable("step-00000001")
+    store = CheckpointStore(tmp_path, files=files)
+    store.save(1, snapshot(1), IDENTITY)
+    store.save(2, snapshot(2), "b" * 64)
+    files.number = errno.EIO
+    for step in range(3, 9):
+        store.save(step, snapshot(step), IDENTITY)
+    assert store.steps() == [1, 2, 6, 7, 8]
+
+
+def test_what_was_set_aside_without_a_proof_is_not_removed(store: CheckpointStore) -> None:
+    """Such as an older version of this package did with what it could not read."""
+    for step in range(1, 7):
+        (store.folder / f"bad-step-0000000{step}-{'unreadable' if step < 4 else 'schema'}").mkdir()
+    for step in range(7, 9):
+        store.save(step, snapshot(step), IDENTITY)
+    assert len([name for name in names(store) if name.startswith("bad-")]) == 6
+
+
+def test_a_save_that_cannot_be_read_back_stays_and_the_next_start_checks_it(tmp_path: Path) -> None:
+    reports: list[str] = []
+    files = Unreadable("step-00000002")
+    store = CheckpointStore(tmp_path, files=files, report=reports.append)
+    store.save(1, snapshot(1), IDENTITY)
+    files.number = errno.EIO
+    with pytest.raises(StorageError, match=r"could not be read back: .*EIO.*next start checks it.*step 1 is intact"):
+        store.save(2, snapshot(2), IDENTITY)
+    assert (names(store), reports) == (["step-00000001", "step-00000002"], [])
+    files.number = 0
+    loaded = store.latest_good(IDENTITY)
+    assert loaded is not None
+    assert loaded.step == 2
+
+
+def test_a_stored_result_that_cannot_be_read_now_is_not_called_missing(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.save(1, snapshot(1), IDENTITY)
+    with pytest.raises(DamagedError, match="No checkpoint could be read"):
+        load_checkpoint(path.with_name("step-00000002"))
+    with pytest.raises(DamagedError, match="No checkpoint could be read"):
+        load_checkpoint(path.parent / "never" / "made")
+    files = Unreadable("step-00000001", errno.ESTALE)
+    monkeypatch.setattr("unbroken.checkpoint.reading.FileSystem", lambda: files)
+    with pytest.raises(StorageError, match=r"ESTALE.*It was not touched.*mount"):
+        load_checkpoint(path)
 
 
 def test_swapped_and_replayed_files_are_found(store: CheckpointStore, reports: list[str]) -> None:
@@ -164,11 +287,13 @@ def test_garbage_in_the_folder_is_left_alone(store: CheckpointStore) -> None:
     assert (store.folder / "step-abc").is_dir()
 
 
-def test_leftovers_of_a_killed_save_are_removed_at_open(store: CheckpointStore) -> None:
+def test_leftovers_of_a_killed_save_are_removed_at_the_next_start(store: CheckpointStore) -> None:
     leftover = store.folder / ".tmp-step-00000007"
     leftover.mkdir()
     (leftover / "tensors.safetensors").write_bytes(b"half")
     CheckpointStore(store.folder)
+    assert names(store) == [".tmp-step-00000007"], "until it is known from where the run goes on"
+    assert store.latest_good(IDENTITY) is None
     assert names(store) == []
 
 
@@ -226,7 +351,7 @@ def test_a_malicious_pickle_is_never_executed(store: CheckpointStore, tmp_path: 
     for name in ("manifest.json", "tensors.safetensors", "journal.jsonl"):
         path = store.save(5, snapshot(5), IDENTITY)
         (path / name).write_bytes(bomb)
-        assert store.latest_good(IDENTITY) is None
+        assert store.latest_good(IDENTITY, start_over=True) is None
     assert not Path(Malicious.trace).exists()
 
 
@@ -245,7 +370,7 @@ def test_of_those_set_aside_the_newest_three_are_kept_once_a_newer_one_is_verifi
     for step in range(1, 6):
         store.save(step, snapshot(step), IDENTITY)
         flip(store.path(step) / "manifest.json")
-        assert store.latest_good(IDENTITY) is None
+        assert store.latest_good(IDENTITY, start_over=True) is None
     for value in (1, 2):
         store.save(5, snapshot(value), IDENTITY)
     aside = [name for name in names(store) if name.startswith("bad-")]
@@ -261,7 +386,7 @@ def test_nothing_set_aside_is_removed_without_a_verified_one(store: CheckpointSt
         store.save(step, snapshot(step), IDENTITY, pinned=True)
     for step in range(1, 7):
         flip(store.path(step) / "tensors.safetensors")
-    assert store.latest_good(IDENTITY) is None
+    assert store.latest_good(IDENTITY, start_over=True) is None
     store.save(9, snapshot(9), IDENTITY, verify=False)
     assert len([name for name in names(store) if name.startswith("bad-")]) == 6
 
