@@ -12,6 +12,7 @@ from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.environment import set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
+from latentwire.result_code import check_recorded_code
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
@@ -19,12 +20,13 @@ from unbroken.run_folder import verdict
 Main = Callable[[Sequence[str] | None], None]
 
 
-def run_stage(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
+def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None = None) -> NoReturn:
     """Run a stage as a process and leave with its exit code.
 
     Args:
         main: The stage. It is not called in an image whose code is not that of the clone here.
         argv: Its arguments; those of the command line otherwise.
+        stage: Its name, where it has results: then the code that DVC records for it has to be the one that runs.
     """
     stop = StopFlag.install()
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
@@ -35,6 +37,8 @@ def run_stage(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
 
     def checked(argv: Sequence[str] | None) -> None:
         check_image_code()
+        if stage is not None:
+            check_recorded_code(stage)
         main(argv)
 
     code = exit_code_of(checked, argv)

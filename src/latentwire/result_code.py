@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from latentwire.errors import ConfigurationError
 from unbroken.run_folder.code_digest import code_digest
 
 STAGES = ("prepare", "encode", "baseline", "train", "evaluate", "aggregate", "report")
@@ -37,6 +38,23 @@ def result_code(stage: str, root: Path | None = None) -> dict[str, str]:
     """
     own = (f"latentwire.stages.{stage}", f"latentwire.pipeline.{stage}")
     return code_digest(own[:1], (*ROOMS, *own), None if root is None else [str(root / "src")])
+
+
+def check_recorded_code(stage: str, root: Path = Path()) -> None:
+    """Check that what DVC would record as the code of a stage is the code that runs.
+
+    It is not where only this stage was asked for after an edit: its result would be kept under the wrong code.
+
+    Raises:
+        ConfigurationError: `results/code/STAGE.json` is there and of other code.
+    """
+    recorded = root / FOLDER / f"{stage}.json"
+    if not recorded.is_file() or recorded.read_bytes() == result_code_text(stage):
+        return
+    raise ConfigurationError(
+        f"{recorded} is not of the code that runs here, expected the digests that the stage `code` makes of it. "
+        f"Nothing was changed. Next: `dvc repro code`, then this stage again."
+    )
 
 
 def result_code_text(stage: str, root: Path | None = None) -> bytes:

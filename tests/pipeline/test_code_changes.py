@@ -89,6 +89,18 @@ def test_a_changed_loss_trains_again(finished: Workspace, place: Workspace) -> N
     assert "code.latentwire.training.objective" in said
 
 
+def test_a_stage_that_is_asked_for_alone_after_an_edit_says_so_and_changes_nothing(place: Workspace) -> None:
+    edit(place, "latentwire/reporting/paper.py", lambda text: text + STATEMENT)
+    before = place.results(RESULTS), (place.root / "dvc.lock").read_bytes()
+    said = place.dvc("repro", "--force", "--single-item", "report", code=255)
+    assert "report.json is not of the code that runs here" in said
+    assert (place.root / "dvc.lock").read_bytes() == before[1]
+    place.dvc("repro", "code")
+    place.dvc("repro", "--force", "--single-item", "report")
+    assert (place.root / "results/code/report.json").read_bytes() != before[0]["results/code/report.json"]
+    assert "up to date" in place.dvc("status")
+
+
 def test_a_training_whose_words_changed_goes_on_from_its_checkpoint(prepared: Workspace, tmp_path: Path) -> None:
     place = workspace.copy(prepared, tmp_path / "repo")
     place.stage(*workspace.TRAIN, code=75, UNBROKEN_INTERRUPT="TERM@7")

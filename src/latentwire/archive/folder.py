@@ -26,6 +26,7 @@ ARCHIVED_PATTERNS = (
     "requirements*.lock",
     "LICENSE*",
     "assets/*TERMS*",
+    "results/code/*.json",
     "results/prepare/models.json",
     "results/prepare/*/task.json",
     "results/baseline/*/*/predictions.parquet",

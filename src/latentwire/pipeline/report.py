@@ -10,14 +10,17 @@ from latentwire.params.load import Params
 from latentwire.reporting.build import build_report
 from latentwire.reporting.latex import ENGINE, compile_paper
 from latentwire.reporting.report_data import Revision
+from latentwire.result_code import ROOMS
 from latentwire.tracking import publish
 from unbroken.preemption import StopFlag
 
-CODE = ("src", "params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
+SCIENCE = (*(f"src/{room.replace('.', '/')}" for room in ROOMS), "src/latentwire/pipeline")
+OTHERS = ("params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
+CODE = (*SCIENCE, *OTHERS)
 """What defines a result: a report made while these differ from their commit is a draft."""
 UNKNOWN = "git does not say which revision of the code this is"
-DIRTY = f"files under {', '.join(CODE)} differ from their last commit"
-AGAIN = "Next: commit them, then `dvc repro --force --single-item report`."
+DIRTY = f"files of the science, or {', '.join(OTHERS)}, differ from their last commit"
+AGAIN = "Next: commit them, then `dvc repro code && dvc repro --force --single-item report`."
 
 
 def make_report(values: Params, pdf_only: bool) -> None:

@@ -55,4 +55,4 @@ def _start_ranks(values: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, stage="train")

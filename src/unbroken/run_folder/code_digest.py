@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 from collections.abc import Container, Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from unbroken.errors import UnbrokenError
-
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_NO_MEANING = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+from unbroken.run_folder.syntax_digest import imported_modules, syntax_digest
 
 
 def code_digest(modules: Sequence[str], rooms: Sequence[str], path: Sequence[str] | None = None) -> dict[str, str]:
@@ -29,28 +26,42 @@ def code_digest(modules: Sequence[str], rooms: Sequence[str], path: Sequence[str
         path: Folders that are searched for modules, instead of `sys.path`.
 
     Returns:
-        Module → `syntax_digest` of its file, sorted.
+        Module → digest of its syntax tree without comments, docstrings and imports of what only carries; sorted.
 
     Raises:
-        UnbrokenError: One of `modules` cannot be found.
+        UnbrokenError: One of `modules` cannot be found, or the source of one that counts cannot be read.
     """
+
+    def counts(name: str) -> bool:
+        return name in modules or _lies_in(name, rooms)
+
+    def carries(name: str) -> bool:
+        return name.partition(".")[0] in packages and not counts(name)
+
     for module in modules:
         if _find(module, path) is None:
             raise UnbrokenError(f"Module {module} was not found on the import path. Next: check its spelling.")
     packages = {name.partition(".")[0] for name in (*modules, *rooms)}
-    sources = sorted(_sources(modules, packages, path))
-    return {name: syntax_digest(code) for name, code in sources if name in modules or _lies_in(name, rooms)}
+    found = sorted(_sources(modules, packages, path), key=lambda source: source.module)
+    counted = [source for source in found if counts(source.module)]
+    return {source.module: syntax_digest(source.parse(), source.package, carries) for source in counted}
 
 
-@lru_cache(maxsize=512)
-def syntax_digest(source: bytes) -> str:
-    """64 hex of a source file's syntax tree, without comments, docstrings and layout.
+@dataclass(frozen=True)
+class _Source:
+    module: str
+    package: str
+    """What its relative imports count from."""
+    file: str
 
-    It is the same in every version of Python that reads the file: fields that are empty are left out, since newer
-    versions add such. Raises SyntaxError.
-    """
-    tree = json.dumps(_meaning(ast.parse(source)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(tree.encode()).hexdigest()
+    def parse(self) -> ast.Module:
+        try:
+            return ast.parse(Path(self.file).read_bytes(), filename=self.file)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnbrokenError(
+                f"The code of {self.module} was expected as source in {self.file}, and could not be read: {error}. "
+                "Next: mend that file, or install the package unpacked and with its sources."
+            ) from error
 
 
 def source_digest(package: str) -> str:
@@ -70,10 +81,8 @@ def source_digest(package: str) -> str:
     return total.hexdigest()
 
 
-def _sources(
-    modules: Sequence[str], packages: Container[str], path: Sequence[str] | None
-) -> Iterator[tuple[str, bytes]]:
-    """Every module of `packages` that `modules` import, directly or not, and the content of its file."""
+def _sources(modules: Sequence[str], packages: Container[str], path: Sequence[str] | None) -> Iterator[_Source]:
+    """Every module of `packages` that `modules` import, directly or not."""
     waiting = [name for module in modules for name in _with_parents(module)]
     seen: set[str] = set()
     while waiting:
@@ -81,40 +90,13 @@ def _sources(
         follows = name not in seen and name.partition(".")[0] in packages
         seen.add(name)
         spec = _find(name, path) if follows else None
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        if spec is None or spec.origin is None:  # a name that is no module, or a package without a file
             continue
-        source = Path(spec.origin).read_bytes()
-        yield name, source
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        for imported in _imports(ast.parse(source, filename=spec.origin), package):
+        source = _Source(name, package, spec.origin)
+        yield source
+        for imported in imported_modules(source.parse(), package):
             waiting.extend(_with_parents(imported))
-
-
-def _meaning(node: object) -> object:
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _NO_MEANING)
-        kept = {name: _meaning(_undocumented(node, name, value)) for name, value in fields}
-        return [type(node).__name__, {name: value for name, value in kept.items() if value not in (None, [])}]
-    if isinstance(node, list):
-        return [_meaning(item) for item in node]
-    if node is None or isinstance(node, str):  # its repr depends on which letters a version of Python knows
-        return node
-    return [type(node).__name__, repr(node)]
-
-
-def _undocumented(node: ast.AST, name: str, value: object) -> object:
-    if name == "body" and isinstance(node, _DOCUMENTED) and isinstance(value, list):
-        return [statement for statement in value if not _is_text(statement)]
-    return value
-
-
-def _is_text(statement: object) -> bool:
-    # Not only the first: a string below an attribute is its documentation, and no string alone does anything.
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
 
 
 def _lies_in(name: str, rooms: Sequence[str]) -> bool:
@@ -136,29 +118,3 @@ def _find(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
             return None
         locations = list(spec.submodule_search_locations or ())
     return spec
-
-
-def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            yield base
-            # `from package import name`: the name may be a module of its own.
-            yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif not _is_for_types(node):
-            yield from _imports(node, package)
-
-
-def _is_for_types(node: ast.AST) -> bool:
-    """`if TYPE_CHECKING:` without an else, which never runs."""
-    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    base = parts[: len(parts) - node.level + 1]
-    return ".".join([*base, *([node.module] if node.module else [])])

@@ -19,10 +19,14 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+SCIENCE, CARRIER = "src/latentwire/training/loop.py", "src/unbroken/checkpoint/writer.py"
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    (tmp_path / "src").mkdir()
-    for name in ("src/code.py", "params.yaml", "dvc.yaml", "README.md"):
+    for folder in ("src/latentwire/training", "src/unbroken/checkpoint"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in (SCIENCE, CARRIER, "params.yaml", "dvc.yaml", "README.md"):
         (tmp_path / name).write_text(name)
     _git(tmp_path, "init", "--quiet")
     _git(tmp_path, "add", ".")
@@ -36,13 +40,14 @@ def test_a_commit_of_results_is_no_other_code(repository: Path) -> None:
     assert (first.commit, first.dirty) == (_git(repository, "rev-parse", "HEAD"), False)
     (repository / "dvc.lock").write_text("results")
     (repository / "README.md").write_text("words")
+    (repository / CARRIER).write_text("what only carries results")
     assert find_code_revision(repository) == first
     _git(repository, "add", ".")
     _git(repository, "commit", "--quiet", "-m", "results")
     assert find_code_revision(repository) == first
 
 
-@pytest.mark.parametrize("name", ["src/code.py", "src/new.py", "params.yaml"])
+@pytest.mark.parametrize("name", [SCIENCE, "src/latentwire/training/new.py", "params.yaml"])
 def test_changed_and_new_files_of_the_code_make_it_dirty(repository: Path, name: str) -> None:
     (repository / name).write_text("changed")
     code = find_code_revision(repository)
@@ -71,7 +76,7 @@ def test_the_stage_says_why_its_report_is_a_draft(
     monkeypatch.chdir(repository)
     monkeypatch.setattr("latentwire.pipeline.report.compile_paper", lambda _: None)
     assert exit_code_of(report.main, []) == 0
-    assert "note: the report is marked DRAFT, because files under src, params.yaml" in capsys.readouterr().out
+    assert "note: the report is marked DRAFT, because files of the science, or params.yaml" in capsys.readouterr().out
     _git(repository, "commit", "--quiet", "-am", "params")
     assert exit_code_of(report.main, []) == 0
     assert "DRAFT" not in capsys.readouterr().out

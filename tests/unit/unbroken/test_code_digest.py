@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import py_compile
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from unbroken.errors import UnbrokenError
-from unbroken.run_folder.code_digest import code_digest, source_digest, syntax_digest
+from unbroken.run_folder.code_digest import code_digest, source_digest
+from unbroken.run_folder.syntax_digest import syntax_digest
 
 PLAIN = """
 class Loss:
@@ -23,7 +26,7 @@ GOLDEN = "b33ef5c8bdb578b3826868cec618edcb3a425d8fe24a3a099ce61a9d299c9969"
 
 
 def digest(text: str) -> str:
-    return syntax_digest(textwrap.dedent(text).encode())
+    return syntax_digest(ast.parse(textwrap.dedent(text)))
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
@@ -114,6 +117,46 @@ def test_code_that_only_carries_does_not_count_and_hides_nothing(lab: Path) -> N
         after = code_digest(["lab.stage"], ["lab.science"])
         assert {module for module in after if after[module] != before[module]} == {f"lab.science.{name}"}
         before = after
+
+
+def test_where_code_that_only_carries_stands_is_no_part_of_what_the_science_does(lab: Path) -> None:
+    texts = (
+        "import lab.carry\nfrom lab.carry import late\nfrom lab import carry, science\nx = late()",
+        "import lab.moved\nfrom lab.moved import late\nfrom lab import moved, science\nx = late()",
+        "from lab import moved, science, stage\nx = late()",
+        "from lab.science import late\nfrom lab import science\nx = late()",
+    )
+    seen = []
+    for text in texts:
+        write(lab, {"lab.science.sums": text, "lab.moved": ""})
+        seen.append(code_digest(["lab.stage"], ["lab.science"])["lab.science.sums"])
+    assert seen[0] == seen[1]
+    assert len(set(seen[1:])) == 3  # but what it takes from a stage or from the science is
+
+
+@pytest.mark.parametrize(
+    "content", [b"def (:\n", b"x = '\xff'\n", b"x = 1\0\n"], ids=["syntax", "letters", "a zero byte"]
+)
+def test_code_that_cannot_be_read_is_named(lab: Path, content: bytes) -> None:
+    (lab / "lab/science/sums.py").write_bytes(content)
+    with pytest.raises(UnbrokenError, match=r"The code of lab\.science\.sums was expected as source in .*sums\.py"):
+        code_digest(["lab.stage"], ["lab.science"])
+
+
+def test_compiled_code_without_its_source_is_refused(lab: Path) -> None:
+    source = lab / "lab/science/sums.py"
+    py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))
+    source.unlink()
+    with pytest.raises(UnbrokenError, match=r"The code of lab\.science\.sums was expected as source in .*sums\.pyc"):
+        code_digest(["lab.stage"], ["lab.science"])
+
+
+def test_pieces_of_text_in_an_f_string_are_one() -> None:
+    pieces = ast.parse("f'{x:>{w}}b'")
+    joined = next(node for node in ast.walk(pieces) if isinstance(node, ast.JoinedStr))
+    joined.values = [ast.Constant(""), *joined.values[:-1], ast.Constant("b"), ast.Constant("")]
+    assert syntax_digest(pieces) == digest("f'{x:>{w}}b'")
+    assert syntax_digest(ast.parse("f'{x:>{w}}c'")) != digest("f'{x:>{w}}b'")
 
 
 def test_what_is_imported_for_types_alone_does_not_count(lab: Path) -> None:
