@@ -115,6 +115,8 @@ def hidden(stopped: Path) -> Iterator[Callable[[str], Path]]:
         path = stopped / name
         modes[path] = path.stat().st_mode
         path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("root reads everything")
         return path
 
     yield hide
@@ -122,7 +124,6 @@ def hidden(stopped: Path) -> Iterator[Callable[[str], Path]]:
         path.chmod(mode)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 @pytest.mark.parametrize(
     "name",
     [
