@@ -6,15 +6,16 @@ A `FileSystem` method is one system call. To inject a full disk, a short write o
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-FILE_MODE = 0o644  # explicit: mkstemp's 0600 would lock the group out of a checkpoint
-FOLDER_MODE = 0o755
+FILE_MODE = 0o666  # less the umask, as for any file of the user's: a group's 002 lets the group go on with a run
+FOLDER_MODE = 0o777
 _CHUNK = 1 << 24  # bytes offered to one call
 _WRITEBACK = 1 << 22  # the disk begins after so many bytes, not when the last one is in the cache
 _NO_RESERVATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # file systems that cannot reserve
@@ -46,7 +47,7 @@ class FileSystem:
 
     def reserve(self, descriptor: int, path: Path, size: int) -> None:
         """Take the disk space now, so that a full disk is found before anything is written."""
-        self.call("reserve", path, lambda: os.posix_fallocate(descriptor, 0, size))
+        self.call("reserve", path, lambda: _allocate(descriptor, size))
 
     def write(self, descriptor: int, path: Path, data: Buffer) -> int:
         """Bytes written, which may be fewer than offered."""
@@ -106,6 +107,26 @@ class FileSystem:
         return self.call("list", path, lambda: sorted(os.listdir(path)))
 
 
+def _find_allocate() -> Any:
+    # Not os.posix_fallocate: where the file system cannot reserve, the C library writes a byte into every block.
+    library = ctypes.CDLL(None, use_errno=True)
+    function = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
+    if function:
+        function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return function
+
+
+_system_allocate = _find_allocate()
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    number = errno.EINTR if _system_allocate else errno.ENOSYS
+    while number == errno.EINTR:
+        number = ctypes.get_errno() if _system_allocate(descriptor, 0, 0, size) else 0
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
 def write_fully(files: FileSystem, descriptor: int, path: Path, data: Buffer) -> None:
     """Write every byte, however short the single writes are."""
     view = memoryview(data)
@@ -130,7 +151,6 @@ def write_durably(files: FileSystem, path: Path, size: int, chunks: Iterable[Buf
     """A new file of exactly `size` bytes, on the disk (not only in the cache) when this returns."""
     descriptor = files.create(path)
     try:
-        os.fchmod(descriptor, FILE_MODE)
         _reserve_space(files, descriptor, path, size)
         _write_with_early_writeback(files, descriptor, path, chunks)
         files.sync(descriptor, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable
@@ -205,3 +206,62 @@ def test_the_file_operations_of_a_run_are_those_of_any_other_process(tmp_path: P
         toy_training.train(tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(9), **options)
     assert {".tmp-verdict.json", ".tmp-identity.json", ".tmp-step-00000007"} <= names
     assert not {name for name in names if name.endswith(f"-{os.getpid()}")}
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o002, 0o664, 0o775), (0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_files_of_a_run_have_the_modes_that_the_umask_leaves(
+    umask: int, file: int, folder: int, tmp_path: Path
+) -> None:
+    """A group whose umask is 002 can go on with the runs of its members."""
+    before = os.umask(umask)
+    try:
+        toy_training.train(tmp_path / "new" / "run", tmp_path / "new" / "export")
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in paths}
+    assert modes == {(True, folder), (False, file)}, [
+        path for path in paths if path.stat().st_mode & 0o777 not in (file, folder)
+    ]
+
+
+def test_space_is_reserved_by_the_system(tmp_path: Path) -> None:
+    files = FileSystem()
+    descriptor = files.create(tmp_path / "file")
+    files.reserve(descriptor, tmp_path / "file", 5_000_000)
+    files.close(descriptor, tmp_path / "file")
+    found = (tmp_path / "file").stat()
+    assert (found.st_size, found.st_blocks * 512 >= 5_000_000) == (5_000_000, True)
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_that_cannot_reserve_is_not_filled_byte_by_byte(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(_descriptor: int, _mode: int, _offset: int, size: int) -> int:
+        asked.append(size)
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr("unbroken.filesystem._system_allocate", refuse)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("the C library would write every block"))
+    write_durably(FileSystem(), tmp_path / "file", 3, [b"abc"])
+    assert ((tmp_path / "file").read_bytes(), asked) == (b"abc", [3])
+
+
+def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [errno.EINTR, errno.ENOSPC]
+
+    def refuse(*_arguments: int) -> int:
+        ctypes.set_errno(answers.pop(0))
+        return -1
+
+    monkeypatch.setattr("unbroken.filesystem._system_allocate", refuse)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_durably(FileSystem(), tmp_path / "file", 3, [b"abc"])
+    assert (error.value.errno, answers) == (errno.ENOSPC, [])
+    assert (tmp_path / "file").stat().st_size == 0
