@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,8 @@ from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import Verdict, write_verdict
+
+_EXIT_INTERRUPTED = 130  # what a shell makes of SIGINT
 
 
 class Ending:
@@ -62,6 +65,11 @@ class Ending:
         self.write("preempted", EXIT_PREEMPTED)
         raise Preempted(f"stopped by {self._stop.signal}; step {durable} is durable") from error
 
+    def write_failure(self, error: BaseException) -> None:
+        """The program ends with this error, and the verdict has the exit code that follows from it."""
+        code = find_exit_code(error)
+        self.write("preempted" if code == EXIT_PREEMPTED else "failed" if code else "finished", code)
+
     def _write_verdict(self, code: int) -> None:
         verdict = Verdict(code, self._saver.last_durable_step, self._stop.signal)
         try:
@@ -78,3 +86,23 @@ class Ending:
 def may_be_due_to_stop(error: BaseException | None) -> bool:
     """A stop that reaches the whole process group also kills data workers and other ranks."""
     return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))
+
+
+def find_exit_code(error: BaseException) -> int:
+    """What the interpreter exits with if nobody catches the error."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return _EXIT_INTERRUPTED
+    return int(getattr(error, "exit_code", 1))
+
+
+@contextmanager
+def refusals_have_verdicts() -> Iterator[None]:
+    """A start that is refused leaves its exit code to the script that wants a verdict; the folder is not ours then."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):
+            write_verdict(Verdict(find_exit_code(error), None, None))
+        raise

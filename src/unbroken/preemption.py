@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import parent_process
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn, Protocol
 
 from unbroken import environment
+from unbroken.errors import UnbrokenError
 from unbroken.run_folder import verdict
 
 EXIT_PREEMPTED = 75
@@ -76,10 +79,16 @@ class StopFlag:
 
     @classmethod
     def install(cls, signals: Sequence[Signals] = SIGNALS, deadline: float | None = None) -> StopFlag:
-        """Catch the signals from now on. A second call returns the flag that is already installed."""
+        """Catch the signals from now on. A second call returns the flag that is already installed.
+
+        An `UnbrokenError` that nobody catches then ends the process with its own exit code and one sentence, and a
+        signal during the interpreter's shutdown does not change the exit code.
+        """
         if StopFlag._installed is None:
             flag = cls(deadline)
             flag._listen(tuple(signals))
+            atexit.register(flag.ignore)  # the first to be registered runs last: all others may still be stopped
+            _say_uncaught_errors()
             StopFlag._installed = flag
         return StopFlag._installed
 
@@ -196,6 +205,19 @@ class StopFlag:
             thread.start()
             thread.join(_EXIT_ACTION_S)
         os._exit(EXIT_PREEMPTED)
+
+
+def _say_uncaught_errors() -> None:
+    before = sys.excepthook
+
+    def end_with_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, UnbrokenError):
+            before(kind, error, trace)  # a bug: where it is counts
+            return
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code)  # the interpreter takes the exit code from here, and ends as it always does
+
+    sys.excepthook = end_with_sentence
 
 
 def shield_worker(_worker_id: int) -> None:

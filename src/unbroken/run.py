@@ -21,7 +21,7 @@ from unbroken.checkpoint.saver import Saver
 from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, choose_schedule
 from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
-from unbroken.ending import Ending, may_be_due_to_stop
+from unbroken.ending import Ending, may_be_due_to_stop, refusals_have_verdicts
 from unbroken.environment import may_start_over
 from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
@@ -163,6 +163,7 @@ class Run:
     def _is_follower(self) -> bool:
         return self._group.rank > 0
 
+    @refusals_have_verdicts()
     def _open(self) -> None:
         with storage_errors("make the run folder", self.folder, "Nothing was changed."):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -195,8 +196,10 @@ class Run:
         elif error is None and self._is_past:
             self._ending.write("failed", 1)
             self._check_not_past()
-        elif error is not None or self._saving.final_step != self.step:
-            if error is None and self._asked is not None:
+        elif error is not None:
+            self._ending.write_failure(error)
+        elif self._saving.final_step != self.step:
+            if self._asked is not None:
                 self._report(f"The loop was left at step {self.step} of {self._asked}, before its end.")
             self._ending.write("failed", 1)
         else:

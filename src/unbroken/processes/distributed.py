@@ -6,7 +6,9 @@ total = fold(leaf, shards, group)
 
 from __future__ import annotations
 
+import atexit
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,6 +44,7 @@ class DistributedGroup(Group):
         """
         self.rank, self.size, self.local_rank = info.rank, info.size, info.local_rank
         self._nccl = nccl
+        self._is_closed = self._is_broken = False
         self._timeout = timedelta(seconds=environment.read_peer_timeout_s())
         with self._waiting("to meet the others"):
             dist.init_process_group(
@@ -51,6 +54,8 @@ class DistributedGroup(Group):
                 world_size=info.size,
                 timeout=self._timeout,
             )
+        # The connections' own threads make an interpreter abort now and then that shuts down without closing them.
+        atexit.register(self._close_at_exit)
 
     def any_rank(self, flag: bool) -> bool:
         """One number through gloo, even where the training runs on GPUs: no GPU waits for it."""
@@ -101,8 +106,17 @@ class DistributedGroup(Group):
         return received.to(piece.device)
 
     def close(self) -> None:
-        """Close the connections."""
-        dist.destroy_process_group()
+        """Close the connections; a second call does nothing. It is called at the exit of the process at the latest."""
+        if not self._is_closed:
+            self._is_closed = True
+            atexit.unregister(self._close_at_exit)
+            if dist.is_initialized():  # the program may have closed it by itself
+                dist.destroy_process_group()
+
+    def _close_at_exit(self) -> None:
+        # NCCL may wait for the others, who are gone, or will never come after an error here.
+        if not (self._nccl and (self._is_broken or hasattr(sys, "last_value"))):
+            self.close()
 
     def _store(self, info: RankInfo) -> Store:
         # torchrun's agent keeps a store for its workers; a worker must not open another one at its address.
@@ -129,6 +143,7 @@ class DistributedGroup(Group):
         try:
             yield
         except RuntimeError as error:
+            self._is_broken = True
             first = str(error).splitlines()[0]
             raise PeerError(
                 f"Rank {self.rank} of {self.size} waited {reason}, but another process is gone or did not answer in "

@@ -15,7 +15,7 @@ VERDICT_FILE = "verdict.json"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`exit`: 0 finished, 1 failed, 75 run me again. `step`: last durable. `signal`: what asked to stop."""
+    """`exit`: 0 finished, 1 failed, 2 refused, 75 run me again. `step`: last durable. `signal`: what asked to stop."""
 
     exit: int
     step: int | None

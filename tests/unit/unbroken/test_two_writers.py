@@ -116,7 +116,7 @@ def test_the_verdict_for_the_script_is_still_written(tmp_path: Path, monkeypatch
             (tmp_path / "run" / "lock").unlink()
 
     with pytest.raises(LockedError):
-        toy_training.train(tmp_path / "run", tmp_path / "no", hook=remove)
+        toy_training.train(tmp_path / "run", tmp_path / "no", hook=remove, background=False)
     assert (tmp_path / "verdict.json").read_text() == '{"exit":1,"signal":null,"step":7}\n'
     assert not (tmp_path / "run" / "verdict.json").exists()
 
