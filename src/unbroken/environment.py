@@ -35,7 +35,7 @@ EVERY = "UNBROKEN_EVERY"
 """Set by `prove`: steps between two checkpoints, instead of what the program asks for."""
 
 FOLDER = "UNBROKEN_FOLDER"
-"""Set by `prove` for the program that it runs: where the program shall keep its run. Not read by unbroken."""
+"""Set by `prove` for the program that it runs: where the program shall keep its run. A run elsewhere is refused."""
 
 START_OVER = "UNBROKEN_START_OVER"
 """1: the user's word that a run may start afresh although it has checkpoints, of which none is whole."""
@@ -113,6 +113,12 @@ def read_fault_variables() -> dict[str, str]:
     """What `prove` asks of a run: the variables above that are set, by name."""
     names = (TRACE, INTERRUPT, INTERRUPT_RANK, SABOTAGE, EVERY)
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def read_proof_folder() -> Path | None:
+    """Where `prove` wants the run; None in ordinary use, when UNBROKEN_FOLDER is the program's own affair."""
+    text = os.environ.get(FOLDER)
+    return Path(text) if text and read_fault_variables() else None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class ControlResult:
     part: str
     difference: Difference | None
     stateless: bool
+    crash: str | None = None
+    """How the program failed, which says nothing about the loss: any program may fail for any reason."""
 
     @property
     def was_noticed(self) -> bool:
@@ -38,10 +40,12 @@ class ControlResult:
     @property
     def has_failed(self) -> bool:
         """Was it missed, although nobody declared that it has no effect?"""
-        return self.difference is None and not self.stateless
+        return self.difference is None and self.crash is None and not self.stateless
 
     def describe(self) -> str:
         """The finding, for the table."""
+        if self.crash:
+            return f"NOT KNOWN: {self.crash}"
         if self.difference:
             return f"differs from {self.difference.describe()}"
         return "no effect, as declared" if self.stateless else "NO DIFFERENCE"

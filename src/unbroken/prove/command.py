@@ -53,7 +53,15 @@ def _plan_from(options: argparse.Namespace, command: Sequence[str], work: Path) 
         controls=_split_list(options.controls) if options.controls is not None else None,
         stateless=_split_list(options.stateless),
         rank=options.rank,
+        limit_s=options.limit,
     )
+
+
+def _read_positive(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
 
 
 def _split_list(text: str) -> list[str]:
@@ -74,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--controls", help="parts for the negative controls; default: every part that changes")
     add("--stateless", default="", help="parts that are declared to have no effect on later steps")
     add("--rank", type=int, help="of the process to interrupt, if the command starts several; default: 0")
+    add("--limit", type=_read_positive, help="seconds for each start; default: 60 and five times the undisturbed run")
     add("--work", type=Path, help="a new folder for the runs; default: a temporary one")
     add("--certificate", type=Path, default=Path("unbroken-certificate.json"), help="%(default)s, a .txt beside it")
     add("command", nargs=argparse.REMAINDER, help="-- COMMAND, with {folder} where it takes its run folder")

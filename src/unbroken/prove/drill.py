@@ -67,8 +67,9 @@ class FaultInjector:
         """Read the request from the environment.
 
         Raises:
-            UnbrokenError: The interruption is not understood.
+            UnbrokenError: The interruption is not understood, or `folder` is not where `prove` wants the run.
         """
+        _check_proof_folder(folder)
         asked = environment.read_fault_variables()
         text, every = asked.get(environment.INTERRUPT), asked.get(environment.EVERY)
         is_target = asked.get(environment.INTERRUPT_RANK, "0") == str(rank)
@@ -120,6 +121,16 @@ class FaultInjector:
         }
         with self._trace.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
+
+
+def _check_proof_folder(folder: Path) -> None:
+    # Else a drill would train, interrupt and rotate the run that the user has worked on for days.
+    asked = environment.read_proof_folder()
+    if asked and not folder.resolve().is_relative_to(asked.resolve()):
+        raise UnbrokenError(
+            f"`prove` wants the run in {asked}, but the program opens the one in {folder.resolve()}. That one was not "
+            f"touched. Next: let the program take its folder from ${environment.FOLDER} or from its arguments."
+        )
 
 
 def _matches_part(part: str, name: str, holder: Holder) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unbroken.checkpoint.state import compare_states, state_part
 from unbroken.errors import UnbrokenError
+from unbroken.preemption import EXIT_PREEMPTED
 from unbroken.prove.certificate import Certificate, ControlResult, ProofLog
 from unbroken.prove.drill import Interruption
 from unbroken.prove.runs import (
@@ -23,11 +25,12 @@ from unbroken.prove.runs import (
     Program,
     RunEvidence,
     compare_runs,
+    compare_traces,
     last_log_line,
     name_status,
-    run_logged,
 )
 
+_DAY_S = 86400.0
 _KILLED = (-9,)
 _KILLED_BY_LAUNCHER = (-9, 137, 1)  # what launchers end with when one of their processes was killed
 
@@ -56,8 +59,10 @@ class ProofPlan:
     """Parts that the program declares to be without effect on what follows, such as an rng seeded every step."""
     rank: int | None = None
     """For a command that starts several processes: the one that is interrupted. The others have to end with it."""
-    launch: Launcher = run_logged
-    """How a process is started."""
+    limit_s: float | None = None
+    """Seconds that one start may take; None: a day for the undisturbed run, a minute and five times it for others."""
+    launch: Launcher | None = None
+    """How a process is started; None: by `run_logged`, which holds it to the limit."""
 
 
 class _UnverifiedError(Exception):
@@ -88,6 +93,7 @@ class _Proof:
     def __init__(self, plan: ProofPlan, report: Callable[[str], None]) -> None:
         self._plan, self._report = plan, report
         self._program = Program(plan.command, plan.every, plan.launch, plan.rank)
+        self._limit_s = plan.limit_s or _DAY_S
         self._log = ProofLog(command=list(plan.command), sabotage=plan.sabotage)
 
     def run(self) -> Certificate:
@@ -108,6 +114,9 @@ class _Proof:
             return self._log.certify_unverified(
                 f"{self._plan.sabotage} was dropped at every resume and the bytes are the same all the same."
             )
+        crashes = [f"{control.part} was dropped and {control.crash}" for control in self._log.controls if control.crash]
+        if crashes:
+            return self._log.certify_unverified(f"a negative control came to no end: {crashes[0]}")
         silent = [control.part for control in self._log.controls if control.has_failed]
         if silent or not any(control.was_noticed for control in self._log.controls):
             return self._log.certify_unverified(
@@ -118,8 +127,14 @@ class _Proof:
     def _run_reference(self) -> RunEvidence:
         self._report("the undisturbed run")
         folder = self._plan.work / "reference"
-        self._check_status(self._program.start(folder), (0,), "the undisturbed run")
+        begun = time.monotonic()
+        self._check_status(self._start(folder), (0,), "the undisturbed run")
+        if self._plan.limit_s is None:
+            self._limit_s = 60 + 5 * (time.monotonic() - begun)
         return self._read_finished(folder, "the undisturbed run")
+
+    def _start(self, folder: Path, **faults: str | None) -> int:
+        return self._program.start(folder, limit_s=self._limit_s, **faults)
 
     def _read_finished(self, folder: Path, what: str) -> RunEvidence:
         evidence = RunEvidence(folder)
@@ -135,15 +150,16 @@ class _Proof:
             self._report(f"interrupted by {interruption}")
             self._interrupt(folder, interruption)
         self._report("to the end")
-        status = self._program.start(folder, sabotage=self._plan.sabotage)
+        status = self._start(folder, sabotage=self._plan.sabotage)
         if status != 0:
+            self._check_unsabotaged(status)
             raise _BrokenError(self._failed_resume(folder, status))
         evidence = self._read_finished(folder, "the interrupted run")
         self._log.add_interrupted(evidence)
         return compare_runs(reference, evidence)
 
     def _interrupt(self, folder: Path, interruption: Interruption) -> None:
-        status = self._program.start(folder, interrupt=str(interruption), sabotage=self._plan.sabotage)
+        status = self._start(folder, interrupt=str(interruption), sabotage=self._plan.sabotage)
         self._log.interruptions.append(f"{interruption} ({name_status(status)})")
         killed = _KILLED if self._plan.rank is None else _KILLED_BY_LAUNCHER
         expected = killed if interruption.signal == "KILL" else (75,)
@@ -151,10 +167,19 @@ class _Proof:
             raise _UnverifiedError(f"the program ended before {interruption} could reach it")
         if status not in expected:
             if len(self._log.interruptions) > 1:
+                self._check_unsabotaged(status)
                 raise _BrokenError(
                     Difference(self._last_step(folder), [f"the program failed: {last_log_line(folder.parent)}"])
                 )
             self._check_status(status, expected, f"the run that was to be interrupted by {interruption}")
+
+    def _check_unsabotaged(self, status: int) -> None:
+        # A crash may have any reason: it does not show that the loss of the part was seen.
+        if self._plan.sabotage is not None:
+            raise _UnverifiedError(f"{self._plan.sabotage} was dropped and {self._describe_crash(status)}")
+
+    def _describe_crash(self, status: int) -> str:
+        return f"the program failed ({name_status(status)}); its last lines were: {last_log_line(self._plan.work, 3)}"
 
     def _failed_resume(self, folder: Path, status: int) -> Difference:
         failed = f"the program failed when it was to go on ({name_status(status)}): {last_log_line(folder.parent)}"
@@ -170,18 +195,24 @@ class _Proof:
         base = self._plan.work / "control"
         middle = max(1, reference.step // 2)
         self._report(f"negative controls, from step {middle}")
-        self._check_status(self._program.start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
+        self._check_status(self._start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
         stopped = RunEvidence(base)
         changing = _changing_parts(stopped, reference)
         for part in changing if self._plan.controls is None else self._plan.controls:
             folder = self._plan.work / f"control-{part}"
             shutil.copytree(base, folder)
-            status = self._program.start(folder, sabotage=part)
-            difference = (
-                compare_runs(reference, RunEvidence(folder)) if status == 0 else self._failed_resume(folder, status)
-            )
-            self._log.controls.append(ControlResult(part, difference, part in self._plan.stateless))
-            self._report(f"without {part}: {difference.describe() if difference else 'no difference'}")
+            control = self._run_control(folder, part, reference)
+            self._log.controls.append(control)
+            self._report(f"without {part}: {control.describe()}")
+
+    def _run_control(self, folder: Path, part: str, reference: RunEvidence) -> ControlResult:
+        status, stateless = self._start(folder, sabotage=part), part in self._plan.stateless
+        if status not in (0, EXIT_PREEMPTED):
+            return ControlResult(part, None, stateless, self._describe_crash(status))
+        evidence = RunEvidence(folder)
+        # A stopped run has fewer steps, which is no difference: its trace alone counts.
+        compare = compare_runs if status == 0 else compare_traces
+        return ControlResult(part, compare(reference, evidence), stateless)
 
     def _check_status(self, status: int, expected: Sequence[int], what: str) -> None:
         if status not in expected:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,50 @@ from unbroken import environment
 from unbroken.checkpoint import store as checkpoints
 from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
-from unbroken.errors import CheckpointError
+from unbroken.errors import CheckpointError, UnbrokenError
+from unbroken.preemption import EXIT_PREEMPTED
 from unbroken.prove.drill import TRACE_FILE
 from unbroken.run_folder.journal import parse_journal
+from unbroken.run_folder.lock import LOCK_FILE
+from unbroken.run_folder.verdict import VERDICT_FILE
 
 PLACEHOLDER = "{folder}"
 Launcher = Callable[[Sequence[str], Mapping[str, str], Path], int]
 """(command, environment, log file) -> exit status, negative for a signal."""
 
 
-def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
-    """Run the command in a process of its own; everything that it prints goes to the log."""
-    with log.open("ab") as file:
-        return subprocess.run(
-            command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, check=False
-        ).returncode
+class OverdueError(UnbrokenError):
+    """A start of the program took longer than it may, and was killed with all that it had started."""
+
+
+def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path, limit_s: float | None = None) -> int:
+    """Run the command in a process group of its own; everything that it prints goes to the log.
+
+    Raises:
+        OverdueError: It took longer than `limit_s` seconds.
+    """
+    with (
+        log.open("ab") as file,
+        subprocess.Popen(
+            command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
+        try:
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired as error:
+            _kill_group(process)
+            raise OverdueError(
+                f"a start of the program took longer than {limit_s:.0f} s, expected less, and was killed with its "
+                f"process group; its output is in {log}. Next: look where it hangs there, or give it more time with "
+                f"--limit SECONDS"
+            ) from error
+        except BaseException:  # Ctrl-C reaches us alone, as the program is in a session of its own
+            _kill_group(process)
+            raise
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -38,12 +68,25 @@ class Program:
 
     command: Sequence[str]
     every: int | None
-    launch: Launcher
+    launch: Launcher | None = None
+    """None: `run_logged` under the time limit of the start."""
     rank: int | None = None
     """The process that an interruption strikes, where the command starts several; rank 0 unless given."""
 
-    def start(self, folder: Path, **faults: str | None) -> int:
-        """Run the command once, its log beside the folder. `faults`: `interrupt`, `sabotage`."""
+    def start(self, folder: Path, *, limit_s: float | None = None, **faults: str | None) -> int:
+        """Run the command once, its log beside the folder. `faults`: `interrupt`, `sabotage`.
+
+        Returns 75 for a run that says so in its folder, although a launcher made another exit code of it.
+
+        Raises:
+            OverdueError: It took longer than `limit_s` seconds.
+        """
+        for stale in _find_verdicts(folder):
+            stale.unlink()
+        status = self._launch(folder, limit_s, faults)
+        return EXIT_PREEMPTED if status > 0 and _says_preempted(folder) else status
+
+    def _launch(self, folder: Path, limit_s: float | None, faults: Mapping[str, str | None]) -> int:
         command = [argument.replace(PLACEHOLDER, str(folder)) for argument in self.command]
         variables = {key: value for key, value in os.environ.items() if key not in _RESERVED_VARIABLES}
         logs = sorted(folder.parent.glob(f"{folder.name}-*.log"))
@@ -54,7 +97,18 @@ class Program:
         asked[environment.EVERY] = str(self.every) if self.every else None
         asked[environment.INTERRUPT_RANK] = None if self.rank is None else str(self.rank)
         variables |= {key: value for key, value in asked.items() if value}
-        return self.launch(command, variables, folder.parent / f"{folder.name}-{len(logs) + 1}.log")
+        launch = self.launch or partial(run_logged, limit_s=limit_s)
+        return launch(command, variables, folder.parent / f"{folder.name}-{len(logs) + 1}.log")
+
+
+def _says_preempted(folder: Path) -> bool:
+    # torchrun ends with 1 whatever its processes ended with; the verdict of the run is in its folder.
+    return any(json.loads(path.read_bytes())["exit"] == EXIT_PREEMPTED for path in _find_verdicts(folder))
+
+
+def _find_verdicts(folder: Path) -> list[Path]:
+    # Beside the lock of a run: the program may have a file of this name too.
+    return [path for path in folder.rglob(VERDICT_FILE) if path.with_name(LOCK_FILE).exists()]
 
 
 _RESERVED_VARIABLES = (
@@ -109,11 +163,18 @@ class RunEvidence:
 
 def compare_runs(first: RunEvidence, second: RunEvidence) -> Difference | None:
     """The first difference of a run from its reference; None when every byte of state and history is equal."""
+    return compare_traces(first, second) or _compare_ends(first, second)
+
+
+def compare_traces(first: RunEvidence, second: RunEvidence) -> Difference | None:
+    """The first step, of those that the second run made, after which it differs."""
     expected = {line["step"]: line for line in first.trace}
     compared = [(line["step"], _places(expected.get(line["step"]), line)) for line in [*first.trace, *second.trace]]
     differing = sorted((step, places) for step, places in compared if places)
-    if differing:
-        return Difference(*differing[0])
+    return Difference(*differing[0]) if differing else None
+
+
+def _compare_ends(first: RunEvidence, second: RunEvidence) -> Difference | None:
     before, after = first.newest, second.newest
     places = compare_states(before.manifest.tree, before.manifest.digests, after.manifest.tree, after.manifest.digests)
     if before.journal != after.journal:
@@ -155,8 +216,8 @@ def name_status(status: int) -> str:
     return f"exit {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def last_log_line(root: Path) -> str:
-    """The last line that the program printed."""
+def last_log_line(root: Path, count: int = 1) -> str:
+    """The last line that the program printed, or the last `count` of them in one."""
     logs = sorted(root.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
     lines = logs[-1].read_text(errors="replace").split("\n") if logs else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(nothing was printed)")
+    return " / ".join([line.strip() for line in lines if line.strip()][-count:]) or "(nothing was printed)"

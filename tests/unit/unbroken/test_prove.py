@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from unbroken.preemption import StopFlag
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.command import run_prove_command
 from unbroken.prove.drill import PHASES, FaultInjector, Interruption
-from unbroken.prove.proof import ProofPlan, choose_interruptions, run_proof
-from unbroken.prove.runs import Program, run_logged
+from unbroken.prove.proof import ProofPlan, _Proof, choose_interruptions, run_proof
+from unbroken.prove.runs import OverdueError, Program, run_logged
 
 FAULTY = [sys.executable, inexact_trainings.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
@@ -174,6 +175,120 @@ class Streams(inexact_trainings.Training):
 
 
 inexact_trainings.PROGRAMS |= {"Stateless": Stateless, "Streams": Streams}
+
+
+class CrashesWithoutGenerators(inexact_trainings.Training):
+    """Fails in a control for a reason that has nothing to do with what was dropped."""
+
+    def noise(self, _step: int) -> float:
+        if "UNBROKEN_SABOTAGE" in os.environ:
+            os.write(2, b"MemoryError: no memory for the batch\n")  # a fork's own stderr belongs to pytest
+            raise MemoryError
+        return 0.0
+
+
+inexact_trainings.PROGRAMS |= {"CrashesWithoutGenerators": CrashesWithoutGenerators}
+
+
+@pytest.mark.parametrize("stateless", [[], ["rng"]])
+def test_a_control_that_crashes_has_noticed_nothing(stateless: list[str], tmp_path: Path) -> None:
+    command, struck = [*FAULTY, "CrashesWithoutGenerators"], [Interruption("TERM", 6)]
+    certificate = certify(tmp_path, command, interruptions=struck, controls=["rng"], stateless=stateless)
+    assert certificate.exit_code == 4
+    assert certificate.sentence.startswith(
+        "a negative control came to no end: rng was dropped and the program failed (exit 1); its last lines were: "
+    )
+    assert certificate.sentence.endswith("MemoryError: no memory for the batch")
+
+
+def test_a_crash_is_no_proof_that_the_sabotage_was_seen(tmp_path: Path) -> None:
+    command, struck = [*FAULTY, "CrashesWithoutGenerators"], [Interruption("TERM", 6)]
+    certificate = certify(tmp_path, command, interruptions=struck, sabotage="rng")
+    assert certificate.exit_code == 4
+    assert "MemoryError: no memory for the batch" in certificate.sentence
+
+
+class TestTheFolder:
+    """A program that keeps its run elsewhere must not train the run that is there."""
+
+    def test_a_run_elsewhere_is_refused_and_not_touched(self, tmp_path: Path) -> None:
+        own, script = tmp_path / "own", tmp_path / "train.py"
+        script.write_text(
+            "import sys\nfrom pathlib import Path\nfrom tests.support import toy_training\n"
+            f"toy_training.train(Path({str(own)!r}), Path({str(own / 'export')!r}))\n"
+        )
+        toy_training.train(own, own / "export", totals=[8])
+        before = files_below(own)
+        certificate = certify(tmp_path, [sys.executable, str(script)], launch=run_logged)
+        assert certificate.exit_code == 4
+        assert f"the program opens the one in {own}. That one was not touched." in certificate.sentence
+        assert files_below(own) == before
+
+    def test_a_subfolder_and_a_link_are_where_they_should_be(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        monkeypatch.setenv("UNBROKEN_TRACE", "1")
+        monkeypatch.setenv("UNBROKEN_FOLDER", str(tmp_path / "link"))
+        toy_training.train(tmp_path / "real" / "item", tmp_path / "export", totals=[2])
+        assert (tmp_path / "real" / "item" / "trace.jsonl").exists()
+
+    @pytest.mark.parametrize("name", ["TRACE", "INTERRUPT", "SABOTAGE", "EVERY"])
+    def test_each_variable_of_a_proof_asks_for_its_folder(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("UNBROKEN_FOLDER", str(tmp_path / "run"))
+        toy_training.train(tmp_path / "run-2", tmp_path / "export", totals=[1])  # in ordinary use it asks for nothing
+        monkeypatch.setenv(f"UNBROKEN_{name}", {"INTERRUPT": "TERM@3"}.get(name, "1"))
+        with pytest.raises(UnbrokenError, match=r"run-2\. That one was not touched. Next: "):
+            toy_training.train(tmp_path / "run-2", tmp_path / "export", totals=[2])
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestTheTimeLimit:
+    SLEEPS = ("sh", "-c", "sleep 300 & echo $!; wait")
+
+    def test_all_that_was_started_is_killed(self, tmp_path: Path) -> None:
+        with pytest.raises(OverdueError, match=r"took longer than 1 s, expected less, and was killed .* --limit"):
+            run_logged(self.SLEEPS, os.environ, tmp_path / "log", 0.5)
+        sleeper = Path("/proc") / (tmp_path / "log").read_text().strip()
+        until = time.monotonic() + 10
+        while sleeper.exists() and "(zombie)" not in (sleeper / "status").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def test_a_program_that_hangs_cannot_be_verified(self, tmp_path: Path) -> None:
+        certificate = certify(tmp_path, self.SLEEPS, launch=None, limit_s=0.5)
+        assert certificate.exit_code == 4
+        assert "was killed with its process group" in certificate.sentence
+
+    def test_it_follows_from_the_undisturbed_run(self, tmp_path: Path) -> None:
+        plan = ProofPlan(command=TOY, work=tmp_path, launch=forked, interruptions=[Interruption("TERM", 99)])
+        proof = _Proof(plan, lambda _sentence: None)
+        assert proof._limit_s == 86400
+        proof.run()
+        assert 60 < proof._limit_s < 300
+
+
+def test_a_launcher_that_ends_with_1_for_a_stopped_run_is_asked_through_the_verdict(tmp_path: Path) -> None:
+    def launcher(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+        return 1 if forked(command, variables, log) else 0  # as torchrun does
+
+    struck = [Interruption.parse(text) for text in ("TERM@9", "INT@12")]
+    certificate = certify(tmp_path, TOY, launch=launcher, interruptions=struck, controls=["rng"])
+    assert certificate.exit_code == 0, certificate.sentence
+    assert certificate.fields["interruptions"] == ["TERM@9 (exit 75)", "INT@12 (exit 75)"]
+
+
+def test_an_old_verdict_is_no_answer_of_a_program_that_fails_before_its_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").touch()
+    (tmp_path / "run" / "verdict.json").write_text('{"exit":75,"signal":"SIGTERM","step":3}')
+    assert Program(["train"], None, lambda *_: 1).start(tmp_path / "run") == 1
 
 
 def test_numbers_that_no_checkpoint_holds_are_under_control_too(tmp_path: Path) -> None:
