@@ -21,6 +21,7 @@ from unbroken.checkpoint.saver import Saver
 from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, choose_schedule
 from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
+from unbroken.checkpoint.traits import LiveState
 from unbroken.ending import Ending, may_be_due_to_stop, refusals_have_verdicts
 from unbroken.environment import may_start_over
 from unbroken.errors import UnbrokenError, log_sentence, storage_errors
@@ -97,7 +98,7 @@ class Run:
         self.step = 0
         self._group, self._reseeds = group or SOLO, group is not None
         self._numerics = None if numerics is None else Numerics(numerics)
-        self._state: dict[str, Holder] = dict(state)
+        self._state = LiveState(state)
         if self._numerics:
             self._state[NUMERICS_STATE] = self._numerics
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background

@@ -225,18 +225,31 @@ class LoaderThatDrawsItsSeedAgain(Training):
             next(self.items)  # skips what was seen, but the draw of its seed has moved the generator
 
 
+class Average:
+    """Holds a tensor, and takes another one when it is loaded."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.weight = weight
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.weight = state["weight"]
+
+
 @seen_at(6)
 class AverageThatIsAnAlias(Training):
     """The snapshot of the weights is the weights themselves, until a resume makes it a tensor of its own."""
 
     def prepare(self) -> None:
-        self.average = {"weight": self.model[0].weight.data}
+        self.average = Average(self.model[0].weight.data)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "average": self.average}
 
     def noise(self, _step: int) -> float:
-        return float(self.average["weight"].mean())
+        return float(self.average.weight.mean())
 
 
 class Counter:

@@ -136,7 +136,8 @@ class Saver:
     def _request_save(self, step: int, accept: _Accept, pinned: bool = False, verify: bool = True) -> None:
         begun = time.monotonic()
         self._submitted = step
-        accept(SaveRequest(step, self._journal.content, pinned, verify), capture_state(self._state, copy=False), begun)
+        live = capture_state(self._state, copy=False, ended=pinned)
+        accept(SaveRequest(step, self._journal.content, pinned, verify), live, begun)
 
     def _write(self, request: SaveRequest, snapshot: Snapshot) -> Path:
         path = self._store.save(request.step, snapshot, self._identity, request.journal, request.pinned, request.verify)

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from unbroken.canonical_json import JSON, digest_json
+from unbroken.checkpoint.refill import (
+    Refiller,
+    restore_module_traits,
+    restore_parameter_traits,
+    shape_module,
+)
 from unbroken.checkpoint.tensorfile import digest_tensor, tensor_bytes, tensor_spec
+from unbroken.checkpoint.traits import (
+    TRAITS,
+    Kinds,
+    LiveState,
+    flatten_traits,
+    join_traits,
+    list_slots,
+    merge_traits,
+    read_traits,
+)
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import get_global_state, set_global_state
@@ -54,24 +71,22 @@ def digest_state(tree: JSON, digests: Mapping[str, str]) -> str:
     return digest_json({"tree": tree, "tensors": dict(digests)})
 
 
-def capture_state(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
+def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool = False) -> Snapshot:
     """The state of all objects and of the global generators of Python, numpy, torch and the current CUDA device.
 
     The generators of other CUDA devices are not in it: the rule is one process for each GPU, which is its current
     device. A process that draws numbers on several of them passes a `torch.Generator` for each in `objects`.
 
     With `copy=False` the tensors are the live ones: only for a caller that is done with them before the next step.
+    Of a `LiveState` the traits that are not as built are stored too (`ended`: the loop has, see there).
 
     Raises:
         CheckpointError: A value cannot be stored.
         ValueError: A name is malformed or reserved.
     """
-    encoder = Encoder()
-    tree: dict[str, JSON] = {}
-    for name in sorted(objects):
-        if name == RNG or not _NAME.fullmatch(name):
-            raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
-        tree[name] = encoder.encode(_read_holder(objects[name], name), name)
+    encoder, tree = _encode_objects(objects)
+    if isinstance(objects, LiveState) and (changed := objects.changed_traits(_traits_from(encoder, objects), ended)):
+        tree[TRAITS] = encoder.encode(changed, TRAITS)
     tree[RNG] = encoder.encode(get_global_state(), RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
@@ -79,9 +94,39 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True) -> Snapshot:
     return Snapshot(tensors, tree)
 
 
+def _encode_objects(objects: Mapping[str, Holder]) -> tuple[Encoder, dict[str, JSON]]:
+    encoder = Encoder()
+    for name, holder in objects.items():
+        if isinstance(holder, torch.nn.Module):
+            slots = ((path, places[key]) for path, _, places, key in list_slots(holder, name))
+            encoder.seen.update({id(tensor): (path, tensor) for path, tensor in slots if tensor is not None})
+    tree: dict[str, JSON] = {}
+    for name in sorted(objects):
+        if name == RNG or not _NAME.fullmatch(name):
+            raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
+        encoder.tracks = isinstance(objects[name], dict)
+        tree[name] = _encode_holder(encoder, objects[name], name)
+    encoder.tracks = False
+    return encoder, tree
+
+
+def _encode_holder(encoder: Encoder, holder: Holder, name: str) -> JSON:
+    try:
+        return encoder.encode(_read_holder(holder, name), name)
+    except RecursionError:
+        raise CheckpointError(
+            f"The state {name} contains itself, or is nested too deeply to be stored. Next: keep that out of it."
+        ) from None
+
+
+def _traits_from(encoder: Encoder, objects: Mapping[str, Holder]) -> dict[str, Kinds]:
+    return read_traits(objects, encoder.tensors, encoder.arrays, encoder.same)
+
+
 def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
     """Put the state back, the random generators last, and check it: captured again, it must be the same.
 
+    What is in a dict stays the same object wherever it fits, so that an optimizer, say, goes on training it.
     `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, of no other use.
     The tensors of the snapshot may end up inside the objects: do not use it afterwards.
 
@@ -89,11 +134,17 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
         CheckpointError: Something, which is named, is unknown, missing, refused, or came back changed.
     """
     expected = snapshot.digests()
+    live = _traits_from(_encode_objects(objects)[0], objects)
+    built = objects.remember_traits(live) if isinstance(objects, LiveState) else live
+    branches = dict(_check_branches(snapshot.tree))
     decoder = Decoder(snapshot.tensors)
-    states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in _check_branches(snapshot.tree).items()]})
+    changed_traits = decoder.decode(branches.pop(TRAITS, {"$": "dict", "items": []}))
+    wanted = join_traits({part: merge_traits(built.get(part, {}), changed_traits.get(part, {})) for part in objects})
+    decoder.strides = wanted.get("stride", {})
+    states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in branches.items()]})
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
-    for name in sorted(set(objects) - set(drop)):
-        _load_holder(objects[name], name, states[name])
+    kept = {name: objects[name] for name in objects if name not in drop}
+    _Loader(decoder.names, wanted, join_traits(live)).load_all(kept, states)
     try:
         if RNG not in drop:
             set_global_state(states[RNG])
@@ -124,12 +175,23 @@ def compare_states(
     """Places at which two states differ: tensors by name, then values by path. Empty when they are equal."""
     names = sorted(first_digests.keys() | second_digests.keys())
     tensors = [f"tensor {name}" for name in names if first_digests.get(name) != second_digests.get(name)]
-    return tensors + [f"value {path}" for path in _differing_paths(first, second, "")]
+    before, after = flatten_traits(first), flatten_traits(second)
+    traits = [
+        f"value {place} ({before.get(place)!r} became {after.get(place)!r})"
+        for place in sorted(before.keys() | after.keys())
+        if before.get(place) != after.get(place)
+    ]
+    values = _differing_paths(_without_traits(first), _without_traits(second), "")
+    return tensors + [f"value {path}" for path in values] + traits
 
 
 def state_part(place: str) -> str:
     """The object that a place of `compare_states` belongs to."""
-    return place.split(" ", 1)[1].split("/", 1)[0].split(" ", 1)[0]
+    return place.split(" ", 1)[1].removeprefix(f"{TRAITS}/").split("/", 1)[0].split(" ", 1)[0]
+
+
+def _without_traits(tree: JSON) -> JSON:
+    return {part: branch for part, branch in tree.items() if part != TRAITS} if isinstance(tree, dict) else tree
 
 
 def _differing_paths(first: JSON, second: JSON, path: str) -> list[str]:
@@ -192,20 +254,63 @@ def _read_holder(holder: Holder, name: str) -> Any:
     raise TypeError(f"state {name!r} is a {type(holder).__name__}: it needs state_dict and load_state_dict")
 
 
-def _load_holder(holder: Holder, name: str, state: Any) -> None:
-    try:
+class _Loader:
+    """Puts stored values into holders, and then what values do not say."""
+
+    def __init__(self, names: Mapping[int, str], wanted: Kinds, live: Kinds) -> None:
+        self._wanted, self._live = wanted, live
+        self._refiller = Refiller(names, wanted, live)
+
+    def load_all(self, objects: Mapping[str, Holder], states: Mapping[str, Any]) -> None:
+        """Put the states back.
+
+        Raises:
+            CheckpointError: An object refuses its own.
+        """
+        for name in sorted(objects):
+            self._attempt(name, partial(self._prepare, objects[name], name))
+        for name in sorted(objects, key=lambda name: (isinstance(objects[name], torch.optim.Optimizer), name)):
+            self._attempt(name, partial(self._load, objects[name], name, states[name]))
+        for name in sorted(objects):
+            self._attempt(name, partial(self._finish, objects[name], name))
+        self._attempt("state", self._refiller.place_views)
+
+    def _prepare(self, holder: Holder, name: str) -> None:
+        if isinstance(holder, torch.nn.Module):
+            shape_module(holder, name, self._wanted, self._live)
+            self._refiller.add_module(holder, name)
+
+    def _finish(self, holder: Holder, name: str) -> None:
+        if isinstance(holder, torch.nn.Module):
+            restore_module_traits(holder, name, self._wanted)
+        elif isinstance(holder, torch.optim.Optimizer):
+            restore_parameter_traits(holder, name, self._wanted, self._live)
+
+    def _load(self, holder: Holder, name: str, state: Any) -> None:
         if isinstance(holder, torch.Generator):
             holder.set_state(state)
         elif isinstance(holder, np.random.Generator):
             holder.bit_generator.state = state
         elif isinstance(holder, dict):
-            holder.clear()
-            holder.update(state)
+            self._load_dict(holder, name, state)
         elif isinstance(holder, Stateful):
+            if isinstance(holder, torch.optim.Optimizer):
+                self._refiller.assign_parameters(holder, name)
             holder.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"`{name}` refused its stored state: {error} Next: build the same object as when it was stored, or start "
-            "in another folder.",
-            "objects",
-        ) from error
+
+    def _load_dict(self, holder: dict[str, Any], name: str, state: Any) -> None:
+        refilled = self._refiller.refill(holder, state, name)
+        if refilled is not holder:  # of another type, which the comparison will name
+            holder.clear()
+            holder.update(refilled)
+
+    @staticmethod
+    def _attempt(name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"`{name}` refused its stored state: {error} Next: build the same object as when it was stored, or "
+                "start in another folder.",
+                "objects",
+            ) from error

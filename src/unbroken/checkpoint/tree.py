@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.tensorfile import tensor_spec
+from unbroken.checkpoint.traits import lay_out
 from unbroken.errors import CheckpointError
 
 TAG = "$"
@@ -22,6 +24,13 @@ class Encoder:
 
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.seen: dict[int, tuple[str, object]] = {}
+        """Id of a mutable value in a dict of the state -> the path where it stands first, and the value itself."""
+        self.same: dict[str, str] = {}
+        """Path of a value that stood elsewhere already -> that path."""
+        self.tracks = False
+        """Are the values now those of the program, of which it may hold others that are the same?"""
 
     def encode(self, value: object, path: str) -> JSON:
         """JSON of `value`, whose place is `path`.
@@ -34,23 +43,40 @@ class Encoder:
         if type(value) is float:
             return value if math.isfinite(value) else {TAG: "float", "value": repr(value)}
         if isinstance(value, torch.Tensor):
-            return {TAG: "tensor", "name": self._add_tensor(value, path)}
-        if isinstance(value, np.ndarray):
-            return {TAG: "array", "name": self._add_tensor(_from_numpy(value, path), path)}
+            return {TAG: "tensor", "name": self._track(value, self._add_tensor(value, path))}
+        if type(value) in (np.ndarray, np.memmap):
+            name = self._track(value, self._add_tensor(_from_numpy(value, path), path))  # type: ignore[arg-type]
+            self.arrays[name] = value  # type: ignore[assignment]
+            return {TAG: "array", "name": name}
         if isinstance(value, np.generic):
             return {TAG: "scalar", "name": self._add_tensor(_from_numpy(np.asarray(value), path), path)}
         return self._encode_container(value, path)
 
+    def _track(self, value: object, path: str) -> str:
+        if self.tracks:
+            first, _ = self.seen.setdefault(id(value), (path, value))
+            if first != path:
+                self.same[path] = first
+        return path
+
     def _encode_container(self, value: object, path: str) -> JSON:
+        if type(value) in _MUTABLE:
+            self._track(value, path)
         if type(value) is list:
             return self._encode_items(value, path)
+        if isinstance(value, deque) and type(value) is deque and value.maxlen is not None:
+            return {TAG: "deque", "items": self._encode_items(value, path), "maxlen": value.maxlen}
         if type(value) in _SEQUENCES:
             return {TAG: _SEQUENCES[type(value)], "items": self._encode_items(value, path)}  # type: ignore[arg-type]
+        if type(value) is np.ma.MaskedArray:
+            return self._encode_masked(value, path)
         if type(value) in _MAPPINGS:
             pairs: list[JSON] = [
                 [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
                 for key, inner in value.items()  # type: ignore[attr-defined]  # every type in _MAPPINGS has it
             ]
+            if isinstance(value, defaultdict):
+                return {TAG: "defaultdict", "items": pairs, "factory": _factory_name(value, path)}
             return {TAG: _MAPPINGS[type(value)], "items": pairs}
         if type(value) in _SETS:
             # A set has no order: sort by text, or the bytes would depend on the hash seed of the process.
@@ -64,6 +90,16 @@ class Encoder:
             "arrays, lists, tuples, sets and dicts instead."
         )
 
+    def _encode_masked(self, value: np.ma.MaskedArray[Any, Any], path: str) -> JSON:
+        mask = None if value.mask is np.ma.nomask else np.array(value.mask)
+        return {
+            TAG: "masked",
+            "data": self.encode(np.array(value.data), f"{path}/data"),
+            "mask": self.encode(mask, f"{path}/mask"),
+            "fill": self.encode(np.asarray(value.fill_value)[()], f"{path}/fill"),
+            "hard": bool(value.hardmask),
+        }
+
     def _encode_items(self, values: Iterable[object], path: str) -> list[JSON]:
         return [self.encode(value, f"{path}/{index}") for index, value in enumerate(values)]
 
@@ -72,6 +108,11 @@ class Encoder:
             raise CheckpointError(
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised tensors that "
                 "hold data can be stored. Next: store its parts."
+            )
+        if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__ or is_lazy(tensor):
+            raise CheckpointError(
+                f"The tensor at {path} is a {type(tensor).__name__}, which is more than its values or has none yet. "
+                "Next: store its parts, such as `to_local()` of a DTensor; run a lazy module once before `Run`."
             )
         tensor_spec(tensor, path)  # an unknown dtype is refused here, in the loop, and at the start already
         name, count = path, 1
@@ -87,6 +128,11 @@ class Decoder:
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
         self.unused = dict(tensors)
+        self.names: dict[int, str] = {}
+        """Id of a decoded tensor or array -> its name."""
+        self.strides: Mapping[str, Sequence[int] | None] = {}
+        """Name -> the strides that a tensor gets; otherwise it is contiguous."""
+        self._named: list[object] = []  # kept, or another object could get the id
 
     def decode(self, value: JSON) -> Any:
         """The value that was encoded.
@@ -107,10 +153,24 @@ class Decoder:
         return value
 
     def _tensor(self, value: dict[str, Any]) -> torch.Tensor:
-        return self.unused.pop(value["name"])
+        name = value["name"]
+        tensor: torch.Tensor = self._name(lay_out(self.unused.pop(name), self.strides.get(name)), name)
+        return tensor
+
+    def _name(self, value: Any, name: str) -> Any:
+        self.names[id(value)] = name
+        self._named.append(value)
+        return value
 
     def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
-        return self._tensor(value).numpy()
+        array: np.ndarray[Any, Any] = self._tensor(value).numpy()
+        self._name(array, value["name"])
+        return array
+
+    def _masked(self, value: dict[str, Any]) -> np.ma.MaskedArray[Any, Any]:
+        mask = np.ma.nomask if value["mask"] is None else self._decode(value["mask"])
+        data, fill = self._decode(value["data"]), self._decode(value["fill"])
+        return np.ma.MaskedArray(data, mask=mask, fill_value=fill, hard_mask=value["hard"])
 
     def _list(self, value: dict[str, Any]) -> list[Any]:
         return [self._decode(item) for item in value["items"]]
@@ -120,7 +180,9 @@ class Decoder:
 
 
 _SEQUENCES: dict[type, str] = {tuple: "tuple", torch.Size: "size", deque: "deque"}
-_MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter"}
+_MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered", Counter: "counter", defaultdict: "defaultdict"}
+_FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set, tuple)}
+_MUTABLE = {list, dict, OrderedDict, Counter, defaultdict, deque, set, np.ma.MaskedArray}
 _SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
 _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
     "float": lambda _, value: float(value["value"]),
@@ -130,13 +192,28 @@ _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
     "scalar": lambda decoder, value: decoder._array(value)[()],
     "tuple": lambda decoder, value: tuple(decoder._list(value)),
     "size": lambda decoder, value: torch.Size(decoder._list(value)),
-    "deque": lambda decoder, value: deque(decoder._list(value)),
+    "deque": lambda decoder, value: deque(decoder._list(value), value.get("maxlen")),
+    "masked": Decoder._masked,
+    "defaultdict": lambda decoder, value: defaultdict(_FACTORIES.get(value["factory"]), decoder._pairs(value)),
     "set": lambda decoder, value: set(decoder._list(value)),
     "frozenset": lambda decoder, value: frozenset(decoder._list(value)),
     "dict": lambda decoder, value: dict(decoder._pairs(value)),
     "ordered": lambda decoder, value: OrderedDict(decoder._pairs(value)),
     "counter": lambda decoder, value: Counter(dict(decoder._pairs(value))),
 }
+
+
+def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
+    factory = mapping.default_factory
+    if factory is None:
+        return None
+    name = getattr(factory, "__name__", "")
+    if _FACTORIES.get(name) is not factory:
+        raise CheckpointError(
+            f"The defaultdict at {path} makes its values with {factory!r}, which cannot be stored without executing "
+            f"code on load; it may be {', '.join(_FACTORIES)}. Next: use one of these, or a dict with `setdefault`."
+        )
+    return name
 
 
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:

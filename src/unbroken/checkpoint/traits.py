@@ -1,0 +1,268 @@
+"""What the values of a state do not say: which tensors are trained, how they lie in memory, which are one object.
+
+A program builds its objects alike at every start, so only what has changed since is stored, in a branch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from unbroken.canonical_json import JSON
+
+TRAITS = "$traits"
+"""The branch of the tree: part of the state -> kind -> path -> value, where it is not as built."""
+
+Kinds = dict[str, dict[str, Any]]
+"""Kind -> path -> value. A path without a value has the usual one, None: as built anew from the values alone.
+
+`frozen` (a parameter is not trained), `requires_grad` (a tensor in a dict is), `parameter`, `eval` (a module is in
+evaluation mode; the path of a part: all of it), `stride` (of a tensor whose dimensions lie in another order), `device`
+(its type), `same` (the path of the same object), `trains` (the path of what an optimizer trains), `view` (its base,
+offset and stride), `grad` (left in a frozen tensor: an optimizer uses it)."""
+
+_Slot = tuple[str, torch.nn.Module, dict[str, torch.Tensor | None], str]
+
+
+class LiveState(dict[str, Any]):
+    """The objects of a run, and the traits with which they were built at this start."""
+
+    built: dict[str, Kinds] | None = None
+
+    def changed_traits(self, traits: dict[str, Kinds], ended: bool = False) -> dict[str, Kinds]:
+        """Those that are not as built; the first call says how they were built.
+
+        When the loop has `ended`, a module that is all in evaluation mode was just evaluated: that is no result.
+        """
+        built = self.remember_traits(traits)
+        parts = {part: _changed_kinds(built.get(part, {}), kinds) for part, kinds in traits.items()}
+        for part, kinds in parts.items():
+            if ended and part in traits[part].get("eval", {}):
+                kinds.pop("eval", None)
+        return {part: kinds for part, kinds in parts.items() if kinds}
+
+    def remember_traits(self, traits: dict[str, Kinds]) -> dict[str, Kinds]:
+        """How the objects were built: as they are now, in the first call."""
+        if self.built is None:
+            self.built = traits
+        return self.built
+
+
+def _changed_kinds(built: Kinds, kinds: Kinds) -> Kinds:
+    changed: Kinds = {}
+    for kind in sorted(built.keys() | kinds.keys()):
+        before, now = built.get(kind, {}), kinds.get(kind, {})
+        if kind == "grad":
+            paths = sorted(now)
+        else:
+            paths = [path for path in sorted(before.keys() | now.keys()) if before.get(path) != now.get(path)]
+        if paths:
+            changed[kind] = {path: now.get(path) for path in paths}
+    return changed
+
+
+def merge_traits(built: Kinds, changed: Kinds) -> Kinds:
+    """Those of a checkpoint: as built here, but for what it says."""
+    built = {kind: paths for kind, paths in built.items() if kind != "grad"}
+    return {kind: {**built.get(kind, {}), **changed.get(kind, {})} for kind in built.keys() | changed.keys()}
+
+
+def join_traits(parts: Mapping[str, Kinds]) -> Kinds:
+    """Those of all parts together: every path begins with its part."""
+    joined: Kinds = {}
+    for kinds in parts.values():
+        for kind, paths in kinds.items():
+            joined.setdefault(kind, {}).update(paths)
+    return joined
+
+
+def flatten_traits(tree: JSON) -> dict[str, JSON]:
+    """The branch as `path kind` -> value."""
+    branch = tree.get(TRAITS) if isinstance(tree, dict) else None
+    return {
+        f"{path} {kind}": value
+        for _, kinds in _pairs_of(branch)
+        for kind, paths in _pairs_of(kinds)
+        for path, value in _pairs_of(paths)
+        if kind != "grad"  # compared as tensors
+    }
+
+
+def _pairs_of(encoded: Any) -> Sequence[tuple[str, Any]]:
+    return encoded["items"] if encoded else ()
+
+
+def read_traits(
+    objects: Mapping[str, object],
+    tensors: Mapping[str, torch.Tensor],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    same: Mapping[str, str],
+) -> dict[str, Kinds]:
+    """Part -> all traits of the objects as they are now.
+
+    Args:
+        objects: The parts of the state.
+        tensors: Name -> live tensor, of all parts; of an array, its copy.
+        arrays: Name -> live array, of the dicts and others.
+        same: Path -> path before it where the same object stands, of the dicts.
+    """
+    traits: dict[str, Kinds] = {part: {} for part in objects}
+    seen: dict[int, str] = {}
+    for part, holder in objects.items():
+        if isinstance(holder, torch.nn.Module):
+            _read_module(traits[part], holder, part, seen)
+    for part, members in _group_by_part(objects, {**tensors, **arrays}):
+        _read_strides(traits[part], members)
+        if isinstance(objects[part], dict):
+            _read_members(traits[part], {n: t for n, t in members.items() if isinstance(t, torch.Tensor)}, seen)
+    for path, first in same.items():
+        _set(traits[path.split("/", 1)[0]], "same", path, first)
+    for part, holder in objects.items():
+        if isinstance(holder, torch.optim.Optimizer):
+            _read_parameters(traits[part], holder, part, seen)
+    return traits
+
+
+def _group_by_part(objects: Mapping[str, object], values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    members: dict[str, dict[str, Any]] = {}
+    for name, tensor in values.items():
+        members.setdefault(name.split("/", 1)[0].split("~", 1)[0], {})[name] = tensor
+    for part, holder in objects.items():
+        if isinstance(holder, dict | torch.nn.Module | torch.optim.Optimizer):
+            yield part, members.get(part, {})
+
+
+def _set(kinds: Kinds, kind: str, path: str, value: Any) -> None:
+    kinds.setdefault(kind, {})[path] = value
+
+
+def _read_strides(kinds: Kinds, members: Mapping[str, Any]) -> None:
+    for name, value in members.items():
+        stride = read_stride(value) if isinstance(value, torch.Tensor) else read_array_stride(value)
+        if stride is not None:
+            _set(kinds, "stride", name, stride)
+
+
+def _read_members(kinds: Kinds, members: Mapping[str, torch.Tensor], seen: dict[int, str]) -> None:
+    for name, tensor in members.items():
+        _read_member(kinds, name, tensor)
+        seen.setdefault(id(tensor), name)
+    for name, view in _find_views(members).items():
+        _set(kinds, "view", name, view)
+
+
+def _read_member(kinds: Kinds, name: str, tensor: torch.Tensor) -> None:
+    if tensor.requires_grad and tensor.is_leaf:
+        _set(kinds, "requires_grad", name, True)
+    if isinstance(tensor, torch.nn.Parameter):
+        _set(kinds, "parameter", name, True)
+    if tensor.device.type != "cpu":
+        _set(kinds, "device", name, tensor.device.type)
+    _read_grad(kinds, name, tensor)
+
+
+def _read_grad(kinds: Kinds, path: str, tensor: torch.Tensor) -> None:
+    if tensor.is_leaf and not tensor.requires_grad and tensor.grad is not None:
+        _set(kinds, "grad", path, tensor.grad)
+
+
+def _read_module(kinds: Kinds, module: torch.nn.Module, part: str, seen: dict[int, str]) -> None:
+    modes = {prefix: child.training for prefix, child in module.named_modules()}
+    paths = [f"{part}/{prefix}" for prefix, trains in modes.items() if not trains] if any(modes.values()) else [part]
+    for path in paths:
+        _set(kinds, "eval", path, True)
+    first: dict[int, str] = {}
+    for path, child, slots, key in list_slots(module, part):
+        tensor = slots[key]
+        if tensor is None:
+            continue
+        if id(tensor) in first:
+            _set(kinds, "same", path, first[id(tensor)])
+        elif slots is child._parameters:
+            _read_parameter(kinds, path, tensor)
+        first.setdefault(id(tensor), path)
+        seen.setdefault(id(tensor), path)
+
+
+def _read_parameters(kinds: Kinds, optimizer: torch.optim.Optimizer, part: str, seen: dict[int, str]) -> None:
+    for path, parameter in list_parameters(optimizer, part):
+        if id(parameter) in seen:
+            _set(kinds, "trains", path, seen[id(parameter)])
+        else:
+            _read_parameter(kinds, path, parameter)
+
+
+def _read_parameter(kinds: Kinds, path: str, parameter: torch.Tensor) -> None:
+    if not parameter.requires_grad:
+        _set(kinds, "frozen", path, True)
+    _read_grad(kinds, path, parameter)
+
+
+def list_slots(module: torch.nn.Module, part: str) -> Iterator[_Slot]:
+    """Path, module, its parameters or buffers, and the key there, of everything that a module holds."""
+    for prefix, child in module.named_modules():
+        for slots in (child._parameters, child._buffers):
+            for key in slots:
+                yield f"{part}/{prefix}.{key}" if prefix else f"{part}/{key}", child, slots, key
+
+
+def list_parameters(optimizer: torch.optim.Optimizer, part: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Path and parameter of all that an optimizer trains."""
+    for number, group in enumerate(optimizer.param_groups):
+        for index, parameter in enumerate(group["params"]):
+            yield f"{part}/param_groups/{number}/params/{index}", parameter
+
+
+def read_stride(tensor: torch.Tensor) -> list[int] | None:
+    """Strides of a tensor that is dense, but with its dimensions in another order, such as channels_last."""
+    if tensor.is_contiguous():
+        return None
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return None
+        expected *= size
+    return list(tensor.stride())
+
+
+def lay_out(tensor: torch.Tensor, stride: Sequence[int] | None) -> torch.Tensor:
+    """The same values with these strides; None: contiguous."""
+    if stride is None:
+        return tensor.contiguous()
+    return torch.empty_strided(tensor.shape, tuple(stride), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
+def read_array_stride(array: np.ndarray[Any, Any]) -> list[int] | None:
+    """As `read_stride`."""
+    if array.flags.c_contiguous or not array.flags.writeable:
+        return None
+    try:
+        return read_stride(torch.from_numpy(array))
+    except (TypeError, ValueError):  # negative strides, which a copy does not have
+        return None
+
+
+def _find_views(members: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
+    """Name -> base, offset from it and strides of every tensor that lies in the memory of another one."""
+    distinct = {id(tensor): (name, tensor) for name, tensor in reversed(list(members.items())) if tensor.numel()}
+    spans = [
+        (str(tensor.device), str(tensor.dtype), tensor.data_ptr(), -_extent(tensor), name, tensor)
+        for name, tensor in distinct.values()
+    ]
+    views: dict[str, list[Any]] = {}
+    place, base, start, end = ("", ""), "", 0, 0
+    for device, dtype, begin, minus_extent, name, tensor in sorted(spans, key=lambda span: span[:5]):
+        if (device, dtype) == place and begin < end:
+            views[name] = [base, (begin - start) // tensor.element_size(), list(tensor.stride())]
+            end = max(end, begin - minus_extent)
+        else:
+            place, base, start, end = (device, dtype), name, begin, begin - minus_extent
+    return views
+
+
+def _extent(tensor: torch.Tensor) -> int:
+    last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+    return (last + 1) * tensor.element_size()
