@@ -48,8 +48,9 @@ def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path, 
             return process.wait(limit_s)
         except subprocess.TimeoutExpired as error:
             _kill_group(process)
+            seconds = round(limit_s or 0, 1)
             raise OverdueError(
-                f"a start of the program took longer than {limit_s:.0f} s, expected less, and was killed with its "
+                f"a start of the program took longer than {seconds:g} s, expected less, and was killed with its "
                 f"process group; its output is in {log}. Next: look where it hangs there, or give it more time with "
                 f"--limit SECONDS"
             ) from error
