@@ -12,6 +12,7 @@ from unbroken.errors import PeerError, UnbrokenError, errno_name
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
+from unbroken.run_folder.early_end import EARLY_END_FILE, read_early_end, write_early_end
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import Verdict, write_verdict
@@ -65,6 +66,49 @@ class Ending:
         self.write("preempted", EXIT_PREEMPTED)
         raise Preempted(f"stopped by {self._stop.signal}; step {durable} is durable") from error
 
+    def write_as_left(self, step: int, error: BaseException | None) -> None:
+        """The program leaves the run after `step`, with this error or without one; the first to be written counts.
+
+        Raises:
+            Preempted: The error may be due to a stop.
+            UnbrokenError: There is no error, but the last steps are not durable.
+        """
+        if self.is_written:
+            return
+        if self._stop.is_set() and may_be_due_to_stop(error):
+            self.write_failure_while_stopping(step, error)
+        elif error is not None and find_exit_code(error):
+            self.write_failure(error)
+        elif step > self._saver.last_durable_step:  # the program caught what kept the last save from its end
+            raise UnbrokenError(
+                f"The run in {self._folder} was left at step {step}, of which step {self._saver.last_durable_step} is "
+                f"durable. Next: run the same command again; it goes on from there."
+            )
+        else:
+            self.write("finished", 0)
+
+    def save_early_end(self, step: int, total: int) -> None:
+        """The loop for `total` steps was left in `step`, on purpose: it is the final one.
+
+        Raises:
+            LockedError: The folder may be another's by now.
+            StorageError: The disk refused.
+        """
+        self._lock.check_still_held()
+        write_early_end(self._folder, step, total, self._files)
+        self._saver.save_final(step)
+        self._report(f"The loop was left in step {step} of {total}: that is the end of this run.")
+
+    def meets_early_end(self, step: int, total: int) -> bool:
+        """Did a start before leave the loop for `total` steps in `step`, and make it final?"""
+        if self._saver.final_step != step or read_early_end(self._folder, self._files) != (step, total):
+            return False
+        self._report(
+            f"The loop for {total} steps was left in step {step} by an earlier start: nothing is trained. Next: to "
+            f"train on, ask for another number of steps, or `rm {self._folder / EARLY_END_FILE}`."
+        )
+        return True
+
     def write_failure(self, error: BaseException) -> None:
         """The program ends with this error, and the verdict has the exit code that follows from it."""
         code = find_exit_code(error)
@@ -86,6 +130,17 @@ class Ending:
 def may_be_due_to_stop(error: BaseException | None) -> bool:
     """A stop that reaches the whole process group also kills data workers and other ranks."""
     return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))
+
+
+def leave_as_follower(rank: int, stop: StopFlag, error: BaseException | None) -> None:
+    """What rank 0 writes down, the others say by their exit code.
+
+    Raises:
+        Preempted: The error may be due to a stop.
+    """
+    if stop.is_set() and may_be_due_to_stop(error):
+        stop.ignore()
+        raise Preempted(f"rank {rank} was stopped by {stop.signal}") from error
 
 
 def find_exit_code(error: BaseException) -> int:

@@ -22,7 +22,7 @@ from unbroken.checkpoint.schedule import Every, FixedSchedule, SaveSchedule, cho
 from unbroken.checkpoint.state import Holder, capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.checkpoint.traits import LiveState
-from unbroken.ending import Ending, may_be_due_to_stop, refusals_have_verdicts
+from unbroken.ending import Ending, find_exit_code, leave_as_follower, refusals_have_verdicts
 from unbroken.environment import may_start_over
 from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
@@ -30,7 +30,7 @@ from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
 from unbroken.exact.randomness import reseeded
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observer, Observers
-from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
+from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.code_digest import source_digest
@@ -92,10 +92,8 @@ class Run:
             files: The file system; replaced only to inject faults.
         """
         self._schedule: SaveSchedule | None = None if every == "auto" else FixedSchedule(every)
-        self.folder = Path(folder)
-        self.identity = identity
-        self.stop = stop
-        self.step = 0
+        self.folder, self.identity = Path(folder), identity
+        self.stop, self.step = stop, 0
         self._group, self._reseeds = group or SOLO, group is not None
         self._numerics = None if numerics is None else Numerics(numerics)
         self._state = LiveState(state)
@@ -104,13 +102,11 @@ class Run:
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
         self._report, self._lock_timeout = report, lock_timeout
         self._files = files or FileSystem()
-        self._observers = Observers(observers, report)
-        self._start_info = dict(start_info or {})
+        self._observers, self._start_info = Observers(observers, report), dict(start_info or {})
         self._record: dict[str, object] | None = None
         self._asked: int | None = None
         self._resumed: int | None = None
-        self._replays = False
-        self._compared = False
+        self._replays = self._is_left = self._compared = False
         self._saver: Saver | None = None
 
     @property
@@ -130,6 +126,8 @@ class Run:
         Raises:
             UnbrokenError: The run is not finished, or is past all the steps that were asked for.
         """
+        if self._is_left and self._group.size == 1:  # of several, one alone may ask
+            self._end_left_loop()
         self._check_not_past()
         if self._saver is None or self._saver.final_step != self.step:
             raise UnbrokenError(
@@ -180,36 +178,38 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_follower:
-            self._leave_as_follower(error)
-            return
         try:
-            if not self._ending.is_written:
-                self._end_as_left(error)
+            if error is None or find_exit_code(error) == 0:
+                self._end_left_loop()
+                self._check_not_past()
+            if self._is_follower:
+                leave_as_follower(self._group.rank, self.stop, error)
+            else:
+                self._ending.write_as_left(self.step, error)
+        except BaseException as failure:
+            if not self._is_follower:
+                self._ending.write_as_left(self.step, failure)
+            raise
         finally:
-            self._close()
+            if not self._is_follower:
+                self._close()
 
-    def _end_as_left(self, error: BaseException | None) -> None:
-        if isinstance(error, Preempted):
-            self._ending.write("preempted", EXIT_PREEMPTED)
-        elif self.stop.is_set() and may_be_due_to_stop(error):
-            self._ending.write_failure_while_stopping(self.step, error)
-        elif error is None and self._is_past:
-            self._ending.write("failed", 1)
-            self._check_not_past()
-        elif error is not None:
-            self._ending.write_failure(error)
-        elif self._saving.final_step != self.step:
-            if self._asked is not None:
-                self._report(f"The loop was left at step {self.step} of {self._asked}, before its end.")
-            self._ending.write("failed", 1)
-        else:
-            self._ending.write("finished", 0)
+    def _end_left_loop(self) -> None:
+        # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
+        if self._record is None:
+            return
+        if self.stop.is_set_on_any(self._group):
+            run_on_rank_zero(self._group, lambda: self._ending.write("preempted", EXIT_PREEMPTED))
+            self.stop.leave(f"left in step {self.step + 1} while being stopped; run the same command to go on")
+        total = self._asked or 0
+        self._finish_step(total)
+        run_on_rank_zero(self._group, lambda: self._ending.save_early_end(self.step, total))
 
     def steps(self, total: int) -> Iterator[int]:
         """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
 
-        At its end, step `total` is durable and final. It may be called again with a larger total, such as once for
+        At its end, step `total` is durable and final; after `break`, the step in which it was left, once the run is
+        left without an error or exported. It may be called again with a larger total, such as once for
         each epoch. After a resume, the calls whose steps an earlier start has passed give no step, and what the
         program does to the state between them is undone: an earlier start has done that too.
 
@@ -217,19 +217,28 @@ class Run:
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
+        if self._record is not None:
+            self._finish_step(total)  # the loop before this one was left by `break`
         self._asked = max(total, self._asked or 0)
+        self._was_left_here = self._group.any_rank(
+            not self._is_follower and self._ending.meets_early_end(self.step, total)
+        )
         if self.step > total:
             self._replays = self.step == self._resumed
             return
         self._end_replay()
-        while self.step < total:
+        while self.step < total and not self._was_left_here:
             if self.stop.is_set_on_any(self._group):
                 self._leave()
             self._record = {}
-            with reseeded() if self._reseeds else nullcontext():
-                self._faults.fire("step", self.step + 1)
+            self._step_context = reseeded() if self._reseeds else nullcontext()
+            self._step_context.__enter__()
+            self._faults.fire("step", self.step + 1)
+            try:
                 yield self.step + 1
-            self._faults.fire("end", self.step + 1)
+            except GeneratorExit:  # `break`, or an exception in the loop
+                self._is_left = True
+                return
             self._finish_step(total)
         run_on_rank_zero(self._group, lambda: self._saving.save_final(self.step))
 
@@ -245,12 +254,8 @@ class Run:
         # The numerics are those of this start, and the program has no hand in them.
         restore_state(checkpoint.snapshot, self._state, {*self._faults.dropped_parts(self._state), NUMERICS_STATE})
 
-    @property
-    def _is_past(self) -> bool:
-        return self._asked is not None and self.step > self._asked
-
     def _check_not_past(self) -> None:
-        if self._is_past:
+        if self._asked is not None and self.step > self._asked:
             raise UnbrokenError(
                 f"The run in {self.folder} is at step {self.step} already, past the {self._asked} steps asked for. "
                 f"Next: ask for {self.step} or more, or use another folder."
@@ -362,6 +367,8 @@ class Run:
             check_same_state(self._group, self.step, capture_state(self._state, copy=False))
 
     def _finish_step(self, total: int) -> None:
+        self._step_context.__exit__(None, None, None)
+        self._faults.fire("end", self.step + 1)
         record, self._record = self._record or {}, None
         self.step += 1
         if not self._is_follower:
@@ -384,13 +391,6 @@ class Run:
     def _save_and_end(self) -> None:
         self._saving.save_for_stop(self.step)
         self._ending.write("preempted", EXIT_PREEMPTED)
-
-    def _leave_as_follower(self, error: BaseException | None) -> None:
-        if self.stop.is_set() and may_be_due_to_stop(error):
-            self.stop.ignore()
-            raise Preempted(f"rank {self._group.rank} was stopped by {self.stop.signal}") from error
-        if error is None:
-            self._check_not_past()
 
     def _close(self) -> None:
         # In this order: the next holder of the lock relies on nobody else writing in the folder.

@@ -171,14 +171,14 @@ def test_wrong_use_is_answered_with_a_sentence(tmp_path: Path) -> None:
                 with pytest.raises(ValueError, match="metric 'loss' is a str"):
                     run.log(loss="high")
                 break
-    assert reports == ["The loop was left at step 1 of 3, before its end."]
+    assert reports == ["The loop was left in step 2 of 3: that is the end of this run."]
     with pytest.raises(ValueError, match="every must be at least 1"):
         make(tmp_path, every=0)
     with pytest.raises(ValueError, match="keep must be at least 1"):
         make(tmp_path, keep=0).__enter__()
     with make(tmp_path) as run:
-        list(run.steps(3))
-    with pytest.raises(UnbrokenError, match="at step 3 already, past the 2 steps"), make(tmp_path) as run:
+        list(run.steps(4))
+    with pytest.raises(UnbrokenError, match="at step 4 already, past the 2 steps"), make(tmp_path) as run:
         list(run.steps(2))
 
 
