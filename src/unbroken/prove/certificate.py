@@ -18,7 +18,7 @@ from unbroken.canonical_json import digest_json
 from unbroken.environment import processor_name
 from unbroken.prove.runs import Difference, RunEvidence
 
-SCHEMA = "unbroken-certificate/1"
+SCHEMA = "unbroken-certificate/2"
 EXIT = {"identical": 0, "differs": 3, "could not be verified": 4}
 
 
@@ -99,6 +99,10 @@ class ProofLog:
 
     command: Sequence[str]
     sabotage: str | None
+    ignored: Sequence[str] = ()
+    """Patterns of files that were not compared."""
+    files: int | None = None
+    """How many were, besides the checkpoints."""
     interruptions: list[str] = field(default_factory=list)
     controls: list[ControlResult] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -117,7 +121,8 @@ class ProofLog:
         times = len(self.interruptions)
         return self._certificate(
             "identical",
-            f"{count} tensors and the metrics are the same after each of {steps} steps, {times} times interrupted",
+            f"{count} tensors and the metrics are the same after each of {steps} steps, and {self.files} files at the "
+            f"end, {times} times interrupted",
         )
 
     def certify_difference(self, difference: Difference) -> Certificate:
@@ -138,6 +143,8 @@ class ProofLog:
         fields = {
             "command": list(self.command),
             "sabotage": self.sabotage,
+            "files": self.files,
+            "ignored": list(self.ignored),
             "interruptions": self.interruptions,
             "controls": controls,
             "runs": self.runs,

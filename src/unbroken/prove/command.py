@@ -52,6 +52,7 @@ def _plan_from(options: argparse.Namespace, command: Sequence[str], work: Path) 
         sabotage=options.sabotage,
         controls=_split_list(options.controls) if options.controls is not None else None,
         stateless=_split_list(options.stateless),
+        ignored=_split_list(options.ignore),
         rank=options.rank,
         limit_s=options.limit,
     )
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sabotage", help="drop this part of the state on each resume: rng, optimizer, schedule, cursor or a name")
     add("--controls", help="parts for the negative controls; default: every part that changes")
     add("--stateless", default="", help="parts that are declared to have no effect on later steps")
+    add("--ignore", default="", help="files in the run's folder that may differ, such as log-*,*/events.out.*")
     add("--rank", type=int, help="of the process to interrupt, if the command starts several; default: 0")
     add("--limit", type=_read_positive, help="seconds for each start; default: 60 and five times the undisturbed run")
     add("--work", type=Path, help="a new folder for the runs; default: a temporary one")

@@ -1,7 +1,8 @@
 """Prove that a training survives interruptions, on the user's own program: `python -m unbroken prove -- COMMAND`.
 
 The program runs once undisturbed and once interrupted, in fresh processes; states are compared tensor by tensor
-after every step, and the metric history with them. Negative controls drop one part of the state on purpose: if
+after every step, and the metric history with them; every other file that the program wrote into its folder is
+compared at the end. Negative controls drop one part of the state on purpose: if
 that goes unnoticed, a real fault might too, and the result is "could not be verified".
 """
 
@@ -19,6 +20,7 @@ from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED
 from unbroken.prove.certificate import Certificate, ControlResult, ProofLog
 from unbroken.prove.drill import Interruption
+from unbroken.prove.outputs import compare_outputs
 from unbroken.prove.runs import (
     Difference,
     Launcher,
@@ -57,6 +59,8 @@ class ProofPlan:
     """Parts for the negative controls; None: every part of the state that changes during the run."""
     stateless: Sequence[str] = ()
     """Parts that the program declares to be without effect on what follows, such as an rng seeded every step."""
+    ignored: Sequence[str] = ()
+    """Patterns of files, relative to the folder of the run, that may differ, such as `log-*`."""
     rank: int | None = None
     """For a command that starts several processes: the one that is interrupted. The others have to end with it."""
     limit_s: float | None = None
@@ -94,7 +98,7 @@ class _Proof:
         self._plan, self._report = plan, report
         self._program = Program(plan.command, plan.every, plan.launch, plan.rank)
         self._limit_s = plan.limit_s or _DAY_S
-        self._log = ProofLog(command=list(plan.command), sabotage=plan.sabotage)
+        self._log = ProofLog(command=list(plan.command), sabotage=plan.sabotage, ignored=plan.ignored)
 
     def run(self) -> Certificate:
         try:
@@ -156,7 +160,11 @@ class _Proof:
             raise _BrokenError(self._failed_resume(folder, status))
         evidence = self._read_finished(folder, "the interrupted run")
         self._log.add_interrupted(evidence)
-        return compare_runs(reference, evidence)
+        return compare_runs(reference, evidence) or self._compare_outputs(folder)
+
+    def _compare_outputs(self, folder: Path) -> Difference | None:
+        self._log.files, places = compare_outputs(self._plan.work / "reference", folder, self._plan.ignored)
+        return Difference(None, places) if places else None
 
     def _interrupt(self, folder: Path, interruption: Interruption) -> None:
         status = self._start(folder, interrupt=str(interruption), sabotage=self._plan.sabotage)

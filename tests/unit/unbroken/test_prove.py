@@ -21,8 +21,10 @@ from unbroken.preemption import StopFlag
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.command import run_prove_command
 from unbroken.prove.drill import PHASES, FaultInjector, Interruption
+from unbroken.prove.outputs import compare_outputs
 from unbroken.prove.proof import ProofPlan, _Proof, choose_interruptions, run_proof
 from unbroken.prove.runs import OverdueError, Program, run_logged
+from unbroken.run import Run
 
 FAULTY = [sys.executable, inexact_trainings.__file__]
 FRESH = ("SetOrder", "HashOfText")  # only a fresh interpreter has another hash seed
@@ -289,6 +291,70 @@ def test_an_old_verdict_is_no_answer_of_a_program_that_fails_before_its_run(tmp_
     (tmp_path / "run" / "lock").touch()
     (tmp_path / "run" / "verdict.json").write_text('{"exit":75,"signal":"SIGTERM","step":3}')
     assert Program(["train"], None, lambda *_: 1).start(tmp_path / "run") == 1
+
+
+class ForgottenAverage(inexact_trainings.Training):
+    """An average that nothing reads, and that is only saved at the end: no trace shows that it was lost."""
+
+    def prepare(self) -> None:
+        self.average = [parameter.detach().clone() for parameter in self.model.parameters()]
+
+    def train(self, step: int) -> dict[str, float]:
+        values = super().train(step)
+        for average, parameter in zip(self.average, self.model.parameters(), strict=True):
+            average.lerp_(parameter.detach(), 0.1)
+        if step == inexact_trainings.STEPS:
+            (Path(os.environ["UNBROKEN_FOLDER"]) / "average.txt").write_text(str(self.average))
+        return values
+
+
+class WritesAFileForEachStart(inexact_trainings.Training):
+    def begin(self, run: Run) -> None:
+        (run.folder / "logs").mkdir(exist_ok=True)
+        (run.folder / "logs" / f"from-{run.step}.txt").write_text(str(time.time()))
+
+
+inexact_trainings.PROGRAMS |= {each.__name__: each for each in (ForgottenAverage, WritesAFileForEachStart)}
+
+
+class TestFiles:
+    """What a program saves beside its checkpoints is a result too."""
+
+    def test_a_forgotten_average_is_found_in_what_is_saved_at_the_end(self, tmp_path: Path) -> None:
+        certificate = certify(tmp_path, [*FAULTY, "ForgottenAverage"], interruptions=[Interruption("TERM", 6)])
+        assert certificate.exit_code == 3, certificate.sentence
+        assert certificate.sentence.startswith("first at the end: file average.txt, from byte ")
+
+    def test_files_that_may_differ_are_declared(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"interruptions": [Interruption("TERM", 6)], "controls": ["model"]}
+        command = [*FAULTY, "WritesAFileForEachStart"]
+        certificate = certify(tmp_path, command, **options)
+        assert certificate.exit_code == 3
+        assert certificate.sentence.startswith("first at the end: file logs/from-0.txt, from byte ")
+        declared = certify(tmp_path, command, **{**options, "work": tmp_path / "again"}, ignored=["logs/from-*"])
+        assert declared.exit_code == 0, declared.sentence
+        assert declared.fields["ignored"] == ["logs/from-*"]
+        assert declared.fields["files"] == 2  # identity.json and journal.jsonl
+
+    def test_places(self, tmp_path: Path) -> None:
+        first, second = tmp_path / "first" / "run", tmp_path / "second" / "run"
+        for home, end in ((first, b"1"), (second, b"22")):
+            (home / "checkpoints" / f"step-{end.decode()}").mkdir(parents=True)
+            for name in ("lock", "events.jsonl", "verdict.json", "trace.jsonl", "checkpoints/x", "a", "b", "sub/lock"):
+                (home / name).parent.mkdir(exist_ok=True)
+                (home / name).write_bytes(b"0" * (1 << 20) + (b"" if name == "a" else end))
+        (first / "only").touch()
+        (second / ".tmp-verdict.json").touch()
+        (second / "lock-of-mine").touch()
+        assert compare_outputs(first.parent, second.parent) == (
+            5,
+            [
+                "file run/b, from byte 1048576",
+                "file run/lock-of-mine, which only the interrupted run has",
+                "file run/only, which only the undisturbed run has",
+                "file run/sub/lock, from byte 1048576",
+            ],
+        )
 
 
 def test_numbers_that_no_checkpoint_holds_are_under_control_too(tmp_path: Path) -> None:
