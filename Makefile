@@ -106,7 +106,7 @@ clean: ## Remove the environment, caches, results and reports; checkpoints (stat
 # Of what git ignores, only the site's settings are nobody's output.
 IGNORED := -dX --exclude='!/slurm/site.env'
 distclean: ## Remove all that git ignores, also checkpoints, assets, MLflow and the image; asks first (or CONFIRM=yes)
-	@git clean -n $(IGNORED)
+	@git clean -ffn $(IGNORED)
 	@if [ "$(CONFIRM)" != yes ]; then \
 		if [ ! -t 0 ]; then \
 			echo "error: this removes checkpoints that took hours, and there is no terminal to ask on." \
@@ -116,4 +116,4 @@ distclean: ## Remove all that git ignores, also checkpoints, assets, MLflow and 
 		read -r -p "Remove all of this, also checkpoints that took hours? Type yes: " answer; \
 		if [ "$$answer" != yes ]; then echo "Nothing was removed."; exit 1; fi; \
 	fi
-	git clean -fq $(IGNORED)
+	git clean -ffq $(IGNORED)

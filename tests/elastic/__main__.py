@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ CONTROLS = (1, 2, 4)
 
 def main() -> int:
     """Train all schedules in a temporary folder and print the table."""
+    argparse.ArgumentParser(prog="python -m tests.elastic", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="latentwire-elastic-") as folder:
         prepared = prepare(Path(folder))
         exact = table("train.mode exact", SCHEDULES, prepared, Path(folder) / "exact")

@@ -108,3 +108,11 @@ def test_distclean_goes_further_and_spares_what_git_tracks(tree: Path, arguments
     assert [left(tree, gone) for gone in (COMPUTED, HOURS_OF_WORK, FETCHED)] == [[], [], []]
     assert left(tree, TRACKED) == list(TRACKED)
     assert left(tree, OWN) == list(OWN)
+
+
+def test_distclean_removes_the_clones_of_a_sweep(tree: Path) -> None:
+    nested = tree / "state/sweep/0123456789ab/wire-r8-0"
+    subprocess.run(["git", "init", "-q", nested], check=True)
+    code, said = make(tree, "distclean", "CONFIRM=yes")
+    assert code == 0, said
+    assert not (tree / "state").exists()

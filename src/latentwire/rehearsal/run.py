@@ -6,6 +6,7 @@ where both runs end in the same bytes, 3 where they do not, 1 where a stage fail
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -35,11 +36,9 @@ class DifferenceError(LatentWireError):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Rehearse with the parameters of a file, of which models, task and sizes become tiny."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
-        sys.exit(2)
-    values = yaml.safe_load(Path(arguments[0]).read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(prog="python -m latentwire.rehearsal.run", description=__doc__)
+    parser.add_argument("params", type=Path, help="a params.yaml")
+    values = yaml.safe_load(parser.parse_args(argv).params.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="latentwire-rehearsal-") as name:
         folder = Path(name)
         (folder / "params.yaml").write_text(yaml.safe_dump(tiny_params(values, folder / "inputs")), encoding="utf-8")
