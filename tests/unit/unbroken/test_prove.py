@@ -182,8 +182,8 @@ inexact_trainings.PROGRAMS |= {"Stateless": Stateless, "Streams": Streams}
 class CrashesWithoutGenerators(inexact_trainings.Training):
     """Fails in a control for a reason that has nothing to do with what was dropped."""
 
-    def noise(self, _step: int) -> float:
-        if "UNBROKEN_SABOTAGE" in os.environ:
+    def noise(self, step: int) -> float:
+        if step > 6 and "UNBROKEN_SABOTAGE" in os.environ:
             os.write(2, b"MemoryError: no memory for the batch\n")  # a fork's own stderr belongs to pytest
             raise MemoryError
         return 0.0
