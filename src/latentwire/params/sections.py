@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    model_validator,
+)
+
+from latentwire.params.printed_names import clean_name, clean_title
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -341,8 +352,8 @@ class Aggregate(Section):
 class Report(Section):
     """Stage `report`."""
 
-    title: str
-    names: dict[str, str]
+    title: Annotated[str, AfterValidator(clean_title)]
+    names: dict[str, Annotated[str, AfterValidator(clean_name)]]
     """Method, receiver or task → how tables and figures call it."""
 
 

@@ -24,15 +24,18 @@ def build_report(root: Path, title: str, names: Mapping[str, str], revision: Rev
     """
     aggregate, reports = root / "results" / "aggregate", root / "reports"
     data = read_report_data(aggregate, names)
+    inputs = [aggregate / "stats.json", aggregate / "curves.csv"]
+    tables = build_tables(data, revision)
+    document = build_paper(data, title, tables, revision, {path.name: sha256_of(path) for path in inputs})
     for name in ("tables", "figures"):
         shutil.rmtree(reports / name, ignore_errors=True)
         (reports / name).mkdir(parents=True)
-    inputs = [aggregate / "stats.json", aggregate / "curves.csv"]
-    tables, drawn = build_tables(data, revision), draw_figures(data, reports / "figures")
-    document = build_paper(data, title, tables, revision, {path.name: sha256_of(path) for path in inputs})
+    drawn = draw_figures(data, reports / "figures")
     outputs: dict[Path, tuple[str, ...]] = {}
     for table in tables:
-        outputs[_write_text(reports / "tables" / f"{table.name}.tex", render_table(table))] = table.ids
+        outputs[_write_text(reports / "tables" / f"{table.name}.tex", render_table(table, document.given_words))] = (
+            table.ids
+        )
     for figure in drawn:
         outputs |= dict.fromkeys(figure.paths, figure.ids)
     drawings = {path.stem: path.read_text(encoding="utf-8") for path in outputs if path.suffix == ".svg"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from latentwire.errors import EvidenceError
 from latentwire.reporting.document import BUG, Block, iterate_texts, plain_text
@@ -12,15 +12,22 @@ PLACEHOLDER = re.compile(r"\b(nan|inf|None|Undefined)\b")
 """How Python prints what is not a number or was not given."""
 
 
-def check_blocks(blocks: Iterable[Block], where: str) -> None:
+def check_blocks(blocks: Iterable[Block], where: str, given_words: Sequence[str] = ()) -> None:
     """Refuse texts that would print a placeholder.
+
+    Args:
+        blocks: What is printed.
+        where: The file, for the message.
+        given_words: Names and other words that are not ours, and may be `None` or `nan` themselves.
 
     Raises:
         EvidenceError: Names the placeholder.
     """
+    words = sorted((word for word in given_words if PLACEHOLDER.search(word)), key=len, reverse=True)
+    given = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words) or "(?!)")
     for block in blocks:
         for text in iterate_texts(block):
-            bad = PLACEHOLDER.search(plain_text(text))
+            bad = PLACEHOLDER.search(given.sub("", plain_text(text)))
             if bad:
                 raise EvidenceError(f"{where} would print {bad.group()!r}, expected a number or a dash. {BUG}")
 

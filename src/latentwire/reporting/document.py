@@ -173,6 +173,8 @@ class Document:
     title: str
     blocks: tuple[Block, ...]
     draft_reasons: tuple[str, ...] = ()
+    given_words: tuple[str, ...] = ()
+    """Names and other words of users, which may be called `None` or `nan`."""
 
     @property
     def tables(self) -> list[Table]:

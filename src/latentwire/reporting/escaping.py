@@ -6,12 +6,24 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from markupsafe import Markup
 
+from latentwire.params.printed_names import PRINTED
 from latentwire.reporting.document import Strong, Text
 
-LATEX = {
+MATHEMATICS = {
+    "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Υ": "Upsilon",
+    "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega", "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon",
+    "ζ": "zeta", "η": "eta", "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi",
+    "π": "pi", "ρ": "rho", "ς": "varsigma", "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "varphi", "χ": "chi",
+    "ψ": "psi", "ω": "omega", "±": "pm", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "≡": "equiv", "∼": "sim",
+    "∞": "infty", "∈": "in", "∂": "partial", "∇": "nabla", "∑": "textstyle\\sum", "∏": "textstyle\\prod", "√": "surd",
+    "↔": "leftrightarrow", "⇒": "Rightarrow",
+}  # fmt: skip
+"""Signs that LaTeX has in formulas only, with their command."""
+LATEX = {sign: rf"$\{command}$" for sign, command in MATHEMATICS.items()} | {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -30,26 +42,32 @@ LATEX = {
     "\u202f": r"\,",
     "–": "--",
     "−": "$-$",
-    "±": r"$\pm$",
-    "Δ": r"$\Delta$",
+    "—": r"\textemdash{}",
     "†": r"\dag{}",
 }
-FORMULA = LATEX | {
-    "\\": r"\backslash{}",
-    "^": r"\wedge{}",
-    "~": r"\sim{}",
-    "`": r"\prime{}",
-    "<": "<",
-    ">": ">",
-    "|": "|",
-    "−": "-",
-    "±": r"\pm",
-    "·": r"\cdot",
-    "α": r"\alpha",
-    "Δ": r"\Delta",
-    "†": r"\dagger{}",
-}
+FORMULA = (
+    LATEX
+    | {sign: rf"\{command}" for sign, command in MATHEMATICS.items()}
+    | {
+        "\\": r"\backslash{}",
+        "^": r"\wedge{}",
+        "~": r"\sim{}",
+        "`": r"\prime{}",
+        "<": "<",
+        ">": ">",
+        "|": "|",
+        "−": "-",
+        "·": r"\cdot",
+        "†": r"\dagger{}",
+    }
+)
+LIGATURE = re.compile(r"(?<=[-–—])(?=[-–—])|(?<=')(?=')|(?<=,)(?=,)|(?<=[-',])$")
+"""Where TeX would make one sign of two; at the end too, since the next piece of text may begin with the second."""
 NUMBER = re.compile(r"[+−]?\d[\d.,]*")
+LINE_OF_NAME = 17
+"""Letters of a name that stand on one line of a table."""
+LINE_OF_NAMES = 27
+"""Letters of the difference of two names that do."""
 MARKDOWN = re.compile(r"[\\`*_|<>\[\]#~$]|&(?=#?\w+;)")
 """Characters that Markdown takes for its own; `|` would end a cell, and `&` begins an entity."""
 STARTS = re.compile(r"^(\d+)(?=[.)](?:\s|$))|^(?=[-+=](?:\s|$|[-+=]))")
@@ -66,11 +84,38 @@ def escape_formula(text: str) -> Markup:
     return _marked(text, FORMULA)
 
 
+def escape_metadata(text: str) -> Markup:
+    """The text as a title within a PDF, which has all of Unicode and no fonts."""
+    return Markup(
+        "".join(rf'\unichar{{"{ord(letter):04X}}}' if letter > "~" else LATEX.get(letter, letter) for letter in text)
+    )
+
+
 def _marked(text: str, replacements: dict[str, str]) -> Markup:
     if isinstance(text, Markup):
         return text
     joined = re.sub(r"[ \t\r]*\n[ \t\r\n]*", "\n", text)
-    return Markup("".join(replacements.get(letter, letter) for letter in joined))
+    return Markup(
+        "{}".join("".join(_latex_letter(letter, replacements) for letter in part) for part in LIGATURE.split(joined))
+    )
+
+
+def _latex_letter(letter: str, replacements: dict[str, str]) -> str:
+    """A letter as LaTeX; one that it lacks, in a label of the data for example, by its number."""
+    known = letter in replacements or letter in PRINTED or letter == "\n"
+    return replacements.get(letter, letter) if known else f"[U+{ord(letter):04X}]"
+
+
+def wrap_name(cell: Text) -> list[Text]:
+    """The lines of a cell of a table that begins with a name, or with the difference of two; most have one."""
+    if not cell or not isinstance(cell[0], str):
+        return [cell]
+    parts = cell[0].split(" – ")
+    if max(map(len, parts)) <= LINE_OF_NAME and len(cell[0]) <= LINE_OF_NAMES:
+        return [cell]
+    parts[:-1] = [f"{part} –" for part in parts[:-1]]
+    lines = [line for part in parts for line in textwrap.wrap(part, LINE_OF_NAME)]
+    return [*((line,) for line in lines[:-1]), (lines[-1], *cell[1:])]
 
 
 def is_aligned(cell: Text) -> bool:

@@ -53,7 +53,7 @@ def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
             runs = data.curves[data.curves["task"] == task]
             _draw_loss(data, left, runs[runs["series"] == LOSS])
             _draw_validation(data, right, runs[runs["series"].str.startswith(ACCURACY)])
-            left.set_title(data.display_name(task), loc="left")
+            left.set_title(data.drawn_name(task), loc="left")
             for ax in (left, right):
                 ax.set(xlabel="", xlim=(0, None))
         axes[0][0].legend(handles=_loss_handles(data), loc="upper right")
@@ -73,7 +73,7 @@ def _draw_loss(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
 
 def _loss_handles(data: ReportData) -> list[Line2D]:
     styles = method_styles(data)
-    return [Line2D([], [], color=styles[key].color, label=data.display_name(key)) for key in data.trained_methods]
+    return [Line2D([], [], color=styles[key].color, label=data.drawn_name(key)) for key in data.trained_methods]
 
 
 def _draw_validation(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
@@ -87,8 +87,8 @@ def _validation_handles(data: ReportData) -> list[Line2D]:
     handles = []
     for method, receiver, style, dashes in _readers(data):
         several = len(data.trained_methods) > 1
-        name = data.display_name(receiver)
-        label = f"{data.display_name(method)}, {name}" if several else name
+        name = data.drawn_name(receiver)
+        label = f"{data.drawn_name(method)}, {name}" if several else name
         handles.append(Line2D([], [], color=style.color, marker=style.marker, linestyle=dashes, label=label))
     return handles
 
@@ -156,7 +156,7 @@ def draw_differences(data: ReportData, folder: Path) -> DrawnFigure:
                 _draw_bars(data, ax, rows, [data.get_comparison(row["versus_reference"]) for row in rows])
                 ids += [reference, *(row["versus_reference"] for row in rows)]
             _share_limits(line)
-        _label_panels(data, axes, f"difference from {data.reference_name} (points)")
+        _label_panels(data, axes, f"difference from {data.drawn_name(data.get_setting('reference'))} (points)")
         paths = save_figure(figure, folder, "differences")
     return DrawnFigure("differences", tuple(paths), tuple(dict.fromkeys(ids)))
 
@@ -189,7 +189,7 @@ def _draw_bars(data: ReportData, ax: Axes, rows: Sequence[Record], numbers: Sequ
             value, -height, xerr=error, color=style.color, marker=style.marker, markerfacecolor=style.face,
             elinewidth=1.0, capsize=2.0, linestyle="none",
         )  # fmt: skip
-    ax.set_yticks([-height for height in range(len(rows))], [data.display_name(row["method"]) for row in rows])
+    ax.set_yticks([-height for height in range(len(rows))], [data.drawn_name(row["method"]) for row in rows])
     ax.set_ylim(0.6 - len(rows), 0.6)
 
 
@@ -202,7 +202,7 @@ def _share_limits(line: Sequence[Axes]) -> None:
 def _label_panels(data: ReportData, axes: Sequence[Sequence[Axes]], label: str) -> None:
     for task, line in zip(data.tasks, axes, strict=True):
         for receiver, ax in zip(data.receivers, line, strict=True):
-            ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
+            ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
             ax.tick_params(axis="y", length=0)
             ax.set(xlabel="", ylabel="")
         for ax in line[1:]:

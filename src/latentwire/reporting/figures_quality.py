@@ -28,7 +28,7 @@ def draw_pareto_front(data: ReportData, folder: Path) -> DrawnFigure:
                 _draw_front(ax, cells)
                 ax.set_xscale("symlog", base=2, linthresh=8, linscale=0.5)
                 ax.set_xlim(-2, None)
-                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
+                ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
                 ids += [row["cell"] for row in rows]
             line[0].set_ylabel("accuracy (%)")
         for ax in axes[-1]:
@@ -65,7 +65,7 @@ def _draw_point(ax: Axes, cell: Record, style: SeriesStyle) -> None:
 
 def _handles(data: ReportData, styles: dict[str, SeriesStyle]) -> list[Line2D]:
     return [
-        Line2D([], [], color=style.color, marker=style.marker, linestyle="none", label=data.display_name(key))
+        Line2D([], [], color=style.color, marker=style.marker, linestyle="none", label=data.drawn_name(key))
         for key, style in styles.items()
         if key not in data.control_methods
     ]
@@ -86,7 +86,7 @@ def draw_calibration(data: ReportData, folder: Path) -> DrawnFigure:
                         key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
                         _draw_bins(ax, records[key]["bins"], styles[row["method"]])
                         ids.append(key)
-                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
+                ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
                 ax.set(xlim=(0, 103), ylim=(-3, 103))
             line[0].set_ylabel("right answers (%)")
         for ax in axes[-1]:
@@ -117,7 +117,7 @@ def draw_variance_shares(data: ReportData, folder: Path) -> DrawnFigure | None:
                 share = 100 * record["shares"][part]
                 ax.barh(-height, share, left=left, height=0.7, color=color)
                 left += share
-        names = [[data.display_name(record[part]) for part in ("task", "receiver", "a")] for record in records]
+        names = [[data.drawn_name(record[part]) for part in ("task", "receiver", "a")] for record in records]
         labels = [f"{task}, {receiver}: {method}" for task, receiver, method in names]
         ax.set_yticks([-height for height in range(len(records))], labels)
         ax.tick_params(axis="y", length=0)
@@ -146,9 +146,9 @@ def draw_rank_differences(data: ReportData, folder: Path) -> DrawnFigure | None:
                 reach = rank + record["critical_difference"]
                 ax.plot([rank, reach], [-height, -height], color=GREY, linewidth=0.8, zorder=0)
                 ax.plot(rank, -height, color=style.color, marker=style.marker, linestyle="none")
-            ax.set_yticks([-h for h in range(len(ordered))], [data.display_name(method) for method, _ in ordered])
+            ax.set_yticks([-h for h in range(len(ordered))], [data.drawn_name(method) for method, _ in ordered])
             ax.set_ylim(0.6 - len(ordered), 0.6)
             ax.set_xlabel("mean rank (line: critical difference)")
-            ax.set_title(data.display_name(record["model"]), loc="left")
+            ax.set_title(data.drawn_name(record["model"]), loc="left")
         paths = save_figure(figure, folder, "ranks")
     return DrawnFigure("ranks", tuple(paths), tuple(ranks))

@@ -55,7 +55,7 @@ def build_paper(
         *_provenance(data, revision, origin or {}),
         named["checklist"],
     ]
-    return Document(title, tuple(blocks), tuple(list_draft_reasons(data, revision)))
+    return Document(title, tuple(blocks), tuple(list_draft_reasons(data, revision)), data.given_words)
 
 
 def _abstract(data: ReportData) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ from latentwire.reporting.escaping import (
     escape_formula,
     escape_latex,
     escape_markdown,
+    escape_metadata,
     fence_code,
     is_aligned,
     protect_start,
+    wrap_name,
 )
 
 FOLDER = Path(__file__).parent / "templates"
@@ -54,13 +56,13 @@ LATEX_DELIMITERS = {
 
 def render_latex(document: Document) -> str:
     """`paper.tex`, which reads its numbered tables from `tables/`."""
-    check_blocks(document.blocks, "paper.tex")
+    check_blocks(document.blocks, "paper.tex", document.given_words)
     return _finished_latex("paper.tex", document=document)
 
 
-def render_table(table: Table) -> str:
+def render_table(table: Table, given_words: Sequence[str] = ()) -> str:
     """A numbered table as a file of `tables/`; the ids of the numbers stand at the end of each row."""
-    check_blocks([table], f"{table.name}.tex")
+    check_blocks([table], f"{table.name}.tex", given_words)
     return _finished_latex("table.tex", table=table)
 
 
@@ -96,7 +98,13 @@ def latex_environment() -> Environment:
     """Jinja with delimiters that LaTeX does not use."""
     environment = _environment(escape_latex, **LATEX_DELIMITERS)
     environment.tests["aligned"] = is_aligned
-    environment.filters |= {"aligned": align_number, "formula": escape_formula, "verbatim": Markup}
+    environment.filters |= {
+        "aligned": align_number,
+        "formula": escape_formula,
+        "verbatim": Markup,
+        "wrapped": wrap_name,
+        "metadata": escape_metadata,
+    }
     return environment
 
 

@@ -50,6 +50,20 @@ class ReportData:
             return f"{self.display_name(method['control_of'])} ({key.removeprefix(method['control_of'] + '-')})"
         return self.names.get(key) or DEFAULT_NAMES.get(key, key)
 
+    def drawn_name(self, key: str) -> str:
+        """Printed name as matplotlib takes it, which reads `$` as a formula and leaves `_name` out of legends."""
+        name = self.display_name(key).replace("$", r"\$")
+        return f"\u200b{name}" if name.startswith("_") else name
+
+    @property
+    def given_words(self) -> tuple[str, ...]:
+        """All that users, data and models call their own: names, keys, classes, families and licenses."""
+        tasks, models = self.stats["tasks"], self.stats["models"]
+        keys = [*self.stats["methods"], *tasks, *models]
+        classes = [label for task in tasks.values() for label in task["absent"]]
+        stated = [about[fact] for about in models.values() for fact in ("family", "license") if about[fact]]
+        return tuple(dict.fromkeys([*map(self.display_name, keys), *keys, *classes, *stated]))
+
     def get_cell(self, key: str) -> Record:
         """Accuracy by id."""
         return dict(self.stats["cells"][key])
