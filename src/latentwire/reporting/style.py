@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from latentwire.reporting.report_data import ReportData
 
 WIDE = 6.75
-"""Widths of one and of two columns, in inches."""
+"""Width of two columns, in inches."""
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 GREY = "#6e6e6e"
