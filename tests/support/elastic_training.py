@@ -32,6 +32,7 @@ from unbroken.exact.group import Group
 from unbroken.exact.randomness import sample_ids, seed_all
 from unbroken.preemption import Preempted
 from unbroken.processes.distributed import join_group
+from unbroken.processes.local_ranks import LOOPBACK, find_free_port
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 
@@ -39,6 +40,7 @@ STEPS, SHARDS, PER_SHARD, SAMPLES = 24, 8, 2, 50
 BUSY = 9
 """The step in which something happens."""
 SEED = 5
+QUIET = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 IDENTITY = Identity({"train": {"lr": 0.05, "shards": SHARDS}, "seed": SEED})
 
 
@@ -123,6 +125,14 @@ def _disk(group: Group) -> Unsynced:
 
 Action = Callable[[StopFlag], object]
 PATIENCE_S = 90.0
+
+
+def places(size: int, **variables: str) -> list[Mapping[str, str]]:
+    """The variables of each process, as torchrun would set them."""
+    if size == 1:
+        return [variables]
+    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(find_free_port(LOOPBACK))}
+    return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), **variables} for rank in range(size)]
 
 
 def forked(places: list[Mapping[str, str]], action: Action, log: Path | None = None) -> list[int]:

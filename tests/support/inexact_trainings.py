@@ -11,6 +11,7 @@ import random
 import sys
 import tempfile
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,14 +182,14 @@ class SeededByTheSystem(Training):
 @seen_at(1)
 class DependsOnTheProcess(Training):
     def noise(self, _step: int) -> float:
-        return os.getpid() % 997 / 997
+        return os.getpid() / 2**22
 
 
 @seen_at(1)
 class DependsOnATemporaryName(Training):
     def noise(self, _step: int) -> float:
         with tempfile.NamedTemporaryFile() as file:
-            return sum(map(ord, file.name)) % 101 / 101
+            return zlib.crc32(file.name.encode()) / 2**32  # two names are never equal by chance
 
 
 class Items(torch.utils.data.Dataset[float]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -13,33 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.support.shards import data, leaves, mixed_leaf
 from tests.support.thread_group import run_on_threads
 from unbroken.errors import UnbrokenError
 from unbroken.exact.fold import fold, fold_split, owned_shards
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import sample_ids
 
-SHAPES = [(), (7,), (3, 5), (1,), (2, 1, 4)]  # 31 numbers: no number of processes but 31 divides them
 LIMIT = 16
-
-
-def leaves(count: int) -> list[Tensor]:
-    dice = torch.Generator().manual_seed(count)
-    return [torch.randn(50, generator=dice) * 10**5 + torch.randn(50, generator=dice) for _ in range(count)]
-
-
-def mixed_leaf(shard: int) -> list[Tensor]:
-    """Shapes and types in no order, values for which the order of the sum matters."""
-    dice = torch.Generator().manual_seed(shard)
-    wide = [torch.randn(shape, generator=dice) * 10.0 ** (shard % 5) for shape in SHAPES]
-    types = [torch.float32, torch.float64, torch.float32, torch.bfloat16, torch.float16]
-    return [*(tensor.to(dtype) for tensor, dtype in zip(wide, types, strict=True)), torch.tensor(shard)]
-
-
-def data(tensors: Sequence[Tensor]) -> list[tuple[object, ...]]:
-    """Bytes, shapes and types."""
-    plain = [tensor.detach().clone().reshape(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors]
-    return [(raw, tensor.shape, tensor.dtype) for raw, tensor in zip(plain, tensors, strict=True)]
 
 
 def written_out(leaf: Callable[[int], list[Tensor]], first: int, end: int) -> list[Tensor]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from test_fold import data, leaves, mixed_leaf
-from test_run_elastic import places
 
 from tests.support import elastic_training
+from tests.support.elastic_training import places
+from tests.support.shards import data, leaves, mixed_leaf
 from unbroken.errors import UnbrokenError
 from unbroken.exact import fold as elastic
 from unbroken.exact.group import SOLO, Group

@@ -18,7 +18,7 @@ import torch
 
 import unbroken
 from tests.support import elastic_training, toy_training
-from tests.support.elastic_training import STEPS, Trainer
+from tests.support.elastic_training import QUIET, STEPS, Trainer, places
 from tests.support.planned_signals import PLANNED_SIGNAL
 from unbroken.exact.group import Group
 from unbroken.preemption import StopFlag
@@ -28,15 +28,6 @@ from unbroken.run_folder.identity import Identity
 from unbroken.run_folder.lock import FolderLock
 
 Bytes = dict[str, bytes]
-QUIET = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-
-
-def places(size: int, **variables: str) -> list[Mapping[str, str]]:
-    """The variables of each process, as torchrun would set them."""
-    if size == 1:
-        return [variables]
-    meeting = {**QUIET, "WORLD_SIZE": str(size), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(find_free_port(LOOPBACK))}
-    return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), **variables} for rank in range(size)]
 
 
 def started(work: Path, size: int, variables: Mapping[str, str] | None = None, **options: Any) -> list[int]:
