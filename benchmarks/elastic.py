@@ -34,8 +34,8 @@ from torch.nn.parallel import DistributedDataParallel
 from unbroken.exact.fold import fold, owned_shards
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.randomness import seed_all, torch_generator
+from unbroken.launcher.launch import launch_ranks
 from unbroken.processes.distributed import join_group
-from unbroken.processes.launch import launch_ranks
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 

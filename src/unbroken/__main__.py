@@ -8,7 +8,7 @@ from unbroken.preemption import StopFlag
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["node"]:
-        from unbroken.processes.agent import run_agent as node
+        from unbroken.launcher.agent import run_agent as node
 
         sys.exit(node(StopFlag.install()))
 

@@ -20,7 +20,7 @@ STATEMENT = "\nEDITED = True\n"
 WORDS = "\n# Said in another way.\n"
 CARRYING = (
     "unbroken/checkpoint/writer.py",
-    "unbroken/processes/launch.py",
+    "unbroken/launcher/launch.py",
     "unbroken/prove/certificate.py",
     "unbroken/run.py",
     "latentwire/console/progress.py",

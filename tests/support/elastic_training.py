@@ -30,9 +30,9 @@ from unbroken.errors import UnbrokenError
 from unbroken.exact.fold import fold
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import sample_ids, seed_all
+from unbroken.launcher.local_ranks import LOOPBACK, find_free_port
 from unbroken.preemption import Preempted
 from unbroken.processes.distributed import join_group
-from unbroken.processes.local_ranks import LOOPBACK, find_free_port
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from unbroken import environment
+from unbroken.launcher.launch import launch_ranks
 from unbroken.preemption import Preempted, StopFlag
-from unbroken.processes.launch import launch_ranks
 
 if __name__ == "__main__":
     STOP = StopFlag.install()

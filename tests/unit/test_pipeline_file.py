@@ -35,6 +35,7 @@ CARRIERS = {
     "unbroken.checkpoint": "keeps a state; every byte is checked",
     "unbroken.environment": "variables",
     "unbroken.errors": "sentences",
+    "unbroken.launcher": "starts processes",
     "unbroken.preemption": "stops between two steps",
     "unbroken.processes": "moves bytes between processes",
     "unbroken.run": "keeps what a step computed",

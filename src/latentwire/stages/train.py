@@ -14,8 +14,8 @@ from latentwire.item import TrainItem
 from latentwire.params.load import Params, load_params
 from latentwire.training.process_count import count_processes, count_processes_for
 from unbroken import environment
+from unbroken.launcher.launch import launch_ranks
 from unbroken.preemption import StopFlag
-from unbroken.processes.launch import launch_ranks
 
 STATE = Path("state")
 RESULTS = Path("results/train")

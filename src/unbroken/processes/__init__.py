@@ -1,1 +1,1 @@
-"""Several processes of one training: how they start, find each other and stay alike."""
+"""Several processes of one training: how they find each other, get one state and stay alike."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from unbroken.processes.local_ranks import find_free_port
+from unbroken.launcher.local_ranks import find_free_port
 
 PROGRAM = """
 from unbroken.preemption import StopFlag

@@ -16,10 +16,10 @@ from tests.support import multi_node_training
 from tests.support.processes import is_alive, python_command, wait_until
 from tests.support.toy_training import contents
 from unbroken.exact.group import SOLO
+from unbroken.launcher import local_ranks as ranks
+from unbroken.launcher.launch import launch_ranks
+from unbroken.launcher.local_ranks import LOOPBACK, RankRange, find_free_port
 from unbroken.preemption import StopFlag
-from unbroken.processes import local_ranks as ranks
-from unbroken.processes.launch import launch_ranks
-from unbroken.processes.local_ranks import LOOPBACK, RankRange, find_free_port
 
 ENDS = "import os, sys; sys.exit(int(sys.argv[1 + int(os.environ['RANK'])]))"
 
@@ -88,7 +88,7 @@ def test_a_free_port_is_free() -> None:
 def test_ranks_do_not_outlive_a_launcher_that_is_killed(tmp_path: Path) -> None:
     rank = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
     launcher = (
-        "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
+        "import sys\nfrom unbroken.launcher.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
         "launch_ranks(2, StopFlag(), sys.argv[1:])"
     )
     with subprocess.Popen(python_command(launcher, *python_command(rank, str(tmp_path)))) as process:

@@ -21,21 +21,21 @@ from unbroken import environment
 from unbroken.environment import first_host
 from unbroken.errors import PeerError, UnbrokenError
 from unbroken.exact.group import SOLO
+from unbroken.launcher import channel
+from unbroken.launcher.channel import AGENT, HEAD, Channel, Message
+from unbroken.launcher.head import divide_ranks
+from unbroken.launcher.launch import launch_ranks
+from unbroken.launcher.local_ranks import LOOPBACK
 from unbroken.preemption import StopFlag
-from unbroken.processes import channel
-from unbroken.processes.channel import AGENT, HEAD, Channel, Message
-from unbroken.processes.head import divide_ranks
-from unbroken.processes.launch import launch_ranks
-from unbroken.processes.local_ranks import LOOPBACK
 
 MARK = "import os, sys, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(os.environ['WORLD_SIZE'])"
 SLEEP = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(str(os.getpid())); "
 SLEEP += "time.sleep(600)"
 HEAD_PROGRAM = (
-    "import sys\nfrom unbroken.processes.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
+    "import sys\nfrom unbroken.launcher.launch import launch_ranks\nfrom unbroken.preemption import StopFlag\n"
     "sys.exit(launch_ranks(1, StopFlag.install(), sys.argv[1:], rule=lambda cores, gpus: 1))"
 )
-IMPATIENT = f"from unbroken.processes import local_ranks\nlocal_ranks._GRACE_S = 0.2\n{HEAD_PROGRAM}"
+IMPATIENT = f"from unbroken.launcher import local_ranks\nlocal_ranks._GRACE_S = 0.2\n{HEAD_PROGRAM}"
 
 
 @pytest.fixture

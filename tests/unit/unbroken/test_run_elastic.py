@@ -21,8 +21,8 @@ from tests.support import elastic_training, toy_training
 from tests.support.elastic_training import QUIET, STEPS, Trainer, places
 from tests.support.planned_signals import PLANNED_SIGNAL
 from unbroken.exact.group import Group
+from unbroken.launcher.local_ranks import LOOPBACK, find_free_port
 from unbroken.preemption import StopFlag
-from unbroken.processes.local_ranks import LOOPBACK, find_free_port
 from unbroken.run_folder import events
 from unbroken.run_folder.identity import Identity
 from unbroken.run_folder.lock import FolderLock

@@ -25,9 +25,9 @@ from dataclasses import asdict
 from unbroken import environment
 from unbroken.environment import Nodes
 from unbroken.errors import PeerError, UnbrokenError
+from unbroken.launcher.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
+from unbroken.launcher.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes, find_free_port
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
-from unbroken.processes.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
-from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes, find_free_port
 from unbroken.run_folder import verdict
 
 Rule = Callable[[int, int], int]

@@ -4,7 +4,7 @@ sys.exit(launch_ranks(4, StopFlag.install()))
 
 Each copy finds its rank in RANK, LOCAL_RANK and WORLD_SIZE, as under torchrun, and computes with one thread, so that
 the number of threads never changes a sum. A stop signal is passed on. No copy outlives this process, or one that
-failed. Where UNBROKEN_NODES names several machines, the others take part: unbroken.processes.head.
+failed. Where UNBROKEN_NODES names several machines, the others take part: unbroken.launcher.head.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 
 from unbroken import environment
 from unbroken.errors import log_sentence
+from unbroken.launcher.head import Rule, launch_on_nodes, rank_per_core
+from unbroken.launcher.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 from unbroken.preemption import StopFlag
-from unbroken.processes.head import Rule, launch_on_nodes, rank_per_core
-from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 
 
 def launch_ranks(

@@ -11,9 +11,9 @@ from pathlib import Path
 from unbroken import environment
 from unbroken.environment import Nodes
 from unbroken.errors import PeerError, UnbrokenError, log_sentence
+from unbroken.launcher.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
+from unbroken.launcher.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
-from unbroken.processes.channel import AGENT, FAIL, HEAD, STOP, Channel, Message
-from unbroken.processes.local_ranks import POLL_S, LocalRanks, RankRange, combine_exit_codes
 
 _CONNECT_S = 5.0
 _PAUSE_S = 0.3
