@@ -10,6 +10,9 @@ BIN := .venv/bin
 # DVC runs the stages' `python`, so the environment has to come first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+# Git's hooks set these: git, DVC and the tests would take another repository for this one.
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_NAMESPACE \
+	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
 .PHONY: help setup environment assets repro profile test test-all prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean distclean cluster-test

@@ -8,6 +8,10 @@
 
 RUN_ME_AGAIN=75
 
+# As a hook, or a shell of one, has them: they would lead git and DVC to another repository.
+# shellcheck disable=SC2046 # one name a line
+unset $(git rev-parse --local-env-vars) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
+
 say() { printf '=== %s\n' "$*"; }
 die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
 
@@ -18,8 +22,9 @@ read_site() {
     if [ -f "$1/slurm/site.env" ]; then
         set_before=$(export -p | grep -E '^declare -x (SBATCH|LATENTWIRE|APPTAINER)_' || true)
         set -a
+        # Also with the line ends of an editor on Windows, which would become part of each value.
         # shellcheck source=/dev/null
-        . "$1/slurm/site.env"
+        . <(tr -d '\r' <"$1/slurm/site.env")
         eval "${set_before//declare -x/export}"
         set +a
     fi

@@ -24,7 +24,7 @@ stages() { "${container[@]}" dvc stage list --name-only | sed -n "s/^$1@//p"; }
 
 # SQLite's locks do not hold on a shared disk, so an array must not write to one file.
 check_tracking() {
-    [[ "${MLFLOW_TRACKING_URI:-}" != sqlite:* ]] || die "MLFLOW_TRACKING_URI is $MLFLOW_TRACKING_URI, one SQLite file \
+    [[ "${MLFLOW_TRACKING_URI:-}" != sqlite* ]] || die "MLFLOW_TRACKING_URI is $MLFLOW_TRACKING_URI, one SQLite file \
 for many jobs. Next: unset it (each task then has its own, and the last job collects), or name a server." 2
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from unbroken.preemption import SIGNALS, StopFlag
+
+# `git commit` in a linked worktree runs its hooks with GIT_DIR set: tests that make repositories would write into it.
+for _name in [name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_CONFIG_")]:
+    del os.environ[_name]
 
 
 @pytest.fixture(autouse=True)

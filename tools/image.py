@@ -29,7 +29,9 @@ def run_git(*arguments: str) -> str:
     Raises:
         SystemExit: Git failed; the sentence says why.
     """
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    # Git's hooks set GIT_DIR and others, which would lead it to another repository.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(
             f"error: {done.stderr.strip()} An image carries the commit that it was built from. Next: build in a clone."

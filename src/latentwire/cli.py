@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from latentwire.environment import forget_other_repositories
 from latentwire.exits import exit_code_of
 from latentwire.image import check_image_code
 
@@ -266,4 +267,5 @@ def _plan_memory(root: Path, as_json: bool) -> int:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exit codes as everywhere (invariant I7)."""
+    forget_other_repositories()
     sys.exit(exit_code_of(lambda arguments: app(args=arguments, standalone_mode=True), argv))

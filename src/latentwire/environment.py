@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from latentwire.errors import ConfigurationError
 
@@ -21,8 +23,26 @@ MLFLOW_DEFAULTS = {
 _NOT_OF_A_CLONE = ("MLFLOW_", "DVC_", "PYTHON", "LATENTWIRE_")
 """Variables that would lead the clone to results, runs or code of another place."""
 
+_OF_ANY_GIT = re.compile(r"GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|EXEC_PATH)")
+"""What git and its users say of every repository; the rest of GIT_… says which one is meant, and how."""
+
 IMAGE_DIGEST = "LATENTWIRE_IMAGE_DIGEST"
 """SHA-256 of the image that runs, 64 hex: the batch script sets it, execution records carry it."""
+
+
+def git_environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment in which git takes the repository of the folder that it runs in.
+
+    Git's own hooks, and aliases, set GIT_DIR, GIT_WORK_TREE, GIT_INDEX_FILE and others, which would lead it elsewhere.
+    """
+    others = {name for name in variables if name.startswith("GIT_") and not _OF_ANY_GIT.fullmatch(name)}
+    return {name: value for name, value in variables.items() if name not in others}
+
+
+def forget_other_repositories() -> None:
+    """Let what this process starts, and DVC in it, take the repository of their folder, as `git_environment` does."""
+    for name in set(os.environ) - set(git_environment()):
+        del os.environ[name]
 
 
 def image_digest() -> str | None:
@@ -84,6 +104,13 @@ def set_torch_defaults() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+def sqlite_uri(database: Path) -> str:
+    """The URI of a SQLite file, as SQLAlchemy reads it: `#`, `%` and `?` in a path are not of the URI."""
+    path = str(database.resolve())
+    # MLflow makes the folder of what follows `sqlite:///`, as it is written; not where the driver is named.
+    return f"sqlite:///{path}" if quote(path) == path else f"sqlite+pysqlite:///{quote(path)}"
+
+
 def use_tracking_uri(uri: str) -> None:
     """Set MLFLOW_TRACKING_URI for this process and those that it starts: a proof is no result and has its own store."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
@@ -96,7 +123,7 @@ def latexmk_variables() -> dict[str, str]:
 
 def clone_environment(clone: Path, variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of processes that run in a clone: its own code, MLflow store and DVC state, this Python."""
-    kept = {name: value for name, value in variables.items() if not name.startswith(_NOT_OF_A_CLONE)}
+    kept = {name: value for name, value in git_environment(variables).items() if not name.startswith(_NOT_OF_A_CLONE)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     own = {"PATH": path, "PYTHONPATH": str(clone / "src"), "DVC_SITE_CACHE_DIR": str(clone / ".cache/dvc")}
     return {**kept, **own, "PYTHONUNBUFFERED": "1"}
@@ -110,5 +137,5 @@ def rehearsal_environment(folder: Path, interrupt: str | None) -> dict[str, str]
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("UNBROKEN_", "MLFLOW_", "SLURM_"))
     }
-    own = {"HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder.resolve()}/mlflow.db"}
+    own = {"HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": sqlite_uri(folder / "mlflow.db")}
     return {**kept, **own, **({"UNBROKEN_INTERRUPT": interrupt} if interrupt else {})}

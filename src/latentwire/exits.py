@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
-from latentwire.environment import set_torch_defaults
+from latentwire.environment import forget_other_repositories, set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
 from latentwire.result_code import check_recorded_code
@@ -32,6 +32,7 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
+    forget_other_repositories()
     configure_logging()
     log_when_idle(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from latentwire.environment import git_environment
 from latentwire.errors import LatentWireError
+
+_PLAIN = ("-c", "color.ui=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
+"""What a user sets for his eyes would change what is read here."""
 
 
 class GitError(LatentWireError):
@@ -29,6 +34,30 @@ def newest_commit(root: Path, paths: Iterable[str]) -> str | None:
     return _text(_run_git(root, "log", "-1", "--format=%H", "--", *paths))
 
 
+def is_cut_off(root: Path, commit: str) -> bool:
+    """Whether a shallow clone begins with this commit: all files seem to be new in it, whenever they changed."""
+    path = _text(_run_git(root, "rev-parse", "--git-path", "shallow"))
+    return path is not None and (root / path).is_file() and commit in (root / path).read_text().split()
+
+
+def digest_committed(root: Path, paths: Iterable[str]) -> str | None:
+    """64 hex over names and contents of the files of HEAD under these paths; None where git does not say."""
+    listed = _run_git(root, "ls-tree", "-r", "-z", "HEAD", "--", *paths)
+    return None if listed is None else hashlib.sha256(listed).hexdigest()
+
+
+def explain_unknown(root: Path) -> str | None:
+    """Why git knows no revision of a folder, in its own words; None where it knows one."""
+    try:
+        done = _call_git(["rev-parse", "--verify", "HEAD^{commit}"], root)
+    except FileNotFoundError:
+        return "git is not installed"
+    if done.returncode == 0:
+        return None
+    said = " ".join(done.stderr.decode(errors="replace").split()).removeprefix("fatal: ")
+    return "the repository has no commit yet" if "single revision" in said else f"git says: {said}"
+
+
 def read_committed(root: Path, name: str, path: str) -> bytes | None:
     """A file of a revision; None where the revision does not hold it."""
     # ./ counts from `root`, which need not be the top of the repository.
@@ -36,8 +65,18 @@ def read_committed(root: Path, name: str, path: str) -> bytes | None:
 
 
 def changed_files(root: Path) -> list[str]:
-    """Tracked files that differ from HEAD."""
-    return (_run_git(root, "diff", "--name-only", "--relative", "HEAD") or b"").decode().splitlines()
+    """Tracked files that differ from HEAD.
+
+    Raises:
+        GitError: Git does not say; that is not the same as none.
+    """
+    listed = _run_git(root, "diff", "--name-only", "--no-ext-diff", "--relative", "-z", "HEAD")
+    if listed is None:
+        raise GitError(
+            f"Nobody knows what changed in {root.resolve()}: {explain_unknown(root) or 'git diff failed'}. Next: mend "
+            "that (`git status` says more), and run this again."
+        )
+    return [name for name in listed.decode().split("\0") if name]
 
 
 def has_changes(root: Path, paths: Iterable[str]) -> bool | None:
@@ -64,23 +103,31 @@ def clone_commit(root: Path, commit: str, clone: Path) -> None:
         GitError: There is no such repository or commit.
     """
     commands = (
-        ["git", "clone", "--quiet", "--no-checkout", str(root.resolve()), str(clone)],
-        ["git", "-C", str(clone), "checkout", "--quiet", "--detach", commit],
+        ["clone", "--quiet", "--no-checkout", str(root.resolve()), str(clone)],
+        ["-C", str(clone), "checkout", "--quiet", "--detach", commit],
     )
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = _call_git(command)
+        except FileNotFoundError:
+            raise GitError("git is not installed") from None
         if done.returncode:
             shutil.rmtree(clone, ignore_errors=True)
-            raise GitError(done.stderr.strip())
+            raise GitError(done.stderr.decode(errors="replace").strip())
 
 
 def _run_git(root: Path, *arguments: str) -> bytes | None:
     """What a git command printed; None where it failed or git is not there."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+        done = _call_git(arguments, root)
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _call_git(arguments: Sequence[str], root: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", *_PLAIN, *arguments]
+    return subprocess.run(command, cwd=root, env=git_environment(), capture_output=True, check=False)
 
 
 def _text(output: bytes | None) -> str | None:

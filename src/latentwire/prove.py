@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
-from latentwire.environment import use_one_process, use_tracking_uri
+from latentwire.environment import sqlite_uri, use_one_process, use_tracking_uri
 from latentwire.item import ENTRY
 from unbroken.prove.command import run_prove_command
 
@@ -16,6 +17,6 @@ def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int
     item = ("--method", method, "--task", task, "--seed", str(seed))
     stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
     with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
-        use_tracking_uri(f"sqlite:///{store}/mlflow.db")
+        use_tracking_uri(sqlite_uri(Path(store) / "mlflow.db"))
         use_one_process()
         return run_prove_command(["prove", *options, "--", *stage])

@@ -53,6 +53,22 @@ def test_a_sweep_is_three_submissions(clone: Path) -> None:
     assert not (clone / "state").exists()
 
 
+def test_settings_with_the_line_ends_of_windows(clone: Path, tmp_path: Path) -> None:
+    (clone / "slurm/site.env").write_bytes(b'SBATCH_PARTITION=preempt\r\nLATENTWIRE_SBATCH="--nodes=1-4"\r\n')
+    said = bash(clone, '. slurm/helpers.sh; read_site .; printf "%s|" "$SBATCH_PARTITION" "${site_options[@]}"')
+    assert said == "preempt|--nodes=1-4|"
+
+
+def test_scripts_and_code_have_no_other_line_ends_on_any_machine(tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / "run.sh").write_text("true\n")
+    for command in ("init -q", "config core.autocrlf true", "add -A", "commit -q -m x", "rm -q --cached run.sh"):
+        subprocess.run([*GIT, *command.split()], cwd=tmp_path, check=True)
+    (tmp_path / "run.sh").unlink()
+    subprocess.run([*GIT, "checkout", "-q", "HEAD", "--", "run.sh"], cwd=tmp_path, check=True)
+    assert (tmp_path / "run.sh").read_bytes() == b"true\n"
+
+
 def test_a_sweep_makes_a_clone_of_every_item(clone: Path, tmp_path: Path) -> None:
     submit = clone / ".venv/bin/sbatch"
     submit.write_text("#!/bin/sh\necho 17\n")

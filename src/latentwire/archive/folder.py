@@ -104,7 +104,8 @@ def _read_archive_info(root: Path, draft: Sequence[str]) -> ArchiveInfo:
     day = git.commit_date(root, commit) if commit else None
     if commit is None or day is None:
         raise EvidenceError(
-            f"{root.resolve()} has no git revision, expected the commit of the code there. Next: `git commit`."
+            f"{root.resolve()} has no git revision ({git.explain_unknown(root)}), expected the commit of the code "
+            "there. Next: `git commit`, in a clone."
         )
     path = root / "CITATION.cff"
     if not path.is_file():

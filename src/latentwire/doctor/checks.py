@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.table import Table
 
-from latentwire import assets, machine
+from latentwire import assets, git, machine
 from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load_params
 from latentwire.params.sections import PackagedFiles, PackagedModel
@@ -238,19 +239,29 @@ def _mlflow(root: Path) -> Iterator[Check]:
 
 def _database(path: Path) -> Check:
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             (count,) = connection.execute("select count(*) from runs").fetchone()
     except sqlite3.Error as error:
-        advice = f"mv {path} {path}.broken; results are not in it"
+        advice = f"mv {quote(str(path))} {quote(f'{path}.broken')}; results are not in it"
         return Check("MLflow", State.MISSING, f"{path.name} is not a whole database ({error})", advice)
     return Check("MLflow", State.OK, f"{path.name} with {count} runs")
 
 
-def _programs(_root: Path) -> Iterator[Check]:
-    yield check_program("git", ("git", "--version"), "install git", needed=True)
+def _programs(root: Path) -> Iterator[Check]:
+    git_itself = check_program("git", ("git", "--version"), "install git", needed=True)
+    yield git_itself
+    if git_itself.state is State.OK:
+        yield _repository(root)
     yield check_program("TeX", ("latexmk", "--version"), "install TeX Live with latexmk, for reports/paper.pdf")
     yield check_program("SLURM", ("sinfo", "--version"), CLUSTER)
     yield check_program("Apptainer", ("apptainer", "--version"), CLUSTER)
+
+
+def _repository(root: Path) -> Check:
+    why = git.explain_unknown(root)
+    if why is None:
+        return Check("git repository", State.OK, f"at {(git.resolve_commit(root) or '')[:12]}")
+    return Check("git repository", State.OPTIONAL, why, "clone it; elsewhere reports are drafts")
 
 
 def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:

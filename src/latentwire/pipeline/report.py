@@ -9,6 +9,7 @@ from latentwire import git
 from latentwire.params.load import Params
 from latentwire.reporting.build import build_report
 from latentwire.reporting.latex import ENGINE, compile_paper
+from latentwire.reporting.provenance import parse_revision
 from latentwire.reporting.report_data import Revision
 from latentwire.result_code import ROOMS
 from latentwire.tracking import publish
@@ -18,9 +19,12 @@ SCIENCE = (*(f"src/{room.replace('.', '/')}" for room in ROOMS), "src/latentwire
 OTHERS = ("params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
 CODE = (*SCIENCE, *OTHERS)
 """What defines a result: a report made while these differ from their commit is a draft."""
-UNKNOWN = "git does not say which revision of the code this is"
+PROVENANCE = "reports/provenance.json"
+SHALLOW = "this clone is shallow and lacks the commit that last changed the code (`git fetch --unshallow` gets it)"
 DIRTY = f"files of the science, or {', '.join(OTHERS)}, differ from their last commit"
-AGAIN = "Next: commit them, then `dvc repro code && dvc repro --force --single-item report`."
+AGAIN = (
+    "Next: mend that (`git commit`, if files differ), then `dvc repro code && dvc repro --force --single-item report`."
+)
 
 
 def make_report(values: Params, pdf_only: bool) -> None:
@@ -41,7 +45,8 @@ def _write_report(values: Params) -> None:
     written = build_report(Path(), values.report.title, values.report.names, code)
     print(f"{len(written)} files in reports/")
     if code is None or code.dirty:
-        print(f"note: the report is marked DRAFT, because {DIRTY if code else UNKNOWN}. {AGAIN}")
+        why = DIRTY if code else git.explain_unknown(Path()) or SHALLOW
+        print(f"note: the report is marked DRAFT, because {why}. {AGAIN}")
 
 
 def _compile_report() -> None:
@@ -56,12 +61,25 @@ def _compile_report() -> None:
 
 
 def find_code_revision(root: Path) -> Revision | None:
-    """The newest commit of what defines the results, and whether files differ from it; None without git.
+    """The newest commit of what defines the results, and whether files differ from it; None where nobody knows it.
 
     A commit of anything else, such as `dvc.lock`, is no other code, so that publishing results does not change them.
+    A shallow clone lacks that commit: there it is the one that the committed report names, if the files are its.
     """
     commit, changed = git.newest_commit(root, CODE), git.has_changes(root, CODE)
-    return Revision(commit, changed) if commit and changed is not None else None
+    tree = git.digest_committed(root, CODE)
+    if commit and git.is_cut_off(root, commit):
+        commit = _find_published_commit(root, tree)
+    return Revision(commit, changed, tree) if commit and changed is not None else None
+
+
+def _find_published_commit(root: Path, tree: str | None) -> str | None:
+    record = git.read_committed(root, "HEAD", PROVENANCE)
+    try:
+        published = parse_revision(record) if record else None
+    except (ValueError, KeyError, AttributeError):  # edited by hand
+        return None
+    return published.commit if published and published.tree == tree and not published.dirty else None
 
 
 def list_artifacts(reports: Path) -> dict[str, list[Path]]:

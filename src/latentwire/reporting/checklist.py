@@ -51,7 +51,7 @@ def list_draft_reasons(data: ReportData, revision: Revision | None) -> list[str]
 
 def _answer_code(revision: Revision | None) -> Text:
     if revision is None:
-        return ("Not known: the report was not built from a git repository.",)
+        return ("Not known: where the report was built, git named no revision.",)
     state = "with changes that are not committed" if revision.dirty else "without uncommitted changes"
     return compose_text("Revision {commit}, {state}.", commit=Code(revision.commit[:DIGEST]), state=state)
 

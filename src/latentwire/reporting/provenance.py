@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def build_provenance(
     """Digests of `inputs` and `outputs` (paths under `root`), the ids in each, and the sources."""
     return {
         "schema": SCHEMA,
-        "revision": None if revision is None else {"commit": revision.commit, "dirty": revision.dirty},
+        "revision": None if revision is None else asdict(revision),
         "draft": list_draft_reasons(data, revision),
         "inputs": {path.relative_to(root).as_posix(): sha256_of(path) for path in inputs},
         "outputs": {
@@ -42,5 +43,10 @@ def build_provenance(
 def recorded_revision(reports: Path) -> Revision | None:
     """The revision that `provenance.json` of a folder names; None where it names none, or there is no such file."""
     path = reports / "provenance.json"
-    known = json.loads(path.read_text(encoding="utf-8")).get("revision") if path.is_file() else None
-    return None if known is None else Revision(known["commit"], known["dirty"])
+    return parse_revision(path.read_bytes()) if path.is_file() else None
+
+
+def parse_revision(record: bytes) -> Revision | None:
+    """The revision that a record names, also one from before there was a digest of the tree."""
+    known = json.loads(record).get("revision")
+    return None if known is None else Revision(known["commit"], known["dirty"], known.get("tree"))

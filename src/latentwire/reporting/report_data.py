@@ -23,6 +23,8 @@ class Revision:
     commit: str
     dirty: bool
     """Files differ from that commit."""
+    tree: str | None = None
+    """64 hex over the committed files of the code: it tells the code where git has no history of it."""
 
 
 DEFAULT_NAMES = {

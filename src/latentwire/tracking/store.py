@@ -15,10 +15,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any, TypeVar
 
 from filelock import FileLock
+from sqlalchemy.engine import make_url
 
 from latentwire import environment
 from latentwire.errors import LatentWireError
@@ -75,12 +77,15 @@ def locate_store(root: Path) -> TrackingStore:
     Artifacts of a SQLite store lie in `mlartifacts` beside the file.
     """
     uri = environment.mlflow_tracking_uri() or "sqlite:///mlflow.db"
-    name = uri.removeprefix("sqlite:///")
-    if name == uri or name in ("", ":memory:"):
+    url = make_url(uri) if uri.startswith("sqlite") else None
+    if url is None or url.database in (None, "", ":memory:") or "uri" in url.query:
         server = uri.startswith(("http://", "https://"))
         return TrackingStore(uri, None, None if server else (root / "mlartifacts").resolve().as_uri())
-    database = (root / name).resolve()
-    return TrackingStore(f"sqlite:///{database}", database, (database.parent / "mlartifacts").as_uri())
+    database = (root / str(url.database)).resolve()
+    options = uri.partition("?")[1:]
+    return TrackingStore(
+        "".join((environment.sqlite_uri(database), *options)), database, (database.parent / "mlartifacts").as_uri()
+    )
 
 
 def import_mlflow() -> ModuleType:
@@ -139,12 +144,12 @@ def _next_step(store: TrackingStore, reason: str) -> str:
     if store.database is None:
         return "check that the server answers, or unset MLFLOW_TRACKING_URI to use mlflow.db"
     if "out-of-date database schema" in reason:
-        return f"run `mlflow db upgrade {store.uri}`"
+        return f"run `mlflow db upgrade {quote(store.uri)}`"
     unreachable = ("locked", "readonly", "unable to open", "disk")  # SQLite's words for a file that may be intact
     if "(sqlite3." in reason and not any(word in reason for word in unreachable):
         return (
             "the file is not a whole MLflow database; move it away "
-            f"(`mv {store.database} {store.database}.broken`) and run "
+            f"(`mv {quote(str(store.database))} {quote(f'{store.database}.broken')}`) and run "
             "`python -m latentwire.stages.aggregate`, which writes every finished run again"
         )
     return f"check that {store.database} can be written and that no other process holds it"
@@ -171,7 +176,7 @@ def _create_under_lock(path: Path) -> None:
     import_mlflow()
     module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.creating")
-    made = module.SqlAlchemyStore(f"sqlite:///{temporary}", (path.parent / "mlartifacts").as_uri())
+    made = module.SqlAlchemyStore(environment.sqlite_uri(temporary), (path.parent / "mlartifacts").as_uri())
     made.engine.dispose()  # closes the connections: the file is complete and synced
     os.replace(temporary, path)
 
@@ -189,7 +194,7 @@ def _experiment_id(store: TrackingStore, client: Any, name: str) -> str:
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"The MLflow experiment '{name}' at {store.uri} is in the trash; expected an active one. Next: "
-            f"`MLFLOW_TRACKING_URI={store.uri} mlflow experiments restore -x {experiment.experiment_id}` "
+            f"`MLFLOW_TRACKING_URI={quote(store.uri)} mlflow experiments restore -x {experiment.experiment_id}` "
             "or another tracking.experiment in params.yaml."
         )
     return str(experiment.experiment_id)

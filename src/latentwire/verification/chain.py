@@ -94,7 +94,7 @@ def read_provenance(root: Path) -> dict[str, Any]:
 def _checked_out(root: Path) -> str:
     commit = git.resolve_commit(root)
     if commit is None:
-        return "no git revision"
+        return f"no git revision ({git.explain_unknown(root)})"
     changed = git.changed_files(root)
     return commit + (f" with {len(changed)} changed files ({', '.join(changed[:3])})" if changed else "")
 

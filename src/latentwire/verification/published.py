@@ -84,8 +84,10 @@ def find_published(root: Path, where: str | None) -> Published:
     name = where or "HEAD"
     commit = git.resolve_commit(root, name)
     if commit is None:
+        why = git.explain_unknown(root)
+        place = f"{root.resolve()} ({why})" if why else root.resolve()
         raise UnverifiableError(
-            f"{name!r} is neither a folder nor a git revision of {root.resolve()}; expected published results with "
+            f"{name!r} is neither a folder nor a git revision of {place}; expected published results with "
             f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
         )
     label = f"the revision {name} ({commit[:12]})"

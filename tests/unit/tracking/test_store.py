@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from latentwire.doctor.checks import State, _database
 from latentwire.errors import LatentWireError
 from latentwire.tracking.store import (
     TrackingError,
@@ -93,6 +95,27 @@ def test_where_the_store_is(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     store = locate_store(tmp_path)
     assert (store.uri, store.artifacts) == tuple(text and text.format(root=tmp_path) for text in expected)
+
+
+@pytest.mark.parametrize("folder", ["c#x", "c%41", "q?z", "a b", "é;k", "a&b=c"])
+@pytest.mark.parametrize("uri", [None, "sqlite:///x.db?timeout=60"])
+def test_a_folder_whose_name_means_something_in_a_uri(
+    folder: str, uri: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri or "")
+    root = tmp_path / "only" / folder
+    root.mkdir(parents=True)
+    name = "x.db" if uri else "mlflow.db"
+    shutil.copy(database.path, root / name)
+    store = locate_store(root)
+    assert store.database == root / name
+    experiment = open_experiment(store, "toy")
+    run = experiment.client.create_run(experiment.id)
+    (tmp_path / "note.txt").write_text("x")
+    experiment.client.log_artifact(run.info.run_id, str(tmp_path / "note.txt"))
+    assert [path.name for path in root.parent.iterdir()] == [folder]
+    assert len(list(root.glob("mlartifacts/*/artifacts/note.txt"))) == 1
+    assert _database(root / name).state is State.OK
 
 
 def test_artifacts_of_the_experiment_lie_beside_the_database(database: Database) -> None:
