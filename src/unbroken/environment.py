@@ -243,6 +243,17 @@ def processor_name() -> str:
     return model[1] if model else platform.machine()
 
 
+def processor_vendor() -> str:
+    """Who made the processor, such as `GenuineIntel`; its architecture where the system does not say."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            first = file.read(4096)  # the file is long where there are many cores
+    except OSError:
+        return platform.machine()
+    vendor = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(.+)$", first, re.M)
+    return vendor[1] if vendor else platform.machine()
+
+
 def usable_gpus() -> int:
     """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver lists."""
     visible = visible_gpus()

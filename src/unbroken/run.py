@@ -26,7 +26,7 @@ from unbroken.ending import Ending, find_exit_code, leave_as_follower, refusals_
 from unbroken.environment import may_start_over
 from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
-from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
+from unbroken.exact.numerics import NUMERICS_STATE, NumericsInfo
 from unbroken.exact.randomness import reseeded
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observer, Observers
@@ -39,6 +39,7 @@ from unbroken.run_folder.identity import Identity, has_identity, write_identity
 from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal, to_numbers
 from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import clear_verdict
+from unbroken.run_numerics import add_numerics
 
 __all__ = ["Observer", "Run"]
 
@@ -77,8 +78,9 @@ class Run:
             group: The processes of this training, from `join_group`. Rank 0 alone reads and writes the folder; the
                 others get its state, and all leave at one step. With a group, even of one, every step starts with
                 global generators that do not depend on what was drawn in the step before, so that N leaves no trace.
-            numerics: What the bits depend on besides the identity, such as the kind of GPU and torch's version. A
-                resume under other facts goes on, is reported, and is kept as a segment in the state `numerics`.
+            numerics: What the bits depend on besides the identity. None: torch's version, its threads, processor and
+                GPU, as they are in each step. A resume under other facts goes on, is reported, and is kept as a segment
+                in the state `numerics`. {}: nothing is recorded.
             every: Steps between two checkpoints, or "auto": as often as pays (Young/Daly), from the measured cost of
                 a save and `preemptions_per_hour`.
             keep: Periodic checkpoints that are kept; the final one is kept besides.
@@ -95,10 +97,8 @@ class Run:
         self.folder, self.identity = Path(folder), identity
         self.stop, self.step = stop, 0
         self._group, self._reseeds = group or SOLO, group is not None
-        self._numerics = None if numerics is None else Numerics(numerics)
         self._state = LiveState(state)
-        if self._numerics:
-            self._state[NUMERICS_STATE] = self._numerics
+        self._numerics = add_numerics(self._state, numerics)
         self._keep, self._per_hour, self._background = keep, preemptions_per_hour, background
         self._report, self._lock_timeout = report, lock_timeout
         self._files = files or FileSystem()
@@ -145,8 +145,7 @@ class Run:
             CheckpointError: The stored state does not fit `state`.
             StorageError: The disk refused.
         """
-        if self._numerics:
-            self._numerics.gather(self._group)
+        self._numerics.gather(self._group)
         self._faults = FaultInjector(self.folder, self._group.rank)
         run_on_rank_zero(self._group, self._open)
         try:
@@ -325,7 +324,7 @@ class Run:
         self._journal.cut()
         if checkpoint:
             self._report(f"Going on from step {self.step} ({checkpoint.path}).")
-        self._begin_numerics_segment()
+        self._report_numerics(self._numerics.begin_segment(self.step))
         spent, version = round(time.monotonic() - begun, 3), source_digest("unbroken")[:12]
         self._events.add("start", step=self.step, seconds=spent, unbroken=version, **self._start_info)
         self._observers.started(self.step)
@@ -351,9 +350,8 @@ class Run:
         self.step = checkpoint.step
         self._saving.resume_from(checkpoint, records)
 
-    def _begin_numerics_segment(self) -> None:
-        changes = self._numerics.begin_segment(self.step) if self._numerics else None
-        if changes:
+    def _report_numerics(self, changes: str | None) -> None:
+        if changes and not self._is_follower:
             self._events.add("numerics", step=self.step + 1, changes=changes)
             self._report(
                 f"Numerics changed at step {self.step + 1}: {changes}. The run goes on; from here its bits may differ "
@@ -370,6 +368,7 @@ class Run:
         self._step_context.__exit__(None, None, None)
         self._faults.fire("end", self.step + 1)
         record, self._record = self._record or {}, None
+        self._report_numerics(self._numerics.look_again(self.step, self._group))
         self.step += 1
         if not self._is_follower:
             self._record_step(record, total)

@@ -32,6 +32,7 @@ from unbroken.checkpoint.traits import (
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import get_global_state, set_global_state
+from unbroken.run_numerics import add_unwritten, is_unwritten
 
 RNG = "rng"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -102,6 +103,8 @@ def _encode_objects(objects: Mapping[str, Holder]) -> tuple[Encoder, dict[str, J
             encoder.seen.update({id(tensor): (path, tensor) for path, tensor in slots if tensor is not None})
     tree: dict[str, JSON] = {}
     for name in sorted(objects):
+        if is_unwritten(objects[name]):
+            continue
         if name == RNG or not _NAME.fullmatch(name):
             raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
         encoder.tracks = isinstance(objects[name], dict)
@@ -142,6 +145,7 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     wanted = join_traits({part: merge_traits(built.get(part, {}), changed_traits.get(part, {})) for part in objects})
     decoder.strides = wanted.get("stride", {})
     states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in branches.items()]})
+    add_unwritten(states, objects)
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
     kept = {name: objects[name] for name in objects if name not in drop}
     _Loader(decoder.names, wanted, join_traits(live)).load_all(kept, states)
