@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-all test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -57,6 +57,10 @@ image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=c
 cluster-test: environment ## Build the image, start a SLURM of virtual nodes, and test both (Debian 12, as root)
 	tests/cluster/install.sh
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+FLOOR_PYTHON ?= $(PYTHON)
+test-unbroken-floor: ## Test unbroken alone with the oldest versions that it allows, and FLOOR_PYTHON (gigabytes, minutes)
+	$(PYTHON) tools/unbroken_floor.py --python $(FLOOR_PYTHON)
 
 N ?= 200
 PROFILE ?= tiny

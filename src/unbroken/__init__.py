@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from unbroken.preemption import Preempted as Preempted
     from unbroken.preemption import StopFlag as StopFlag
     from unbroken.run import Run as Run
+    from unbroken.run_folder.code_digest import code_digest as code_digest
     from unbroken.run_folder.identity import Identity as Identity
+    from unbroken.run_folder.identity import open_run_folder as open_run_folder
 
 _HOMES = {
     "CheckpointStore": "checkpoint.store",
@@ -23,8 +25,10 @@ _HOMES = {
     "Preempted": "preemption",
     "Run": "run",
     "StopFlag": "preemption",
+    "code_digest": "run_folder.code_digest",
+    "open_run_folder": "run_folder.identity",
 }
-__all__ = ["CheckpointStore", "Identity", "Observer", "Preempted", "Run", "StopFlag"]
+__all__ = ["CheckpointStore", "Identity", "Observer", "Preempted", "Run", "StopFlag", "code_digest", "open_run_folder"]
 
 
 def __getattr__(name: str) -> object:
