@@ -87,7 +87,7 @@ class Ending:
         else:
             self.write("finished", 0)
 
-    def save_early_end(self, step: int, total: int) -> None:
+    def save_early_end(self, step: int, total: int | None) -> None:
         """The loop for `total` steps was left in `step`, on purpose: it is the final one.
 
         Raises:
@@ -97,15 +97,17 @@ class Ending:
         self._lock.check_still_held()
         write_early_end(self._folder, step, total, self._files)
         self._saver.save_final(step)
-        self._report(f"The loop was left in step {step} of {total}: that is the end of this run.")
+        of_total = "" if total is None else f" of {total}"
+        self._report(f"The loop was left in step {step}{of_total}: that is the end of this run.")
 
-    def meets_early_end(self, step: int, total: int) -> bool:
+    def meets_early_end(self, step: int, total: int | None) -> bool:
         """Did a start before leave the loop for `total` steps in `step`, and make it final?"""
         if self._saver.final_step != step or read_early_end(self._folder, self._files) != (step, total):
             return False
+        which = "without end" if total is None else f"for {total} steps"
         self._report(
-            f"The loop for {total} steps was left in step {step} by an earlier start: nothing is trained. Next: to "
-            f"train on, ask for another number of steps, or `rm {self._folder / EARLY_END_FILE}`."
+            f"The loop {which} was left in step {step} by an earlier start: nothing is trained. Next: "
+            f"to train on, ask for another number of steps, or `rm {self._folder / EARLY_END_FILE}`."
         )
         return True
 

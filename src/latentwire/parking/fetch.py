@@ -12,10 +12,10 @@ from latentwire.parking.run_location import RunLocation, summarize_difference
 from latentwire.parking.staging import locked_folder, staging_folder
 from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.errors import DamagedError, IdentityError, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file, sync_folder
-from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events, journal
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity, open_run_folder

@@ -11,10 +11,10 @@ from latentwire.parking.run_location import RunLocation, step_of, summarize_diff
 from latentwire.parking.staging import link_or_copy, staging_folder
 from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import DamagedError, storage_errors
 from unbroken.filesystem import FileSystem, remove_tree, replace_file
-from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder import events
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity

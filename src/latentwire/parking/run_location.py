@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
 from unbroken.errors import storage_errors
-from unbroken.run import CHECKPOINTS_FOLDER
 from unbroken.run_folder.identity import Identity
 
 

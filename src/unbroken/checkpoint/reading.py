@@ -15,6 +15,8 @@ from unbroken.errors import CheckpointError, DamagedError, errno_name, storage_e
 from unbroken.filesystem import FileSystem, read_file
 from unbroken.run_folder.journal import JOURNAL_FILE
 
+CHECKPOINTS_FOLDER = "checkpoints"
+"""In the folder of a run."""
 TENSORS_FILE = "tensors.safetensors"
 CHECKPOINT_FILES = (MANIFEST_FILE, TENSORS_FILE, JOURNAL_FILE)
 

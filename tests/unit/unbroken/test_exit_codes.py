@@ -59,7 +59,7 @@ def test_another_identity_is_2_and_one_sentence(tmp_path: Path) -> None:
     assert finish(start(tmp_path)) == (0, "")
     code, said = finish(start(tmp_path, LR="0.2"))
     assert code == 2
-    assert said.startswith("error: The run folder run belongs to identity ")
+    assert said.startswith(f"error: The run folder {tmp_path / 'run'} belongs to identity ")
     assert said.count("\n") == 1
     assert verdict(tmp_path) == {"exit": 2, "signal": None, "step": None}
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["exit"] == 0
@@ -68,7 +68,7 @@ def test_another_identity_is_2_and_one_sentence(tmp_path: Path) -> None:
 def test_any_error_of_ours_is_one_sentence_without_the_errors_behind_it(tmp_path: Path) -> None:
     code, said = finish(start(tmp_path, before="Path('run').write_text('a file')"))
     assert code == 1
-    assert said.startswith("error: Could not make the run folder at run: the system answered EEXIST")
+    assert said.startswith(f"error: Could not make the run folder at {tmp_path / 'run'}: the system answered EEXIST")
     assert said.count("\n") == 1
     assert verdict(tmp_path)["exit"] == 1
 

@@ -1,0 +1,1 @@
+"""What `Run` is made of."""

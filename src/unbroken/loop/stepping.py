@@ -1,0 +1,296 @@
+"""The steps of a run: each begins, ends, is recorded, and between two of them a stop is obeyed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from unbroken.checkpoint.state import capture_state
+from unbroken.checkpoint.traits import LiveState
+from unbroken.errors import UnbrokenError
+from unbroken.exact.group import Group
+from unbroken.exact.randomness import reseeded
+from unbroken.loop.opening import OpenFolder
+from unbroken.preemption import EXIT_PREEMPTED, StopFlag
+from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
+from unbroken.prove.drill import FaultInjector
+from unbroken.run_folder.journal import to_numbers
+from unbroken.run_numerics import RunNumerics
+
+T = TypeVar("T")
+
+
+class StepLoop:
+    """The part of `Run` that counts steps, whoever writes the loop."""
+
+    _faults: FaultInjector
+    _numerics: RunNumerics
+
+    def __init__(self, folder: Path, state: LiveState, stop: StopFlag, group: Group, reseeds: bool) -> None:
+        """`reseeds`: every step starts with global generators that do not depend on what the one before has drawn."""
+        self.folder, self.stop = folder, stop
+        self.step = 0
+        """How many steps are done."""
+        self._state, self._group, self._reseeds = state, group, reseeds
+        self._opened: OpenFolder | None = None
+        self._record: dict[str, object] | None = None
+        """What the step that is under way has logged; None between two steps."""
+        self._in_loop = self._is_left = False
+        """Whether `steps` began that step, and whether its loop was left by `break` since."""
+        self._is_unfinished = False
+        """Whether there are steps of `end_step` that nobody has made final."""
+        self._asked: int | None = None
+        self._resumed: int | None = None
+        self._replays = self._compared = False
+        """Whether an earlier start has passed the calls that the program makes now; whether ranks were compared."""
+        self._loop_total: int | None = None
+
+    @property
+    def last_durable_step(self) -> int:
+        """The last step that is safe on disk; 0 before the first checkpoint."""
+        return self._opened.saver.last_durable_step if self._opened else 0
+
+    @property
+    def final(self) -> Path:
+        """The folder of the final checkpoint: that of the last step.
+
+        Raises:
+            UnbrokenError: The run is not finished, or is past all the steps that were asked for.
+        """
+        if self._is_left and self._group.size == 1:  # of several, one alone may ask
+            self._end_left_loop()
+        self._check_not_past()
+        if self._opened is None or self._opened.saver.final_step != self.step:
+            raise UnbrokenError(
+                f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
+                f"Next: let `for step in run.steps(total)` reach its end, or call `run.finish()`."
+            )
+        return self._opened.store.path(self.step)
+
+    @property
+    def _is_follower(self) -> bool:
+        return self._group.rank > 0
+
+    @property
+    def _folder(self) -> OpenFolder:
+        if self._opened is None:
+            raise UnbrokenError("This Run was not entered. Next: use it in `with Run(…) as run:`.")
+        return self._opened
+
+    def _end_ordinarily(self) -> None:
+        self._end_left_loop()
+        if self._is_unfinished:
+            if self.stop.is_set_on_any(self._group):
+                self._leave()
+            self.finish()
+        self._check_not_past()
+
+    def _end_left_loop(self) -> None:
+        # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
+        if self._record is None:
+            return
+        if self.stop.is_set_on_any(self._group):
+            run_on_rank_zero(self._group, lambda: self._folder.ending.write("preempted", EXIT_PREEMPTED))
+            self.stop.leave(f"left in step {self.step + 1} while being stopped; run the same command to go on")
+        if not self._in_loop:
+            raise self._unended_step("The run was left")
+        self._is_unfinished = False
+        self._finish_step(self._loop_total)
+        run_on_rank_zero(self._group, lambda: self._folder.ending.save_early_end(self.step, self._loop_total))
+
+    def begin_step(self) -> int:
+        """Begin a step and return its number, from 1: for a loop that is not yours to write with `steps`.
+
+        A stop that was asked for is obeyed here. `run.step` says how many steps are done, also after a resume.
+
+        Raises:
+            Preempted: A stop was asked for, and the state is saved (exit code 75).
+            UnbrokenError: The step before has not ended.
+            StorageError: The save of the stop failed.
+        """
+        self._end_step_left_by_break(None)
+        if self._record is not None:
+            raise self._unended_step("run.begin_step was called")
+        self._end_replay()
+        self._begin_step(in_loop=False)
+        return self.step + 1
+
+    def end_step(self) -> None:
+        """End the step that `begin_step` began: it is recorded, and saved if a save is due.
+
+        A loop of these has its end where `finish` is called, or where `with` is left without an error: both make the
+        last step durable and final, so that no step is lost at exit code 0. If `with` is left while a stop is asked
+        for, without `finish`, the last step is saved and the exit code is 75.
+
+        Raises:
+            UnbrokenError: No step has begun, or `steps` began it.
+        """
+        if self._record is None or self._in_loop:
+            raise UnbrokenError(
+                f"run.end_step was called after step {self.step}, but run.begin_step has begun none. Next: call "
+                "run.begin_step() before the work of each step; `for step in run.steps(…)` needs neither."
+            )
+        self._is_unfinished = True
+        self._finish_step(None)
+
+    def finish(self) -> None:
+        """Make the current step durable and final, as at the end of `steps(total)`. More steps may follow.
+
+        Raises:
+            UnbrokenError: A step is under way.
+            StorageError: The disk refused.
+        """
+        if self._is_left:
+            self._end_left_loop()
+        if self._record is not None:
+            raise self._unended_step("run.finish was called")
+        if not self._replays:
+            self._save_final()
+
+    def _save_final(self) -> None:
+        self._is_unfinished = False  # when this fails, leaving `with` says so, and does not try again
+        run_on_rank_zero(self._group, lambda: self._folder.saver.save_final(self.step))
+
+    def _unended_step(self, what: str) -> UnbrokenError:
+        return UnbrokenError(
+            f"{what} inside step {self.step + 1}, which has begun and not ended; step {self.last_durable_step} is "
+            f"durable. Next: end the step first, with run.end_step() or by leaving the loop of run.steps; if the step "
+            f"failed, run the same command again."
+        )
+
+    def steps(self, total: int | None = None) -> Iterator[int]:
+        """The steps that are left of `total`, counted from 1. Between two of them it saves, and leaves on a stop.
+
+        At its end, step `total` is durable and final; after `break`, the step in which it was left, once the run is
+        left without an error or exported. It may be called again with a larger total, such as once for
+        each epoch. After a resume, the calls whose steps an earlier start has passed give no step, and what the
+        program does to the state between them is undone: an earlier start has done that too.
+
+        Without a total it has no end but `break`; `batches` ends with a stream.
+
+        Raises:
+            Preempted: A stop was asked for, and the state is saved (exit code 75).
+            StorageError: The final save, or that of a stop, failed.
+        """
+        with closing(self.batches(itertools.repeat(None), total)) as pairs:
+            for step, _ in pairs:
+                yield step
+
+    def batches(self, source: Iterable[T], total: int | None = None) -> Generator[tuple[int, T]]:
+        """As `steps`, with what `source` gives for each step. Where it ends before `total`, the run ends.
+
+        It is asked inside the step, so that a checkpoint has the position after the step's own batch: that position is
+        part of `state`. (`zip(stream, run.steps())` asks too early, and `zip(run.steps(), stream)` begins a step more.)
+
+        Raises:
+            Preempted: A stop was asked for, and the state is saved (exit code 75).
+            StorageError: The final save, or that of a stop, failed.
+        """
+        if not self._enter_loop(total):
+            return
+        items = iter(source)
+        while total is None or self.step < total:
+            self._begin_step(in_loop=True)
+            try:
+                item = next(items)
+            except StopIteration:
+                self._cancel_step()
+                break
+            except BaseException:
+                self._cancel_step()
+                raise
+            try:
+                yield self.step + 1, item
+            except GeneratorExit:  # `break`, or an exception in the loop
+                self._is_left = True
+                return
+            self._finish_step(total)
+        self._save_final()
+
+    def _enter_loop(self, total: int | None) -> bool:
+        """Begin the loop for so many steps; False when an earlier start has passed it, or was left in it."""
+        self._end_step_left_by_break(total)
+        if self._record is not None:
+            raise self._unended_step("run.steps was called")
+        if total is not None:
+            self._asked = max(total, self._asked or 0)
+        self._loop_total = None if total is None else self._asked
+        was_left = self._group.any_rank(not self._is_follower and self._folder.ending.meets_early_end(self.step, total))
+        if total is not None and self.step > total:
+            self._replays = self.step == self._resumed
+            return False
+        self._end_replay()
+        return not was_left
+
+    def _end_step_left_by_break(self, total: int | None) -> None:
+        if self._is_left and self._record is not None:
+            self._finish_step(total)
+
+    def _begin_step(self, in_loop: bool) -> None:
+        if self.stop.is_set_on_any(self._group):
+            self._leave()
+        self._record, self._in_loop = {}, in_loop
+        self._step_context = reseeded() if self._reseeds else nullcontext()
+        self._step_context.__enter__()
+        self._faults.fire("step", self.step + 1)
+
+    def _cancel_step(self) -> None:
+        """There was nothing to do in the step that has begun."""
+        self._record, self._in_loop = None, False
+
+    def _end_replay(self) -> None:
+        if self._replays:
+            self._replays = False
+            run_on_rank_zero(self._group, lambda: self._folder.restore_again(self.step))
+            broadcast_state(self._group, self.step, self._state)
+
+    def _check_not_past(self) -> None:
+        if self._asked is not None and self.step > self._asked:
+            raise UnbrokenError(
+                f"The run in {self.folder} is at step {self.step} already, past the {self._asked} steps asked for. "
+                f"Next: ask for {self.step} or more, or use another folder."
+            )
+
+    def log(self, **values: object) -> None:
+        """Add numbers to the record of the current step; a name given twice keeps the later value.
+
+        Raises:
+            ValueError: A value is not a number, a scalar tensor, a boolean or None.
+        """
+        if self._record is None:
+            raise UnbrokenError(
+                "run.log was called outside a step. Next: log inside `for step in run.steps(…)`, "
+                "or between run.begin_step() and run.end_step()."
+            )
+        self._record.update(to_numbers(values))
+
+    def _check_ranks_agree(self) -> None:
+        # Once in each start: drift is caused by the program, and shows after its first step.
+        if self._group.size > 1 and not self._compared:
+            self._compared = True
+            check_same_state(self._group, self.step, capture_state(self._state, copy=False))
+
+    def _finish_step(self, total: int | None) -> None:
+        self._step_context.__exit__(None, None, None)
+        self._faults.fire("end", self.step + 1)
+        record, self._record = self._record or {}, None
+        changes = self._numerics.look_again(self.step, self._group)
+        self._in_loop = self._is_left = False
+        self.step += 1
+        if not self._is_follower:
+            # Otherwise the next thing is to leave, with a save of its own.
+            saves = (total is None or self.step < total) and not self.stop.is_set()
+            self._folder.report_numerics(self.step - 1, changes)
+            self._folder.record_step(self.step, record, saves)
+        self._check_ranks_agree()
+
+    def _leave(self) -> NoReturn:
+        run_on_rank_zero(self._group, self._save_and_end)
+        self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
+
+    def _save_and_end(self) -> None:
+        self._folder.saver.save_for_stop(self.step)
+        self._folder.ending.write("preempted", EXIT_PREEMPTED)

@@ -1,0 +1,193 @@
+"""Loops that `run.steps` does not write: begin_step, end_step and finish; streams without a known end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import toy_training
+from unbroken.errors import UnbrokenError
+from unbroken.preemption import Preempted, StopFlag
+from unbroken.run import Run
+
+Hook = Callable[[Run, int], object]
+
+
+def open_run(folder: Path, state: dict[str, Any], stop: StopFlag | None = None, **options: Any) -> Run:
+    settings = {"every": 7, "report": lambda _: None, "files": toy_training.Unsynced(), "lock_timeout": 0.0, **options}
+    return Run(folder, identity=toy_training.IDENTITY, state=state, stop=stop or StopFlag(), **settings)
+
+
+def train_by_hand(
+    work: Path,
+    stop: StopFlag | None = None,
+    hook: Hook = lambda _run, _step: None,
+    ends: str = "finish",
+    **options: Any,
+) -> None:
+    """As a framework that owns its loop does it."""
+    state = toy_training.build()
+    with open_run(work / "run", state, stop, **options) as run:
+        while run.step < toy_training.STEPS:
+            step = run.begin_step()
+            assert step == run.step + 1
+            run.log(**toy_training.train_step(state))
+            hook(run, step)
+            run.end_step()
+            assert step == run.step
+        if ends == "finish":
+            run.finish()
+            run.export(work / "export")
+    if ends != "finish":
+        with open_run(work / "run", toy_training.build()) as run:
+            run.export(work / "export")
+
+
+def verdict(work: Path) -> dict[str, Any]:
+    return json.loads((work / "run" / "verdict.json").read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("ends", ["finish", "with"])
+@pytest.mark.parametrize("every", [1, 7, 100])
+def test_a_loop_by_hand_is_the_run_of_steps(
+    every: int, ends: str, tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    train_by_hand(tmp_path, every=every, ends=ends)
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
+    assert verdict(tmp_path) == {"exit": 0, "signal": None, "step": 40}
+
+
+@pytest.mark.parametrize("name", ["TERM", "KILL"])
+@pytest.mark.parametrize("step", range(1, toy_training.STEPS + 1, 3))
+def test_interrupted_by_hand_it_ends_in_the_same_bytes(
+    step: int, name: str, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{name}@{step}:{('step', 'end')[step % 2]}")
+    code = toy_training.in_child(lambda: train_by_hand(tmp_path, StopFlag.install()))
+    assert code == (-signal.SIGKILL if name == "KILL" else 75 if step < toy_training.STEPS else 0)
+    monkeypatch.delenv("UNBROKEN_INTERRUPT")
+    train_by_hand(tmp_path)
+    assert toy_training.contents(tmp_path / "export") == uninterrupted
+
+
+def test_no_step_is_lost_when_the_end_is_not_said_and_a_stop_comes(tmp_path: Path) -> None:
+    def leave_early() -> None:
+        with open_run(tmp_path, {"cursor": {"at": 0}}, every=100) as run:
+            for _ in range(5):
+                run.begin_step()
+                run.end_step()
+            run.stop.set("SIGTERM")
+
+    with pytest.raises(Preempted):
+        leave_early()
+    assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 75, "signal": "SIGTERM", "step": 5}
+    with open_run(tmp_path, {"cursor": {"at": 0}}) as run:
+        assert run.step == 5
+
+
+def test_a_program_that_said_finish_is_done_although_a_stop_came(tmp_path: Path) -> None:
+    with open_run(tmp_path, {"cursor": {"at": 0}}, every=100) as run:
+        run.begin_step()
+        run.end_step()
+        run.stop.set("SIGTERM")
+        run.finish()
+        run.finish()
+    assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 0, "signal": "SIGTERM", "step": 1}
+
+
+def test_what_does_not_fit_is_answered_with_a_sentence(tmp_path: Path) -> None:
+    state = {"cursor": {"at": 0}}
+    with open_run(tmp_path, state) as run:
+        with pytest.raises(UnbrokenError, match=r"called after step 0, but run\.begin_step has begun none"):
+            run.end_step()
+        assert run.begin_step() == 1
+        for call in (run.begin_step, run.finish, lambda: next(run.steps(9))):
+            with pytest.raises(UnbrokenError, match=r"inside step 1, which has begun and not ended; step 0 is durable"):
+                call()
+        run.end_step()
+        for step in run.steps(3):
+            for call in (run.begin_step, run.finish):
+                with pytest.raises(UnbrokenError, match=rf"inside step {step}, which has begun and not ended"):
+                    call()
+            with pytest.raises(UnbrokenError, match=r"run\.begin_step has begun none"):
+                run.end_step()
+    assert json.loads((tmp_path / "verdict.json").read_text())["step"] == 3
+
+
+@pytest.mark.parametrize("leave", [lambda: None, lambda: sys.exit(0)])
+def test_a_step_that_has_not_ended_is_no_end(leave: Callable[[], None], tmp_path: Path) -> None:
+    def leave_inside() -> None:
+        with open_run(tmp_path, {"cursor": {"at": 0}}, every=1, background=False) as run:
+            for _ in range(3):
+                run.begin_step()
+                run.end_step()
+            run.begin_step()
+            leave()
+
+    with pytest.raises(UnbrokenError, match="The run was left inside step 4, which has begun and not ended"):
+        leave_inside()
+    assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 1, "signal": None, "step": 3}
+
+
+class Stream:
+    """Its position is state; nobody knows where it ends."""
+
+    def __init__(self, length: int = toy_training.STEPS) -> None:
+        self.at = {"position": 0}
+        self._length = length
+
+    def __iter__(self) -> Iterator[int]:
+        while self.at["position"] < self._length:
+            self.at["position"] += 1
+            yield self.at["position"]
+
+
+def train_stream(work: Path, stop: StopFlag | None = None, hook: Hook = lambda _run, _step: None) -> None:
+    state, stream = toy_training.build(), Stream()
+    with open_run(work / "run", {**state, "stream": stream.at}, stop) as run:
+        for step, position in run.batches(stream):
+            assert position == step
+            run.log(**toy_training.train_step(state))
+            hook(run, step)
+        run.export(work / "export")
+
+
+@pytest.mark.parametrize("step", [1, 7, 8, 20, 39])
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_stream_of_unknown_length(step: int, kill: bool, tmp_path: Path) -> None:
+    train_stream(tmp_path / "one")
+    hook = toy_training.kill_at(step) if kill else toy_training.stop_at(step)
+    assert toy_training.in_child(lambda: train_stream(tmp_path / "two", hook=hook)) in (75, -signal.SIGKILL)
+    train_stream(tmp_path / "two")
+    for _ in range(2):  # and an ended run trains nothing
+        one, two = (toy_training.contents(tmp_path / name / "export") for name in ("one", "two"))
+        assert one == two
+        assert one["journal.jsonl"].count(b"\n") == toy_training.STEPS
+        train_stream(tmp_path / "two", hook=lambda _run, _step: os._exit(9))
+
+
+def test_a_loop_without_end_is_left_by_break(tmp_path: Path) -> None:
+    reports: list[str] = []
+    for _ in range(2):
+        cursor = {"at": 0}
+        with open_run(tmp_path / "run", {"cursor": cursor}, report=reports.append) as run:
+            for _step in run.steps():
+                cursor["at"] += 1
+                if cursor["at"] == 5:
+                    break
+            run.finish()
+            assert (run.step, cursor["at"]) == (5, 5)
+            assert run.final.name == "step-00000005"
+    assert "The loop was left in step 5: that is the end of this run." in reports
+    assert any("The loop without end was left in step 5 by an earlier start" in report for report in reports)
+    (tmp_path / "run" / "early-end.json").unlink()
+    with open_run(tmp_path / "run", {"cursor": {"at": 0}}) as run:
+        assert list(itertools.islice(run.steps(), 2)) == [6, 7]
