@@ -54,6 +54,14 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
             lambda v: v["tasks"]["r8"]["source"].update(tset=1),
             "unknown key `tasks.r8.source.tset` (did you mean `test`?)",
         ),
+        (lambda v: v["train"].update(seeds=[2**63]), "`train.seeds.0`: Input should be less than 9223372036854775808"),
+        (lambda v: v["aggregate"].update(seed=2**64), "`aggregate.seed`: Input should be less than 92233720368547758"),
+        (lambda v: v["train"].update(lr=float("inf")), "`train.lr`: Input should be a finite number"),
+        (lambda v: v["train"].update(steps=2**40), "`train.steps`: Input should be less than 2147483648"),
+        (
+            lambda v: v["prepare"].update(fractions={"validation": 0.6, "test": 0.4}),
+            "validation and test must leave texts to train on, found 0.6 and 0.4, which are 1 of all",
+        ),
         (lambda v: v["train"].pop("steps"), "`train.steps` is missing"),
         (lambda v: v["train"].update(steps=-1), "`train.steps`: Input should be greater than 0, found -1"),
         (

@@ -28,6 +28,7 @@ CARRIERS = {
     "latentwire.image": "names the image",
     "latentwire.item": "names, and the parameters that stand in the identity themselves",
     "latentwire.machine": "names the machine",
+    "latentwire.output_files": "puts a file in place",
     "latentwire.params": "the values are dependencies and stand in the identity themselves",
     "latentwire.result_code": "this digest",
     "latentwire.tracking": "MLflow is told, and tells nothing",

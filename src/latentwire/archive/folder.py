@@ -17,6 +17,7 @@ from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.params.load import load_params
 from latentwire.reporting.latex import compile_paper
 from latentwire.verification.rows import ResultRow, Status
+from latentwire.yaml_files import read_yaml
 
 ARCHIVED_PATTERNS = (
     "params.yaml",
@@ -110,7 +111,7 @@ def _read_archive_info(root: Path, draft: Sequence[str]) -> ArchiveInfo:
     path = root / "CITATION.cff"
     if not path.is_file():
         raise EvidenceError(f"No CITATION.cff in {root.resolve()}, expected authors and licence there. Next: write it.")
-    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = read_yaml(path)
     return ArchiveInfo(load_params(root / "params.yaml").report.title, known, commit, day, draft)
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from latentwire.output_files import replace_file, write_text_file
+
 SCHEMA = pa.schema(
     [
         ("method", pa.string()),
@@ -46,8 +48,9 @@ def write_predictions(
     """Write `predictions.parquet` and `meta.json`; `meta` names task and seed (null where there is none)."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for scores in scored for row in _rows(scores, example_ids, labels, meta["task"], meta["seed"])]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "predictions.parquet")
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    with replace_file(folder / "predictions.parquet") as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), partial)
+    write_text_file(folder / "meta.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
 
 def _rows(

@@ -13,6 +13,7 @@ from latentwire.execution.sacct import Job
 from latentwire.execution.sessions import RunTotals, Session, read_sessions, sum_sessions
 from latentwire.execution.utilisation import ItemUtilisation
 from latentwire.item import TrainItem
+from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.tracking.lookup import open_reader
 from latentwire.tracking.store import TrackingError
@@ -70,7 +71,7 @@ def write_execution(root: Path, execution: Execution) -> list[Path]:
     figure.unlink(missing_ok=True)
     if execution.measured:
         utilisation.draw_utilisation(execution.measured, execution.sessions, figure)
-    text.write_text("\n".join(format_appendix(execution)) + "\n", encoding="utf-8")
+    write_text_file(text, "\n".join(format_appendix(execution)) + "\n")
     return [text, figure] if figure.exists() else [text]
 
 

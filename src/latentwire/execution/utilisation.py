@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from latentwire.execution.sessions import KILLED, PREEMPTED, Session
+from latentwire.output_files import replace_file
 from latentwire.tracking.lookup import RunReader
 
 SERIES = {
@@ -86,7 +87,8 @@ def draw_utilisation(measured: Sequence[ItemUtilisation], sessions: Sequence[Ses
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(loc="upper right", fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
+    with replace_file(path) as partial:
+        figure.savefig(partial, dpi=200)
 
 
 def _panel(axis: Any, kind: str, measured: Sequence[ItemUtilisation], first: float) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from latentwire.errors import ConfigurationError
+from latentwire.output_files import replace_file, write_text_file
 
 if TYPE_CHECKING:  # it brings `transformers`, whose import takes seconds
     from latentwire.models.loading import FrozenModel
@@ -67,9 +68,10 @@ def write_features(
         tensors[f"{split}.offsets"] = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
         ids[split] = list(example_ids)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / FILE)
+    with replace_file(folder / FILE) as partial:
+        save_file(tensors, partial)
     index = {"description": description, "example_ids": ids}
-    (folder / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text_file(folder / INDEX, json.dumps(index, indent=1, sort_keys=True) + "\n")
 
 
 @dataclass(frozen=True)

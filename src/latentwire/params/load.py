@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
@@ -33,6 +32,7 @@ from latentwire.params.sections import (
     Train,
     Verify,
 )
+from latentwire.yaml_files import read_yaml
 
 T = TypeVar("T", str, int)
 
@@ -81,7 +81,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file.
 
     Raises:
-        ConfigurationError: The file is missing or is not YAML, a key is unknown, or a value is wrong.
+        ConfigurationError: The file is missing or is not YAML, a key is unknown or stands twice, or a value is wrong.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,10 +89,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
             f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
             "Next: run the command from the root of the repository."
         )
-    try:
-        return parse_params(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}. Next: mend it, then `latentwire params`.") from None
+    return parse_params(read_yaml(path), str(path))
 
 
 def parse_params(values: Any, where: str) -> Params:

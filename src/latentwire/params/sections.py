@@ -18,7 +18,9 @@ from pydantic import (
 
 from latentwire.params.printed_names import clean_name, clean_title
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What fits the columns of 64 bits in which results are stored."""
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
@@ -27,7 +29,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 class Section(BaseModel):
     """A frozen section of `params.yaml`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class PackagedModel(Section):
@@ -192,6 +194,15 @@ class Fractions(Section):
     test: Fraction
     """Unused where the task has an official test file."""
 
+    @model_validator(mode="after")
+    def _leave_some(self) -> Fractions:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation and test must leave texts to train on, found {self.validation} and {self.test}, which "
+                f"are {self.validation + self.test:g} of all"
+            )
+        return self
+
 
 class Limits(Section):
     """Most examples per split, taken in the order of their hash."""
@@ -269,7 +280,7 @@ class Train(Section):
     """Stage `train`."""
 
     methods: tuple[Name, ...] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
@@ -345,7 +356,7 @@ class Aggregate(Section):
     """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
     resamples: int = Field(ge=100)
     """Draws of every bootstrap and permutation test."""
-    seed: int = Field(ge=0)
+    seed: Seed
     """Of the generator of those draws."""
 
 

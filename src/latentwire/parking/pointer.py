@@ -9,7 +9,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from latentwire.errors import LatentWireError
+from latentwire.errors import ConfigurationError, LatentWireError
+from latentwire.yaml_files import parse_yaml
 
 FOLDER = Path("checkpoints")
 """Where the repository keeps its pointers."""
@@ -73,10 +74,10 @@ def parse_pointer(data: bytes, where: str) -> Pointer:
         ParkingError: It is not, byte for byte, what `Pointer.text` writes.
     """
     try:
-        fields = yaml.safe_load(data)
+        fields = parse_yaml(data, where)
         out = fields["outs"][0]
         pointer = Pointer(**fields["meta"]["latentwire"], listing=out["md5"], size=out["size"], files=out["nfiles"])
-    except (yaml.YAMLError, ValidationError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
+    except (ConfigurationError, ValidationError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
         raise ParkingError(f"{where} is no pointer to a parked checkpoint ({type(error).__name__}).") from error
     if pointer.text() != data:
         raise ParkingError(f"{where} reads as a pointer, but is not what `latentwire park` would have written.")

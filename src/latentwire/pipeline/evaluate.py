@@ -16,6 +16,7 @@ from latentwire.evaluation.scoring import generate_texts, score_wires, shuffle_w
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch
 from latentwire.models.features import Features
+from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.params.sections import Samples
 from latentwire.tasks.stored import StoredTask
@@ -75,4 +76,4 @@ def _write_samples(
         example_id: {name: rows[row] for name, rows in texts.items()}
         for row, example_id in enumerate(example_ids[: len(first)])
     }
-    path.write_text(json.dumps(samples, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text_file(path, json.dumps(samples, indent=1, sort_keys=True) + "\n")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from latentwire.assets import Assets
 from latentwire.models import cache as store
+from latentwire.models.limits import check_model_limits
 from latentwire.models.sources import Source, materialise_model
+from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.tasks.loading import prepare_task, write_task
 
@@ -28,12 +30,13 @@ def prepare_inputs(
     assets = assets or Assets()
     for task in values.prepare.tasks:
         write_task(prepare_task(task, values.tasks[task], values.prepare, assets), results / task)
-    models = {
-        name: _describe(materialise_model(name, values.models[name], cache=cache, assets=assets, verify=True))
+    sources = [
+        materialise_model(name, values.models[name], cache=cache, assets=assets, verify=True)
         for name in values.frozen_models()
-    }
-    text = json.dumps(models, indent=2, sort_keys=True)
-    (results / "models.json").write_text(text + "\n", encoding="utf-8")
+    ]
+    check_model_limits(values, {source.name: source.folder for source in sources})
+    text = json.dumps({source.name: _describe(source) for source in sources}, indent=2, sort_keys=True)
+    write_text_file(results / "models.json", text + "\n")
 
 
 def _describe(source: Source) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from latentwire.console.progress import Bar, no_progress_bar, progress_bar
 from latentwire.image import describe_image
 from latentwire.item import TrainItem
 from latentwire.models.layout import LayoutState
+from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import tracked_item
@@ -156,4 +157,4 @@ def _write_metrics(results: Path) -> None:
     """What `dvc metrics show` shows of an item: the numbers of its last step."""
     last = read_journal(results / "journal.jsonl")[-1]
     metrics = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("validation/")}
-    results.with_suffix(".json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text_file(results.with_suffix(".json"), json.dumps(metrics, indent=1, sort_keys=True) + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from latentwire.machine import format_bytes
+from latentwire.output_files import replace_file, write_text_file
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.style import SeriesStyle, assign_styles, open_panels
 
@@ -23,8 +24,8 @@ def write_profile(root: Path, profile: Profile, data: ReportData | None) -> list
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     numbers, text = folder / DATA, folder / TEXT
-    numbers.write_text(json.dumps(profile, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    text.write_text("\n".join(_profile_lines(profile, drawn=data is not None)) + "\n", encoding="utf-8")
+    write_text_file(numbers, json.dumps(profile, indent=1, sort_keys=True) + "\n")
+    write_text_file(text, "\n".join(_profile_lines(profile, drawn=data is not None)) + "\n")
     return [numbers, text, *([_draw_profile(profile, data, folder / FIGURE)] if data else [])]
 
 
@@ -75,7 +76,8 @@ def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
             ax.set_xlabel("milliseconds per example")
         handles = axes[0][0].get_legend_handles_labels()[0]
         figure.legend(handles=handles, loc="outside lower center", ncols=6)
-        figure.savefig(path)
+        with replace_file(path) as partial:
+            figure.savefig(partial)
     return path
 
 

@@ -7,6 +7,7 @@ where both runs end in the same bytes, 3 where they do not, 1 where a stage fail
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentwire.digests import sha256_of
 from latentwire.environment import rehearsal_environment
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code_of
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.yaml_files import read_yaml
 
 ITEM = ("--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM_NAME = "wire-tiny-0"
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Rehearse with the parameters of a file, of which models, task and sizes become tiny."""
     parser = argparse.ArgumentParser(prog="python -m latentwire.rehearsal.run", description=__doc__)
     parser.add_argument("params", type=Path, help="a params.yaml")
-    values = yaml.safe_load(parser.parse_args(argv).params.read_text(encoding="utf-8"))
+    values = read_yaml(parser.parse_args(argv).params)
     with tempfile.TemporaryDirectory(prefix="latentwire-rehearsal-") as name:
         folder = Path(name)
-        (folder / "params.yaml").write_text(yaml.safe_dump(tiny_params(values, folder / "inputs")), encoding="utf-8")
+        (folder / "params.yaml").write_text(json.dumps(tiny_params(values, folder / "inputs")), encoding="utf-8")
         rehearse_stages(folder)
     print(f"rehearsal: {STEPS} steps, stopped with {INTERRUPTION} and resumed: every byte as in the undisturbed run")
 

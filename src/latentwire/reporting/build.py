@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latentwire.digests import sha256_of
+from latentwire.output_files import write_text_file
 from latentwire.reporting.figures import draw_figures
 from latentwire.reporting.paper import build_paper
 from latentwire.reporting.provenance import build_provenance
@@ -33,20 +34,14 @@ def build_report(root: Path, title: str, names: Mapping[str, str], revision: Rev
     drawn = draw_figures(data, reports / "figures")
     outputs: dict[Path, tuple[str, ...]] = {}
     for table in tables:
-        outputs[_write_text(reports / "tables" / f"{table.name}.tex", render_table(table, document.given_words))] = (
-            table.ids
-        )
+        text = render_table(table, document.given_words)
+        outputs[write_text_file(reports / "tables" / f"{table.name}.tex", text)] = table.ids
     for figure in drawn:
         outputs |= dict.fromkeys(figure.paths, figure.ids)
     drawings = {path.stem: path.read_text(encoding="utf-8") for path in outputs if path.suffix == ".svg"}
-    outputs[_write_text(reports / "paper.tex", render_latex(document))] = ()
-    outputs[_write_text(reports / "report.html", render_html(document, drawings))] = ()
-    outputs[_write_text(reports / "report.md", render_markdown(document))] = ()
+    outputs[write_text_file(reports / "paper.tex", render_latex(document))] = ()
+    outputs[write_text_file(reports / "report.html", render_html(document, drawings))] = ()
+    outputs[write_text_file(reports / "report.md", render_markdown(document))] = ()
     record = build_provenance(data, inputs, outputs, root, revision)
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    return [*outputs, _write_text(reports / "provenance.json", text)]
-
-
-def _write_text(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
+    return [*outputs, write_text_file(reports / "provenance.json", text)]

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from latentwire.output_files import replace_file
 from latentwire.reporting.report_data import ReportData
 
 WIDE = 6.75
@@ -109,5 +110,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in CLOCKLESS]
     for path, metadata in zip(paths, CLOCKLESS.values(), strict=True):
-        figure.savefig(path, metadata=dict(metadata))
+        with replace_file(path) as partial:
+            figure.savefig(partial, metadata=dict(metadata))
     return paths

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from latentwire.exits import run_stage
+from latentwire.output_files import replace_file
 from latentwire.result_code import FOLDER, STAGES, result_code_text
 
 
@@ -18,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m latentwire.stages.code", description=__doc__).parse_args(argv)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
-        (FOLDER / f"{stage}.json").write_bytes(result_code_text(stage))
+        with replace_file(FOLDER / f"{stage}.json") as partial:
+            partial.write_bytes(result_code_text(stage))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from latentwire.output_files import replace_file, write_text_file
 from latentwire.statistics.comparisons import StatsRecord
 
 FLOATS = "%.10g"
@@ -19,14 +20,15 @@ def write_statistics(folder: Path, summary: StatsRecord, learning: pd.DataFrame)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stats.json", summary)
     write_json(folder / "metrics.json", nest_accuracies(summary))
-    accuracy_table(summary).to_csv(folder / "accuracy.csv", index=False, float_format=FLOATS, lineterminator="\n")
-    learning.to_csv(folder / "curves.csv", index=False, float_format=FLOATS, lineterminator="\n")
+    for name, table in {"accuracy.csv": accuracy_table(summary), "curves.csv": learning}.items():
+        with replace_file(folder / name) as partial:
+            table.to_csv(partial, index=False, float_format=FLOATS, lineterminator="\n")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON with sorted keys; a number that is not finite is an error, not `NaN`."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text_file(path, text + "\n")
 
 
 def nest_accuracies(summary: StatsRecord) -> dict[str, dict[str, dict[str, float]]]:

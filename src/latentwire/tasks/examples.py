@@ -13,6 +13,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from latentwire.output_files import replace_file
+
 Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -61,7 +63,8 @@ def digest_examples(examples: Iterable[Example]) -> str:
 
 def write_examples(examples: list[Example], path: Path) -> None:
     """Write a parquet file whose bytes depend on the examples and the library's version only."""
-    pq.write_table(pa.Table.from_pylist([asdict(example) for example in examples], schema=_SCHEMA), path)
+    with replace_file(path) as partial:
+        pq.write_table(pa.Table.from_pylist([asdict(example) for example in examples], schema=_SCHEMA), partial)
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
+from latentwire.output_files import write_text_file
 from latentwire.params.sections import DataSource, PackagedFiles, Prepare, Task
 from latentwire.tasks.examples import Example, digest_examples, write_examples
-from latentwire.tasks.splits import Dropped, check_every_label, count_labels, split_examples
+from latentwire.tasks.splits import Dropped, check_splits, count_labels, split_examples
 from latentwire.tasks.tables import read_rows
 
 
@@ -33,8 +34,8 @@ def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None 
     """Read a task's source, check its hash and cut the splits.
 
     Raises:
-        ConfigurationError: A file is missing or has other bytes than pinned, a label is unknown, or one never
-            occurs in the test split.
+        ConfigurationError: A file is missing or has other bytes than pinned, a label is unknown, or a split
+            is empty or lacks a label.
     """
     files = _read_files(name, task.source, assets or Assets())
     sha256 = hashlib.sha256(b"".join(files.values())).hexdigest()
@@ -47,7 +48,7 @@ def prepare_task(name: str, task: Task, prepare: Prepare, assets: Assets | None 
     tables = [read_rows(data, task.format, task.labels, where) for where, data in files.items()]
     examples, dropped = split_examples(tables[0], tables[1] if len(tables) > 1 else None, prepare)
     counted = count_labels(examples, task.labels)
-    check_every_label(name, counted, prepare.limits.test)
+    check_splits(name, counted, prepare)
     return PreparedTask(examples, counted, digest_examples(examples), sha256, dropped)
 
 
@@ -62,7 +63,7 @@ def write_task(prepared: PreparedTask, folder: Path) -> None:
         "source_sha256": prepared.source_sha256,
     }
     text = json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / "task.json").write_text(text + "\n", encoding="utf-8")
+    write_text_file(folder / "task.json", text + "\n")
 
 
 def _read_files(name: str, source: DataSource, assets: Assets) -> dict[str, bytes]:

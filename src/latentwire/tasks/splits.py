@@ -85,18 +85,23 @@ def count_labels(examples: Iterable[Example], labels: Iterable[str]) -> dict[str
     return {part: {label: counted[part, label] for label in keys} for part in SPLITS}
 
 
-def check_every_label(task: str, counted: Mapping[str, Mapping[str, int]], limit: int) -> None:
-    """Refuse a test split in which a label never occurs: no accuracy on it would speak of that label.
+def check_splits(task: str, counted: Mapping[str, Mapping[str, int]], prepare: Prepare) -> None:
+    """Refuse splits that a later stage could not use, or whose numbers would not speak of every label.
 
     Raises:
-        ConfigurationError: Some label has no example there.
+        ConfigurationError: A split is empty, or training or test split lack a label.
     """
-    absent = [label for label, n in counted["test"].items() if n == 0]
-    if absent:
+    for part, counts in counted.items():
+        total, absent = sum(counts.values()), [label for label, n in counts.items() if n == 0]
+        if total and (part == "validation" or not absent):
+            continue
+        lack = f"has none of {', '.join(map(repr, absent))}" if total else "is empty"
+        limit = getattr(prepare.limits, part)
+        fraction = "prepare.fractions" if part == "train" else f"prepare.fractions.{part}"
         raise ConfigurationError(
-            f"The test split of task {task} ({sum(counted['test'].values())} examples) has none of "
-            f"{', '.join(map(repr, absent))}; expected every label of tasks.{task}.labels. Next: raise "
-            f"prepare.limits.test (now {limit}) or prepare.fractions.test, or take the label out of params.yaml."
+            f"The {part} split of task {task} ({total} examples) {lack}; expected every label of tasks.{task}.labels "
+            f"in training and test split, and some example in validation. Next: raise prepare.limits.{part} (now "
+            f"{limit}), change {fraction}, or take the label out of params.yaml."
         )
 
 

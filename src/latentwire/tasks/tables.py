@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from latentwire.errors import ConfigurationError
@@ -29,7 +30,7 @@ def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: 
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{where} is not UTF-8 ({error}). Next: convert it, or name another file.") from None
-    records = _read_orange(text) if layout.kind == "orange" else _read_csv(text, where)
+    records = _read_orange(text, where) if layout.kind == "orange" else _read_csv(text, where)
     rows = [_row(record, line, layout, labels, where) for line, record in _select_records(records, layout, where)]
     if not rows:
         raise ConfigurationError(
@@ -65,12 +66,14 @@ def _row(record: dict[str, str], line: int, layout: TableFormat, labels: Collect
 
 
 def _read_csv(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text may be longer than the module expects
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = next(lines, [])
     try:
+        header = next(lines, [])
+        _check_header(header, where)
         for cells in lines:
             if cells:
-                yield lines.line_num, dict(zip(header, cells, strict=False))
+                yield lines.line_num, _record(header, cells, lines.line_num, where)
     except csv.Error as error:
         raise ConfigurationError(
             f"{where}, line {lines.line_num}, is not comma-separated text: {error}. Next: mend the file, or name its "
@@ -78,10 +81,29 @@ def _read_csv(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
         ) from None
 
 
-def _read_orange(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_orange(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows under the three header lines (names, types, roles); there is no quoting."""
     lines = text.replace("\r\n", "\n").split("\n")
     header = lines[0].split("\t")
+    _check_header(header, where)
     for number, line in enumerate(lines[3:], 4):
         if line.strip():
-            yield number, dict(zip(header, line.split("\t"), strict=False))
+            yield number, _record(header, line.split("\t"), number, where)
+
+
+def _check_header(header: list[str], where: str) -> None:
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise ConfigurationError(
+            f"The header of {where} names {', '.join(map(repr, twice))} more than once, so nobody knows which of the "
+            "columns is meant. Next: rename one of them in the file."
+        )
+
+
+def _record(header: list[str], cells: list[str], line: int, where: str) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise ConfigurationError(
+            f"{where}, line {line}, has {len(cells)} cells; expected {len(header)}, as its header has. Next: mend the "
+            "line; a separator inside a text has to be quoted, or to be taken out where the format has no quotes."
+        )
+    return dict(zip(header, cells, strict=True))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.verification.code_changes import Content, changed_code, code_deps
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.lockfile import Lock, LockedStage, find_parameter
 from latentwire.verification.published import PROVENANCE
+from latentwire.yaml_files import read_yaml
 from unbroken.run_folder import events
 
 NO_IMAGE = "not run from an image"
@@ -143,7 +142,7 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
     known = [lock[name] for name in names if name in lock]
     if not known:
         return [Link("params", f"dvc.lock does not have {' and '.join(names)}")]
-    here = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    here = read_yaml(root / "params.yaml")
     params = {key: value for stage in known for key, value in stage.params.items()}
     changed = [key for key, value in params.items() if find_parameter(here, key) != value]
     code = {path for stage in known for path in code_deps(stage)}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from latentwire.errors import LatentWireError
+from latentwire.errors import ConfigurationError, LatentWireError
+from latentwire.yaml_files import parse_yaml
 
 
 class UnverifiableError(LatentWireError):
@@ -49,9 +48,9 @@ def parse_lock(text: bytes, where: str) -> Lock:
         UnverifiableError: It is not a lock file of DVC.
     """
     try:
-        values = yaml.safe_load(text)
+        values = parse_yaml(text, where)
         return {name: _stage(name, fields) for name, fields in values["stages"].items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise UnverifiableError(
             f"{where} cannot be read ({type(error).__name__}: {said}); expected a dvc.lock with its stages. "

@@ -5,8 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import yaml
-
 from latentwire.params.load import load_params
 from latentwire.verification.lockfile import read_lock
 from latentwire.verification.outputs import output_rows
@@ -14,12 +12,13 @@ from latentwire.verification.published import Published
 from latentwire.verification.rebuild import rebuild_results
 from latentwire.verification.rows import ResultRow
 from latentwire.verification.stages import LocalResults, stage_rows
+from latentwire.yaml_files import read_yaml
 
 
 def verify_results(root: Path, published: Published) -> list[ResultRow]:
     """Compare every stage, table and figure of a repository with the published ones."""
     values = load_params(root / "params.yaml")
-    raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    raw = read_yaml(root / "params.yaml")
     with tempfile.TemporaryDirectory(prefix="latentwire-verify-") as scratch:
         rebuilt = rebuild_results(root, values, Path(scratch))
         local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt)

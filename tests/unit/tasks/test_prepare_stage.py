@@ -44,6 +44,23 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "sentence"),
+    [
+        ("encode", "layer", 9, r"encode.layer is 9, but minilm has \d layers: expected 0"),
+        ("encode", "layer", -9, r"encode.layer is -9, but minilm has"),
+        ("encode", "max_tokens", 100_000, r"encode.max_tokens is 100000, but minilm reads \d+ positions"),
+        ("baseline", "max_tokens", 1_000_000, r"baseline.max_tokens is 1000000, but smollm2 reads \d+ positions"),
+    ],
+)
+def test_what_a_model_does_not_have_is_said_before_anything_is_trained(
+    section: str, key: str, value: int, sentence: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    values[section][key] = value
+    with pytest.raises(ConfigurationError, match=sentence):
+        run(values, tmp_path)
+
+
 def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], tmp_path: Path) -> None:
     results = run(values, tmp_path)
     assert sorted(files(results)) == ["models.json", "tiny/examples.parquet", "tiny/task.json"]

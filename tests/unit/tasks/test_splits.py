@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from latentwire.errors import ConfigurationError
 from latentwire.params.sections import Prepare
 from latentwire.tasks.examples import Example, example_id
-from latentwire.tasks.splits import Dropped, check_every_label, count_labels, distinct_texts, split_examples
+from latentwire.tasks.splits import Dropped, check_splits, count_labels, distinct_texts, split_examples
 from latentwire.tasks.tables import Row
 
 WORDS = st.sampled_from(["red", "Red", "green", "blue", "sky", "sea", "deep", "é", "e\u0301"])
@@ -112,12 +112,32 @@ def test_equal_texts_become_one_and_contradicting_ones_none() -> None:
     assert dropped == Dropped(empty=1, duplicates=2, conflicting=2)
 
 
-def test_a_label_without_a_test_example_is_refused() -> None:
+def test_labels_are_counted_in_every_split() -> None:
     examples = [Example("0" * 16, "test", "x", "a"), Example("1" * 16, "train", "y", "b")]
     counted = count_labels(examples, ["a", "b"])
     assert counted == {"train": {"a": 0, "b": 1}, "validation": {"a": 0, "b": 0}, "test": {"a": 1, "b": 0}}
-    with pytest.raises(
-        ConfigurationError,
-        match=r"test split of task t \(1 examples\) has none of 'b'; .*raise prepare.limits.test \(now 1\)",
-    ):
-        check_every_label("t", counted, 1)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "sentence"),
+    [
+        (
+            (1, 1),
+            (1, 0),
+            (1, 0),
+            r"test split of task t \(1 examples\) has none of 'b'; .*raise prepare.limits.test",
+        ),
+        ((3, 0), (1, 0), (1, 1), r"train split of task t \(3 examples\) has none of 'b'; .*raise prepare.limits.train"),
+        ((1, 1), (0, 0), (1, 1), r"validation split of task t \(0 examples\) is empty; .*prepare.fractions.validation"),
+        ((0, 0), (1, 0), (1, 1), r"train split of task t \(0 examples\) is empty; .*change prepare.fractions,"),
+    ],
+)
+def test_a_split_that_a_later_stage_could_not_use_is_refused(
+    train: tuple[int, int], validation: tuple[int, int], test: tuple[int, int], sentence: str
+) -> None:
+    parts = {"train": train, "validation": validation, "test": test}
+    counted = {part: dict(zip("ab", counts, strict=True)) for part, counts in parts.items()}
+    with pytest.raises(ConfigurationError, match=sentence):
+        check_splits("t", counted, prepared())
+    counted = {part: {"a": 1, "b": int(part != "validation")} for part in parts}
+    check_splits("t", counted, prepared())

@@ -30,6 +30,18 @@ def test_orange_has_three_header_lines_and_no_quoting() -> None:
     assert rows == [('champ "products\x85 ch reuter ', "earn"), ("computer terminal", "acq")]
 
 
+@pytest.mark.parametrize("length", [131_073, 1_000_000])
+def test_a_text_of_any_length(length: int) -> None:
+    text = "x" * length
+    assert read_rows(f"text,label\n{text},0\n".encode(), layout("csv"), ["0"], "f.csv") == [(text, "0")]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_any_line_end(end: bytes) -> None:
+    data = end.join([b"text,label", b"a,0", b"b,0", b""])
+    assert read_rows(data, layout("csv"), ["0"], "f.csv") == [("a", "0"), ("b", "0")]
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
     assert read_rows(b"\xef\xbb\xbftext,label\na,0\n", layout("csv"), ["0"], "f.csv") == [("a", "0")]
 
@@ -47,7 +59,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
             layout("csv"),
             r"f, line 2, has the columns 'words', 'label'; expected 'label', 'text'",
         ),
-        (b"text,label\na\n", layout("csv"), r"f, line 2, has the columns 'text'; expected 'label', 'text'"),
+        (b"text,label\na\n", layout("csv"), r"f, line 2, has 1 cells; expected 2, as its header has. Next: mend"),
+        (b"text,label\na,0\nb, c,0\n", layout("csv"), r"f, line 3, has 3 cells; expected 2"),
+        (b"text,label,\na,0\n", layout("csv"), r"f, line 2, has 2 cells; expected 3"),
+        (b"text,label,text\na,0,b\n", layout("csv"), r"The header of f names 'text' more than once.*Next: rename"),
+        (b'"text,label\na,0\n', layout("csv"), r"f, line \d, is not comma-separated text: .*Next: mend the file"),
+        (ORANGE.replace(b"\x85", b"").replace(b"computer", b"a\tb"), layout("orange"), r"f, line 6, has 3 cells; exp"),
+        (ORANGE.replace(b"\x85", b"").replace(b"Text\n", b"Category\n"), layout("orange"), r"names 'Category' more"),
         (CSV, layout("csv", where={"year": "1"}), r"expected 'label', 'text', 'year'. Next: correct `format`"),
         (b'text,label\n"a,0\n', layout("csv"), r"f, line 2, is not comma-separated text: .*Next: mend the file"),
         (b"text,label\n\xff,0\n", layout("csv"), r"f is not UTF-8 .*Next: convert it"),
