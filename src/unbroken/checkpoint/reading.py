@@ -93,7 +93,7 @@ def read_verified(files: FileSystem, folder: Path, manifest: Manifest, keep: boo
     if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
         raise DamagedError(f"{folder / JOURNAL_FILE} is not the one that was stored.", "journal")
     tensors = read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
-    return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree), journal)
+    return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree, manifest.digests if keep else None), journal)
 
 
 def is_proven_absent(files: FileSystem, folder: Path, error: OSError) -> bool:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from unbroken.checkpoint.differences import name_places
 from unbroken.checkpoint.schedule import SaveSchedule
 from unbroken.checkpoint.state import Holder, Snapshot, capture_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
+from unbroken.checkpoint.traits import LiveState
 from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 from unbroken.errors import StorageError
 from unbroken.observers import Observers
@@ -52,7 +54,14 @@ class Saver:
         self._pending = list(records)
 
     def publish_resumed(self) -> None:
-        """Tell the observers what is durable at the start."""
+        """Say what the checkpoint lacks, and tell the observers what is durable at the start."""
+        if isinstance(self._state, LiveState) and self._state.gained:
+            places = name_places(self._state.gained)
+            self._events.add("representation", step=self.last_durable_step, gained=places)
+            self._report(
+                f"The checkpoint of step {self.last_durable_step} lacks {places}, since another version wrote it; all "
+                "that it has came back as it was stored, and the run goes on with the new as it was built."
+            )
         if self.last_durable_step:
             self._tell_observers(self.last_durable_step)
 

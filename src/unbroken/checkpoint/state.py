@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import torch
 
 from unbroken.canonical_json import JSON, digest_json
-from unbroken.checkpoint.refill import (
-    Refiller,
-    restore_module_traits,
-    restore_parameter_traits,
-    shape_module,
+from unbroken.checkpoint.differences import (
+    ValueDifference,
+    compare_states,
+    compare_traits,
+    compare_values,
+    name_places,
+    state_part,
 )
-from unbroken.checkpoint.tensorfile import digest_tensor, tensor_bytes, tensor_spec
+from unbroken.checkpoint.holders import RNG, Holder, read_holder, unmoved_generators
+from unbroken.checkpoint.loading import Loader
+from unbroken.checkpoint.tensorfile import digest_tensors, equal_bytes, tensor_bytes, tensor_spec
 from unbroken.checkpoint.traits import (
     TRAITS,
     Kinds,
     LiveState,
-    flatten_traits,
     join_traits,
     list_slots,
     merge_traits,
@@ -31,24 +32,21 @@ from unbroken.checkpoint.traits import (
 )
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
-from unbroken.exact.randomness import get_global_state, set_global_state
+from unbroken.exact.randomness import set_global_state
 from unbroken.run_numerics import add_unwritten, is_unwritten
 
-RNG = "rng"
+__all__ = [
+    "RNG",
+    "Holder",
+    "Snapshot",
+    "capture_state",
+    "compare_states",
+    "digest_state",
+    "restore_state",
+    "state_part",
+]
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """Module, optimizer, scheduler, scaler, loader, or anything of yours."""
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
-
-
-Holder = Stateful | torch.Generator | np.random.Generator | MutableMapping[str, Any]
-"""What may stand in `state`: also generators, and dicts (a cursor, say), which are refilled in place."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,12 @@ class Snapshot:
 
     tensors: dict[str, torch.Tensor]
     tree: JSON
+    proven: Mapping[str, str] | None = None
+    """Digests of the tensors, where these were held against them when they were read or received."""
 
     def digests(self) -> dict[str, str]:
         """Digest of every tensor: SHA-256 of dtype, shape and bytes."""
-        return {name: digest_tensor(tensor_spec(t, name), tensor_bytes(t)) for name, t in sorted(self.tensors.items())}
+        return digest_tensors(self.tensors) if self.proven is None else dict(self.proven)
 
     def digest(self) -> str:
         """A single digest of the whole state."""
@@ -81,21 +81,24 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
     With `copy=False` the tensors are the live ones: only for a caller that is done with them before the next step.
     Of a `LiveState` the traits that are not as built are stored too (`ended`: the loop has, see there).
 
+    Reading leaves no trace in the generators, also where an object draws from them while it is read.
+
     Raises:
         CheckpointError: A value cannot be stored.
         ValueError: A name is malformed or reserved.
     """
-    encoder, tree = _encode_objects(objects)
+    with unmoved_generators(objects) as generators:
+        encoder, tree = _encode_objects(objects, generators)
     if isinstance(objects, LiveState) and (changed := objects.changed_traits(_traits_from(encoder, objects), ended)):
         tree[TRAITS] = encoder.encode(changed, TRAITS)
-    tree[RNG] = encoder.encode(get_global_state(), RNG)
+    tree[RNG] = encoder.encode(generators[RNG], RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
         tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
     return Snapshot(tensors, tree)
 
 
-def _encode_objects(objects: Mapping[str, Holder]) -> tuple[Encoder, dict[str, JSON]]:
+def _encode_objects(objects: Mapping[str, Holder], generators: Mapping[str, Any]) -> tuple[Encoder, dict[str, JSON]]:
     encoder = Encoder()
     for name, holder in objects.items():
         if isinstance(holder, torch.nn.Module):
@@ -108,14 +111,14 @@ def _encode_objects(objects: Mapping[str, Holder]) -> tuple[Encoder, dict[str, J
         if name == RNG or not _NAME.fullmatch(name):
             raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
         encoder.tracks = isinstance(objects[name], dict)
-        tree[name] = _encode_holder(encoder, objects[name], name)
+        tree[name] = _encode_holder(encoder, objects[name], name, generators)
     encoder.tracks = False
     return encoder, tree
 
 
-def _encode_holder(encoder: Encoder, holder: Holder, name: str) -> JSON:
+def _encode_holder(encoder: Encoder, holder: Holder, name: str, generators: Mapping[str, Any]) -> JSON:
     try:
-        return encoder.encode(_read_holder(holder, name), name)
+        return encoder.encode(generators[name] if name in generators else read_holder(holder, name), name)
     except RecursionError:
         raise CheckpointError(
             f"The state {name} contains itself, or is nested too deeply to be stored. Next: keep that out of it."
@@ -131,14 +134,18 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
 
     What is in a dict stays the same object wherever it fits, so that an optimizer, say, goes on training it.
     `drop` names objects (or `rng`) that are left as they are: the negative control of `prove`, of no other use.
-    The tensors of the snapshot may end up inside the objects: do not use it afterwards.
+    The tensors of the snapshot may end up inside the objects: do not use it afterwards. A `LiveState` is told which
+    keys its objects have that the snapshot lacks.
 
     Raises:
         CheckpointError: Something, which is named, is unknown, missing, refused, or came back changed.
     """
-    expected = snapshot.digests()
-    live = _traits_from(_encode_objects(objects)[0], objects)
+    with unmoved_generators(objects) as generators:
+        encoder, built_tree = _encode_objects(objects, generators)
+    live = _traits_from(encoder, objects)
+    del encoder  # it has copies of arrays
     built = objects.remember_traits(live) if isinstance(objects, LiveState) else live
+    check = _RestoredCheck(snapshot, built_tree, objects)
     branches = dict(_check_branches(snapshot.tree))
     decoder = Decoder(snapshot.tensors)
     changed_traits = decoder.decode(branches.pop(TRAITS, {"$": "dict", "items": []}))
@@ -148,81 +155,129 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     add_unwritten(states, objects)
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
     kept = {name: objects[name] for name in objects if name not in drop}
-    _Loader(decoder.names, wanted, join_traits(live)).load_all(kept, states)
+    Loader(decoder.names, wanted, join_traits(live)).load_all(kept, states)
+    if RNG not in drop:
+        _restore_generators(states[RNG])
+    gained = check.check(decoder.arrays, drop)
+    if isinstance(objects, LiveState):
+        objects.gained = gained
+
+
+def _restore_generators(state: dict[str, Any]) -> None:
     try:
-        if RNG not in drop:
-            set_global_state(states[RNG])
+        set_global_state(state)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"The random generators could not be restored ({error}). Next: run on the kind of device that wrote the "
             "checkpoint.",
             "rng",
-        ) from error
-    restored = capture_state(objects, copy=False)
-    changed = [
-        place
-        for place in compare_states(snapshot.tree, expected, restored.tree, restored.digests())
-        if state_part(place) not in drop
-    ]
-    if changed:
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise CheckpointError(
-            f"The state did not come back as it was stored: {changed[0]}{more}. An exact resume is impossible. "
-            "Next: make `load_state_dict` of that object put back all that `state_dict` gives.",
-            "inexact",
+        ) from None
+
+
+class _RestoredCheck:
+    """Holds objects, after they were loaded, against the snapshot that they were loaded from."""
+
+    def __init__(self, snapshot: Snapshot, built_tree: Mapping[str, JSON], objects: Mapping[str, Holder]) -> None:
+        """Begin before they are loaded.
+
+        Args:
+            snapshot: What is loaded; its tensors may be changed by whoever gets them.
+            built_tree: The tree of the objects as the program built them.
+            objects: The parts of the state.
+        """
+        self._snapshot, self._built_tree, self._objects = snapshot, built_tree, objects
+        self._digests = snapshot.digests()
+        self._versions = {name: _read_version(tensor) for name, tensor in snapshot.tensors.items()}
+
+    def check(self, arrays: Collection[str], drop: Collection[str]) -> list[str]:
+        """Compare everything; returns the places of keys that the objects have besides, with values as built.
+
+        Raises:
+            CheckpointError: Something came back changed, or not.
+        """
+        stored, restored = self._snapshot.tree, capture_state(self._objects, copy=False)
+        values = [one for one in compare_values(stored, restored.tree) if _part_of(one) not in drop]
+        built = [one.path for part in self._objects for one in self._compare_with_built(part, restored.tree)]
+        changed = self._changed_tensors(restored, arrays)
+        tensors = [f"tensor {name}" for name in changed]
+        gained = [one for one in values if one.kind == "gained" and _is_as_built(one, built + changed)]
+        others = [place for place in tensors + compare_traits(stored, restored.tree) if state_part(place) not in drop]
+        wrong = [one for one in values if one not in gained]
+        if wrong or others:
+            raise _inexact_error([*others[: len(tensors)], *map(str, wrong), *others[len(tensors) :]], wrong)
+        return [one.path for one in gained]
+
+    def _compare_with_built(self, part: str, tree: Any) -> list[ValueDifference]:
+        if part not in self._built_tree or part not in tree:  # the numerics are written once they are known
+            return [ValueDifference(part, "changed")]
+        return compare_values({part: self._built_tree[part]}, {part: tree[part]})
+
+    def _changed_tensors(self, restored: Snapshot, arrays: Collection[str]) -> list[str]:
+        stored, live = self._snapshot.tensors, restored.tensors
+        alike = {n for n in stored.keys() & live.keys() if tensor_spec(stored[n], n) == tensor_spec(live[n], n)}
+        storages = {tensor.untyped_storage().data_ptr() for tensor in stored.values()}
+        doubtful = {n: live[n] for n in alike if self._may_be_changed(n, live[n], storages, n in arrays)}
+        same = {n for n, digest in digest_tensors(doubtful).items() if digest == self._digests[n]}
+        same |= {
+            n
+            for n in alike - doubtful.keys()
+            if live[n].numel() == 0 or equal_bytes(tensor_bytes(stored[n]), tensor_bytes(live[n]))
+        }
+        return sorted((stored.keys() | live.keys()) - same)
+
+    def _may_be_changed(self, name: str, live: torch.Tensor, storages: Collection[int], is_array: bool) -> bool:
+        """Whether the snapshot's tensor may not be what was read any more, so that only its digest is a witness.
+
+        It may be inside an object by now; or have been changed by its `load_state_dict`, which torch's own does not
+        do, and which torch notices unless it is done through an array.
+        """
+        version = self._versions[name]
+        holder = self._objects.get(state_part(f"tensor {name}"))
+        return (
+            version is None
+            or self._snapshot.tensors[name]._version != version
+            or live.untyped_storage().data_ptr() in storages
+            or not (_is_loaded_by_torch(holder, is_array) or isinstance(holder, dict | None))
         )
 
 
-def compare_states(
-    first: JSON, first_digests: Mapping[str, str], second: JSON, second_digests: Mapping[str, str]
-) -> list[str]:
-    """Places at which two states differ: tensors by name, then values by path. Empty when they are equal."""
-    names = sorted(first_digests.keys() | second_digests.keys())
-    tensors = [f"tensor {name}" for name in names if first_digests.get(name) != second_digests.get(name)]
-    before, after = flatten_traits(first), flatten_traits(second)
-    traits = [
-        f"value {place} ({before.get(place)!r} became {after.get(place)!r})"
-        for place in sorted(before.keys() | after.keys())
-        if before.get(place) != after.get(place)
-    ]
-    values = _differing_paths(_without_traits(first), _without_traits(second), "")
-    return tensors + [f"value {path}" for path in values] + traits
+def _read_version(tensor: torch.Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
 
 
-def state_part(place: str) -> str:
-    """The object that a place of `compare_states` belongs to."""
-    return place.split(" ", 1)[1].removeprefix(f"{TRAITS}/").split("/", 1)[0].split(" ", 1)[0]
+def _is_loaded_by_torch(holder: object, is_array: bool) -> bool:
+    if is_array:
+        return False
+    load = getattr(type(holder), "load_state_dict", None)
+    return load in (torch.nn.Module.load_state_dict, torch.optim.Optimizer.load_state_dict)
 
 
-def _without_traits(tree: JSON) -> JSON:
-    return {part: branch for part, branch in tree.items() if part != TRAITS} if isinstance(tree, dict) else tree
+def _part_of(difference: ValueDifference) -> str:
+    return state_part(str(difference))
 
 
-def _differing_paths(first: JSON, second: JSON, path: str) -> list[str]:
-    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
-        return [
-            place
-            for key in first
-            for place in _differing_paths(first[key], second[key], path if key in ("items", "$") else f"{path}/{key}")
-        ]
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        named = all(_is_pair(item) for item in [*first, *second])
-        return [
-            place
-            for index, (before, after) in enumerate(zip(first, second, strict=True))
-            for place in (
-                _differing_paths(before[1], after[1], f"{path}/{before[0]}")
-                if named and before[0] == after[0]
-                else _differing_paths(before, after, f"{path}/{index}")
-            )
-        ]
-    return (
-        [] if digest_json([first]) == digest_json([second]) else [f"{path.lstrip('/')} ({first!r} became {second!r})"]
+def _is_as_built(gained: ValueDifference, built: Sequence[str]) -> bool:
+    """Whether no difference between the objects as built and as restored lies at that key, above or below it."""
+    place = f"{gained.path}/"
+    return not any(place.startswith(f"{path}/") or path.startswith(place) for path in built)
+
+
+def _inexact_error(places: Sequence[str], values: Sequence[ValueDifference]) -> CheckpointError:
+    kinds, paths = {one.kind for one in values}, tuple(one.path for one in values)
+    if "lost" in kinds:
+        advice = "use the version of torch, or of your code, that wrote the checkpoint: it still has what is gone"
+    elif kinds == {"gained"} and all(place.partition(" ")[2].startswith(paths) for place in places):
+        advice = "use the version of torch, or of your code, that wrote the checkpoint: nobody knows what the new held"
+    else:
+        advice = (
+            "make `load_state_dict` of that object put back all that `state_dict` gives, at once and not when the "
+            "object is first used"
+        )
+    return CheckpointError(
+        f"The state did not come back as it was stored: {name_places(places)}. An exact resume is impossible. "
+        f"Next: {advice}.",
+        "inexact",
     )
-
-
-def _is_pair(item: JSON) -> bool:
-    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int)
 
 
 def _check_branches(tree: JSON) -> Mapping[str, JSON]:
@@ -235,86 +290,12 @@ def _check_names(stored: set[str], wanted: set[str], unused: list[str]) -> None:
     unknown, missing = sorted(stored - wanted), sorted(wanted - stored)
     if unknown or missing or unused:
         parts = [
-            f"it holds {', '.join(unknown)}, which this run does not have" if unknown else "",
-            f"it lacks {', '.join(missing)}, which this run needs" if missing else "",
-            f"nothing refers to its tensors {', '.join(unused)}" if unused else "",
+            f"it holds {name_places(unknown)}, which this run does not have" if unknown else "",
+            f"it lacks {name_places(missing)}, which this run needs" if missing else "",
+            f"nothing refers to its tensors {name_places(unused)}" if unused else "",
         ]
         raise CheckpointError(
             f"The checkpoint does not fit the objects of this run: {'; '.join(filter(None, parts))}. "
             f"Next: pass the same `state`, or start in another folder.",
             "objects",
         )
-
-
-def _read_holder(holder: Holder, name: str) -> Any:
-    if isinstance(holder, torch.Generator):
-        return holder.get_state()
-    if isinstance(holder, np.random.Generator):
-        return holder.bit_generator.state
-    if isinstance(holder, dict):
-        return holder
-    if isinstance(holder, Stateful):
-        return holder.state_dict()
-    raise TypeError(f"state {name!r} is a {type(holder).__name__}: it needs state_dict and load_state_dict")
-
-
-class _Loader:
-    """Puts stored values into holders, and then what values do not say."""
-
-    def __init__(self, names: Mapping[int, str], wanted: Kinds, live: Kinds) -> None:
-        self._wanted, self._live = wanted, live
-        self._refiller = Refiller(names, wanted, live)
-
-    def load_all(self, objects: Mapping[str, Holder], states: Mapping[str, Any]) -> None:
-        """Put the states back.
-
-        Raises:
-            CheckpointError: An object refuses its own.
-        """
-        for name in sorted(objects):
-            self._attempt(name, partial(self._prepare, objects[name], name))
-        for name in sorted(objects, key=lambda name: (isinstance(objects[name], torch.optim.Optimizer), name)):
-            self._attempt(name, partial(self._load, objects[name], name, states[name]))
-        for name in sorted(objects):
-            self._attempt(name, partial(self._finish, objects[name], name))
-        self._attempt("state", self._refiller.place_views)
-
-    def _prepare(self, holder: Holder, name: str) -> None:
-        if isinstance(holder, torch.nn.Module):
-            shape_module(holder, name, self._wanted, self._live)
-            self._refiller.add_module(holder, name)
-
-    def _finish(self, holder: Holder, name: str) -> None:
-        if isinstance(holder, torch.nn.Module):
-            restore_module_traits(holder, name, self._wanted)
-        elif isinstance(holder, torch.optim.Optimizer):
-            restore_parameter_traits(holder, name, self._wanted, self._live)
-
-    def _load(self, holder: Holder, name: str, state: Any) -> None:
-        if isinstance(holder, torch.Generator):
-            holder.set_state(state)
-        elif isinstance(holder, np.random.Generator):
-            holder.bit_generator.state = state
-        elif isinstance(holder, dict):
-            self._load_dict(holder, name, state)
-        elif isinstance(holder, Stateful):
-            if isinstance(holder, torch.optim.Optimizer):
-                self._refiller.assign_parameters(holder, name)
-            holder.load_state_dict(state)
-
-    def _load_dict(self, holder: dict[str, Any], name: str, state: Any) -> None:
-        refilled = self._refiller.refill(holder, state, name)
-        if refilled is not holder:  # of another type, which the comparison will name
-            holder.clear()
-            holder.update(refilled)
-
-    @staticmethod
-    def _attempt(name: str, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"`{name}` refused its stored state: {error} Next: build the same object as when it was stored, or "
-                "start in another folder.",
-                "objects",
-            ) from error

@@ -43,6 +43,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _HASH_CHUNK = 1 << 24
+_COMPARED = 1 << 20  # bytes at a time: the result of the comparison stays in the cache
 _HASH_THREADS = min(4, os.cpu_count() or 1)
 _SMALL = 1 << 16  # fewer bytes are hashed sooner than a thread is woken
 _BATCH = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
@@ -88,6 +89,25 @@ def digest_tensor(spec: TensorSpec, data: memoryview) -> str:
     for start in range(0, len(data), _HASH_CHUNK):
         hasher.update(data[start : start + _HASH_CHUNK])
     return hasher.hexdigest()
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The digest of each, taken in threads.
+
+    Raises:
+        CheckpointError: The format does not have the dtype of one.
+    """
+    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
+    digests: dict[str, str] = {}
+    pending: deque[Callable[[], dict[str, str]]] = deque()
+    with _Hasher() as hasher:
+        for names in _batches(specs):
+            pending.append(hasher.digests(specs, {name: tensor_bytes(tensors[name]) for name in names}))
+            if len(pending) > _HASH_THREADS:  # what is on a GPU was copied: no more of it than needed
+                digests.update(pending.popleft()())
+        for batch in pending:
+            digests.update(batch())
+    return dict(sorted(digests.items()))
 
 
 def _file_order(specs: Mapping[str, TensorSpec]) -> list[str]:
@@ -223,7 +243,7 @@ def verify_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Te
         files.forget(descriptor, path)  # or the cache would be compared, not the disk
         for name in _file_order(specs):
             stored = _read_tensor(files, descriptor, path, specs[name])
-            if not _equal_bytes(tensor_bytes(stored), tensor_bytes(tensors[name])):
+            if not equal_bytes(tensor_bytes(stored), tensor_bytes(tensors[name])):
                 raise DamagedError(f"Tensor {name} in {path} is not the one that was written.", "digest")
     finally:
         files.close(descriptor, path)
@@ -243,11 +263,17 @@ def _open_checked(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]
     return descriptor
 
 
-def _equal_bytes(first: memoryview, second: memoryview) -> bool:
+def equal_bytes(first: memoryview, second: memoryview) -> bool:
+    """Whether two byte strings are the same; with little memory besides, and without a thread of torch's."""
     wide = len(first) // 8 * 8  # numpy compares eight bytes as fast as one
-    return np.array_equal(
-        np.frombuffer(first[:wide], dtype=np.int64), np.frombuffer(second[:wide], dtype=np.int64)
-    ) and bytes(first[wide:]) == bytes(second[wide:])
+    return (
+        len(first) == len(second)
+        and all(
+            np.array_equal(np.frombuffer(first[at:end], np.int64), np.frombuffer(second[at:end], np.int64))
+            for at, end in ((at, min(at + _COMPARED, wide)) for at in range(0, wide, _COMPARED))
+        )
+        and bytes(first[wide:]) == bytes(second[wide:])
+    )
 
 
 def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:

@@ -31,6 +31,8 @@ class LiveState(dict[str, Any]):
     """The objects of a run, and the traits with which they were built at this start."""
 
     built: dict[str, Kinds] | None = None
+    gained: Sequence[str] = ()
+    """Places of keys that the objects have and the restored checkpoint lacked; their values are as built."""
 
     def changed_traits(self, traits: dict[str, Kinds], ended: bool = False) -> dict[str, Kinds]:
         """Those that are not as built; the first call says how they were built.

@@ -12,6 +12,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.checkpoint.differences import shorten_text
 from unbroken.checkpoint.tensorfile import tensor_spec
 from unbroken.checkpoint.traits import lay_out
 from unbroken.errors import CheckpointError
@@ -130,6 +131,8 @@ class Decoder:
         self.unused = dict(tensors)
         self.names: dict[int, str] = {}
         """Id of a decoded tensor or array -> its name."""
+        self.arrays: set[str] = set()
+        """Names of those that were decoded as arrays."""
         self.strides: Mapping[str, Sequence[int] | None] = {}
         """Name -> the strides that a tensor gets; otherwise it is contiguous."""
         self._named: list[object] = []  # kept, or another object could get the id
@@ -143,7 +146,7 @@ class Decoder:
         try:
             return self._decode(value)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"The state tree is not well-formed ({error}).", "tree") from error
+            raise CheckpointError(f"The state tree is not well-formed ({shorten_text(str(error))}).", "tree") from None
 
     def _decode(self, value: JSON) -> Any:
         if isinstance(value, list):
@@ -165,6 +168,7 @@ class Decoder:
     def _array(self, value: dict[str, Any]) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = self._tensor(value).numpy()
         self._name(array, value["name"])
+        self.arrays.add(value["name"])
         return array
 
     def _masked(self, value: dict[str, Any]) -> np.ma.MaskedArray[Any, Any]:

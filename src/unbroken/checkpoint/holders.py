@@ -1,0 +1,91 @@
+"""What may stand in a state, how it is read, and the random generators in it and beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from unbroken.exact.randomness import get_global_state, set_global_state
+
+RNG = "rng"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Module, optimizer, scheduler, scaler, loader, or anything of yours."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+
+
+Holder = Stateful | torch.Generator | np.random.Generator | MutableMapping[str, Any]
+"""What may stand in `state`: also generators, and dicts (a cursor, say), which are refilled in place."""
+
+
+def read_holder(holder: Holder, name: str) -> Any:
+    """The state of one of them.
+
+    Raises:
+        TypeError: It is no holder.
+    """
+    if isinstance(holder, torch.Generator):
+        return holder.get_state()
+    if isinstance(holder, np.random.Generator):
+        return holder.bit_generator.state
+    if isinstance(holder, dict):
+        return holder
+    if isinstance(holder, Stateful):
+        return holder.state_dict()
+    raise TypeError(f"state {name!r} is a {type(holder).__name__}: it needs state_dict and load_state_dict")
+
+
+def set_generator(holder: object, state: Any) -> None:
+    """Put a generator of the state back."""
+    if isinstance(holder, torch.Generator):
+        holder.set_state(state)
+    elif isinstance(holder, np.random.Generator):
+        holder.bit_generator.state = state
+
+
+def is_generator(holder: object) -> bool:
+    """Whether it is a random generator, which others may draw from while they are read or loaded."""
+    return isinstance(holder, torch.Generator | np.random.Generator)
+
+
+@contextmanager
+def unmoved_generators(objects: Mapping[str, Holder]) -> Iterator[dict[str, Any]]:
+    """The states of all generators, in `objects` and (under `rng`) the global ones, which they have again afterwards.
+
+    Some objects draw when their state is read, such as a loader that makes its iterator then.
+    """
+    before = _read_generators(objects)
+    try:
+        yield before
+    finally:
+        after = _read_generators(objects)
+        for name, state in before.items():
+            if _is_equal(state, after[name]):
+                continue
+            if name == RNG:
+                set_global_state(state)
+            else:
+                set_generator(objects[name], state)
+
+
+def _read_generators(objects: Mapping[str, Holder]) -> dict[str, Any]:
+    states = {name: read_holder(holder, name) for name, holder in objects.items() if is_generator(holder)}
+    return {**states, RNG: get_global_state()}
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        # A CUDA generator may have come into use meanwhile.
+        return all(key in second and _is_equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else bool(first == second)
