@@ -83,9 +83,14 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
+def begin_digest(spec: TensorSpec) -> hashlib._Hash:
+    """SHA-256 of dtype and shape, to be updated with the bytes."""
+    return hashlib.sha256(f"{spec.dtype}|{','.join(map(str, spec.shape))}|".encode())
+
+
 def digest_tensor(spec: TensorSpec, data: memoryview) -> str:
     """64 hex: SHA-256 of dtype, shape and bytes."""
-    hasher = hashlib.sha256(f"{spec.dtype}|{','.join(map(str, spec.shape))}|".encode())
+    hasher = begin_digest(spec)
     for start in range(0, len(data), _HASH_CHUNK):
         hasher.update(data[start : start + _HASH_CHUNK])
     return hasher.hexdigest()

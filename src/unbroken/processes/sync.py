@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import safetensors.torch
-
 from unbroken.canonical_json import JSON, encode_canonical
-from unbroken.checkpoint.state import Holder, Snapshot, capture_state, compare_states, restore_state
+from unbroken.checkpoint.differences import compare_states
+from unbroken.checkpoint.state import Holder, Snapshot, capture_state, restore_state
 from unbroken.errors import (
     CheckpointError,
     DamagedError,
@@ -20,12 +19,12 @@ from unbroken.errors import (
     UnbrokenError,
 )
 from unbroken.exact.group import Group
+from unbroken.processes.state_stream import receive_snapshot, send_snapshot
 
 _KINDS: dict[str, type[UnbrokenError]] = {
     kind.__name__: kind
     for kind in (CheckpointError, DamagedError, IdentityError, LockedError, StorageError, UnbrokenError)
 }
-_HEADER_SIZE = 8
 
 
 def run_on_rank_zero(group: Group, action: Callable[[], None]) -> None:
@@ -41,14 +40,22 @@ def broadcast_state(group: Group, step: int, state: Mapping[str, Holder]) -> int
 
     Raises:
         CheckpointError: A process builds other objects than rank 0, or the state arrived damaged.
+        UnbrokenError: What fails on one process is raised on all, with one sentence.
     """
     if group.size == 1:
         return step
-    if group.rank == 0:
-        group.broadcast(_pack_state(step, capture_state(state, copy=False)))
-        return step
-    step, snapshot = _unpack_state(group.broadcast(None))
-    restore_state(snapshot, state)
+    failure: Exception | None = None
+    try:
+        if group.rank == 0:
+            send_snapshot(group, step, lambda: capture_state(state, copy=False))
+        else:
+            step, snapshot = receive_snapshot(group)
+            restore_state(snapshot, state)
+    except PeerError:
+        raise
+    except Exception as error:
+        failure = _name_rank(error, group.rank)
+    _raise_first(group, failure)
     return step
 
 
@@ -79,28 +86,24 @@ def _act_and_report(group: Group, action: Callable[[], None]) -> None:
     group.broadcast(b"")
 
 
-def _pack_state(step: int, snapshot: Snapshot) -> bytes:
-    header = encode_canonical({"step": step, "tree": snapshot.tree, "total": snapshot.digest()})
-    # safetensors refuses views into one storage, which a state may well hold.
-    tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in snapshot.tensors.items()}
-    return len(header).to_bytes(_HEADER_SIZE, "little") + header + safetensors.torch.save(tensors)
+def _name_rank(error: Exception, rank: int) -> Exception:
+    if rank and isinstance(error, CheckpointError):
+        return CheckpointError(f"Rank {rank} could not take over the state of rank 0. {error}", error.why)
+    return error
 
 
-def _unpack_state(payload: bytes) -> tuple[int, Snapshot]:
-    end = _HEADER_SIZE + int.from_bytes(payload[:_HEADER_SIZE], "little")
-    header = json.loads(payload[_HEADER_SIZE:end])
-    snapshot = Snapshot(safetensors.torch.load(payload[end:]), header["tree"])
-    if snapshot.digest() != header["total"]:
-        raise CheckpointError(
-            "The state that rank 0 sent did not arrive as it was sent. Checkpoints are intact. Next: check the "
-            "network, then run the same command again."
-        )
-    return int(header["step"]), snapshot
+def _raise_first(group: Group, failure: Exception | None) -> None:
+    everyone = group.all_gather_bytes(b"" if failure is None else _encode_error(failure, group.rank))
+    first = next((rank for rank, payload in enumerate(everyone) if payload), None)
+    if failure is not None and (first == group.rank or not isinstance(failure, UnbrokenError)):
+        raise failure from None
+    if first is not None:
+        raise _decode_error(everyone[first]) from None
 
 
-def _encode_error(error: BaseException) -> bytes:
+def _encode_error(error: BaseException, rank: int = 0) -> bytes:
     kind = type(error).__name__
-    sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank 0 failed: {kind}: {error}"
+    sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank {rank} failed: {kind}: {error}"
     return encode_canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
 
 
