@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from unbroken.checkpoint.saver import Saver
-from unbroken.errors import PeerError, UnbrokenError, errno_name
+from unbroken.errors import PeerError, UnbrokenError, describe_error, errno_name
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
@@ -61,7 +61,7 @@ class Ending:
         durable = self._saver.last_durable_step
         self._report(
             f"The step after {step} failed while the run was being stopped by {self._stop.signal} "
-            f"({type(error).__name__}: {error}); the checkpoint of step {durable} is intact."
+            f"({describe_error(error) if error else error}); the checkpoint of step {durable} is intact."
         )
         self.write("preempted", EXIT_PREEMPTED)
         raise Preempted(f"stopped by {self._stop.signal}; step {durable} is durable") from error

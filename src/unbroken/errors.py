@@ -51,6 +51,21 @@ class PeerError(UnbrokenError):
     """Another process of the same training is gone, or did not answer in time."""
 
 
+TEXT_WIDTH = 80
+"""So much of a value stands in a sentence, and so much more of what others say."""
+
+
+def shorten_text(text: str, width: int = TEXT_WIDTH) -> str:
+    """The text in one line, cut after `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 2]} …"
+
+
+def describe_error(error: BaseException) -> str:
+    """`ValueError: what it said`, in one line that is not long: the error may hold whole values."""
+    return f"{type(error).__name__}: {shorten_text(str(error), 4 * TEXT_WIDTH)}"
+
+
 _ADVICE = {
     errno.ENOSPC: "free some space (`df -h`)",
     errno.EDQUOT: "free some of your quota (`quota -s`)",
@@ -81,7 +96,7 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
         raise StorageError(
             f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
             f"{intact} Next: {advice}, then run the same command again."
-        ) from failure
+        ) from None
 
 
 def log_sentence(sentence: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from unbroken.errors import describe_error
+
 
 class Observer(Protocol):
     """Must be idempotent: after a resume it gets every record up to the resumed step again."""
@@ -44,6 +46,6 @@ class Observers:
                 message(observer)
             except Exception as error:  # an observer's failure must not cost the training
                 self._report(
-                    f"The observer {type(observer).__name__} failed ({type(error).__name__}: {error}); "
+                    f"The observer {type(observer).__name__} failed ({describe_error(error)}); "
                     f"the training goes on without it knowing."
                 )

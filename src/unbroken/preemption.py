@@ -214,6 +214,9 @@ def _say_uncaught_errors() -> None:
         if not isinstance(error, UnbrokenError):
             before(kind, error, trace)  # a bug: where it is counts
             return
+        behind = error.__context__
+        if behind and not error.__suppress_context__ and not isinstance(behind, UnbrokenError):
+            before(type(behind), behind, behind.__traceback__)  # a bug that ours would hide, as it came afterwards
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code)  # the interpreter takes the exit code from here, and ends as it always does
 

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.traits import TRAITS, flatten_traits
+from unbroken.errors import TEXT_WIDTH, shorten_text
 
-_WIDTH = 80
 _NAMED = 3
 _MAPPINGS = {"dict", "ordered", "counter", "defaultdict"}
 _WORDS = {"lost": "{first} is gone", "gained": "{second} is new", "changed": "{first} became {second}"}
 
 _short = reprlib.Repr()
 _short.maxlevel = 4
-_short.maxstring = _short.maxother = _short.maxlong = _WIDTH
+_short.maxstring = _short.maxother = _short.maxlong = TEXT_WIDTH
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,15 @@ class ValueDifference:
         return f"value {self.path} ({words})"
 
 
-def shorten_text(text: str, width: int = _WIDTH) -> str:
-    """The text in one line, cut after `width` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= width else f"{line[: width - 2]} …"
-
-
 def shorten_repr(value: object) -> str:
-    """`repr` of a value of any size, in `_WIDTH` characters; what is long is cut before it is written."""
+    """`repr` of a value of any size, in `TEXT_WIDTH` characters; what is long is cut before it is written."""
     return shorten_text(_short.repr(value))
 
 
 def name_places(places: Sequence[str]) -> str:
     """The first places, and how many there are besides."""
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-    return ", ".join(shorten_text(place, 3 * _WIDTH) for place in places[:_NAMED]) + more
+    return ", ".join(shorten_text(place, 3 * TEXT_WIDTH) for place in places[:_NAMED]) + more
 
 
 def compare_states(

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from unbroken.checkpoint.differences import shorten_text
 from unbroken.checkpoint.holders import Holder, Stateful, is_generator, set_generator
 from unbroken.checkpoint.refill import Refiller, restore_module_traits, restore_parameter_traits, shape_module
 from unbroken.checkpoint.traits import Kinds
-from unbroken.errors import CheckpointError, UnbrokenError
+from unbroken.errors import CheckpointError, UnbrokenError, shorten_text
 
 _LONGEST_REASON = 300
 

@@ -81,7 +81,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         manifest = _manifest_from(fields)
         same = manifest.text() == data
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise CheckpointError(f"{where} is sealed but not well-formed ({error}). {_NOT_OURS}", "manifest") from error
+        raise CheckpointError(f"{where} is sealed but not well-formed ({error}). {_NOT_OURS}", "manifest") from None
     if not same:
         raise CheckpointError(f"{where} is sealed but not as this program would write it. {_NOT_OURS}", "manifest")
     return manifest

@@ -66,7 +66,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                     f"No checkpoint could be read from {folder} ({errno_name(error)}); expected "
                     f"{', '.join(CHECKPOINT_FILES)} there. Next: run the training that writes it.",
                     "incomplete",
-                ) from error
+                ) from None
             raise
 
 

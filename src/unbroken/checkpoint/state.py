@@ -31,7 +31,7 @@ from unbroken.checkpoint.traits import (
     read_traits,
 )
 from unbroken.checkpoint.tree import Decoder, Encoder
-from unbroken.errors import CheckpointError
+from unbroken.errors import CheckpointError, describe_error
 from unbroken.exact.randomness import set_global_state
 from unbroken.run_numerics import add_unwritten, is_unwritten
 
@@ -168,8 +168,8 @@ def _restore_generators(state: dict[str, Any]) -> None:
         set_global_state(state)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"The random generators could not be restored ({error}). Next: run on the kind of device that wrote the "
-            "checkpoint.",
+            f"The random generators could not be restored ({describe_error(error)}). Next: run on the kind of device "
+            "that wrote the checkpoint.",
             "rng",
         ) from None
 

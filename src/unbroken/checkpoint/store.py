@@ -233,7 +233,7 @@ class CheckpointStore:
             return self._load(self.path(step), step, identity, keep)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             if is_proven_absent(self._files, self.path(step), error):
-                raise DamagedError(f"{error.filename} is missing, or is not a file.", "incomplete") from error
+                raise DamagedError(f"{error.filename} is missing, or is not a file.", "incomplete") from None
             raise
 
     def _load(self, path: Path, step: int, identity: str, keep: bool) -> Checkpoint:
@@ -276,7 +276,7 @@ class CheckpointStore:
                 f"The checkpoint of step {step} was written to {self.folder} but could not be read back: the system "
                 f"answered {errno_name(error)}. It stays there, and the next start checks it. "
                 f"{self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same command again."
-            ) from error
+            ) from None
         except CheckpointError as error:
             self._check_owner()
             self._set_aside(self.path(step), error.why, str(error))
@@ -284,7 +284,7 @@ class CheckpointStore:
                 f"The checkpoint of step {step} was written to {self.folder} but does not read back as written: "
                 f"{error} {self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same "
                 f"command again."
-            ) from error
+            ) from None
 
     def _rotate(self) -> None:
         try:

@@ -12,10 +12,9 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, encode_canonical
-from unbroken.checkpoint.differences import shorten_text
 from unbroken.checkpoint.tensorfile import tensor_spec
 from unbroken.checkpoint.traits import lay_out
-from unbroken.errors import CheckpointError
+from unbroken.errors import CheckpointError, shorten_text
 
 TAG = "$"
 
@@ -223,8 +222,8 @@ def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
 def _from_numpy(array: np.ndarray[Any, Any], path: str) -> torch.Tensor:
     try:
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape).copy())
-    except (TypeError, ValueError) as error:  # no numbers; numbers in the byte order of another machine
+    except (TypeError, ValueError):  # no numbers; numbers in the byte order of another machine
         raise CheckpointError(
             f"The array at {path} has dtype {array.dtype}, which cannot be stored. Next: store numbers, in this "
             "machine's byte order."
-        ) from error
+        ) from None

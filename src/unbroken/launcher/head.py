@@ -239,7 +239,7 @@ def _open_listener(address: str, port: int) -> socket.socket:
         raise UnbrokenError(
             f"The head cannot listen at {address or 'any address'}, port {port}: {error}. Next: see who does "
             "(`ss -ltnp`), or set UNBROKEN_HEAD to HOST:PORT with another port on all machines."
-        ) from error
+        ) from None
     listener.setblocking(False)
     return listener
 
@@ -256,5 +256,5 @@ def _own_address(host: str) -> str:
         raise UnbrokenError(
             f"The head's name {host!r} has no address here: {error}. Next: set UNBROKEN_HEAD to a name or address "
             f"of machine 0 that all machines know, with a port: HOST:PORT."
-        ) from error
+        ) from None
     return "" if address.startswith("127.") and host != address else address

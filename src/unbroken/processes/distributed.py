@@ -163,7 +163,7 @@ class DistributedGroup(Group):
                 f"Rank {self.rank} of {self.size} waited {reason}, but another process is gone or did not answer in "
                 f"{self._timeout.total_seconds():.0f} s ({first}). Checkpoints are intact. Next: look at what the "
                 f"other ranks said first, then run the same command again."
-            ) from error
+            ) from None
 
 
 def join_group(stop: StopFlag, nccl: bool = False) -> Group:

@@ -10,7 +10,7 @@ import torch
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
 from unbroken.checkpoint.state import Snapshot
 from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, begin_digest, tensor_bytes, tensor_spec
-from unbroken.errors import CheckpointError, PeerError, UnbrokenError
+from unbroken.errors import CheckpointError, PeerError, UnbrokenError, describe_error
 from unbroken.exact.group import Group
 
 CHUNK = 1 << 22
@@ -31,8 +31,8 @@ def send_snapshot(group: Group, step: int, take: Callable[[], Snapshot]) -> None
     except PeerError:
         raise
     except BaseException as error:
-        kind = "" if isinstance(error, UnbrokenError) else f"{type(error).__name__}: "
-        group.broadcast(_FAILED + f"{kind}{error}".encode())
+        sentence = str(error) if isinstance(error, UnbrokenError) else describe_error(error)
+        group.broadcast(_FAILED + sentence.encode())
         raise
 
 

@@ -17,6 +17,7 @@ from unbroken.errors import (
     PeerError,
     StorageError,
     UnbrokenError,
+    describe_error,
 )
 from unbroken.exact.group import Group
 from unbroken.processes.state_stream import receive_snapshot, send_snapshot
@@ -103,7 +104,7 @@ def _raise_first(group: Group, failure: Exception | None) -> None:
 
 def _encode_error(error: BaseException, rank: int = 0) -> bytes:
     kind = type(error).__name__
-    sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank {rank} failed: {kind}: {error}"
+    sentence = str(error) if isinstance(error, UnbrokenError) else f"Rank {rank} failed: {describe_error(error)}"
     return encode_canonical({"kind": kind, "sentence": sentence, "exit": getattr(error, "exit_code", 1)})
 
 

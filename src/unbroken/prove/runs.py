@@ -46,14 +46,14 @@ def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path, 
     ):
         try:
             return process.wait(limit_s)
-        except subprocess.TimeoutExpired as error:
+        except subprocess.TimeoutExpired:
             _kill_group(process)
             seconds = round(limit_s or 0, 1)
             raise OverdueError(
                 f"a start of the program took longer than {seconds:g} s, expected less, and was killed with its "
                 f"process group; its output is in {log}. Next: look where it hangs there, or give it more time with "
                 f"--limit SECONDS"
-            ) from error
+            ) from None
         except BaseException:  # Ctrl-C reaches us alone, as the program is in a session of its own
             _kill_group(process)
             raise

@@ -61,7 +61,7 @@ class _Source:
             raise UnbrokenError(
                 f"The code of {self.module} was expected as source in {self.file}, and could not be read: {error}. "
                 "Next: mend that file, or install the package unpacked and with its sources."
-            ) from error
+            ) from None
 
 
 def source_digest(package: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
-from unbroken.errors import IdentityError, errno_name, storage_errors
+from unbroken.errors import IdentityError, errno_name, shorten_text, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
 
 __all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "open_run_folder"]
@@ -42,7 +42,7 @@ class Identity:
         """What changed from `self` to `other`: `train.lr: 0.001 -> 0.002`, one string per changed leaf."""
         before, after = dict(_leaves(self.parts, "")), dict(_leaves(other.parts, ""))
         return [
-            f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}"
+            f"{key}: {shorten_text(before.get(key, '(absent)'))} -> {shorten_text(after.get(key, '(absent)'))}"
             for key in sorted(before.keys() | after.keys())
             if before.get(key) != after.get(key)
         ]
