@@ -66,7 +66,8 @@ def compare_traits(first: JSON, second: JSON) -> list[str]:
 
 def compare_values(first: JSON, second: JSON) -> list[ValueDifference]:
     """Values of two trees that differ, traits aside."""
-    return list(_compare_nodes(_without_traits(first), _without_traits(second), ""))
+    before, after = (list(_without_traits(tree).items()) for tree in (first, second))
+    return list(_compare_items(before, after, ""))
 
 
 def state_part(place: str) -> str:
@@ -74,8 +75,8 @@ def state_part(place: str) -> str:
     return place.split(" ", 1)[1].removeprefix(f"{TRAITS}/").split("/", 1)[0].split(" ", 1)[0]
 
 
-def _without_traits(tree: JSON) -> JSON:
-    return {part: branch for part, branch in tree.items() if part != TRAITS} if isinstance(tree, dict) else tree
+def _without_traits(tree: Any) -> dict[str, JSON]:
+    return {part: tree[part] for part in sorted(tree) if part != TRAITS}
 
 
 def _compare_nodes(first: JSON, second: JSON, path: str) -> Iterator[ValueDifference]:
