@@ -73,7 +73,7 @@ class Ours:
         self.durable += [result.seconds for result in self.writer.drain()]
         begun = time.monotonic()
         live = capture_state({"state": self.state}, copy=False)
-        self.writer.submit(SaveRequest(index + 1, b"", False), live, begun)
+        self.writer.submit(SaveRequest(index + 1, None, False), live, begun)
         return time.monotonic() - begun
 
 
@@ -130,7 +130,7 @@ def every_step(state: State, folder: Path, step_s: float) -> float:
                 matrix @ matrix
             if save:
                 live = capture_state({"state": state}, copy=False)
-                ours.writer.submit(SaveRequest(index + 1, b"", False), live, time.monotonic())
+                ours.writer.submit(SaveRequest(index + 1, None, False), live, time.monotonic())
         return time.perf_counter() - begun
 
     pairs = []

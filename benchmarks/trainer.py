@@ -64,7 +64,7 @@ class Blocks:
             if writer and step % EVERY == 0:
                 begun = time.monotonic()
                 live = capture_state(self.state, copy=False)  # type: ignore[arg-type]  # holders, as of a Run
-                writer.submit(SaveRequest(step, b"", False), live, begun)
+                writer.submit(SaveRequest(step, None, False), live, begun)
         return writer.drain() if writer else []  # what a save leaves to the thread counts too
 
     def log(self, **values: float) -> None:

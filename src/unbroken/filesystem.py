@@ -61,6 +61,14 @@ class FileSystem:
         """Bytes read into `target`; 0 at the end of the file."""
         return self.call("read", path, lambda: os.readv(descriptor, [target]))
 
+    def read_at(self, descriptor: int, path: Path, target: memoryview, offset: int) -> int:
+        """Bytes read into `target` from `offset` on; 0 at the end of the file."""
+        return self.call("read", path, lambda: os.preadv(descriptor, [target], offset))
+
+    def is_at(self, descriptor: int, path: Path, size: int) -> bool:
+        """Is the open file, of `size` bytes, the one that has this path? It may have been removed or replaced."""
+        return self.call("stat", path, lambda: _is_at(descriptor, path, size))
+
     def size(self, descriptor: int, path: Path) -> int:
         """Size of the open file in bytes."""
         return self.call("stat", path, lambda: os.fstat(descriptor).st_size)
@@ -105,6 +113,15 @@ class FileSystem:
     def names(self, path: Path) -> list[str]:
         """Sorted names in a folder."""
         return self.call("list", path, lambda: sorted(os.listdir(path)))
+
+
+def _is_at(descriptor: int, path: Path, size: int) -> bool:
+    mine = os.fstat(descriptor)
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(mine, there) and mine.st_size == size
 
 
 def _find_allocate() -> Any:
@@ -186,6 +203,17 @@ def read_exactly(files: FileSystem, descriptor: int, path: Path, target: memoryv
     done = 0
     while done < len(target):
         count = files.read_into(descriptor, path, target[done : done + _CHUNK])
+        if count <= 0:
+            break
+        done += count
+    return done
+
+
+def read_exactly_at(files: FileSystem, descriptor: int, path: Path, target: memoryview, offset: int) -> int:
+    """Fill `target` from `offset` on; returns the bytes that were there, fewer only at the end of the file."""
+    done = 0
+    while done < len(target):
+        count = files.read_at(descriptor, path, target[done : done + _CHUNK], offset + done)
         if count <= 0:
             break
         done += count

@@ -15,7 +15,7 @@ class Observer(Protocol):
         """The state is restored; `step` is the one that the run goes on from."""
 
     def committed(self, step: int, records: list[dict[str, Any]]) -> None:
-        """These records, all up to `step`, are durable now."""
+        """These records, all up to `step`, are durable now; many, as after a resume, come in several calls."""
 
     def ended(self, verdict: str) -> None:
         """`finished`, `preempted` or `failed`."""
@@ -27,6 +27,10 @@ class Observers:
     def __init__(self, observers: Sequence[Observer], report: Callable[[str], None]) -> None:
         self._observers = tuple(observers)
         self._report = report
+
+    def __bool__(self) -> bool:
+        """Is there any?"""
+        return bool(self._observers)
 
     def started(self, step: int) -> None:
         """Tell all of them."""

@@ -17,7 +17,8 @@ from unbroken.run_folder import events
 
 Harm = Callable[[Trial], set[int]]
 KINDS: dict[str, Harm] = {}
-FILES = ("manifest.json", "tensors.safetensors", "journal.jsonl")
+FILES = ("manifest.json", "tensors.safetensors")
+JOURNALS = ("journal.jsonl", "checkpoints/journal.jsonl")
 _STATUSES = (0, 1, 75, -9)
 _OPERATIONS: dict[tuple[bool, int], dict[str, int]] = {}
 
@@ -161,8 +162,46 @@ def pruned(trial: Trial) -> set[int]:
     trial.stopped()
     for folder in trial.checkpoints[:-1]:
         shutil.rmtree(folder)
-    (trial.run / "journal.jsonl").unlink()
+    (trial.run / trial.chance.choice(JOURNALS)).unlink()
     return set()
+
+
+@kind("one copy of the journal damaged")
+def one_copy(trial: Trial) -> set[int]:
+    """The other has everything."""
+    trial.stopped()
+    trial.chance.choice([flip, truncate, garbage, zeros, delete])(
+        trial.run / trial.chance.choice(JOURNALS), trial.chance
+    )
+    return set()
+
+
+@kind("other lines damaged in each copy")
+def two_copies(trial: Trial) -> set[int]:
+    trial.stopped()
+    lines = trial.chance.sample(range(len((trial.run / JOURNALS[0]).read_bytes().splitlines())), 6)
+    for name, harmed in zip(JOURNALS, (lines[:3], lines[3:]), strict=True):
+        _harm_lines(trial.run / name, harmed)
+    return set()
+
+
+@kind("a line damaged in both copies")
+def no_copy(trial: Trial) -> set[int]:
+    """What relies on it is proven bad; what is before it is not lost."""
+    trial.stopped()
+    oldest = int(trial.checkpoints[0].name[5:])
+    line = trial.chance.randrange(oldest, int(trial.checkpoints[-1].name[5:]))
+    for name in JOURNALS:
+        _harm_lines(trial.run / name, [line])
+    return {step for step in trial.steps() if step > line}
+
+
+def _harm_lines(path: Path, which: list[int]) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    for index in which:
+        if index < len(lines):
+            lines[index] = lines[index].replace(b'"step"', b'"stop"')
+    path.write_bytes(b"".join(lines))
 
 
 @kind("clock jumps")

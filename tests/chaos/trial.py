@@ -57,7 +57,12 @@ class Disk(FileSystem):
         return super().write_at(descriptor, path, self._shaped(data), offset)
 
     def read_into(self, descriptor: int, path: Path, target: memoryview) -> int:
-        count = super().read_into(descriptor, path, target)
+        return self._flipped(super().read_into(descriptor, path, target), target)
+
+    def read_at(self, descriptor: int, path: Path, target: memoryview, offset: int) -> int:
+        return self._flipped(super().read_at(descriptor, path, target, offset), target)
+
+    def _flipped(self, count: int, target: memoryview) -> int:
         if self.fault == "flip-on-read" and count and self._due("read", count_it=False):
             target[count // 2] ^= 4
         return count

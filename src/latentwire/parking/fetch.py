@@ -125,13 +125,14 @@ def _place_checkpoint(location: RunLocation, arrived: Checkpoint) -> None:
     files, target = FileSystem(), location.checkpoints / arrived.path.name
     with storage_errors("place the checkpoint", target, "Older checkpoints are intact."):
         target.parent.mkdir(exist_ok=True)
+        history = b"".join(arrived.journal.chunks())
         sync_folder(files, arrived.path)
         if target.exists():
             files.rename(target, _free_name(target))
         files.rename(arrived.path, target)
         sync_folder(files, target.parent)
         # Only what `status` shows: a start restores the history from its checkpoint in any case.
-        replace_file(files, location.folder / journal.JOURNAL_FILE, arrived.journal)
+        replace_file(files, location.folder / journal.JOURNAL_FILE, history)
 
 
 def _free_name(target: Path) -> Path:

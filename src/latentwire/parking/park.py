@@ -11,13 +11,15 @@ from latentwire.parking.run_location import RunLocation, step_of, summarize_diff
 from latentwire.parking.staging import link_or_copy, staging_folder
 from latentwire.parking.store import RemoteStore
 from unbroken.checkpoint import store as checkpoints
-from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
+from unbroken.checkpoint.manifest import MANIFEST_FILE
+from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER, find_history, read_manifest
 from unbroken.checkpoint.store import CheckpointStore
 from unbroken.errors import DamagedError, storage_errors
-from unbroken.filesystem import FileSystem, remove_tree, replace_file
+from unbroken.filesystem import FileSystem, remove_tree, replace_file, write_durably
 from unbroken.run_folder import events
 from unbroken.run_folder import identity as identities
 from unbroken.run_folder.identity import Identity
+from unbroken.run_folder.journal import JOURNAL_FILE
 
 REF = "refs/latentwire/park"
 
@@ -138,8 +140,10 @@ def _newest_good(location: RunLocation, work: Path, report: Callable[[str], None
 
 def _staged(path: Path, staged: CheckpointStore, identity: Identity) -> int:
     step = step_of(path)
-    for name in checkpoints.CHECKPOINT_FILES:
+    for name in (MANIFEST_FILE, checkpoints.TENSORS_FILE):
         link_or_copy(path / name, staged.path(step) / name)
+    history = find_history(FileSystem(), path, read_manifest(FileSystem(), path))
+    write_durably(FileSystem(), staged.path(step) / JOURNAL_FILE, history.size, history.chunks())
     return staged.load(step, identity.digest, keep=False).step
 
 

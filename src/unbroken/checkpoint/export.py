@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from unbroken.checkpoint.store import CHECKPOINT_FILES, Checkpoint
+from unbroken.checkpoint.manifest import MANIFEST_FILE
+from unbroken.checkpoint.store import TENSORS_FILE, Checkpoint
 from unbroken.errors import storage_errors
 from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
+from unbroken.run_folder.journal import JOURNAL_FILE
 
 
 def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -> None:
@@ -15,6 +17,7 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -
 
     Raises:
         StorageError: The disk refused.
+        DamagedError: The history has changed since it was checked.
     """
     target = Path(os.path.abspath(target))
     temporary = target.with_name(f".tmp-{target.name}-new")
@@ -25,9 +28,10 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, files: FileSystem) -
         remove_tree(files, temporary)
         remove_tree(files, replaced)
         files.make_folder(temporary)
-        for name in CHECKPOINT_FILES:
+        for name in (MANIFEST_FILE, TENSORS_FILE):
             data = read_file(files, checkpoint.path / name)
             write_durably(files, temporary / name, len(data), [data])
+        write_durably(files, temporary / JOURNAL_FILE, checkpoint.journal.size, checkpoint.journal.chunks())
         sync_folder(files, temporary)
         if target.exists():
             files.rename(target, replaced)

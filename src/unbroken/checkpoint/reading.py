@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from unbroken.checkpoint.tree import Decoder
 from unbroken.errors import CheckpointError, DamagedError, errno_name, storage_errors
 from unbroken.filesystem import FileSystem, read_file
 from unbroken.run_folder.journal import JOURNAL_FILE
+from unbroken.run_folder.stored_journal import StoredJournal, find_journal
 
 CHECKPOINTS_FOLDER = "checkpoints"
 """In the folder of a run."""
 TENSORS_FILE = "tensors.safetensors"
 CHECKPOINT_FILES = (MANIFEST_FILE, TENSORS_FILE, JOURNAL_FILE)
+"""Of a checkpoint that stands alone, such as an export; one in a run shares the journal with the others."""
+_IN_A_RUN = re.compile(r"step-\d{8,18}")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Checkpoint:
     path: Path
     manifest: Manifest
     snapshot: Snapshot
-    journal: bytes
+    journal: StoredJournal
 
     @property
     def step(self) -> int:
@@ -89,11 +92,22 @@ def read_verified(files: FileSystem, folder: Path, manifest: Manifest, keep: boo
         DamagedError: A byte differs.
         OSError: A file cannot be read now.
     """
-    journal = read_file(files, folder / JOURNAL_FILE)
-    if (len(journal), hashlib.sha256(journal).hexdigest()) != manifest.journal:
-        raise DamagedError(f"{folder / JOURNAL_FILE} is not the one that was stored.", "journal")
+    journal = find_history(files, folder, manifest)
     tensors = read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree, manifest.digests if keep else None), journal)
+
+
+def find_history(files: FileSystem, folder: Path, manifest: Manifest) -> StoredJournal:
+    """The history that belongs to a checkpoint: in its own folder, or in the files that all those of a run share.
+
+    Raises:
+        DamagedError: It is not whole there.
+        OSError: It cannot be read now.
+    """
+    own = folder / JOURNAL_FILE  # in an export, or written by an older version; then nothing else counts
+    is_alone = JOURNAL_FILE in files.names(folder) or not _IN_A_RUN.fullmatch(folder.name)
+    shared = (folder.parent / JOURNAL_FILE, folder.parent.parent / JOURNAL_FILE)
+    return find_journal(files, (own,) if is_alone else shared, *manifest.journal, grows=not is_alone)
 
 
 def is_proven_absent(files: FileSystem, folder: Path, error: OSError) -> bool:

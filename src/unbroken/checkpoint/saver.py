@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from unbroken.checkpoint.differences import name_places
@@ -12,11 +13,15 @@ from unbroken.checkpoint.state import Holder, Snapshot, capture_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.checkpoint.traits import LiveState
 from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
-from unbroken.errors import StorageError
+from unbroken.errors import StorageError, UnbrokenError
 from unbroken.observers import Observers
 from unbroken.run_folder.events import Events
-from unbroken.run_folder.journal import Journal, Record
+from unbroken.run_folder.journal import Record
+from unbroken.run_folder.journal_writer import Journal
+from unbroken.run_folder.stored_journal import StoredJournal
 
+TOLD_AT_ONCE = 10_000
+"""Records that observers are given in one call after a resume, which tells them everything again."""
 _Accept = Callable[[SaveRequest, Snapshot, float], None]
 
 
@@ -46,12 +51,14 @@ class Saver:
         self._submitted = 0
         self._prepared = not background
         self._pending: list[Record] = []
+        """Records that observers are told of once they are durable."""
+        self._resumed: StoredJournal | None = None
 
-    def resume_from(self, checkpoint: Checkpoint, records: Sequence[Record]) -> None:
+    def resume_from(self, checkpoint: Checkpoint) -> None:
         """The run goes on from here; its observers are given everything again."""
         self.last_durable_step = self._submitted = checkpoint.step
         self.final_step = checkpoint.step if checkpoint.manifest.pinned else None
-        self._pending = list(records)
+        self._resumed = checkpoint.journal
 
     def publish_resumed(self) -> None:
         """Say what the checkpoint lacks, and tell the observers what is durable at the start."""
@@ -62,12 +69,22 @@ class Saver:
                 f"The checkpoint of step {self.last_durable_step} lacks {places}, since another version wrote it; all "
                 "that it has came back as it was stored, and the run goes on with the new as it was built."
             )
-        if self.last_durable_step:
-            self._tell_observers(self.last_durable_step)
+        if self._resumed and self._observers:
+            self._publish_history(self._resumed)
+
+    def _publish_history(self, stored: StoredJournal) -> None:
+        """Some of it at a time: it may be longer than the memory."""
+        records = stored.records()
+        try:
+            while batch := list(islice(records, TOLD_AT_ONCE)):
+                self._observers.committed(self.last_durable_step, batch)
+        except (OSError, UnbrokenError) as error:  # the training does not need it
+            self._report(f"Observers were not told of the steps before {self.last_durable_step}: {error}")
 
     def add_record(self, record: Record) -> None:
         """A step has ended and is in the journal."""
-        self._pending.append(record)
+        if self._observers:
+            self._pending.append(record)
         self._collect(self._writer.take_results())
         if not self._prepared:
             self._prepared = True
@@ -137,6 +154,7 @@ class Saver:
     def close(self) -> None:
         """End the writing thread; nothing touches the folder afterwards."""
         self._writer.close()
+        self._journal.close()
 
     def _await_submitted(self, step: int) -> None:
         if step == self._submitted:
@@ -146,7 +164,8 @@ class Saver:
         begun = time.monotonic()
         self._submitted = step
         live = capture_state(self._state, copy=False, ended=pinned)
-        accept(SaveRequest(step, self._journal.content, pinned, verify), live, begun)
+        self._store.check_owner()
+        accept(SaveRequest(step, self._journal.part(), pinned, verify), live, begun)
 
     def _write(self, request: SaveRequest, snapshot: Snapshot) -> Path:
         path = self._store.save(request.step, snapshot, self._identity, request.journal, request.pinned, request.verify)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +29,9 @@ from unbroken.errors import (
     log_sentence,
     storage_errors,
 )
-from unbroken.filesystem import FileSystem, read_file, remove_tree, sync_folder, write_durably
-from unbroken.run_folder.journal import JOURNAL_FILE
+from unbroken.filesystem import FileSystem, remove_tree, sync_folder, write_durably
+from unbroken.run_folder.journal_writer import JournalPart
+from unbroken.run_folder.stored_journal import NO_HISTORY
 
 __all__ = ["CHECKPOINT_FILES", "TENSORS_FILE", "Checkpoint", "CheckpointStore", "load_checkpoint"]
 
@@ -55,7 +55,7 @@ def _steps_of(names: list[str]) -> list[int]:
 
 
 class CheckpointStore:
-    """Folders `step-00000040/` with tensors.safetensors, journal.jsonl and manifest.json.
+    """Folders `step-00000040/` with tensors.safetensors and manifest.json; beside them the history, in one file.
 
     The caller holds the lock of the run folder: there is one writer.
     """
@@ -87,7 +87,7 @@ class CheckpointStore:
         self._keep = keep
         self._files = files or FileSystem()
         self._report = report
-        self._check_owner = check_owner
+        self.check_owner = check_owner
         self._damaged: list[tuple[Path, str, str]] = []
         self._leftovers: list[str] = []
         self._identity = ""
@@ -108,14 +108,14 @@ class CheckpointStore:
         step: int,
         snapshot: Snapshot,
         identity: str,
-        journal: bytes = b"",
+        journal: JournalPart | None = None,
         pinned: bool = False,
         verify: bool = True,
     ) -> Path:
         """Write, make durable, commit by one rename, verify by reading back, and only then remove older ones.
 
-        `identity` is a digest of 64 hex; `pinned` protects from rotation. Without `verify`, for a caller in a hurry,
-        nothing is removed and the next load checks.
+        The history is durable before the checkpoint that relies on it. `identity` is a digest of 64 hex; `pinned`
+        protects from rotation. Without `verify`, for a caller in a hurry, nothing is removed and the next load checks.
 
         Raises:
             StorageError: The disk refused; older checkpoints are intact.
@@ -125,17 +125,20 @@ class CheckpointStore:
         temporary = self.folder / f"{_TEMPORARY}{step:08d}"
         try:
             with storage_errors(f"save the checkpoint of step {step}", self.folder, self._intact_sentence(step)):
-                self._check_owner()
-                self._write(temporary, step, snapshot, identity, journal, pinned)
-                self._check_owner()
+                self.check_owner()
+                if journal:
+                    journal.make_durable(verify)
+                seal = (journal.size, journal.sha256) if journal else NO_HISTORY
+                self._write(temporary, step, snapshot, identity, seal, pinned)
+                self.check_owner()
                 self._commit(temporary, self.path(step))
         except (StorageError, CheckpointError):
-            self._check_owner()
+            self.check_owner()
             self._discard(temporary)
             raise
         if verify:
-            self._verify(step, snapshot, journal)
-            self._check_owner()
+            self._verify(step, snapshot)
+            self.check_owner()
             self._rotate()
             self._remove_old_bad()
         return self.path(step)
@@ -146,13 +149,13 @@ class CheckpointStore:
         Raises:
             StorageError: The disk refused.
         """
-        self._check_owner()
+        self.check_owner()
         with storage_errors(f"pin the checkpoint of step {step}", self.path(step), "It is intact."):
             self._set_pinned(step, True)
 
     def unpin_older(self, step: int) -> None:
         """Give those before `step`, which was read or read back, to the rotation. What the disk refuses is reported."""
-        self._check_owner()
+        self.check_owner()
         try:
             known = [(older, self._read_own_manifest(older)) for older in self.steps() if older < step]
         except OSError as error:
@@ -247,14 +250,14 @@ class CheckpointStore:
             )
         return read_verified(self._files, path, manifest, keep)
 
-    def _write(self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: bytes, pinned: bool) -> None:
+    def _write(
+        self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: tuple[int, str], pinned: bool
+    ) -> None:
         remove_tree(self._files, folder)
         self._files.make_folder(folder)
         specs = {name: tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
         digests = write_tensors(self._files, folder / TENSORS_FILE, snapshot.tensors)
-        write_durably(self._files, folder / JOURNAL_FILE, len(journal), [journal])
-        seal = (len(journal), hashlib.sha256(journal).hexdigest())
-        text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, seal).text()
+        text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, journal).text()
         write_durably(self._files, folder / MANIFEST_FILE, len(text), [text])
         sync_folder(self._files, folder)
 
@@ -264,12 +267,10 @@ class CheckpointStore:
         self._files.rename(temporary, target)
         sync_folder(self._files, self.folder)
 
-    def _verify(self, step: int, snapshot: Snapshot, journal: bytes) -> None:
+    def _verify(self, step: int, snapshot: Snapshot) -> None:
         path = self.path(step)
         try:
             read_manifest(self._files, path, from_disk=True)  # it has its own seal
-            if read_file(self._files, path / JOURNAL_FILE, from_disk=True) != journal:
-                raise DamagedError(f"{path / JOURNAL_FILE} is not the one that was written.", "journal")
             verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
         except OSError as error:
             raise StorageError(
@@ -278,7 +279,7 @@ class CheckpointStore:
                 f"{self._intact_sentence(step)} Next: check the disk (`dmesg | tail`), then run the same command again."
             ) from None
         except CheckpointError as error:
-            self._check_owner()
+            self.check_owner()
             self._set_aside(self.path(step), error.why, str(error))
             raise StorageError(
                 f"The checkpoint of step {step} was written to {self.folder} but does not read back as written: "
@@ -307,7 +308,7 @@ class CheckpointStore:
         manifest = read_manifest(self._files, self.path(step))
         if manifest.pinned == pinned:
             return
-        # Prepared beside the checkpoint, where a start removes what a kill left: a checkpoint has three files.
+        # Prepared beside the checkpoint, where a start removes what a kill left: a checkpoint has two files.
         text, temporary = (
             replace(manifest, pinned=pinned).text(),
             self.folder / f"{_TEMPORARY}{step:08d}-{MANIFEST_FILE}",

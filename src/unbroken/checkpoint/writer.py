@@ -21,6 +21,7 @@ import torch
 from unbroken.checkpoint.buffers import Buffer, BufferMemoryError
 from unbroken.checkpoint.state import Snapshot
 from unbroken.errors import UnbrokenError
+from unbroken.run_folder.journal_writer import JournalPart
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SaveRequest:
     """What is to be saved beside the state."""
 
     step: int
-    journal: bytes
+    journal: JournalPart | None
     pinned: bool
     verify: bool = True
     """Read it back before it counts; otherwise only the next load does."""

@@ -25,7 +25,8 @@ from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.code_digest import source_digest
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.identity import Identity, has_identity, write_identity
-from unbroken.run_folder.journal import JOURNAL_FILE, Journal, parse_journal
+from unbroken.run_folder.journal import JOURNAL_FILE
+from unbroken.run_folder.journal_writer import Journal
 from unbroken.run_folder.lock import FolderLock
 from unbroken.run_folder.verdict import clear_verdict
 from unbroken.run_numerics import RunNumerics
@@ -139,7 +140,7 @@ class OpenFolder:
         checkpoint = self.store.find_latest_good(self._identity.digest, may_start_over())
         if checkpoint is None:
             capture_state(self._state, copy=False)  # what cannot be stored is refused now, not after the first hour
-            self.journal.match(b"")
+            self.journal.match(None)
         else:
             self._go_back_to(checkpoint)
         # Only now is the folder written to: what could not be read above has left it as it was.
@@ -158,7 +159,9 @@ class OpenFolder:
         self.store = CheckpointStore(
             self._folder / CHECKPOINTS_FOLDER, use.keep, use.files, use.report, self.lock.check_still_held
         )
-        self.journal = Journal(self._folder / JOURNAL_FILE, use.files, use.report)
+        self.journal = Journal(
+            self._folder / JOURNAL_FILE, self.store.folder / JOURNAL_FILE, use.files, use.report
+        )
         self.saver = self._new_saver()
         self.ending = Ending(
             self._folder, self.saver, stop, self.lock, self.events, use.observers, use.report, use.files
@@ -182,9 +185,8 @@ class OpenFolder:
     def _go_back_to(self, checkpoint: Checkpoint) -> None:
         restore_state(checkpoint.snapshot, self._state, self._faults.dropped_parts(self._state))
         self.journal.match(checkpoint.journal)
-        records = parse_journal(checkpoint.journal, str(checkpoint.path / JOURNAL_FILE))
         self.step = checkpoint.step
-        self.saver.resume_from(checkpoint, records)
+        self.saver.resume_from(checkpoint)
 
     def _announce_start(self, seconds: float) -> None:
         version = source_digest("unbroken")[:12]

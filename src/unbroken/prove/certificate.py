@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -172,6 +171,6 @@ def _describe_run(evidence: RunEvidence) -> dict[str, Any]:
     return {
         "steps": newest.step,
         "state": newest.manifest.state,
-        "journal": hashlib.sha256(newest.journal).hexdigest(),
+        "journal": newest.manifest.journal[1],
         "tensors": dict(evidence.digests()),
     }

@@ -19,8 +19,8 @@ from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError, UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED
 from unbroken.prove.drill import TRACE_FILE
-from unbroken.run_folder.journal import parse_journal
 from unbroken.run_folder.lock import LOCK_FILE
+from unbroken.run_folder.stored_journal import StoredJournal
 from unbroken.run_folder.verdict import VERDICT_FILE
 
 PLACEHOLDER = "{folder}"
@@ -178,7 +178,7 @@ def compare_traces(first: RunEvidence, second: RunEvidence) -> Difference | None
 def _compare_ends(first: RunEvidence, second: RunEvidence) -> Difference | None:
     before, after = first.newest, second.newest
     places = compare_states(before.manifest.tree, before.manifest.digests, after.manifest.tree, after.manifest.digests)
-    if before.journal != after.journal:
+    if before.manifest.journal != after.manifest.journal:
         places.append(f"metrics of {_first_differing_step(before.journal, after.journal)}")
     return Difference(None, places) if places else None
 
@@ -196,9 +196,8 @@ def _places(expected: dict[str, Any] | None, line: dict[str, Any]) -> list[str]:
     ]
 
 
-def _first_differing_step(reference: bytes, run: bytes) -> str:
-    records = zip(parse_journal(reference, "reference"), parse_journal(run, "run"), strict=False)
-    for first, second in records:
+def _first_differing_step(reference: StoredJournal, run: StoredJournal) -> str:
+    for first, second in zip(reference.records(), run.records(), strict=False):
         if first != second:
             return f"step {first['step']}"
     return "the last steps"

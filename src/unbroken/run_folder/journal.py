@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from unbroken.errors import CheckpointError, errno_name, storage_errors
-from unbroken.filesystem import FileSystem, read_all, write_fully_at
+from unbroken.errors import CheckpointError
 
 JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
@@ -44,6 +43,12 @@ def to_numbers(values: Mapping[str, object]) -> dict[str, object]:
     return {key: _to_number(key, value) for key, value in values.items()}
 
 
+def read_back(step: int, values: Mapping[str, object]) -> Record:
+    """The record of a step as it will be read from its line."""
+    numbers = to_numbers(values)
+    return {"step": step, **{key: numbers[key] for key in sorted(numbers)}}
+
+
 def parse_journal(data: bytes, where: str) -> list[Record]:
     """All records, without their checksums; a last line that is torn or still being written is left out.
 
@@ -63,92 +68,24 @@ def read_journal(path: Path) -> list[Record]:
     return parse_journal(path.read_bytes(), str(path))  # not `read_file`: a resume may cut it meanwhile
 
 
-class Journal:
-    """Grows by a line in each step. The content is in memory too: a full disk costs the view, not the history."""
+def parse_chunks(chunks: Iterable[bytes], where: str) -> Iterator[Record]:
+    """The records of a history that comes in pieces, cut anywhere; as `parse_journal`, in bounded memory.
 
-    def __init__(self, path: Path, files: FileSystem, report: Callable[[str], None]) -> None:
-        self._path = path
-        self._files = files
-        self._report = report
-        self._content = bytearray()
-        self._on_disk = 0
-        self._is_cut = True
-        self._failing = False
+    Raises:
+        CheckpointError: A line is damaged or out of order.
+    """
+    step, rest = 1, b""
+    for chunk in chunks:
+        lines, end, rest = (rest + chunk).rpartition(b"\n")
+        for record in _parse_records(lines + end, where, step):
+            yield record
+            step += 1
 
-    @property
-    def content(self) -> bytes:
-        """Every byte so far."""
-        return bytes(self._content)
 
-    def truncate(self, content: bytes) -> None:
-        """Go back to what a checkpoint holds: `match`, then `cut`."""
-        self.match(content)
-        self.cut()
-
-    def match(self, content: bytes) -> None:
-        """Take what a checkpoint holds as the content, and compare the file with it. Nothing is changed.
-
-        Raises:
-            StorageError: The file cannot be read now.
-        """
-        self._content = bytearray(content)
-        with storage_errors("read the journal", self._path, "It and the checkpoints were not touched."):
-            self._on_disk = self._matching_bytes()
-
-    def cut(self) -> None:
-        """Truncate the file in place to what matches, and write the rest."""
-        self._is_cut = False
-        self._attempt(self._append_missing)
-
-    def append(self, step: int, values: Mapping[str, object]) -> Record:
-        """Add the record of a step; returns it as it will be read.
-
-        Raises:
-            ValueError: A value is no metric.
-        """
-        line = encode_record(step, values)
-        self._content += line
-        self._attempt(self._append_missing)
-        return next(_parse_records(line, str(self._path), step))
-
-    def _attempt(self, action: Callable[[int], None]) -> None:
-        try:
-            descriptor = self._files.update(self._path)
-            try:
-                action(descriptor)
-            finally:
-                self._files.close(descriptor, self._path)
-            self._failing = False
-        except OSError as error:
-            if not self._failing:
-                self._report(
-                    f"The journal {self._path} could not be written: {errno_name(error)}. Its lines stay in "
-                    f"memory, go into the next checkpoint, and are written here once the disk accepts them."
-                )
-            self._failing = True
-
-    def _matching_bytes(self) -> int:
-        try:
-            descriptor = self._files.open(self._path)
-        except FileNotFoundError:
-            return 0
-        try:
-            on_disk = bytearray(min(self._files.size(descriptor, self._path), len(self._content)))
-            read_all(self._files, descriptor, self._path, memoryview(on_disk))
-        finally:
-            self._files.close(descriptor, self._path)
-        if on_disk == self._content[: len(on_disk)]:
-            return len(on_disk)
-        self._report(f"{self._path} differs from its checkpointed copy and is restored from it.")
-        return 0
-
-    def _append_missing(self, descriptor: int) -> None:
-        if not self._is_cut:  # also after a disk that refused: what is left of an older history must not follow
-            self._files.truncate(descriptor, self._path, self._on_disk)
-            self._is_cut = True
-        missing = bytes(self._content[self._on_disk :])
-        write_fully_at(self._files, descriptor, self._path, missing, self._on_disk)
-        self._on_disk = len(self._content)
+def is_line_of(line: bytes, step: int) -> bool:
+    """Is this, with its line end, the whole record of the step?"""
+    record = _parse_line(line[:-1]) if line.endswith(b"\n") else None
+    return record is not None and record.get("step") == step
 
 
 def _parse_records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
@@ -161,7 +98,7 @@ def _parse_records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
             return  # a torn line whose end was filled in by the file system
         if record is None or record.get("step") != step:
             raise CheckpointError(
-                f"Line {index + 1} of {where} is damaged or is not step {step}. Next: run the training again; it "
+                f"Line {step} of {where} is damaged or is not step {step}. Next: run the training again; it "
                 "restores the journal from its newest good checkpoint.",
                 "journal",
             )

@@ -48,7 +48,7 @@ def test_kinds_of_blocks_take_turns_and_the_first_block_does_not_count() -> None
 
 
 def test_what_a_save_takes_is_the_copy_and_the_writing_however_it_was_done() -> None:
-    order = SaveRequest(1, b"", False)
+    order = SaveRequest(1, None, False)
     assert trainer.duration(SaveResult(order, blocked=0.1, seconds=2.0), trainer.BESIDE) == 2.1, (
         "copied in the loop, written beside it"
     )

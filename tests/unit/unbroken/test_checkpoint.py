@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests.support.journals import journal_part
 from unbroken.checkpoint import manifest as manifests
 from unbroken.checkpoint.state import Snapshot, capture_state
 from unbroken.checkpoint.store import CheckpointStore, load_checkpoint
@@ -57,11 +58,12 @@ def names(store: CheckpointStore) -> list[str]:
 
 def test_round_trip_and_format(store: CheckpointStore) -> None:
     saved = snapshot(1)
-    path = store.save(10, saved, IDENTITY, b"line\n")
+    path = store.save(10, saved, IDENTITY, journal_part(store.folder, b"line\n"))
     loaded = store.latest_good(IDENTITY)
     assert loaded is not None
     assert loaded.step == 10
-    assert loaded.journal == b"line\n"
+    assert b"".join(loaded.journal.chunks()) == b"line\n"
+    assert sorted(file.name for file in path.iterdir()) == ["manifest.json", "tensors.safetensors"]
     assert loaded.snapshot.tree == saved.tree
     assert loaded.snapshot.digests() == saved.digests()
     assert loaded.manifest.state == saved.digest()
@@ -133,7 +135,10 @@ def test_a_damaged_newest_falls_back(
     damage: Callable[[Path], None], name: str, store: CheckpointStore, reports: list[str]
 ) -> None:
     for step in (10, 20, 30):
-        store.save(step, snapshot(step), IDENTITY, b"journal\n")
+        path = store.save(step, snapshot(step), IDENTITY, journal_part(store.folder, b"journal\n"))
+        # As an older version stored it, and as it stands alone.
+        (path / "journal.jsonl").write_bytes(b"journal\n")
+    (store.folder / "journal.jsonl").unlink()
     damage(store.path(30) / name)
     loaded = store.latest_good(IDENTITY)
     assert loaded is not None

@@ -45,7 +45,7 @@ def pinned(work: Path) -> list[int]:
 
 
 def checkpoints(work: Path) -> list[str]:
-    return sorted(path.name for path in (work / "run" / "checkpoints").iterdir())
+    return sorted(path.name for path in (work / "run" / "checkpoints").glob("step-*"))
 
 
 def verdict(work: Path) -> dict[str, Any]:

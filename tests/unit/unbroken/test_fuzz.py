@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.journals import journal_part
 from unbroken.checkpoint.state import capture_state
 from unbroken.checkpoint.store import CHECKPOINT_FILES, CheckpointStore
 from unbroken.errors import UnbrokenError
@@ -32,6 +33,14 @@ class Memory(FileSystem):
         descriptor = 1000 + len(self._open)
         self._open[descriptor] = (self.contents[path.name], [0])
         return descriptor
+
+    def names(self, _path: Path) -> list[str]:
+        return sorted(self.contents)
+
+    def read_at(self, descriptor: int, _path: Path, target: memoryview, offset: int) -> int:
+        part = self._open[descriptor][0][offset : offset + len(target)]
+        target[: len(part)] = part
+        return len(part)
 
     def size(self, descriptor: int, _path: Path) -> int:
         return len(self._open[descriptor][0])
@@ -55,7 +64,9 @@ def stored(tmp_path: Path) -> dict[str, bytes]:
     model(torch.ones(3, dtype=torch.bfloat16)).sum().backward()
     optimizer.step()
     state = {"model": model, "optimizer": optimizer, "cursor": {"at": 3, "words": {"a", "b"}, "none": None}}
-    path = store.save(5, capture_state(state), IDENTITY, b'{"step": 1}\n' * 5)
+    history = b'{"step": 1}\n' * 5
+    path = store.save(5, capture_state(state), IDENTITY, journal_part(tmp_path, history))
+    (path / "journal.jsonl").write_bytes(history)  # then it stands alone, like an export
     return {name: (path / name).read_bytes() for name in CHECKPOINT_FILES}
 
 

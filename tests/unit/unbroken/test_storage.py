@@ -184,8 +184,9 @@ def test_commit_syncs_files_then_folder_then_renames_then_syncs_the_parent(tmp_p
             tmp_path / "run", tmp_path / "export", StopFlag(1.0), toy_training.stop_at(1), files=Watching()
         )
     assert order == [
-        ("fsync", "tensors.safetensors"),
         ("fsync", "journal.jsonl"),
+        ("fsync", "checkpoints"),
+        ("fsync", "tensors.safetensors"),
         ("fsync", "manifest.json"),
         ("fsync", ".tmp-step-00000001"),
         ("rename", "step-00000001"),

@@ -129,7 +129,8 @@ def hidden(stopped: Path) -> Iterator[Callable[[str], Path]]:
     [
         "checkpoints",
         "checkpoints/step-00000030",
-        *(f"checkpoints/step-00000030/{file}" for file in ("manifest.json", "tensors.safetensors", "journal.jsonl")),
+        *(f"checkpoints/step-00000030/{file}" for file in ("manifest.json", "tensors.safetensors")),
+        "checkpoints/journal.jsonl",
         *("journal.jsonl", "events.jsonl", "identity.json"),
     ],
 )
