@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/unbroken"
 TESTS = "tests/unit/unbroken"
 NEEDS_LATENTWIRE = "test_benchmark.py"
-RUNNERS = ("pytest", "hypothesis")
+PACKAGES_OF_TESTS = ("pytest", "hypothesis", "safetensors")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def oldest_versions() -> list[str]:
-    """`torch==2.4`, and so on: the dependencies with their lower bounds."""
+    """`torch==2.6`, and so on: the dependencies with their lower bounds."""
     project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [dependency.replace(">=", "==") for dependency in project["dependencies"]]
 
@@ -43,7 +43,7 @@ def install(folder: Path, python: str, versions: Sequence[str]) -> Path:
     subprocess.run([python, "-m", "venv", folder / "environment"], check=True)
     inside = folder / "environment/bin/python"
     pip = (inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir")
-    subprocess.run([*pip, SOURCE, *versions, *RUNNERS], check=True)
+    subprocess.run([*pip, SOURCE, *versions, *PACKAGES_OF_TESTS], check=True)
     return inside
 
 

@@ -16,6 +16,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from unbroken.errors import UnbrokenError
+from unbroken.processes.gathering import gather_tensors
 
 _COMMUTATIVE = 2
 """Ranks up to which no order of addition changes a sum."""
@@ -44,7 +45,7 @@ def average_by_tree(ranks: dist.ProcessGroup, bucket: GradBucket) -> Future[Tens
     padded = torch.nn.functional.pad(gradients / size, (0, -len(gradients) % size))
     slices = torch.empty_like(padded)
     dist.all_to_all_single(slices, padded, group=ranks)
-    dist.all_gather_single(padded, _add_by_tree(list(slices.chunk(size))), group=ranks)
+    gather_tensors(padded, _add_by_tree(list(slices.chunk(size))), ranks)
     done: Future[Tensor] = Future(devices=[gradients.device] if gradients.is_cuda else [])
     done.set_result(padded[: len(gradients)])
     return done

@@ -24,6 +24,7 @@ from unbroken.environment import RankInfo
 from unbroken.errors import PeerError, UnbrokenError
 from unbroken.exact.group import SOLO, Group
 from unbroken.preemption import StopFlag
+from unbroken.processes.gathering import gather_tensors
 
 _SIZE = struct.Struct("<q")
 _NOTHING = -1
@@ -111,7 +112,7 @@ class DistributedGroup(Group):
         sent = self._transportable(piece)
         received = torch.empty(len(piece) * self.size, dtype=torch.uint8, device=sent.device)
         with self._waiting("for the sums of the others"):
-            dist.all_gather_single(received, sent, self._channel)
+            gather_tensors(received, sent, self._channel)
         self.sent += len(piece) * (self.size - 1)
         return received.to(piece.device)
 
@@ -149,7 +150,7 @@ class DistributedGroup(Group):
     def _all_gather_equal(self, payload: bytes) -> list[bytes]:
         everything = torch.empty(len(payload) * self.size, dtype=torch.uint8, device=CPU)
         with self._waiting("for what the others have to say"):
-            dist.all_gather_single(everything, _bytes(payload), self._channel)
+            gather_tensors(everything, _bytes(payload), self._channel)
         return [part.numpy().tobytes() for part in everything.chunk(self.size)]
 
     @contextmanager
