@@ -95,7 +95,10 @@ class Ending:
             StorageError: The disk refused.
         """
         self._lock.check_still_held()
-        write_early_end(self._folder, step, total, self._files)
+        self._saver.with_room(
+            f"write down that the loop was left in step {step}",
+            lambda: write_early_end(self._folder, step, total, self._files),
+        )
         self._saver.save_final(step)
         of_total = "" if total is None else f" of {total}"
         self._report(f"The loop was left in step {step}{of_total}: that is the end of this run.")

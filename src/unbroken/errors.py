@@ -38,7 +38,11 @@ class DamagedError(CheckpointError):
 
 
 class StorageError(UnbrokenError):
-    """The disk refused: full, read-only, over quota, broken."""
+    """The disk refused: full, read-only, over quota, broken. `number`: what the system answered (errno), or 0."""
+
+    def __init__(self, sentence: str, number: int = 0) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 class IdentityError(UnbrokenError):
@@ -95,7 +99,8 @@ def storage_errors(action: str, path: str | os.PathLike[str], intact: str) -> It
         advice = _ADVICE.get(error.errno or 0, f"check the folder (`ls -ld {os.fspath(path)}`)")
         raise StorageError(
             f"Could not {action} at {os.fspath(path)}: the system answered {errno_name(error)}. "
-            f"{intact} Next: {advice}, then run the same command again."
+            f"{intact} Next: {advice}, then run the same command again.",
+            error.errno or 0,
         ) from None
 
 

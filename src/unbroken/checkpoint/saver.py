@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from unbroken.checkpoint.differences import name_places
+from unbroken.checkpoint.room import advise_on_space, lacks_space, make_room
 from unbroken.checkpoint.schedule import SaveSchedule
 from unbroken.checkpoint.state import Holder, Snapshot, capture_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
@@ -22,6 +25,7 @@ from unbroken.run_folder.stored_journal import StoredJournal
 
 TOLD_AT_ONCE = 10_000
 """Records that observers are given in one call after a resume, which tells them everything again."""
+T = TypeVar("T")
 _Accept = Callable[[SaveRequest, Snapshot, float], None]
 
 
@@ -118,7 +122,7 @@ class Saver:
         if step == self.final_step:
             pass
         elif 0 < step == self.last_durable_step:
-            self._store.pin(step)
+            self.with_room(f"pin that of step {step}", partial(self._store.pin, step))
             self.final_step = step
         else:
             self.save_now(step, pinned=True)
@@ -167,8 +171,15 @@ class Saver:
         self._store.check_owner()
         accept(SaveRequest(step, self._journal.part(), pinned, verify), live, begun)
 
+    def with_room(self, what: str, action: Callable[[], T]) -> T:
+        """Do what the run cannot end without; on a full disk older checkpoints make room for it, which is reported."""
+        return make_room(self._store, what, action, self._report)
+
     def _write(self, request: SaveRequest, snapshot: Snapshot) -> Path:
-        path = self._store.save(request.step, snapshot, self._identity, request.journal, request.pinned, request.verify)
+        step, given = request.step, (request.journal, request.pinned, request.verify)
+        save = partial(self._store.save, step, snapshot, self._identity, *given)
+        is_periodic = request.verify and not request.pinned
+        path = make_room(self._store, f"save that of step {step}", save, self._report, spares_keep=is_periodic)
         self.last_durable_step = request.step
         return path
 
@@ -176,7 +187,8 @@ class Saver:
         for result in results:
             step, error = result.request.step, result.error
             if isinstance(error, StorageError) and step != required_step:
-                self._report(f"{error} The training goes on without this checkpoint.")
+                advice = advise_on_space(self._store) if lacks_space(error) else ""
+                self._report(f"{error} The training goes on without this checkpoint.{advice}")
                 self._events.add("checkpoint-failed", step=step)
             elif error is not None:
                 raise error

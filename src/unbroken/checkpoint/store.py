@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,9 @@ class CheckpointStore:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}: a run without checkpoints cannot resume")
         self.folder = folder
-        self._keep = keep
+        self.good_step: int | None = None
+        """The newest checkpoint that this process has read as good; no older one goes without it."""
+        self.keep = keep
         self._files = files or FileSystem()
         self._report = report
         self.check_owner = check_owner
@@ -138,6 +141,7 @@ class CheckpointStore:
             raise
         if verify:
             self._verify(step, snapshot)
+            self.good_step = step
             self.check_owner()
             self._rotate()
             self._remove_old_bad()
@@ -191,7 +195,8 @@ class CheckpointStore:
         for step in reversed(_steps_of(names)):
             try:
                 with storage_errors("read the checkpoint", self.path(step), intact):
-                    return self.load(step, identity)
+                    checkpoint, self.good_step = self.load(step, identity), step
+                return checkpoint
             except DamagedError as error:
                 self._damaged.append((self.path(step), error.why, str(error)))
         stored = [name for name in names if _IS_OF_CHECKPOINT.match(name)]
@@ -212,6 +217,20 @@ class CheckpointStore:
         for name in self._leftovers:
             self._discard(self.folder / name)
         self._leftovers = []
+
+    def spare_steps(self, spares_keep: bool) -> list[int]:
+        """What may go for lack of space, ascending: not pinned, older than the newest good one (`spares_keep`: and
+        beyond `keep`). It is empty where the folder cannot be listed."""
+        with suppress(OSError):
+            known = [step for step in self._unpinned_steps() if step <= (self.good_step or 0)]
+            return known[: -self.keep] if spares_keep else [step for step in known if step != self.good_step]
+        return []
+
+    def remove_spare(self, step: int) -> bool:
+        """Remove one of `spare_steps`, if the newest good checkpoint is there; False: it stays, which is reported."""
+        self.check_owner()
+        has_good = self.good_step is not None and self._read_own_manifest(self.good_step) is not None
+        return has_good and self._remove(self.path(step), "old checkpoint")
 
     def _no_whole_checkpoint(self, names: list[str]) -> CheckpointError:
         for path, _, sentence in self._damaged:
@@ -289,13 +308,17 @@ class CheckpointStore:
 
     def _rotate(self) -> None:
         try:
-            known = [(step, self._read_own_manifest(step)) for step in self.steps()]
+            unpinned = self._unpinned_steps()
         except OSError as error:
             self._report(f"Old checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
             return
-        unpinned = [step for step, manifest in known if manifest and not manifest.pinned]
-        for step in unpinned[: -self._keep]:
-            self._remove(self.path(step), "old checkpoint")
+        for step in unpinned[: -self.keep]:
+            if step < (self.good_step or 0):
+                self._remove(self.path(step), "old checkpoint")
+
+    def _unpinned_steps(self) -> list[int]:
+        known = [(step, self._read_own_manifest(step)) for step in self.steps()]
+        return [step for step, manifest in known if manifest and not manifest.pinned]
 
     def _unpin(self, step: int) -> None:
         try:
