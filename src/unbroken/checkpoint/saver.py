@@ -44,7 +44,9 @@ class Saver:
         observers: Observers,
         report: Callable[[str], None],
         background: bool,
+        before_final: Callable[[int], None] = lambda _step: None,
     ) -> None:
+        """`before_final` is told the step that the loop ends with, before it is made final."""
         self.last_durable_step = 0
         """The last step that is safe on disk; the writing thread sets it."""
         self.final_step: int | None = None
@@ -52,7 +54,7 @@ class Saver:
         self._store, self._identity, self._state, self._journal = store, identity, state, journal
         self._schedule, self._events, self._observers, self._report = schedule, events, observers, report
         self._writer = Writer(self._write, background)
-        self._submitted = 0
+        self._submitted, self._before_final = 0, before_final
         self._prepared = not background
         self._pending: list[Record] = []
         """Records that observers are told of once they are durable."""
@@ -118,6 +120,7 @@ class Saver:
         Raises:
             StorageError: The disk refused.
         """
+        self._before_final(step)
         self._await_submitted(step)
         if step == self.final_step:
             pass

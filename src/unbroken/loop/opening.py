@@ -178,6 +178,7 @@ class OpenFolder:
             observers=use.observers,
             report=use.report,
             background=use.background,
+            before_final=self._faults.trace_end,
         )
 
     def _go_back_to(self, checkpoint: Checkpoint) -> None:

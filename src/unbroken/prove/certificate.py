@@ -15,6 +15,7 @@ import torch
 
 from unbroken.canonical_json import digest_json
 from unbroken.environment import processor_name
+from unbroken.prove.beside import LostObject
 from unbroken.prove.runs import Difference, RunEvidence
 
 SCHEMA = "unbroken-certificate/2"
@@ -68,6 +69,7 @@ class Certificate:
         rows = [("verdict", self.verdict), ("finding", self.sentence), ("command", " ".join(self.fields["command"]))]
         rows += [("interrupted", text) for text in self.fields["interruptions"]]
         rows += [(f"without {control['part']}", control["finding"]) for control in self.fields["controls"]]
+        rows += [(f"beside: {each['path']}", each["finding"]) for each in self.fields["beside"]]
         for run in ("reference", "interrupted run"):
             for name, value in self.fields["runs"].get(run, {}).items():
                 if name != "tensors":
@@ -104,6 +106,8 @@ class ProofLog:
     """How many were, besides the checkpoints."""
     interruptions: list[str] = field(default_factory=list)
     controls: list[ControlResult] = field(default_factory=list)
+    beside: list[LostObject] = field(default_factory=list)
+    """What the program holds beside its state and interruptions change."""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add_reference(self, evidence: RunEvidence) -> None:
@@ -146,6 +150,10 @@ class ProofLog:
             "ignored": list(self.ignored),
             "interruptions": self.interruptions,
             "controls": controls,
+            "beside": [
+                {"path": each.path, "type": each.kind, "places": list(each.places), "finding": each.describe()}
+                for each in self.beside
+            ],
             "runs": self.runs,
             "first_difference": first,
             "environment": _describe_environment(),

@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--every", type=int, default=2, help="steps between checkpoints; 0: as the program has it (%(default)s)")
     add("--sabotage", help="drop this part of the state on each resume: rng, optimizer, schedule, cursor or a name")
     add("--controls", help="parts for the negative controls; default: every part that changes")
-    add("--stateless", default="", help="parts that are declared to have no effect on later steps")
+    add(
+        "--stateless", default="", help="parts of the state, and objects beside it, that are declared to have no effect"
+    )
     add("--ignore", default="", help="files in the run's folder that may differ, such as log-*,*/events.out.*")
     add("--rank", type=int, help="of the process to interrupt, if the command starts several; default: 0")
     add("--limit", type=_read_positive, help="seconds for each start; default: 60 and five times the undisturbed run")

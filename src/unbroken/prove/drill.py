@@ -5,12 +5,13 @@ None of it is active in ordinary use, and none of it changes a result unless sab
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,13 +20,17 @@ from unbroken import environment
 from unbroken.checkpoint.state import RNG, Holder, capture_state, compare_states
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import lose_streams
+from unbroken.prove.census import take_census
 
 TRACE_FILE = "trace.jsonl"
+CENSUS_FILE = "census.jsonl"
 SIGNALS = ("TERM", "INT", "USR1", "USR2", "KILL")
 PHASES = ("start", "resume", "step", "end", "save")
 """Before anything; state restored; before the step's work; after it; while its checkpoint is written."""
 
 _SPEC = re.compile(rf"({'|'.join(SIGNALS)})@(\d*)(?::({'|'.join(PHASES)}))?")
+_LARGEST_ON_THE_WAY = 64 << 20
+"""Bytes of a tensor that is digested at the end alone."""
 _CURSORS = re.compile(r"cursor|data|loader|sampler|order")
 
 
@@ -77,6 +82,9 @@ class FaultInjector:
         self._trace = folder / TRACE_FILE if environment.TRACE in asked and rank == 0 else None
         self._sabotage = asked.get(environment.SABOTAGE)
         self.every = int(every) if every else None
+        self._begun: int | None = None
+        self._ended: int | None = None
+        self._state: Mapping[str, Holder] | None = None
 
     def is_due(self, phase: str, step: int | None = None) -> bool:
         """Is the interruption due here?"""
@@ -119,8 +127,28 @@ class FaultInjector:
             "metrics": {key: repr(value) for key, value in metrics.items()},
             "unstable": compare_states(first.tree, digests, second.tree, second.digests()),
         }
-        with self._trace.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
+        _append_line(self._trace, line)
+        self._begun, self._state = step - 1 if self._begun is None else self._begun, state
+        if step & (step - 1) == 0:
+            self._write_census(step, state, _LARGEST_ON_THE_WAY)
+
+    def trace_end(self, step: int) -> None:
+        """Look at all that the program holds beside the state when the loop ends after this step."""
+        if self._state is not None and self._ended != step:
+            self._ended = step
+            gc.collect()
+            self._write_census(step, self._state)
+
+    def _write_census(self, step: int, state: Mapping[str, Holder], largest: float = float("inf")) -> None:
+        if self._trace is not None:
+            census = take_census(state, list(capture_state(state, copy=False).tensors.values()), largest)
+            line = {"begun": self._begun, "step": step, "final": step == self._ended, **asdict(census)}
+            _append_line(self._trace.with_name(CENSUS_FILE), line)
+
+
+def _append_line(path: Path, line: Mapping[str, object]) -> None:
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
 
 
 def _check_proof_folder(folder: Path) -> None:

@@ -7,12 +7,12 @@ from fnmatch import fnmatch
 from itertools import zip_longest
 from pathlib import Path
 
-from unbroken.prove.drill import TRACE_FILE
+from unbroken.prove.drill import CENSUS_FILE, TRACE_FILE
 from unbroken.run_folder.events import EVENTS_FILE
 from unbroken.run_folder.lock import LOCK_FILE
 from unbroken.run_folder.verdict import VERDICT_FILE
 
-EXECUTION_FILES = frozenset({EVENTS_FILE, LOCK_FILE, VERDICT_FILE, TRACE_FILE})
+EXECUTION_FILES = frozenset({EVENTS_FILE, LOCK_FILE, VERDICT_FILE, TRACE_FILE, CENSUS_FILE})
 """What unbroken itself writes about the execution, in the folder of a run; the rest of it is the result."""
 
 _CHECKPOINTS = "checkpoints"

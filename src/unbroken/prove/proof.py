@@ -12,12 +12,14 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
-from unbroken.checkpoint.state import compare_states, state_part
+from unbroken.checkpoint.state import RNG, compare_states, state_part
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED
+from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.certificate import Certificate, ControlResult, ProofLog
 from unbroken.prove.drill import Interruption
 from unbroken.prove.outputs import compare_outputs
@@ -32,6 +34,7 @@ from unbroken.prove.runs import (
     name_status,
 )
 
+_MOST_NAMES = 5
 _DAY_S = 86400.0
 _KILLED = (-9,)
 _KILLED_BY_LAUNCHER = (-9, 137, 1)  # what launchers end with when one of their processes was killed
@@ -106,6 +109,7 @@ class _Proof:
             self._log.add_reference(reference)
             difference = self._run_interrupted(reference)
             if difference is None and self._plan.sabotage is None:
+                self._check_beside()
                 self._run_controls(reference)
         except _BrokenError as broken:
             difference = broken.difference
@@ -160,7 +164,25 @@ class _Proof:
             raise _BrokenError(self._failed_resume(folder, status))
         evidence = self._read_finished(folder, "the interrupted run")
         self._log.add_interrupted(evidence)
+        self._log.beside = self._find_lost_objects(reference, evidence)
         return compare_runs(reference, evidence) or self._compare_outputs(folder)
+
+    def _find_lost_objects(self, reference: RunEvidence, evidence: RunEvidence) -> list[LostObject]:
+        tree = evidence.newest.manifest.tree
+        parts = {RNG, *tree} if isinstance(tree, dict) else {RNG}
+        words = [word for word in self._plan.stateless if word not in parts]
+        lost = find_lost_objects(reference.censuses, evidence.censuses)
+        return [replace(each, is_declared=any(each.matches(word) for word in words)) for each in lost]
+
+    def _check_beside(self) -> None:
+        failed = [lost for lost in self._log.beside if lost.has_failed]
+        if failed:
+            names = ", ".join(f"{lost.path} ({lost.kind}, at {lost.places[0]})" for lost in failed[:_MOST_NAMES])
+            more = f" and {len(failed) - _MOST_NAMES} more" if len(failed) > _MOST_NAMES else ""
+            raise _UnverifiedError(
+                f"not in the state, and not the same at the end after interruptions: {names}{more}. Next: put it into "
+                f"`state`, or declare that it has no effect with --stateless {failed[0].path}"
+            )
 
     def _compare_outputs(self, folder: Path) -> Difference | None:
         self._log.files, places = compare_outputs(self._plan.work / "reference", folder, self._plan.ignored)
@@ -237,14 +259,26 @@ def _changing_parts(stopped: RunEvidence, reference: RunEvidence) -> list[str]:
 
 
 def choose_interruptions(total: int, count: int, seed: int) -> list[Interruption]:
-    """`count` random steps, ascending, by TERM and KILL in all phases of a step.
+    """`count` steps, ascending, one in each part of the run, by TERM and KILL in all phases of a step.
 
-    With four or more, a TERM at a start and a KILL at a resume are added.
+    The last one is a TERM before the last step: what is lost of anything that happened until then shows in that step
+    or in what is held at the end. With four or more, a TERM at a start and a KILL at a resume are added.
     """
-    steps = sorted(random.Random(seed).sample(range(1, total), min(count, total - 1)))
+    steps = _spread_steps(total, count, random.Random(seed))
     kinds = [("TERM", "step"), ("KILL", "step"), ("KILL", "save"), ("TERM", "end")]
     chosen = [Interruption(kinds[index % 4][0], step, kinds[index % 4][1]) for index, step in enumerate(steps)]
+    if chosen and chosen[-1].signal == "KILL":
+        chosen[-1] = Interruption("TERM", steps[-1])
     if len(chosen) >= len(kinds):
         # After the first TERM, so that there is a checkpoint to resume from.
         chosen[1:1] = [Interruption("TERM", None, "start"), Interruption("KILL", None, "resume")]
     return chosen
+
+
+def _spread_steps(total: int, count: int, generator: random.Random) -> list[int]:
+    last = total - 1
+    if last < 1:
+        return []
+    others = min(count, last) - 1
+    bounds = [1 + index * (last - 1) // others for index in range(others + 1)] if others > 0 else []
+    return [generator.randrange(*between) for between in pairwise(bounds)] + [last]

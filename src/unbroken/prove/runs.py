@@ -18,7 +18,7 @@ from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError, UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED
-from unbroken.prove.drill import TRACE_FILE
+from unbroken.prove.drill import CENSUS_FILE, TRACE_FILE
 from unbroken.run_folder.lock import LOCK_FILE
 from unbroken.run_folder.stored_journal import StoredJournal
 from unbroken.run_folder.verdict import VERDICT_FILE
@@ -132,7 +132,7 @@ class Difference:
 
 
 class RunEvidence:
-    """What a run left: its final checkpoint and the trace of its states."""
+    """What a run left: its final checkpoint, the trace of its states, and what it held beside them."""
 
     def __init__(self, root: Path) -> None:
         """Find the run below `root`.
@@ -150,7 +150,8 @@ class RunEvidence:
         finals = [home for home in homes if json.loads((home / "manifest.json").read_bytes())["pinned"]]
         self.final: Checkpoint | None = checkpoints.load_checkpoint(finals[-1]) if finals else None
         self.newest: Checkpoint = checkpoints.load_checkpoint(homes[-1])
-        self.trace = list(_read_trace(stores[0].parent / TRACE_FILE))
+        self.trace = list(_read_lines(stores[0].parent / TRACE_FILE))
+        self.censuses = list(_read_lines(stores[0].parent / CENSUS_FILE))
 
     @property
     def step(self) -> int:
@@ -203,7 +204,7 @@ def _first_differing_step(reference: StoredJournal, run: StoredJournal) -> str:
     return "the last steps"
 
 
-def _read_trace(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     for text in path.read_bytes().splitlines() if path.exists() else []:
         try:
             yield json.loads(text)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -418,7 +419,21 @@ def test_random_interruptions_are_ascending_repeatable_and_in_all_phases() -> No
     assert len(steps) == 10
     assert steps == sorted(set(steps))
     assert {interruption.phase for interruption in first} == set(PHASES)
-    assert [str(interruption) for interruption in choose_interruptions(3, 10, seed=0)] == ["TERM@1", "KILL@2"]
+    assert [str(interruption) for interruption in choose_interruptions(3, 10, seed=0)] == ["TERM@1", "TERM@2"]
+    assert choose_interruptions(1, 4, seed=0) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+@pytest.mark.parametrize("total", [2, 5, 12, 60])
+def test_every_part_of_a_run_is_interrupted_and_last_of_all_before_the_last_step(total: int, count: int) -> None:
+    for seed in range(20):
+        chosen = choose_interruptions(total, count, seed)
+        steps = [each.step for each in chosen if each.step]
+        assert len(steps) == min(count, total - 1)
+        assert (chosen[-1].signal, steps[-1]) == ("TERM", total - 1)
+        gaps = [after - before for before, after in pairwise([0, *steps])]
+        assert min(gaps) > 0
+        assert max(gaps) <= 2 * (-(-total // max(1, count - 1)))
 
 
 @pytest.mark.parametrize("text", ["TERM", "TERM@", "TERM@5:resume", "KILL@x", "KILL@:save", "STOP@3"])
