@@ -55,6 +55,17 @@ HEAD = "UNBROKEN_HEAD"
 TOKEN = "UNBROKEN_TOKEN"
 """A random secret that the machines of a job share, so that they obey nobody else."""
 
+
+def _read_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed, and nothing relative to it can be meant
+        return Path()
+
+
+_STARTED_IN = _read_folder()
+"""A path in a variable is relative to where the program was started: its loop may change the directory."""
+
 DEFAULT_DEADLINE_S = 90.0
 DEFAULT_PEER_TIMEOUT_S = 600.0
 
@@ -101,7 +112,7 @@ def job_end() -> float | None:
 def verdict_path() -> Path | None:
     """Where the calling script wants the verdict; None when it did not ask."""
     text = os.environ.get(VERDICT)
-    return Path(text) if text else None
+    return _STARTED_IN / text if text else None
 
 
 def may_start_over() -> bool:
@@ -118,7 +129,7 @@ def read_fault_variables() -> dict[str, str]:
 def read_proof_folder() -> Path | None:
     """Where `prove` wants the run; None in ordinary use, when UNBROKEN_FOLDER is the program's own affair."""
     text = os.environ.get(FOLDER)
-    return Path(text) if text and read_fault_variables() else None
+    return _STARTED_IN / text if text and read_fault_variables() else None
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from unbroken.checkpoint.schedule import Every, FixedSchedule
 from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.ending import find_exit_code, leave_as_follower
-from unbroken.errors import log_sentence, storage_errors
+from unbroken.errors import UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NumericsInfo
 from unbroken.filesystem import FileSystem
+from unbroken.loop.epochs import EpochLoop
 from unbroken.loop.opening import OpenFolder, Settings
-from unbroken.loop.stepping import StepLoop
+from unbroken.loop.peek import RunStatus, peek_run
 from unbroken.observers import Observer, Observers
 from unbroken.preemption import StopFlag
 from unbroken.processes.sync import broadcast_state, run_on_rank_zero
@@ -35,7 +36,7 @@ from unbroken.run_numerics import add_numerics
 __all__ = ["Observer", "Run"]
 
 
-class Run(StepLoop):
+class Run(EpochLoop):
     """A training run that lives in a folder and continues where it stopped, in the same bytes."""
 
     def __init__(
@@ -146,15 +147,16 @@ class Run(StepLoop):
         finally:
             self._close()
 
-    def export(self, target: Path) -> None:
+    def export(self, target: Path, pin: str | None = None) -> None:
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
 
-        The bytes do not depend on interruptions. Only rank 0 writes. In a loop over epochs, what an earlier start has
-        passed it has exported too: then nothing is written, and a sentence says so.
+        With `pin`, those of the step that has this name. The bytes do not depend on interruptions. Only rank 0 writes.
+        In a loop over epochs, what an earlier start has passed it has exported too: then nothing is written, and a
+        sentence says so.
 
         Raises:
-            UnbrokenError: The run is not finished.
-            CheckpointError: The final checkpoint is damaged.
+            UnbrokenError: The run is not finished, or nothing was pinned under this name.
+            CheckpointError: The checkpoint is damaged.
             StorageError: The disk refused.
         """
         if self._is_follower:
@@ -164,10 +166,33 @@ class Run(StepLoop):
                 f"{target} is left as it is: step {self._asked} was passed by an earlier start of this run."
             )
             return
-        step = int(self.final.name.removeprefix("step-"))
-        with storage_errors("read the final state", self.final, "Nothing was changed."):
-            final = self._folder.store.load(step, self.identity.digest, keep=False)
-        export_checkpoint(final, Path(target), self._settings.files)
+        path = self.final if pin is None else self._find_pin(pin)
+        step = int(path.name.removeprefix("step-"))
+        with storage_errors("read the state", path, "Nothing was changed."):
+            if pin is None:
+                checkpoint = self._folder.store.load(step, self.identity.digest, keep=False)
+            else:
+                checkpoint = self._folder.pins.load(pin, step)
+        export_checkpoint(checkpoint, Path(target), self._settings.files)
+
+    def _find_pin(self, name: str) -> Path:
+        path = self.pinned(name)
+        if path is None:
+            raise UnbrokenError(
+                f"Nothing is pinned as {name!r} in {self.folder} at step {self.step}. Next: call `run.pin({name!r})` "
+                "in the step that is to be kept."
+            )
+        return path
+
+    @staticmethod
+    def peek(folder: Path) -> RunStatus:
+        """Where the run in this folder would resume; see `peek_run`. Nothing is changed and no lock is taken.
+
+        Raises:
+            CheckpointError: Another version wrote the newest checkpoint.
+            StorageError: It cannot be read now.
+        """
+        return peek_run(folder)
 
     def _close(self) -> None:
         if self._opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ CHECKPOINTS_FOLDER = "checkpoints"
 TENSORS_FILE = "tensors.safetensors"
 CHECKPOINT_FILES = (MANIFEST_FILE, TENSORS_FILE, JOURNAL_FILE)
 """Of a checkpoint that stands alone, such as an export; one in a run shares the journal with the others."""
-_IN_A_RUN = re.compile(r"step-\d{8,18}")
+PINS_FOLDER = "pins"
+"""Where a run keeps checkpoints that have a name, beside those that it resumes from."""
+_STEP = re.compile(r"step-(\d{8,18})")
+
+
+def list_steps(names: Iterable[str]) -> list[int]:
+    """The steps of the checkpoint folders among these names, ascending."""
+    return sorted(int(match[1]) for match in map(_STEP.fullmatch, names) if match)
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,10 @@ def find_history(files: FileSystem, folder: Path, manifest: Manifest) -> StoredJ
         OSError: It cannot be read now.
     """
     own = folder / JOURNAL_FILE  # in an export, or written by an older version; then nothing else counts
-    is_alone = JOURNAL_FILE in files.names(folder) or not _IN_A_RUN.fullmatch(folder.name)
-    shared = (folder.parent / JOURNAL_FILE, folder.parent.parent / JOURNAL_FILE)
+    is_alone = JOURNAL_FILE in files.names(folder) or not _STEP.fullmatch(folder.name)
+    is_pinned = folder.parent.parent.name == PINS_FOLDER
+    checkpoints = folder.parent.parent.parent / CHECKPOINTS_FOLDER if is_pinned else folder.parent
+    shared = (checkpoints / JOURNAL_FILE, checkpoints.parent / JOURNAL_FILE)
     return find_journal(files, (own,) if is_alone else shared, *manifest.journal, grows=not is_alone)
 
 

@@ -22,6 +22,7 @@ from unbroken.checkpoint.holders import RNG, Holder, read_holder, unmoved_genera
 from unbroken.checkpoint.loading import Loader
 from unbroken.checkpoint.tensorfile import digest_tensors, equal_bytes, tensor_bytes, tensor_spec
 from unbroken.checkpoint.traits import (
+    EPOCH,
     TRAITS,
     Kinds,
     LiveState,
@@ -91,6 +92,8 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
         encoder, tree = _encode_objects(objects, generators)
     if isinstance(objects, LiveState) and (changed := objects.changed_traits(_traits_from(encoder, objects), ended)):
         tree[TRAITS] = encoder.encode(changed, TRAITS)
+    if isinstance(objects, LiveState) and objects.epoch is not None:
+        tree[EPOCH] = encoder.encode(objects.epoch, EPOCH)
     tree[RNG] = encoder.encode(generators[RNG], RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:
@@ -149,6 +152,9 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     branches = dict(_check_branches(snapshot.tree))
     decoder = Decoder(snapshot.tensors)
     changed_traits = decoder.decode(branches.pop(TRAITS, {"$": "dict", "items": []}))
+    epoch = decoder.decode(branches.pop(EPOCH, {"$": "dict", "items": []})) or None
+    if isinstance(objects, LiveState):
+        objects.epoch = epoch
     wanted = join_traits({part: merge_traits(built.get(part, {}), changed_traits.get(part, {})) for part in objects})
     decoder.strides = wanted.get("stride", {})
     states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in branches.items()]})

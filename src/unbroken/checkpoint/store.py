@@ -15,6 +15,7 @@ from unbroken.checkpoint.reading import (
     TENSORS_FILE,
     Checkpoint,
     is_proven_absent,
+    list_steps,
     load_checkpoint,
     read_manifest,
     read_verified,
@@ -36,7 +37,6 @@ from unbroken.run_folder.stored_journal import NO_HISTORY
 
 __all__ = ["CHECKPOINT_FILES", "TENSORS_FILE", "Checkpoint", "CheckpointStore", "load_checkpoint"]
 
-_STEP = re.compile(r"step-(\d{8,18})")
 _TEMPORARY = ".tmp-step-"
 _BAD = re.compile(r"bad-step-(\d+)-.*?(?:-(\d+))?")
 _PROVEN = "manifest|journal|size|header|digest|incomplete|replayed|replaced|superseded"
@@ -49,10 +49,6 @@ KEPT_BAD = 3
 def _bad_checkpoint_order(name: str) -> tuple[int, int]:
     match = _BAD.fullmatch(name)
     return (int(match[1]), int(match[2] or 1)) if match else (0, 0)
-
-
-def _steps_of(names: list[str]) -> list[int]:
-    return sorted(int(match[1]) for match in map(_STEP.fullmatch, names) if match)
 
 
 class CheckpointStore:
@@ -100,7 +96,7 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint folder, ascending; it may still turn out to be damaged."""
-        return _steps_of(self._files.names(self.folder))
+        return list_steps(self._files.names(self.folder))
 
     def path(self, step: int) -> Path:
         """The folder of a step's checkpoint."""
@@ -171,6 +167,11 @@ class CheckpointStore:
         if pinned:
             self._rotate()
 
+    def remove(self, step: int) -> None:
+        """Remove a checkpoint that nobody needs; what the disk refuses is reported."""
+        self.check_owner()
+        self._remove(self.path(step), "old checkpoint")
+
     def latest_good(self, identity: str, start_over: bool = False) -> Checkpoint | None:
         """`find_latest_good`, then `tidy`."""
         checkpoint = self.find_latest_good(identity, start_over)
@@ -192,7 +193,7 @@ class CheckpointStore:
             names = self._files.names(self.folder)
         self._identity = identity
         self._damaged, self._leftovers = [], [name for name in names if name.startswith(_TEMPORARY)]
-        for step in reversed(_steps_of(names)):
+        for step in reversed(list_steps(names)):
             try:
                 with storage_errors("read the checkpoint", self.path(step), intact):
                     checkpoint, self.good_step = self.load(step, identity), step

@@ -16,6 +16,9 @@ from unbroken.canonical_json import JSON
 TRAITS = "$traits"
 """The branch of the tree: part of the state -> kind -> path -> value, where it is not as built."""
 
+EPOCH = "$epoch"
+"""The branch of the tree that holds `LiveState.epoch`, where there is one."""
+
 Kinds = dict[str, dict[str, Any]]
 """Kind -> path -> value. A path without a value has the usual one, None: as built anew from the values alone.
 
@@ -33,6 +36,9 @@ class LiveState(dict[str, Any]):
     built: dict[str, Kinds] | None = None
     gained: Sequence[str] = ()
     """Places of keys that the objects have and the restored checkpoint lacked; their values are as built."""
+    epoch: dict[str, Any] | None = None
+    """What is known of the present epoch, in a loop over epochs: its number, the step before its first, and where the
+    generators stood when its batches began, once they have."""
 
     def changed_traits(self, traits: dict[str, Kinds], ended: bool = False) -> dict[str, Kinds]:
         """Those that are not as built; the first call says how they were built.

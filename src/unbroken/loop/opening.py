@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from unbroken.environment import may_start_over
 from unbroken.errors import storage_errors
 from unbroken.exact.numerics import NUMERICS_STATE
 from unbroken.filesystem import FileSystem
+from unbroken.loop.pins import Pins
 from unbroken.observers import Observers
 from unbroken.preemption import StopFlag
 from unbroken.prove.drill import FaultInjector
@@ -106,8 +107,10 @@ class OpenFolder:
         dropped = {*self._faults.dropped_parts(self._state), NUMERICS_STATE}
         restore_state(checkpoint.snapshot, self._state, dropped)
 
-    def record_step(self, step: int, values: Mapping[str, Any], saves: bool) -> None:
+    def record_step(self, step: int, values: Mapping[str, Any], saves: bool, pins: Collection[str] = ()) -> None:
         """The step has ended: write its line of the journal and, if it `saves`, begin a save where one is due.
+
+        It is due with `pins`, names for this step, too: then a killed run goes back to it and needs no older pins.
 
         Raises:
             LockedError: The folder may be another's by now.
@@ -118,8 +121,40 @@ class OpenFolder:
         self._faults.trace_state(step, self._state, written)
         self.saver.add_record(written)
         if saves:
-            self.saver.save_if_due(step, forced=self._faults.is_due("save", step))
+            self.saver.save_if_due(step, forced=bool(pins) or self._faults.is_due("save", step))
             self._faults.fire("save", step)
+        self.pin_step(step, pins)
+
+    def save_final(self, step: int) -> None:
+        """Make the step durable and final.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        self.saver.save_final(step)
+        self.pins.tidy(step)
+
+    def save_early_end(self, step: int, total: int | None) -> None:
+        """As `save_final`, of a loop for `total` steps that was left on purpose.
+
+        Raises:
+            LockedError: The folder may be another's by now.
+            StorageError: The disk refused.
+        """
+        self.ending.save_early_end(step, total)
+        self.pins.tidy(step)
+
+    def pin_step(self, step: int, names: Collection[str]) -> None:
+        """Keep the state as it is now, after `step`, under these names.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        if names:
+            self.saver.drain()  # two do not write the history at once, and what is durable now needs no older pins
+            snapshot, history = capture_state(self._state, copy=False, ended=True), self.journal.part()
+            for name in sorted(names):
+                self.pins.save(name, step, snapshot, history, self.saver.last_durable_step)
 
     def report_numerics(self, step: int, changes: str | None) -> None:
         """Say what became different after `step`, if anything did."""
@@ -145,6 +180,7 @@ class OpenFolder:
             self._go_back_to(checkpoint)
         # Only now is the folder written to: what could not be read above has left it as it was.
         self.store.tidy()
+        self.pins.go_back_to(self.step)
         if not is_known:
             write_identity(self._folder, self._identity, files, report)
         self.journal.cut()
@@ -159,6 +195,7 @@ class OpenFolder:
         self.store = CheckpointStore(
             self._folder / CHECKPOINTS_FOLDER, use.keep, use.files, use.report, self.lock.check_still_held
         )
+        self.pins = Pins(self._folder, self._identity.digest, use.files, use.report, self.lock.check_still_held)
         self.journal = Journal(self._folder / JOURNAL_FILE, self.store.folder / JOURNAL_FILE, use.files, use.report)
         self.saver = self._new_saver()
         self.ending = Ending(

@@ -14,6 +14,7 @@ from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import reseeded
 from unbroken.loop.opening import OpenFolder
+from unbroken.loop.pins import check_pin_name
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
@@ -40,8 +41,12 @@ class StepLoop:
         """What the step that is under way has logged; None between two steps."""
         self._in_loop = self._is_left = False
         """Whether `steps` began that step, and whether its loop was left by `break` since."""
+        self._is_left_between = False
+        """Whether a loop over epochs was left by `break` between two steps."""
         self._is_unfinished = False
         """Whether there are steps of `end_step` that nobody has made final."""
+        self._pin_names: set[str] = set()
+        """Under which the step that is under way is to be kept."""
         self._asked: int | None = None
         self._resumed: int | None = None
         self._replays = self._compared = False
@@ -83,23 +88,23 @@ class StepLoop:
     def _end_ordinarily(self) -> None:
         self._end_left_loop()
         if self._is_unfinished:
-            if self.stop.is_set_on_any(self._group):
-                self._leave()
+            self._obey_stop()
             self.finish()
         self._check_not_past()
 
     def _end_left_loop(self) -> None:
         # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
-        if self._record is None:
+        if self._record is None and not self._is_left_between:
             return
         if self.stop.is_set_on_any(self._group):
             run_on_rank_zero(self._group, lambda: self._folder.ending.write("preempted", EXIT_PREEMPTED))
-            self.stop.leave(f"left in step {self.step + 1} while being stopped; run the same command to go on")
-        if not self._in_loop:
+            self.stop.leave(f"left after step {self.step} while being stopped; run the same command to go on")
+        if self._record is not None and not self._in_loop:
             raise self._unended_step("The run was left")
-        self._is_unfinished = False
-        self._finish_step(self._loop_total)
-        run_on_rank_zero(self._group, lambda: self._folder.ending.save_early_end(self.step, self._loop_total))
+        self._is_unfinished = self._is_left_between = False
+        if self._record is not None:
+            self._finish_step(self._loop_total)
+        run_on_rank_zero(self._group, lambda: self._folder.save_early_end(self.step, self._loop_total))
 
     def begin_step(self) -> int:
         """Begin a step and return its number, from 1: for a loop that is not yours to write with `steps`.
@@ -152,7 +157,7 @@ class StepLoop:
 
     def _save_final(self) -> None:
         self._is_unfinished = False  # when this fails, leaving `with` says so, and does not try again
-        run_on_rank_zero(self._group, lambda: self._folder.saver.save_final(self.step))
+        run_on_rank_zero(self._group, lambda: self._folder.save_final(self.step))
 
     def _unended_step(self, what: str) -> UnbrokenError:
         return UnbrokenError(
@@ -189,7 +194,7 @@ class StepLoop:
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
-        if not self._enter_loop(total):
+        if not self._enter_loop(total, total is not None and self.step > total):
             return
         items = iter(source)
         while total is None or self.step < total:
@@ -210,7 +215,7 @@ class StepLoop:
             self._finish_step(total)
         self._save_final()
 
-    def _enter_loop(self, total: int | None) -> bool:
+    def _enter_loop(self, total: int | None, is_passed: bool) -> bool:
         """Begin the loop for so many steps; False when an earlier start has passed it, or was left in it."""
         self._end_step_left_by_break(total)
         if self._record is not None:
@@ -219,7 +224,7 @@ class StepLoop:
             self._asked = max(total, self._asked or 0)
         self._loop_total = None if total is None else self._asked
         was_left = self._group.any_rank(not self._is_follower and self._folder.ending.meets_early_end(self.step, total))
-        if total is not None and self.step > total:
+        if is_passed:
             self._replays = self.step == self._resumed
             return False
         self._end_replay()
@@ -230,16 +235,20 @@ class StepLoop:
             self._finish_step(total)
 
     def _begin_step(self, in_loop: bool) -> None:
-        if self.stop.is_set_on_any(self._group):
-            self._leave()
+        self._obey_stop()
         self._record, self._in_loop = {}, in_loop
+        self._is_left = self._is_left_between = False
         self._step_context = reseeded() if self._reseeds else nullcontext()
         self._step_context.__enter__()
         self._faults.fire("step", self.step + 1)
 
+    def _obey_stop(self) -> None:
+        if self.stop.is_set_on_any(self._group):
+            self._leave()
+
     def _cancel_step(self) -> None:
         """There was nothing to do in the step that has begun."""
-        self._record, self._in_loop = None, False
+        self._record, self._in_loop, self._pin_names = None, False, set()
 
     def _end_replay(self) -> None:
         if self._replays:
@@ -267,6 +276,30 @@ class StepLoop:
             )
         self._record.update(to_numbers(values))
 
+    def pin(self, name: str) -> None:
+        """Keep the state after this step under a name, such as "best", until the name is given to a later step.
+
+        Inside a step, that step is pinned when it ends; after one, the state as it is now. Rotation spares what is
+        pinned. The loop waits until it is durable. Every rank calls it. After a resume the name is that of the step
+        which had it then.
+
+        Raises:
+            UnbrokenError: The name cannot be one of a folder, or no step was done.
+            StorageError: The disk refused; the pin before is intact.
+        """
+        check_pin_name(name)
+        if self._record is not None:
+            self._pin_names.add(name)
+        elif not self.step:
+            raise UnbrokenError("run.pin was called before the first step. Next: call it in a step, or after one.")
+        elif not self._replays:  # else an earlier start has
+            run_on_rank_zero(self._group, lambda: self._folder.pin_step(self.step, {name}))
+
+    def pinned(self, name: str) -> Path | None:
+        """The checkpoint folder of the step that has this name; None when none has. Rank 0 alone may ask."""
+        step = self._folder.pins.find_step(name, self.step)
+        return None if step is None else self._folder.pins.path(name, step)
+
     def _check_ranks_agree(self) -> None:
         # Once in each start: drift is caused by the program, and shows after its first step.
         if self._group.size > 1 and not self._compared:
@@ -277,6 +310,7 @@ class StepLoop:
         self._step_context.__exit__(None, None, None)
         self._faults.fire("end", self.step + 1)
         record, self._record = self._record or {}, None
+        pins, self._pin_names = self._pin_names, set()
         changes = self._numerics.look_again(self.step, self._group)
         self._in_loop = self._is_left = False
         self.step += 1
@@ -284,7 +318,7 @@ class StepLoop:
             # Otherwise the next thing is to leave, with a save of its own.
             saves = (total is None or self.step < total) and not self.stop.is_set()
             self._folder.report_numerics(self.step - 1, changes)
-            self._folder.record_step(self.step, record, saves)
+            self._folder.record_step(self.step, record, saves, pins)
         self._check_ranks_agree()
 
     def _leave(self) -> NoReturn:

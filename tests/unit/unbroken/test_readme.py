@@ -15,15 +15,19 @@ from tests.support import toy_training
 from unbroken.prove import command as prove_command
 
 README = Path(unbroken.__file__).with_name("README.md")
-PROGRAM = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]  # type: ignore[index]
+PROGRAM, *RECIPES = (
+    block
+    for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    if "StopFlag.install()" in block  # the others are parts of programs
+)
 
 pytestmark = pytest.mark.usefixtures("uninterrupted")  # torch's lazy imports, once for all forks
 
 
-def started(folder: Path, interrupt: str = "") -> int:
+def started(folder: Path, interrupt: str = "", program: str = PROGRAM) -> int:
     def action() -> None:
         os.environ.update(UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
-        exec(compile(PROGRAM, str(README), "exec"), {"__name__": "__main__"})
+        exec(compile(program, str(README), "exec"), {"__name__": "__main__"})
 
     return toy_training.in_child(action)
 
@@ -37,6 +41,23 @@ def test_the_example_resumes_in_the_same_bytes(tmp_path: Path) -> None:
     for interrupt, status in [("TERM@7", 75), ("KILL@33", -signal.SIGKILL), ("INT@34", 75), ("", 0)]:
         assert started(tmp_path / "two", interrupt) == status
     assert final(tmp_path / "two") == final(tmp_path / "one")
+
+
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_every_recipe_resumes_in_the_same_bytes(number: int, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert started(one, program=RECIPES[number]) == 0
+    for interrupt, status in [("TERM@3", 75), ("KILL@16", -signal.SIGKILL), ("TERM@18:end", 75), ("", 0)]:
+        assert started(two, interrupt, RECIPES[number]) == status
+    last = max((one / "checkpoints").glob("step-*"))
+    assert toy_training.contents(last) == toy_training.contents(two / "checkpoints" / last.name)
+    pins = [path.relative_to(one) for path in one.glob("pins/*/*")]
+    assert all(toy_training.contents(one / pin) == toy_training.contents(two / pin) for pin in pins)
+
+
+def test_there_are_recipes() -> None:
+    assert len(RECIPES) >= 1
+    assert all("DataLoader" in recipe for recipe in RECIPES)
 
 
 def test_it_costs_ten_lines_at_most() -> None:
