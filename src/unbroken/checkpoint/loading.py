@@ -85,3 +85,24 @@ def _describe_refusal(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     reason = shorten_text(str(error) or "no reason given", _LONGEST_REASON).rstrip(".")
     return f"{reason} ({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})."
+
+
+def is_loaded_by_torch(holder: object) -> bool:
+    """Whether a module or an optimizer is loaded by torch's own code alone, without hooks or methods of yours."""
+    if isinstance(holder, torch.nn.Module):
+        return _is_of_torch(holder, "load_state_dict") and all(
+            _is_of_torch(child, "_load_from_state_dict")
+            and not (child._load_state_dict_pre_hooks or child._load_state_dict_post_hooks)
+            for child in holder.modules()
+        )
+    return (
+        isinstance(holder, torch.optim.Optimizer)
+        and _is_of_torch(holder, "load_state_dict")
+        and _is_of_torch(holder, "__setstate__")
+        and not (holder._optimizer_load_state_dict_pre_hooks or holder._optimizer_load_state_dict_post_hooks)
+    )
+
+
+def _is_of_torch(holder: object, method: str) -> bool:
+    module = getattr(getattr(holder, method), "__module__", None) or ""
+    return module.partition(".")[0] == "torch"

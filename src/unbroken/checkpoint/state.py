@@ -19,7 +19,7 @@ from unbroken.checkpoint.differences import (
     state_part,
 )
 from unbroken.checkpoint.holders import RNG, Holder, read_holder, unmoved_generators
-from unbroken.checkpoint.loading import Loader
+from unbroken.checkpoint.loading import Loader, is_loaded_by_torch
 from unbroken.checkpoint.tensorfile import digest_tensors, equal_bytes, tensor_bytes, tensor_spec
 from unbroken.checkpoint.traits import (
     EPOCH,
@@ -234,28 +234,21 @@ class _RestoredCheck:
     def _may_be_changed(self, name: str, live: torch.Tensor, storages: Collection[int], is_array: bool) -> bool:
         """Whether the snapshot's tensor may not be what was read any more, so that only its digest is a witness.
 
-        It may be inside an object by now; or have been changed by its `load_state_dict`, which torch's own does not
-        do, and which torch notices unless it is done through an array.
+        It may be inside an object by now, or have been changed by its `load_state_dict`, which torch's own code does
+        not do: that keeps an optimizer's tensors as they are. Of other changes the version tells, unless they were
+        made through an array or `.data`.
         """
         version = self._versions[name]
         holder = self._objects.get(state_part(f"tensor {name}"))
-        return (
-            version is None
-            or self._snapshot.tensors[name]._version != version
-            or live.untyped_storage().data_ptr() in storages
-            or not (_is_loaded_by_torch(holder, is_array) or isinstance(holder, dict | None))
-        )
+        if version is None or self._snapshot.tensors[name]._version != version:
+            return True
+        if isinstance(holder, dict | None):
+            return live.untyped_storage().data_ptr() in storages
+        return is_array or not is_loaded_by_torch(holder)
 
 
 def _read_version(tensor: torch.Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
-
-
-def _is_loaded_by_torch(holder: object, is_array: bool) -> bool:
-    if is_array:
-        return False
-    load = getattr(type(holder), "load_state_dict", None)
-    return load in (torch.nn.Module.load_state_dict, torch.optim.Optimizer.load_state_dict)
 
 
 def _part_of(difference: ValueDifference) -> str:

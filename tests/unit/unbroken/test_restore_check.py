@@ -107,21 +107,59 @@ def test_one_bit_in_a_large_module_is_found(by: float, tmp_path: Path) -> None:
         restore_state(reload(Large(), tmp_path), {"it": Spoiling()})
 
 
-def test_a_resume_hashes_each_tensor_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class OwnAdam(torch.optim.Adam):
+    """Of the user's own, as far as loading goes."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        spoil_optimizer(self)
+
+
+def spoil_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    for values in optimizer.state.values():
+        values["exp_avg"].data *= 2
+
+
+def trained(kind: type[torch.optim.Adam] = torch.optim.Adam, steps: int = 1) -> dict[str, Any]:
+    torch.manual_seed(0)
     model = torch.nn.Linear(300, 300)
-    box = {"x": torch.ones(1000), "array": np.ones(1000)}
-    store = CheckpointStore(tmp_path)
-    store.save(1, capture_state({"model": model, "box": box}), IDENTITY)
+    optimizer = kind(model.parameters())
+    for _ in range(steps):
+        model(torch.ones(1, 300)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return {"model": model, "optimizer": optimizer}
+
+
+def store_trained(folder: Path) -> CheckpointStore:
+    store = CheckpointStore(folder)
+    store.save(1, capture_state(trained()), IDENTITY)
+    return store
+
+
+@pytest.mark.parametrize("way", ["method", "hook", "hook of a module"])
+def test_what_spoils_past_the_version_is_found_in_modules_and_optimizers(way: str, tmp_path: Path) -> None:
+    stored = store_trained(tmp_path).load(1, IDENTITY).snapshot
+    state = trained(OwnAdam if way == "method" else torch.optim.Adam, steps=0)
+    if way == "hook":
+        state["optimizer"].register_load_state_dict_post_hook(spoil_optimizer)
+    if way == "hook of a module":
+        state["model"].register_load_state_dict_pre_hook(lambda _, states, *__: states["bias"].data.mul_(2))
+    place = "model/bias" if way == "hook of a module" else "optimizer/state/0/exp_avg"
+    with pytest.raises(CheckpointError, match=f"as it was stored: tensor {place}"):
+        restore_state(stored, state)
+
+
+def test_a_resume_hashes_each_tensor_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_trained(tmp_path)
     hashed: list[int] = []
     real = tensorfile.digest_tensor
     monkeypatch.setattr(tensorfile, "digest_tensor", lambda spec, data: (hashed.append(len(data)), real(spec, data))[1])
     loaded = store.load(1, IDENTITY).snapshot
-    once = sorted(hashed)
-    restore_state(
-        loaded, {"model": torch.nn.Linear(300, 300), "box": {"x": torch.zeros(1000), "array": np.zeros(1000)}}
-    )
-    assert sorted(hashed) == once
-    assert sum(once) > 360_000
+    once = sum(hashed)
+    restore_state(loaded, trained(steps=0))
+    assert sum(hashed) == once
+    assert once > 3 * 360_000
 
 
 def test_bytes_are_compared_to_the_end() -> None:
