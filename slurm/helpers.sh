@@ -47,15 +47,43 @@ prepare_container() {
     container=(apptainer exec --nv --bind "$1" --pwd "$PWD" "$image")
 }
 
-# One word of what SLURM knows of a job.
-fact() { scontrol --oneliner show job "$1" 2>/dev/null | grep -oP "(^|\s)$2=\K\S+" || true; }
+# A task of an array by its place in it: one of them has the number of the array itself, which means them all.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}}
+job=${job:-${SLURM_JOB_ID:-}}
+export LATENTWIRE_JOB=$job
+
+# What SLURM knows of a job: nothing, if there is none. While its controller is away (restarted, or taken over by
+# another) it is asked again for $2 seconds; status 1 is no answer, which is not the same as nothing.
+ask() {
+    local begun=$SECONDS limit=${2:-${LATENTWIRE_ASK_S:-300}} said
+    until said=$(scontrol --oneliner show job "$1" 2>&1); do
+        [[ "$said" != *"Invalid job id"* ]] || return 0
+        [ $((SECONDS - begun)) -lt "$limit" ] || return 1
+        sleep 5
+    done
+    echo "$said"
+}
+
+# One word of such an answer.
+word() { grep -oP "(^|\s)$2=\K\S+" <<<"$1" | head -1 || true; }
+
+# Ask for a requeue, for minutes while nobody answers.
+requeue() {
+    local begun=$SECONDS said
+    until said=$(scontrol requeue "$job" 2>&1); do
+        echo "$said" >&2
+        [[ "$said" =~ contact|onnect|timed\ out|Zero\ Bytes|standby ]] || return 1
+        [ $((SECONDS - begun)) -lt "${LATENTWIRE_ASK_S:-300}" ] || return 1
+        sleep 5
+    done
+}
 
 begin() {
     restart=${SLURM_RESTART_COUNT:-0} max_stalled=${LATENTWIRE_MAX_STALLED:-5}
     # SLURM counts from 1 again after a reinstallation: notes of another job with our number are not ours.
     [ "$restart" -gt 0 ] || rm -rf "$notes"
     mkdir -p "$notes"
-    say "start $((restart + 1)) of job $SLURM_JOB_ID, $(date -u +%FT%TZ), on $SLURM_JOB_NODELIST: $*"
+    say "start $((restart + 1)) of job $job, $(date -u +%FT%TZ), on $SLURM_JOB_NODELIST: $*"
     settle_commit
     take_checkout
     count_stalled
@@ -71,15 +99,17 @@ uncommitted() {
 
 # A job runs the commit that it was submitted with, in every start.
 settle_commit() {
-    local now wanted changed
+    local now wanted changed record
     now=$(git rev-parse HEAD)
     if [ ! -s "$notes/commit" ]; then
+        record=$(ask "$job") || die "SLURM does not say when job $job was submitted, so nobody knows which commit it \
+shall run. Next: submit it again, once \`scontrol ping\` finds the controller."
         # Where HEAD was when the job was submitted; a clone without a reflog does not know.
-        git rev-parse --quiet --verify "HEAD@{$(fact "$SLURM_JOB_ID" SubmitTime)}" >"$notes/commit" 2>/dev/null ||
+        git rev-parse --quiet --verify "HEAD@{$(word "$record" SubmitTime)}" >"$notes/commit" 2>/dev/null ||
             echo "$now" >"$notes/commit"
     fi
     wanted=$(cat "$notes/commit")
-    [ "$now" = "$wanted" ] || die "job $SLURM_JOB_ID was submitted with commit ${wanted:0:12}, but $PWD is at \
+    [ "$now" = "$wanted" ] || die "job $job was submitted with commit ${wanted:0:12}, but $PWD is at \
 ${now:0:12}; it runs nothing else. Next: git checkout ${wanted:0:12}, or submit a new job." 2
     changed=$(uncommitted)
     [ -z "$changed" ] || die "files in $PWD are not as in commit ${wanted:0:12}, so the job would not run what it was \
@@ -88,25 +118,30 @@ submitted with: $(xargs <<<"$changed"). Next: commit or restore them, and submit
 
 # One job in one checkout; what a dead one left of DVC's locks is removed.
 take_checkout() {
-    local owner=.dvc/tmp/owner job host pid since
+    local owner=.dvc/tmp/owner other host pid since
     mkdir -p .dvc/tmp
     exec 9>"$owner.lock"
     flock 9 # two jobs may start in the same second
-    if read -r job host pid since 2>/dev/null <"$owner"; then
-        if [ "$job" != "$SLURM_JOB_ID" ] && at_work "$job"; then
-            die "job $job works in $PWD already, and two in one checkout would train the same item twice. Next: wait \
+    if read -r other host pid since 2>/dev/null <"$owner"; then
+        if [ "$other" != "$job" ] && at_work "$other"; then
+            die "job $other works in $PWD already, and two in one checkout would train the same item twice. Next: wait \
 for it, or use a clone (slurm/sweep.sh makes one for each item)."
         fi
         if [ "$host" = "$(hostname)" ] && [ "$(started_at "$pid")" = "$since" ]; then
-            die "process $pid of job $job still runs here in $PWD. Next: kill $pid, and submit again."
+            die "process $pid of job $other still runs here in $PWD. Next: kill $pid, and submit again."
         fi
         remove_lock_of "$pid"
     fi
-    echo "$SLURM_JOB_ID - 0 0" >"$owner"
+    echo "$job - 0 0" >"$owner"
     exec 9>&-
 }
 
-at_work() { [[ "$(fact "$1" JobState)" =~ ^(RUNNING|SUSPENDED|COMPLETING|STOPPED)$ ]]; }
+at_work() {
+    local record
+    record=$(ask "$1") || die "SLURM does not say whether job $1, which worked in $PWD, still does. Next: submit again, \
+once \`scontrol ping\` finds the controller."
+    [[ "$(word "$record" JobState)" =~ ^(RUNNING|SUSPENDED|COMPLETING|STOPPED)$ ]]
+}
 
 # When a living process was started, in the kernel's ticks: another process with its number has another time.
 started_at() {
@@ -140,7 +175,7 @@ count_stalled() {
     [ "$stalled" -lt "$max_stalled" ] || die "$(stalled_sentence)" "$(cat "$notes/exit" 2>/dev/null || echo 1)"
 }
 stalled_sentence() {
-    echo "the last $max_stalled starts of job $SLURM_JOB_ID finished no stage and no checkpoint, so it is not started" \
+    echo "the last $max_stalled starts of job $job finished no stage and no checkpoint, so it is not started" \
         "again. Next: read what the command said above; then submit a new job, which goes on from what is there."
 }
 
@@ -181,10 +216,12 @@ pass_on() { [ ! -e "$notes/ready" ] || kill -USR1 "$step" 2>/dev/null || true; }
 # SLURM never requeues what it ends at the time limit, and then kills this script too: so before a save is over.
 at_the_limit() {
     [ -z "${looked:-}" ] || return 0
+    local record
+    record=$(ask "$job" 0) || return 0 # it is asked again in a second
     looked=1
-    if [ "$(fact "$SLURM_JOB_ID" Reason)" = TimeLimit ] && [ "$restart" -lt "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
-        scontrol requeue "$SLURM_JOB_ID"
-        say "the time limit is reached; job $SLURM_JOB_ID is requeued"
+    if [ "$(word "$record" Reason)" = TimeLimit ] && [ "$restart" -lt "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
+        requeue
+        say "the time limit is reached; job $job is requeued"
     fi
 }
 
@@ -209,36 +246,47 @@ lost_node() {
 finish() {
     exit_code
     case $code in
-    0) say "job $SLURM_JOB_ID is done" ;;
+    0) say "job $job is done" ;;
     "$RUN_ME_AGAIN") come_again ;;
-    *) say "job $SLURM_JOB_ID failed with exit code $code; it is $(requeued || echo "not ")requeued" ;;
+    *) say "job $job failed with exit code $code; $(say_requeued)" ;;
     esac
     exit "$code"
 }
 
-requeued() { [ "$(fact "$SLURM_JOB_ID" Restarts)" -gt "$restart" ]; }
+say_requeued() {
+    local record
+    record=$(ask "$job") || { echo "SLURM does not say whether it is requeued"; return; }
+    if [ "$(restarts_in "$record")" -gt "$restart" ]; then echo "it is requeued"; else echo "it is not requeued"; fi
+}
+
+restarts_in() {
+    local count
+    count=$(word "$1" Restarts)
+    echo "${count:-0}"
+}
 
 come_again() {
-    if requeued; then
-        say "checkpointed; SLURM starts job $SLURM_JOB_ID again"
+    local record unknown=''
+    if ! record=$(ask "$job"); then
+        unknown="; SLURM's controller did not answer, so whether it was cancelled is not known"
+    elif [ "$(restarts_in "$record")" -gt "$restart" ]; then
+        say "checkpointed; SLURM starts job $job again"
+        return
+    elif ! is_to_go_on "$record"; then
+        say "checkpointed; job $job was cancelled and is not requeued. Submit a new one to go on."
         return
     fi
-    # Once SLURM ends a job it says COMPLETING, whatever for; only of a time limit it gives the reason.
-    case $(fact "$SLURM_JOB_ID" JobState)-$(fact "$SLURM_JOB_ID" Reason) in
-    RUNNING-* | *-TimeLimit) ;;
-    *)
-        say "checkpointed; job $SLURM_JOB_ID was cancelled and is not requeued. Submit a new one to go on."
-        return
-        ;;
-    esac
     if [ "$restart" -ge "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
-        say "checkpointed; not requeued: job $SLURM_JOB_ID was started $((restart + 1)) times, and" \
+        say "checkpointed; not requeued: job $job was started $((restart + 1)) times, and" \
             "LATENTWIRE_MAX_REQUEUES is ${LATENTWIRE_MAX_REQUEUES:-100}. Submit a new one to go on."
     elif [ "$begun_with" = "$(progress)" ] && [ $((stalled + 1)) -ge "$max_stalled" ]; then
         say "not requeued: $(stalled_sentence)"
-    elif scontrol requeue "$SLURM_JOB_ID"; then
-        say "checkpointed; job $SLURM_JOB_ID is requeued"
+    elif requeue; then
+        say "checkpointed; job $job is requeued$unknown"
     else
-        say "checkpointed, but scontrol could not requeue job $SLURM_JOB_ID. Submit a new one to go on."
+        say "checkpointed, but scontrol could not requeue job $job$unknown. Submit a new one to go on."
     fi
 }
+
+# Once SLURM ends a job it says COMPLETING, whatever for; only of a time limit it gives the reason.
+is_to_go_on() { [[ "$(word "$1" JobState)-$(word "$1" Reason)" =~ ^RUNNING-|-TimeLimit$ ]]; }

@@ -30,7 +30,7 @@ start() {
 # Who has the locks that DVC will make here, and since when in the kernel's ticks: slurm/helpers.sh removes a dead one's.
 own() {
     read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ since _ <"/proc/$BASHPID/stat"
-    echo "${SLURM_JOB_ID:-0} $(hostname) $BASHPID $since" >.dvc/tmp/owner
+    echo "${LATENTWIRE_JOB-0} $(hostname) $BASHPID $since" >.dvc/tmp/owner
 }
 
 # Run a command to its end; once a signal came, signal all of its processes every second until they are gone.

@@ -10,6 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/slurm/helpers.sh"
 cd "$root"
 
+unset SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID # of a job that submits this sweep
 dry=''
 if [ "${1:-}" = --dry-run ]; then
     dry=1

@@ -156,10 +156,14 @@ def read_rank_info() -> RankInfo | None:
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return _rank_from_launcher()
-    # The batch script itself has SLURM_PROCID and SLURM_NTASKS too, but runs in no step.
-    if "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_NTASKS", "1") != "1":
+    # SLURM_NTASKS alone is what was asked for: a batch script has it too, and the shell of `salloc`, in a step of one.
+    if "SLURM_STEP_ID" in os.environ and _step_size() != "1":
         return _rank_from_srun()
     return None
+
+
+def _step_size() -> str:
+    return os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
 
 
 def _rank_from_launcher() -> RankInfo:
@@ -178,7 +182,7 @@ def _rank_from_srun() -> RankInfo:
     job, step = _require_number("SLURM_JOB_ID"), _require_number("SLURM_STEP_ID")
     return RankInfo(
         rank=_require_number("SLURM_PROCID"),
-        size=_require_number("SLURM_NTASKS"),
+        size=_require_number("SLURM_STEP_NUM_TASKS" if os.environ.get("SLURM_STEP_NUM_TASKS") else "SLURM_NTASKS"),
         local_rank=_require_number("SLURM_LOCALID"),
         address=first_host(_require("SLURM_JOB_NODELIST")),
         port=_job_port(job, step),

@@ -131,6 +131,19 @@ class Cluster:
         self.call("sbatch", *options, "--wrap", "sleep 1")
 
     @contextlib.contextmanager
+    def without_controller(self) -> Iterator[None]:
+        """Nobody who answers; jobs go on, and the controller is back afterwards."""
+        own = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        pid = int((self.folder / "pid/slurmctld").read_text())
+        os.kill(pid, signal.SIGTERM)
+        until("the controller to be gone", lambda: not Path(f"/proc/{pid}").exists())
+        try:
+            yield
+        finally:
+            subprocess.run(["slurmctld"], check=True, env=own)
+            until("the controller to answer", lambda: "UP" in self.call("scontrol", "ping"))
+
+    @contextlib.contextmanager
     def without(self, node: str) -> Iterator[None]:
         """A node whose daemon and processes are killed; it is back afterwards."""
         tasks = Path("/sys/fs/cgroup/freezer", f"slurm_{node}").rglob("cgroup.procs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def test_the_exit_code_is_the_commands(bare_cluster: Cluster, clone: Callable[[]
     assert (facts["ExitCode"], facts["Restarts"], facts["JobName"]) == ("7:0", "0", "latentwire")
     assert "at work" in job.log
     assert "failed with exit code 7; it is not requeued" in job.log
+
+
+def test_a_controller_that_is_away_is_waited_for(bare_cluster: Cluster, clone: Callable[[], Path]) -> None:
+    folder = clone()
+    wait = "until [ -e state/away ]; do sleep 0.2; done"
+    job = bare_cluster.submit(
+        folder, "--partition=preempt", "bash", "-c", f"[ ! -e state/ran ] || exit 0; touch state/ran; {wait}; exit 75"
+    )
+    until("the command to run", lambda: (folder / "state/ran").exists())
+    with bare_cluster.without_controller():
+        (folder / "state/away").touch()
+        time.sleep(15)
+    facts = job.wait("COMPLETED")
+    assert (facts["ExitCode"], facts["Restarts"]) == ("0:0", "1")
+    assert f"checkpointed; job {job.id} is requeued" in job.log
+    assert "cancelled" not in job.log
 
 
 def test_no_progress_stops_a_crash_loop(bare_cluster: Cluster, clone: Callable[[], Path]) -> None:

@@ -1,4 +1,4 @@
-"""slurm/sweep.sh: the train matrix as an array, one task preempted, against the same pipeline in one piece."""
+"""slurm/sweep.sh: the train matrix as an array, the first, a middle and the last task preempted, against the same pipeline in one piece."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> Non
     first, array, last = (Job(cluster, number, place.root) for number in re.findall(r"(\d+) \(", said)[:3])
     first.done()
     sequential = cluster.submit(alone.root, "--partition=normal --nodelist=node4")
-    preempt_one(cluster, place.root, array)
+    for task in (0, 2, len(ITEMS) - 1):  # the last has the number of the array itself
+        preempt(cluster, place.root, array, task)
     assert last.done()["Restarts"] == "0"
     assert "Running stage 'train" not in last.log
     assert "Running stage 'evaluate" not in last.log
@@ -38,15 +39,10 @@ def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> Non
     )
 
 
-def preempt_one(cluster: Cluster, root: Path, array: Job) -> None:
-    """Take the node of the first task that trains."""
-
-    def training() -> int | None:
-        started = (task for task, item in enumerate(ITEMS) if list(root.glob(f"state/sweep/*/{item}/state/{item}-*")))
-        return next(started, None)
-
-    until("a task to train", lambda: training() is not None)
-    task = training()
+def preempt(cluster: Cluster, root: Path, array: Job, task: int) -> None:
+    """Take the node of a task once it trains."""
+    item = ITEMS[task]
+    until(f"task {task} to train", lambda: bool(list(root.glob(f"state/sweep/*/{item}/state/{item}-*"))))
     shown = cluster.call("squeue", "--noheader", f"--job={array.id}_{task}", "--format=%N")
     cluster.occupy(shown.strip())
     log = root / f"slurm-{array.id}_{task}.out"

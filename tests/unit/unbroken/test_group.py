@@ -119,6 +119,17 @@ def test_variables_that_are_not_complete_are_refused(monkeypatch: pytest.MonkeyP
         join_group(StopFlag(1.0))
 
 
+@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}])
+def test_a_shell_of_salloc_is_no_rank(step: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`salloc -n 8` sets how many tasks were asked for; what is started in its shell is one process all the same."""
+    for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    allocation = {"SLURM_JOB_ID": "5", "SLURM_NTASKS": "8", "SLURM_NPROCS": "8", "SLURM_JOB_NODELIST": "n1"}
+    for name, value in {**allocation, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", **step}.items():
+        monkeypatch.setenv(name, value)
+    assert join_group(StopFlag(1.0)) is SOLO
+
+
 def test_without_any_variable_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
