@@ -141,7 +141,7 @@ class Cluster:
             yield
         finally:
             subprocess.run(["slurmctld"], check=True, env=own)
-            until("the controller to answer", lambda: "UP" in self.call("scontrol", "ping"))
+            until("the controller to answer", lambda: "UP" in self.call("sh", "-c", "scontrol ping || true"))
 
     @contextlib.contextmanager
     def without(self, node: str) -> Iterator[None]:

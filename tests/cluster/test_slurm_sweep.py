@@ -1,4 +1,4 @@
-"""slurm/sweep.sh: the train matrix as an array, the first, a middle and the last task preempted, against the same pipeline in one piece."""
+"""slurm/sweep.sh: the train matrix as an array, three tasks preempted, against the same pipeline in one piece."""
 
 from __future__ import annotations
 
