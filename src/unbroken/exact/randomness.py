@@ -59,8 +59,25 @@ def epoch_permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
 def _cached_permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     # numpy promises the raw stream of a bit generator for all versions, but not Generator.permutation.
     raw = np.random.PCG64(derive_seed(seed, epoch, 0, "permutation")).random_raw(n)
-    order = np.argsort(raw, kind="stable").astype(np.int64)
+    order = _sort_stably(raw)
     order.flags.writeable = False
+    return order
+
+
+def _sort_stably(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Positions (n,) of the keys (n,) in ascending order, equal keys in the order in which they stand."""
+    # Sorting numbers is many times faster than sorting positions by their keys: the position takes the place of the
+    # lowest bits of its key. Where the bits above are equal, which is rare, the whole keys decide.
+    width = np.uint64(len(keys).bit_length())
+    packed = keys >> width << width | np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    order = (packed & (np.uint64(1) << width) - np.uint64(1)).astype(np.int64)
+    packed >>= width
+    ties = np.flatnonzero(packed[1:] == packed[:-1])
+    if len(ties):
+        places = np.union1d(ties, ties + 1)
+        tied = order[places]
+        order[places] = tied[np.lexsort((tied, keys[tied]))]
     return order
 
 

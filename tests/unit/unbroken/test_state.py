@@ -15,6 +15,7 @@ from unbroken.checkpoint.state import capture_state, compare_states, restore_sta
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import (
+    _sort_stably,
     derive_seed,
     epoch_permutation,
     numpy_generator,
@@ -22,6 +23,31 @@ from unbroken.exact.randomness import (
     seed_all,
     torch_generator,
 )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.1, -0.0, 1e300],
+        [0.1, float("nan")],
+        [float("inf")],
+        [1, True, None, "text", 10**400],
+        [1, 0.5],
+        [],
+        [0.5, [0.5]],
+        [np.float64(0.5)],
+        [0.5, torch.ones(1)],
+    ],
+    ids=str,
+)
+def test_a_list_is_stored_as_its_items_are(values: list[Any]) -> None:
+    for kind in (list, tuple, deque):
+        tree = Encoder().encode(kind(values), "a")
+        items = [Encoder().encode(value, f"a/{index}") for index, value in enumerate(values)]
+        stored = tree if kind is list else tree["items"]  # type: ignore[call-overload, index]
+        assert stored == items or repr(stored) == repr(items)
+        assert [type(item) for item in stored] == [type(item) for item in items]  # type: ignore[union-attr]
+        assert stored is not values
 
 
 def same(first: Any, second: Any) -> bool:
@@ -45,6 +71,20 @@ VALUES: list[Any] = [
     np.arange(5, dtype=np.uint32), np.array(2.5), np.float32(1.25), np.int64(3), np.bool_(True),
     {"a": {0: torch.ones(2), "0": torch.zeros(2)}, "a/0": torch.full((2,), 2.0)},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 255, 256, 257, 5000, 65537, 300_000])
+@pytest.mark.parametrize("bits", [64, 40, 20, 8, 1, 0])
+def test_the_order_of_an_epoch_is_the_stable_order_of_its_keys(n: int, bits: int) -> None:
+    keys = np.random.PCG64(n + bits).random_raw(n)
+    high = keys if bits == 64 else keys >> np.uint64(1) >> np.uint64(63 - bits)
+    for few in (high, keys & np.uint64((1 << bits) - 1)):
+        assert np.array_equal(_sort_stably(few), np.argsort(few, kind="stable"))
+    assert np.array_equal(epoch_permutation(n, 3, n)[:9], np.argsort(_raw(n, 3, n), kind="stable")[:9])
+
+
+def _raw(seed: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.PCG64(derive_seed(seed, epoch, 0, "permutation")).random_raw(n)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:30])
