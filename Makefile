@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-all test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -92,6 +92,9 @@ bench-checkpoint: .cache/bench/.installed ## Checkpoints against torch.save, DCP
 
 bench-elastic: environment ## Exact sums over processes against DDP and a plain loop, as ratios (exit 3: a goal is missed)
 	$(BIN)/python -m benchmarks.elastic
+
+bench-growth: environment ## What a run costs as its history grows: folder, save, step, resume, memory
+	$(BIN)/python -m benchmarks.growth
 
 bench-stats: environment ## Resampling against scipy, as ratios
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_stats.py
