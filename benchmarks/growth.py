@@ -31,8 +31,8 @@ def train_and_resume(steps: int, metrics: int, folder: Path) -> str:
     events = read_events(folder / "events.jsonl")
     saves = [1e3 * float(event["seconds"]) for event in events if event["event"] == "checkpoint"]
     resumed = _enter(folder, steps, {})
-    step = 1e6 * spent / steps
-    return f"{steps:>9}  {size / 1e6:>9.1f}  {saves[0]:>10.2f}  {saves[-1]:>9.2f}  {step:>7.1f}  {resumed:>8.3f}  {peak:>7}"
+    costs = f"{saves[0]:>10.2f}  {saves[-1]:>9.2f}  {1e6 * spent / steps:>7.1f}  {resumed:>8.3f}"
+    return f"{steps:>9}  {size / 1e6:>9.1f}  {costs}  {peak:>7}"
 
 
 def _enter(folder: Path, steps: int, metrics: dict[str, float]) -> float:
