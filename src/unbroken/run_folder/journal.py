@@ -19,6 +19,7 @@ JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _CRC = b', "crc": "'
+_ENCODER = json.JSONEncoder(allow_nan=False)  # `json.dumps` would make one for each line
 _RESERVED = ("step", "crc")
 
 
@@ -30,7 +31,7 @@ def encode_record(step: int, values: Mapping[str, object]) -> bytes:
     """
     numbers = to_numbers(values)
     record = {"step": step, **{key: _encode_number(numbers[key]) for key in sorted(numbers)}}
-    body = json.dumps(record, allow_nan=False).encode("ascii")
+    body = _ENCODER.encode(record).encode("ascii")
     return body[:-1] + _CRC + f'{zlib.crc32(body):08x}"}}\n'.encode("ascii")
 
 
