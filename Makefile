@@ -109,13 +109,22 @@ lock: environment ## Resolve requirements.in again
 	$(BIN)/python tools/lock.py
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+# In a download without .git nobody knows which results are published.
+CHECK_GIT = if [ "$$(git rev-parse --show-toplevel 2>/dev/null)" != "$$(pwd -P)" ]; then \
+		echo "error: $(CURDIR) is not the top of a git checkout, so what git tracks and must stay is unknown." \
+			"Nothing was removed. Next: rm -r what you do not need, such as .venv and .cache" >&2; \
+		exit 2; \
+	fi
+
 clean: ## Remove the environment, caches, results and reports; checkpoints (state/) and what git tracks stay
+	@$(CHECK_GIT)
 	rm -rf .venv .cache $(CACHES)
 	git clean -fdXq -- results reports
 
 # Of what git ignores, only the site's settings are nobody's output.
 IGNORED := -dX --exclude='!/slurm/site.env'
 distclean: ## Remove all that git ignores, also checkpoints, assets, MLflow and the image; asks first (or CONFIRM=yes)
+	@$(CHECK_GIT)
 	@git clean -ffn $(IGNORED)
 	@if [ "$(CONFIRM)" != yes ]; then \
 		if [ ! -t 0 ]; then \

@@ -85,6 +85,18 @@ def everything_is_left(tree: Path) -> bool:
     return all(left(tree, names) == list(names) for names in (TRACKED, HOURS_OF_WORK, COMPUTED, FETCHED, OWN))
 
 
+@pytest.mark.parametrize("arguments", [["clean"], ["distclean", "CONFIRM=yes"]])
+@pytest.mark.parametrize("inside_another", [False, True])
+def test_outside_git_nothing_is_removed(tree: Path, arguments: list[str], inside_another: bool) -> None:
+    shutil.rmtree(tree / ".git")
+    if inside_another:
+        subprocess.run(["git", "init", "-q"], cwd=tree.parent, check=True)
+    code, said = make(tree, *arguments)
+    assert code == 2
+    assert "is not the top of a git checkout" in said
+    assert everything_is_left(tree)
+
+
 def test_distclean_without_a_terminal_wants_to_be_told(tree: Path) -> None:
     code, said = make(tree, "distclean")
     assert code == 2
