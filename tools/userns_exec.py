@@ -6,6 +6,7 @@ machine whose own set lacks one, as that of many virtual machines and containers
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import sys
@@ -35,6 +36,18 @@ def enter_user_namespace() -> None:
         sys.exit("error: the id maps of the user namespace could not be written. Next: build as an ordinary user.")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Become the command; everything after this file's name is the command's own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", help="the program to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    options = parser.parse_args()
     enter_user_namespace()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    try:
+        os.execvp(options.command, [options.command, *options.arguments])
+    except OSError as error:
+        sys.exit(f"error: {options.command} could not be started: {error.strerror}. Next: `command -v PROGRAM`.")
+
+
+if __name__ == "__main__":
+    main()
