@@ -233,9 +233,10 @@ def _compared(root: Path, where: str | None, again: bool) -> tuple[list[ResultRo
     from latentwire.verification.verify import verify_results
 
     reference = find_published(root, where)
+    if not again:
+        return verify_results(root, reference), reference.label
     with tempfile.TemporaryDirectory(prefix="latentwire-recompute-") as scratch:
-        compared = recompute_published(root, reference, Path(scratch)) if again else root
-        return verify_results(compared, reference), reference.label
+        return verify_results(recompute_published(root, reference, Path(scratch)), reference), reference.label
 
 
 def _print_rows(table: Table, lines: Sequence[str]) -> None:
