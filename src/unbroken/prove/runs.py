@@ -14,6 +14,7 @@ from typing import Any
 
 from unbroken import environment
 from unbroken.checkpoint import store as checkpoints
+from unbroken.checkpoint.reading import PINS_FOLDER
 from unbroken.checkpoint.state import compare_states
 from unbroken.checkpoint.store import Checkpoint
 from unbroken.errors import CheckpointError, UnbrokenError
@@ -141,6 +142,8 @@ class RunEvidence:
             CheckpointError: There is none, or more than one.
         """
         homes = sorted({path.parent for path in root.rglob(f"step-*/{checkpoints.TENSORS_FILE}") if path.is_file()})
+        # What a run has pinned lies beside its checkpoints, and is compared with its other files.
+        homes = [home for home in homes if home.parent.parent.name != PINS_FOLDER]
         stores = sorted({home.parent for home in homes})
         if len(stores) != 1:
             raise CheckpointError(

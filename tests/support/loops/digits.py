@@ -1,6 +1,6 @@
 """Handwritten digits: workers that augment, epochs, a schedule, the best kept, early stopping.
 
-`python digits.py [FAULT]`, where a fault is something that a program forgets: `patience`, `schedule`.
+`python digits.py [FAULT]`, where a fault is the name of what the program forgets to save, such as `schedule`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main(fault: str, folder: Path, workers: int = 2) -> None:
     )
     validation = DataLoader(Digits(0.0, slice(SIZE, SIZE + 160)), 160)
     state: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule, "shown": shown}
-    state = {name: holder for name, holder in state.items() if name != {"patience": "shown"}.get(fault, fault)}
+    state = {name: holder for name, holder in state.items() if name != fault}
     with Run(folder, identity=Identity({"digits": 1}), state=state, stop=StopFlag.install(), every=4) as run:
         for epoch in run.epochs(EPOCHS, loader):
             for _step, (images, labels) in epoch.batches(loader):
