@@ -47,6 +47,7 @@ class Run(EpochLoop):
         state: Mapping[str, Holder],
         stop: StopFlag,
         group: Group | None = None,
+        per_rank: Mapping[str, Holder] | None = None,
         numerics: NumericsInfo | None = None,
         every: Every = 100,
         keep: int = 3,
@@ -68,6 +69,9 @@ class Run(EpochLoop):
             group: The processes of this training, from `join_group`. Rank 0 alone reads and writes the folder; the
                 others get its state, and all leave at one step. With a group, even of one, every step starts with
                 global generators that do not depend on what was drawn in the step before, so that N leaves no trace.
+            per_rank: What differs between the processes by design, such as the statistics of a BatchNorm, a generator
+                or a cursor of each: stored for all of them, given back to each, and not compared. A tensor may stand
+                in `state` too. It is resumed by as many processes only.
             numerics: What the bits depend on besides the identity. None: torch's version, its threads, processor and
                 GPU, as they are in each step. A resume under other facts goes on, is reported, and is kept as a segment
                 in the state `numerics`. {}: nothing is recorded.
@@ -84,7 +88,7 @@ class Run(EpochLoop):
             files: The file system; replaced only to inject faults.
         """
         folder = Path(os.path.abspath(folder))  # the loop may change its directory
-        super().__init__(folder, LiveState(state), stop, group or SOLO, reseeds=group is not None)
+        super().__init__(folder, LiveState(state), stop, group or SOLO, per_rank, reseeds=group is not None)
         self.identity = identity
         self._numerics = add_numerics(self._state, numerics)
         self._settings = Settings(
@@ -113,11 +117,13 @@ class Run(EpochLoop):
             CheckpointError: The stored state does not fit `state`.
             StorageError: The disk refused.
         """
-        self._numerics.gather(self._group)
+        self._ranks.begin()
+        self._numerics.gather(self._group, self._ranks.read_facts())
         self._faults = FaultInjector(self.folder, self._group.rank)
         run_on_rank_zero(self._group, self._open)
         try:
             self.step = broadcast_state(self._group, self.step, self._state)
+            self._ranks.put_back()
         except BaseException:
             self._close()
             raise

@@ -45,10 +45,14 @@ class RunNumerics(Numerics):
         super().__init__(given or {})
         self._given, self._read = given, read
         self._here: Facts = {}
+        self._shared: Facts = {}
         self._ranks: list[Facts] = []
 
-    def gather(self, group: Group) -> None:
-        """Take in those of all processes, at the start if the program gives them."""
+    def gather(self, group: Group, shared: Facts | None = None) -> None:
+        """Take in those of all processes, at the start if the program gives them; `shared`: what is so for all."""
+        self._shared = shared or {}
+        if self._given:
+            self._info |= self._shared
         if self._given is not None:
             super().gather(group)
 
@@ -65,7 +69,7 @@ class RunNumerics(Numerics):
         """
         if self._given is not None:
             return None
-        before, self._here = self._here, self._read()
+        before, self._here = self._here, {**self._read(), **self._shared}
         if before == self._here:
             return None
         if before:

@@ -55,6 +55,7 @@ class Saver:
         self._schedule, self._events, self._observers, self._report = schedule, events, observers, report
         self._writer = Writer(self._write, background)
         self._submitted, self._before_final = 0, before_final
+        self._asked, self._is_due = 0, False
         self._prepared = not background
         self._pending: list[Record] = []
         """Records that observers are told of once they are durable."""
@@ -97,9 +98,15 @@ class Saver:
             self._writer.prepare(capture_state(self._state, copy=False))
         self._report_refusal()
 
+    def is_due(self, step: int) -> bool:
+        """Is a save due after this step? The same answer until the next."""
+        if step != self._asked:
+            self._asked, self._is_due = step, self._schedule.is_due(step)
+        return self._is_due
+
     def save_if_due(self, step: int, forced: bool = False) -> None:
         """Begin a save if one is due. A disk that refuses costs this save only."""
-        if self._schedule.is_due(step) or forced:
+        if self.is_due(step) or forced:
             self._request_save(step, self._writer.submit)
             self._collect(self._writer.take_results())
             self._report_refusal()

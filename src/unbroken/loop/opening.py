@@ -107,6 +107,11 @@ class OpenFolder:
         dropped = {*self._faults.dropped_parts(self._state), NUMERICS_STATE}
         restore_state(checkpoint.snapshot, self._state, dropped)
 
+    def needs_state(self, step: int, saves: bool, pins: Collection[str]) -> bool:
+        """Will `record_step` read the state?"""
+        is_due = saves and (self.saver.is_due(step) or self._faults.is_due("save", step))
+        return is_due or bool(pins) or self._faults.traces
+
     def record_step(self, step: int, values: Mapping[str, Any], saves: bool, pins: Collection[str] = ()) -> None:
         """The step has ended: write its line of the journal and, if it `saves`, begin a save where one is due.
 

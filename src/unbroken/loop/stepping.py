@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from unbroken.checkpoint.state import capture_state
+from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
@@ -16,7 +16,8 @@ from unbroken.exact.randomness import reseeded
 from unbroken.loop.opening import OpenFolder
 from unbroken.loop.pins import check_pin_name
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
-from unbroken.processes.sync import broadcast_state, check_same_state, run_on_rank_zero
+from unbroken.processes.ranks import Ranks
+from unbroken.processes.sync import broadcast_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.journal import to_numbers
 from unbroken.run_numerics import RunNumerics
@@ -30,12 +31,21 @@ class StepLoop:
     _faults: FaultInjector
     _numerics: RunNumerics
 
-    def __init__(self, folder: Path, state: LiveState, stop: StopFlag, group: Group, reseeds: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        state: LiveState,
+        stop: StopFlag,
+        group: Group,
+        per_rank: Mapping[str, Holder] | None,
+        reseeds: bool,
+    ) -> None:
         """`reseeds`: every step starts with global generators that do not depend on what the one before has drawn."""
         self.folder, self.stop = folder, stop
         self.step = 0
         """How many steps are done."""
         self._state, self._group, self._reseeds = state, group, reseeds
+        self._ranks = Ranks(group, state, per_rank)
         self._opened: OpenFolder | None = None
         self._record: dict[str, object] | None = None
         """What the step that is under way has logged; None between two steps."""
@@ -104,6 +114,7 @@ class StepLoop:
         self._is_unfinished = self._is_left_between = False
         if self._record is not None:
             self._finish_step(self._loop_total)
+        self._ranks.gather(ended=True)
         run_on_rank_zero(self._group, lambda: self._folder.save_early_end(self.step, self._loop_total))
 
     def begin_step(self) -> int:
@@ -157,6 +168,7 @@ class StepLoop:
 
     def _save_final(self) -> None:
         self._is_unfinished = False  # when this fails, leaving `with` says so, and does not try again
+        self._ranks.gather(ended=True)
         run_on_rank_zero(self._group, lambda: self._folder.save_final(self.step))
 
     def _unended_step(self, what: str) -> UnbrokenError:
@@ -255,6 +267,7 @@ class StepLoop:
             self._replays = False
             run_on_rank_zero(self._group, lambda: self._folder.restore_again(self.step))
             broadcast_state(self._group, self.step, self._state)
+            self._ranks.put_back()
 
     def _check_not_past(self) -> None:
         if self._asked is not None and self.step > self._asked:
@@ -293,6 +306,7 @@ class StepLoop:
         elif not self.step:
             raise UnbrokenError("run.pin was called before the first step. Next: call it in a step, or after one.")
         elif not self._replays:  # else an earlier start has
+            self._ranks.gather(ended=True)
             run_on_rank_zero(self._group, lambda: self._folder.pin_step(self.step, {name}))
 
     def pinned(self, name: str) -> Path | None:
@@ -302,9 +316,9 @@ class StepLoop:
 
     def _check_ranks_agree(self) -> None:
         # Once in each start: drift is caused by the program, and shows after its first step.
-        if self._group.size > 1 and not self._compared:
+        if not self._compared:
             self._compared = True
-            check_same_state(self._group, self.step, capture_state(self._state, copy=False))
+            self._ranks.check_agreement(self.step)
 
     def _finish_step(self, total: int | None) -> None:
         self._step_context.__exit__(None, None, None)
@@ -314,14 +328,16 @@ class StepLoop:
         changes = self._numerics.look_again(self.step, self._group)
         self._in_loop = self._is_left = False
         self.step += 1
+        # Otherwise the next thing is to leave, with a save of its own.
+        saves = (total is None or self.step < total) and not self.stop.is_set()
+        self._ranks.gather(lambda: self._folder.needs_state(self.step, saves, pins))
         if not self._is_follower:
-            # Otherwise the next thing is to leave, with a save of its own.
-            saves = (total is None or self.step < total) and not self.stop.is_set()
             self._folder.report_numerics(self.step - 1, changes)
             self._folder.record_step(self.step, record, saves, pins)
         self._check_ranks_agree()
 
     def _leave(self) -> NoReturn:
+        self._ranks.gather()
         run_on_rank_zero(self._group, self._save_and_end)
         self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
 

@@ -73,7 +73,8 @@ def check_same_state(group: Group, step: int, snapshot: Snapshot) -> None:
             raise UnbrokenError(
                 f"Rank {rank} differs from rank 0 after step {step}: {places[0]}. The run would depend on the number "
                 f"of processes. Next: make every rank do the same to its state, with gradients from `fold`, and "
-                f"draw from the global generators in the steps only, or the same on every rank."
+                f"draw from the global generators in the steps only, or the same on every rank; what differs by "
+                f"design, such as the statistics of a BatchNorm, is declared in `Run(per_rank=…)`."
             )
 
 

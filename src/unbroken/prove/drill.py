@@ -86,6 +86,11 @@ class FaultInjector:
         self._ended: int | None = None
         self._state: Mapping[str, Holder] | None = None
 
+    @property
+    def traces(self) -> bool:
+        """Does `trace_state` read the state?"""
+        return self._trace is not None
+
     def is_due(self, phase: str, step: int | None = None) -> bool:
         """Is the interruption due here?"""
         due = self._interruption
