@@ -124,6 +124,8 @@ class Run(EpochLoop):
         try:
             self.step = broadcast_state(self._group, self.step, self._state)
             self._ranks.put_back()
+            if self._is_follower and self.step:
+                self._faults.dropped_parts(self._state)  # as on rank 0, so that they lose the same random streams
         except BaseException:
             self._close()
             raise

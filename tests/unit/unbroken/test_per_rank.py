@@ -162,6 +162,11 @@ def test_a_run_whose_sums_a_resume_would_not_repeat_is_refused_at_its_start(tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_the_random_streams_that_a_control_loses_are_lost_on_all_ranks(tmp_path: Path) -> None:
+    assert trained(tmp_path, 2, "TERM@6") == [75, 75]
+    assert trained(tmp_path, 2, UNBROKEN_SABOTAGE="rng") == [0, 0], said(tmp_path)
+
+
 def test_the_name_of_its_place_is_taken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="per_rank"):
         Run(tmp_path, identity=Identity({}), state={"per_rank": {}}, stop=StopFlag(1.0))
