@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -88,6 +88,15 @@ bench-checkpoint: .cache/bench/.installed ## Checkpoints against torch.save, DCP
 	$(PYTHON) -m venv .cache/bench
 	echo "$(CURDIR)/.venv/lib/python3.11/site-packages" > .cache/bench/lib/python3.11/site-packages/base.pth
 	.cache/bench/bin/pip install --quiet --disable-pip-version-check lightning==2.6.6
+	touch $@
+
+test-lightning: .cache/lightning/.installed ## Run the tests of the callback for Lightning, in an environment of its own
+	.cache/lightning/bin/python -m pytest tests/unit/unbroken/integrations/test_lightning_trainer.py
+
+.cache/lightning/.installed: | environment
+	$(PYTHON) -m venv .cache/lightning
+	echo "$(CURDIR)/.venv/lib/python3.11/site-packages" > .cache/lightning/lib/python3.11/site-packages/base.pth
+	.cache/lightning/bin/pip install --quiet --disable-pip-version-check pytorch-lightning==2.6.6
 	touch $@
 
 bench-elastic: environment ## Exact sums over processes against DDP and a plain loop, as ratios (exit 3: a goal is missed)

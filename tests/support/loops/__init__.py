@@ -1,1 +1,1 @@
-"""Whole programs as users have them, for `prove`."""
+"""Loops that people have, as programs: tests resume, prove and damage them."""
