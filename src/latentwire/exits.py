@@ -6,12 +6,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.environment import forget_other_repositories, set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
+from latentwire.lock_copy import keep_lock_copy
 from latentwire.result_code import check_recorded_code
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
@@ -38,6 +40,7 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
 
     def checked(argv: Sequence[str] | None) -> None:
         check_image_code()
+        keep_lock_copy(Path())
         if stage is not None:
             check_recorded_code(stage)
         main(argv)
