@@ -222,20 +222,32 @@ class _Proof:
             return 1
 
     def _run_controls(self, reference: RunEvidence) -> None:
-        base = self._plan.work / "control"
         middle = max(1, reference.step // 2)
-        self._report(f"negative controls, from step {middle}")
-        self._check_status(self._start(base, interrupt=f"TERM@{middle}"), (75,), "the run for the controls")
-        stopped = RunEvidence(base)
-        changing = _changing_parts(stopped, reference)
-        for part in changing if self._plan.controls is None else self._plan.controls:
-            folder = self._plan.work / f"control-{part}"
-            shutil.copytree(base, folder)
-            control = self._run_control(folder, part, reference)
-            self._log.controls.append(control)
-            self._report(f"without {part}: {control.describe()}")
+        base = self._stop_for_controls("control", middle)
+        changing = _changing_parts(RunEvidence(base), reference)
+        parts = changing if self._plan.controls is None else self._plan.controls
+        controls = {part: self._run_control(base, part, reference) for part in parts}
+        silent = [part for part, control in controls.items() if control.has_failed]
+        if silent and middle > 1:
+            # Where an epoch ends, as it often does in the middle, what is carried through it begins anew.
+            base = self._stop_for_controls("earlier-control", middle - 1)
+            controls |= {part: self._run_control(base, part, reference) for part in silent}
+        self._log.controls += controls.values()
 
-    def _run_control(self, folder: Path, part: str, reference: RunEvidence) -> ControlResult:
+    def _stop_for_controls(self, name: str, step: int) -> Path:
+        self._report(f"negative controls, from step {step}")
+        folder = self._plan.work / name
+        self._check_status(self._start(folder, interrupt=f"TERM@{step}"), (75,), "the run for the controls")
+        return folder
+
+    def _run_control(self, base: Path, part: str, reference: RunEvidence) -> ControlResult:
+        folder = base.with_name(f"{base.name}-{part}")
+        shutil.copytree(base, folder)
+        control = self._drop_part(folder, part, reference)
+        self._report(f"without {part}: {control.describe()}")
+        return control
+
+    def _drop_part(self, folder: Path, part: str, reference: RunEvidence) -> ControlResult:
         status, stateless = self._start(folder, sabotage=part), part in self._plan.stateless
         if status not in (0, EXIT_PREEMPTED):
             return ControlResult(part, None, stateless, self._describe_crash(status))

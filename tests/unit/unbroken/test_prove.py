@@ -211,6 +211,30 @@ def test_a_crash_is_no_proof_that_the_sabotage_was_seen(tmp_path: Path) -> None:
     assert "MemoryError: no memory for the batch" in certificate.sentence
 
 
+class BeginsAnewInTheMiddle(inexact_trainings.Training):
+    """What it carries begins anew where an epoch ends, which is also the middle of the run."""
+
+    def prepare(self) -> None:
+        self.carried = {"sum": 0.0}
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "carried": self.carried}
+
+    def noise(self, step: int) -> float:
+        self.carried["sum"] = step + (0.0 if step % 6 == 1 else self.carried["sum"])
+        return self.carried["sum"] / 100
+
+
+inexact_trainings.PROGRAMS |= {"BeginsAnewInTheMiddle": BeginsAnewInTheMiddle}
+
+
+def test_a_control_that_is_silent_in_the_middle_is_tried_a_step_earlier(tmp_path: Path) -> None:
+    command, struck = [*FAULTY, "BeginsAnewInTheMiddle"], [Interruption("TERM", 4)]
+    certificate = certify(tmp_path, command, interruptions=struck, controls=["carried", "model"])
+    assert certificate.exit_code == 0, certificate.sentence
+    assert certificate.fields["controls"][0]["finding"].startswith("differs from step 6: ")
+
+
 class TestTheFolder:
     """A program that keeps its run elsewhere must not train the run that is there."""
 
