@@ -38,7 +38,7 @@ def count_bytes(leaf: Any) -> int:
 
 def locate_tensor(tensor: torch.Tensor) -> Memory | None:
     """Where its values lie; None where no memory of its own can be named."""
-    if tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
+    if torch.nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
         return None
     try:
         return str(tensor.device), tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
@@ -73,7 +73,7 @@ def _read_leaf(leaf: Any) -> tuple[bytes | memoryview, ...] | None:
 
 
 def _read_tensor(tensor: torch.Tensor) -> tuple[bytes | memoryview, ...] | None:
-    if tensor.layout is not torch.strided or tensor.is_meta:
+    if torch.nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return None
     head = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
