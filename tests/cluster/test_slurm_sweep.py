@@ -23,8 +23,12 @@ def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> Non
     first, array, last = (Job(cluster, number, place.root) for number in re.findall(r"(\d+) \(", said)[:3])
     first.done()
     sequential = cluster.submit(alone.root, "--partition=normal --nodelist=node4")
-    for task in (0, 2, len(ITEMS) - 1):  # the last has the number of the array itself
-        preempt(cluster, place.root, array, task)
+    preempted = (0, 2, len(ITEMS) - 1)  # the last has the number of the array itself
+    for task in preempted:
+        take_node(cluster, place.root, array, task)
+    for task in preempted:
+        log = place.root / f"slurm-{array.id}_{task}.out"
+        until(f"task {task} to be started again", lambda log=log: "=== start 2 of job" in log.read_text())
     assert last.done()["Restarts"] == "0"
     assert "Running stage 'train" not in last.log
     assert "Running stage 'evaluate" not in last.log
@@ -39,11 +43,9 @@ def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> Non
     )
 
 
-def preempt(cluster: Cluster, root: Path, array: Job, task: int) -> None:
+def take_node(cluster: Cluster, root: Path, array: Job, task: int) -> None:
     """Take the node of a task once it trains."""
     item = ITEMS[task]
     until(f"task {task} to train", lambda: bool(list(root.glob(f"state/sweep/*/{item}/state/{item}-*"))))
     shown = cluster.call("squeue", "--noheader", f"--job={array.id}_{task}", "--format=%N")
     cluster.occupy(shown.strip())
-    log = root / f"slurm-{array.id}_{task}.out"
-    until(f"task {task} to be started again", lambda: "=== start 2 of job" in log.read_text())

@@ -45,8 +45,9 @@ def write_rank_example(path: Path, pause_s: float = 0.0) -> Path:
     """The README's program for several processes: the head of the first one, and the end that the page gives."""
     head, mark, _ = EXAMPLES[0].partition("\nfolder = ")
     assert mark
-    assert EXAMPLES[1].count("\nfolder = ") == 1
-    path.write_text(_slow_down(f"{head}\n{EXAMPLES[1]}", pause_s))
+    ranks = next(example for example in EXAMPLES if "join_group" in example)
+    assert ranks.count("\nfolder = ") == 1
+    path.write_text(_slow_down(f"{head}\n{ranks}", pause_s))
     return path
 
 

@@ -32,8 +32,13 @@ def is_generator(leaf: object) -> bool:
 
 
 def count_bytes(leaf: Any) -> int:
-    """Size of the values; 0 for a generator."""
-    return 0 if is_generator(leaf) else int(leaf.nbytes)
+    """Size of the values; 0 for a generator, and for what has no plain memory, such as a sparse tensor."""
+    if is_generator(leaf):
+        return 0
+    try:
+        return int(leaf.nbytes)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return 0
 
 
 def locate_tensor(tensor: torch.Tensor) -> Memory | None:
