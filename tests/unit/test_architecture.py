@@ -173,7 +173,9 @@ def test_every_dotted_name_in_a_page_leads_to_something() -> None:
     names = {name for path in documents() for name in DOTTED.findall(path.read_text(encoding="utf-8"))}
     assert len(names) > 5
     for name in sorted(names):
-        pkgutil.resolve_name(name)
+        path = ROOT / "src" / name.replace(".", "/")
+        if not path.with_suffix(".py").is_file():  # a module may need a library that is not required
+            pkgutil.resolve_name(name)
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
