@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError, LatentWireError
+from latentwire.lock_copy import LOCK
 from latentwire.yaml_files import parse_yaml
 
 
@@ -28,7 +29,6 @@ class LockedStage:
 
 
 Lock = Mapping[str, LockedStage]
-LOCK = "dvc.lock"
 
 
 def read_lock(root: Path) -> Lock:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import digests, git
+from latentwire.lock_copy import LOCK
 from latentwire.verification import lockfile
-from latentwire.verification.lockfile import LOCK, Lock, UnverifiableError
+from latentwire.verification.lockfile import Lock, UnverifiableError
 
 PROVENANCE = "reports/provenance.json"
 STATS_FILE = "results/aggregate/stats.json"
