@@ -1,0 +1,16 @@
+"""What the trainers' libraries keep for a whole process, and a test must not hand on to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from accelerate.state import AcceleratorState
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator_of_an_earlier_test() -> Iterator[None]:
+    """An `AcceleratorState` is made once per process and refuses another precision, and the HF Trainer makes one too."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
