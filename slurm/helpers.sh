@@ -84,7 +84,7 @@ begin() {
     [ "$restart" -gt 0 ] || rm -rf "$notes"
     mkdir -p "$notes"
     say "start $((restart + 1)) of job $job, $(date -u +%FT%TZ), on $SLURM_JOB_NODELIST: $*"
-    settle_commit
+    pin_commit
     take_checkout
     count_stalled
     rm -f "$notes"/{ready,exit,verdict.json}
@@ -98,7 +98,7 @@ uncommitted() {
 }
 
 # A job runs the commit that it was submitted with, in every start.
-settle_commit() {
+pin_commit() {
     local now wanted changed record
     now=$(git rev-parse HEAD)
     if [ ! -s "$notes/commit" ]; then
@@ -185,7 +185,7 @@ run() {
     [ "$nodes" = 1 ] || label=(--label)
     # As many for the task as every node has, `16` or `16(x2),8`: srun would bind it to one.
     processors=$(tr ',' '\n' <<<"$SLURM_JOB_CPUS_PER_NODE" | sed 's/(.*//' | sort -n | head -1)
-    [ "$nodes" = 1 ] || meet "$nodes"
+    [ "$nodes" = 1 ] || join_nodes "$nodes"
     code=0
     srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$processors" \
         --kill-on-bad-exit=0 --wait=60 "${label[@]}" "${container[@]}" bash slurm/inside.sh "$notes" "$@" &
@@ -203,7 +203,7 @@ run() {
 }
 
 # Where the nodes of a training find each other, and the word by which they know each other.
-meet() {
+join_nodes() {
     UNBROKEN_NODES=$1
     UNBROKEN_HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -1)
     UNBROKEN_TOKEN=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')

@@ -26,7 +26,7 @@ BARS = "▁▂▃▄▅▆▇█"
 CURVE, BAR = 24, 20
 """Characters."""
 SHARE = 4
-"""It sleeps at least so many times as long as a look takes, so that long journals do not cost the trainer its cores."""
+"""Times the duration of a look: it sleeps at least that long, lest long journals cost the trainer its cores."""
 STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "killed": "red", "preempted": "yellow"}
 """Of a verdict; dim where there is none here, such as `running on HOST, or killed`."""
 

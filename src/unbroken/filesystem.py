@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 FILE_MODE = 0o666  # less the umask, as for any file of the user's: a group's 002 lets the group go on with a run
 FOLDER_MODE = 0o777
 _CHUNK = 1 << 24  # bytes offered to one call
-_WRITEBACK = 1 << 22  # the disk begins after so many bytes, not when the last one is in the cache
+_WRITEBACK = 1 << 22  # the disk begins after these bytes, not when the last one is in the cache
 _NO_RESERVATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # file systems that cannot reserve
 
 Buffer = bytes | bytearray | memoryview

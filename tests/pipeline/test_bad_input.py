@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.test_kill import finish, interrupt
 from tests.support import workspace
+from tests.support.stage_interruptions import finish, interrupt
 from tests.support.workspace import TRAIN, Workspace
 
 EVALUATE = ("evaluate", *TRAIN[1:])

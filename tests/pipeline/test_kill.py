@@ -13,30 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stage_interruptions import STEPS, finish, interrupt
 from tests.support.workspace import ITEM, TRAIN, Workspace
-
-STEPS = 30
 
 
 def a_step() -> int:
     """A random step that is not the last; pytest shows it when the test fails."""
     return random.randrange(2, STEPS - 4)
-
-
-def interrupt(place: Workspace, step: int, number: signal.Signals) -> str:
-    """Start training, send a signal once a step is journalled, and check the exit code. Returns the output."""
-    process = place.start_stage(*TRAIN)
-    place.wait_for_step(process, step)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == (75 if number == signal.SIGTERM else -number), output
-    return output
-
-
-def finish(place: Workspace) -> int:
-    """Train to the end and return the step from which it went on."""
-    found = re.search(r"Going on from step (\d+)", place.stage(*TRAIN))
-    return int(found[1]) if found else 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

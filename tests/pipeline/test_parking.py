@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_kill import finish, interrupt
 from tests.support import workspace
+from tests.support.stage_interruptions import finish, interrupt
 from tests.support.workspace import ITEM, TRAIN, Workspace
 
 Machines = tuple[Workspace, Workspace]

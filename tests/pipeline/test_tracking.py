@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.test_kill import STEPS, finish, interrupt
+from tests.support.stage_interruptions import STEPS, finish, interrupt
 from tests.support.workspace import ITEM, Workspace
 
 

@@ -11,8 +11,8 @@ from latentwire.assets import TERMS, Assets
 from latentwire.errors import ConfigurationError
 from latentwire.params import sections
 from latentwire.params.load import load_params
-from latentwire.rehearsal.tiny import tiny_wheel
 from latentwire.stages import fetch
+from tests.support.tiny_files import tiny_wheel
 
 ROOT = Path(__file__).parents[2]
 

@@ -55,7 +55,7 @@ def metric_kind(name: str) -> str | None:
     return next((kind for pattern, kind in SERIES.items() if re.fullmatch(pattern, name)), None)
 
 
-def with_gaps(points: Points, gap: float = GAP_S) -> Points:
+def insert_gaps(points: Points, gap: float = GAP_S) -> Points:
     """Points with a NaN wherever two are further apart than `gap` seconds, so that no line is drawn there."""
     joined: Points = []
     for time, value in points:
@@ -94,7 +94,7 @@ def draw_utilisation(measured: Sequence[ItemUtilisation], sessions: Sequence[Ses
 def _panel(axis: Any, kind: str, measured: Sequence[ItemUtilisation], first: float) -> None:
     for item in measured:
         for points in item.series.get(kind, ()):
-            line = with_gaps(points)
+            line = insert_gaps(points)
             hours, values = [(time - first) / 3600 for time, _ in line], [value for _, value in line]
             axis.plot(hours, values, linewidth=0.9, marker="." if len(points) < 3 else None, color="#0173b2", alpha=0.8)
     axis.set_ylim(0, 105)

@@ -256,7 +256,7 @@ class Validate(Section):
     every: Positive
     """Steps between two validations; the last step is always followed by one."""
     examples: Positive
-    """The first so many of the validation split."""
+    """Number of texts, the first ones of the validation split."""
 
 
 def _steps_or_auto(value: Any) -> Any:
@@ -326,7 +326,7 @@ class Samples(Section):
     """Free answers that are kept to be looked at; no table is made of them."""
 
     examples: Positive
-    """The first so many of the test split."""
+    """Number of texts, the first ones of the test split."""
     tokens: Positive
     """Tokens of an answer, by greedy decoding."""
 

@@ -30,7 +30,7 @@ def park_items(
     """Park items and print where; return the exit code."""
 
     def park_item(location: RunLocation, store: RemoteStore) -> str:
-        pointer = park_checkpoint(location, store, keep, _say)
+        pointer = park_checkpoint(location, store, keep, _print_progress)
         return (
             f"{location.item}: step {pointer.step} is parked in {store.name} ({format_bytes(pointer.size)}, "
             f"{FOLDER}/{location.item}.dvc, {REF}/{location.run})"
@@ -47,7 +47,7 @@ def fetch_items(
     def fetch_item(location: RunLocation, store: RemoteStore) -> str:
         if pointers:
             return _pointer_only(location, store)
-        fetched = fetch_checkpoint(location, store, _say)
+        fetched = fetch_checkpoint(location, store, _print_progress)
         if not fetched.new:
             return f"{location.item}: step {fetched.step} is here already, nothing newer is parked"
         return (
@@ -63,11 +63,11 @@ def list_parked(root: Path, remote: str | None) -> int:
     _configure_dvc_logging()
     here = _identities(root)
     table = Table("item", "identity", "step", "size", "parked by this code, these params and data")
-    with open_store(root, remote, _say) as store:
+    with open_store(root, remote, _print_progress) as store:
         for run in store.runs():
             for pointer in store.pointers(run):
                 ours = here.get(pointer.item)
-                same = "unknown, `prepare` and `encode` did not run here" if ours is None else _yes(ours == run)
+                same = "unknown, `prepare` and `encode` did not run here" if ours is None else _yes_or_no(ours == run)
                 table.add_row(pointer.item, run[-12:], str(pointer.step), format_bytes(pointer.size), same)
     Console().print(table if table.row_count else f"Nothing is parked in the DVC remote {store.name}.")
     return 0
@@ -88,16 +88,16 @@ def _each(
         RunLocation(root, item.name, identity(values, item, root)) for item in _items(values, names, everything)
     ]
     codes = []
-    with open_store(root, remote, _say) as store:
+    with open_store(root, remote, _print_progress) as store:
         for location in locations:
             try:
                 print(action(location, store), flush=True)
             except (NothingToParkError, NothingParkedError) as error:
                 skipped = optional or everything
-                _say(f"{'skipped' if skipped else 'error'}: {error}")
+                _print_progress(f"{'skipped' if skipped else 'error'}: {error}")
                 codes.append(0 if skipped else error.exit_code)
             except (LatentWireError, UnbrokenError) as error:
-                _say(f"error: {error}")
+                _print_progress(f"error: {error}")
                 codes.append(error.exit_code)
     return next((code for code in codes if code), 0)
 
@@ -125,7 +125,7 @@ def _pointer_only(location: RunLocation, store: RemoteStore) -> str:
     versions = store.pointers(location.run)
     if not versions:
         raise NothingParkedError(f"The DVC remote {store.name} has nothing of {location.item}.")
-    write_pointer(location.root, versions[0], _say)
+    write_pointer(location.root, versions[0], _print_progress)
     return f"{location.item}: {FOLDER}/{location.item}.dvc names step {versions[0].step} in {store.name}"
 
 
@@ -134,9 +134,9 @@ def _configure_dvc_logging() -> None:
     logging.getLogger("dvc").setLevel(logging.WARNING)
 
 
-def _yes(same: bool) -> str:
+def _yes_or_no(same: bool) -> str:
     return "yes" if same else "no"
 
 
-def _say(sentence: str) -> None:
+def _print_progress(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

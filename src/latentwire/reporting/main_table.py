@@ -13,8 +13,8 @@ from latentwire.reporting.shared_rows import (
     difference_cells,
     difference_columns,
     family_notes,
-    given_ids,
     interval_column,
+    join_ids,
     merge_sentences,
     method_cell,
     unique_ids,
@@ -94,5 +94,5 @@ def _row(data: ReportData, row: Record, decimals: int) -> TableRow:
             (format_interval(mean["low"], mean["high"], decimals),),
             *difference_cells(data, key, FAMILY, decimals),
         ),
-        given_ids(row["average"], key, *ids),
+        join_ids(row["average"], key, *ids),
     )

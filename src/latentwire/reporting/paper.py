@@ -303,7 +303,7 @@ def _provenance(data: ReportData, revision: Revision | None, origin: Mapping[str
 
 
 def _footer(data: ReportData, revision: Revision | None, origin: Mapping[str, str]) -> Text:
-    parts = [(f"{name} ", Code(value)) for name, value in footer_facts(data, revision, origin).items()]
+    parts = [(f"{name} ", Code(value)) for name, value in list_origins(data, revision, origin).items()]
     draft: Text = (" ", Strong(("DRAFT",)), ".") if list_draft_reasons(data, revision) else ()
     return compose_text(
         "Made from: {parts}. Image: a fact of the execution, see {trace} and {folder}.{draft}",
@@ -314,7 +314,7 @@ def _footer(data: ReportData, revision: Revision | None, origin: Mapping[str, st
     )
 
 
-def footer_facts(data: ReportData, revision: Revision | None, origin: Mapping[str, str]) -> dict[str, str]:
+def list_origins(data: ReportData, revision: Revision | None, origin: Mapping[str, str]) -> dict[str, str]:
     """Where the numbers come from: code, files, parameters, data, frozen weights and seeds.
 
     The trained weights stand in the table above it; the image is a fact of the execution (invariant I12).

@@ -139,6 +139,6 @@ def unique_ids(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def given_ids(*keys: str | None) -> tuple[str, ...]:
+def join_ids(*keys: str | None) -> tuple[str, ...]:
     """The ids that are there, for the end of a row."""
     return tuple(key for key in keys if key)

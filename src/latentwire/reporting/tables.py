@@ -44,8 +44,8 @@ from latentwire.reporting.shared_rows import (
     difference_cells,
     difference_columns,
     family_notes,
-    given_ids,
     interval_column,
+    join_ids,
     merge_sentences,
     method_cell,
     unique_ids,
@@ -128,7 +128,7 @@ def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> Ta
             (format_interval(cell["low"], cell["high"], decimals),),
             *difference_cells(data, key, REFERENCE, decimals),
         ),
-        given_ids(row["cell"], key),
+        join_ids(row["cell"], key),
     )
 
 
@@ -157,11 +157,11 @@ def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequ
         method=METHOD,
         checkpoint=CHECKPOINT,
     )
-    yield from _peculiarities(data, task, cells)
+    yield from _exceptional_notes(data, task, cells)
     yield from notes.final_sentences()
 
 
-def _peculiarities(data: ReportData, task: str, cells: Sequence[Record]) -> Iterator[Text]:
+def _exceptional_notes(data: ReportData, task: str, cells: Sequence[Record]) -> Iterator[Text]:
     """What holds for some tasks only."""
     absent = data.stats["tasks"][task]["absent"]
     if any(cell["seed_variance"] == "not estimated" for cell in cells):

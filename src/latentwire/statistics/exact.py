@@ -65,7 +65,7 @@ def all_sign_patterns(count: int) -> Matrix:
 
 
 def check_enough_values(count: int, what: str) -> None:
-    """Check that a sign or rank test over so many values can reach p < 0.05 at all.
+    """Check that a sign or rank test over this number of values can reach p < 0.05 at all.
 
     Raises:
         EvidenceError: `count` is below six.
@@ -93,8 +93,8 @@ def newcombe_interval(
     rate_a, rate_b = right_a / n_a, right_b / n_b
     low_a, high_a = wilson_interval(right_a, n_a, confidence)
     low_b, high_b = wilson_interval(right_b, n_b, confidence)
-    down = _slant(rate_a - low_a, high_b - rate_b, phi)
-    up = _slant(high_a - rate_a, rate_b - low_b, phi)
+    down = _newcombe_half_width(rate_a - low_a, high_b - rate_b, phi)
+    up = _newcombe_half_width(high_a - rate_a, rate_b - low_b, phi)
     return rate_a - rate_b - down, rate_a - rate_b + up
 
 
@@ -110,7 +110,7 @@ def paired_newcombe_interval(
     return newcombe_interval(both + only_a, total, both + only_b, total, confidence, phi)
 
 
-def _slant(side_a: float, side_b: float, phi: float) -> float:
+def _newcombe_half_width(side_a: float, side_b: float, phi: float) -> float:
     return float(max(side_a**2 - 2 * phi * side_a * side_b + side_b**2, 0.0) ** 0.5)
 
 

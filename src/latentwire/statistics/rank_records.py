@@ -11,7 +11,7 @@ from latentwire.statistics.bootstrap import BootstrapPlan, percentile_interval, 
 from latentwire.statistics.comparisons import Settings, StatsRecord
 from latentwire.statistics.families import ALL_TASKS, cell_id, methods_for_receiver
 from latentwire.statistics.grid import Grid
-from latentwire.statistics.ranks import critical_difference, few_data_sets, friedman_test, pairwise_wilcoxon
+from latentwire.statistics.ranks import critical_difference, explain_missing_ranks, friedman_test, pairwise_wilcoxon
 from latentwire.statistics.scores import Scores
 from latentwire.statistics.signature import format_signature
 
@@ -39,7 +39,7 @@ def block_ranks(scores: Sequence[Scores], names: Sequence[str], settings: Settin
 
 def rank_records(cells: Mapping[str, StatsRecord], grid: Grid, settings: Settings) -> dict[str, StatsRecord]:
     """Ranks over the tasks, a record for each receiver; below six tasks the reason why there are none."""
-    reason = few_data_sets(len(grid.tasks))
+    reason = explain_missing_ranks(len(grid.tasks))
     return {
         f"{ALL_TASKS}/{receiver}/ranks": {"data_sets": len(grid.tasks), "model": receiver, "reason": reason}
         if reason

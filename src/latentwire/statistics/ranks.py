@@ -30,7 +30,7 @@ class FriedmanTest:
     p: float
 
 
-def few_data_sets(count: int) -> str | None:
+def explain_missing_ranks(count: int) -> str | None:
     """Why ranks over so few data sets are not compared; None from six on."""
     if count >= SMALLEST_SIGN_TEST:
         return None
@@ -102,6 +102,6 @@ def _mean_ranks(table: Matrix) -> Matrix:
 
 
 def _check_enough_data_sets(table: Matrix) -> None:
-    reason = few_data_sets(len(table))
+    reason = explain_missing_ranks(len(table))
     if reason:
         raise EvidenceError(reason)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from latentwire.tracking.runs import Record, TrackedItem, TrackedRun, points_of
+from latentwire.tracking.runs import Record, TrackedItem, TrackedRun, split_metrics
 from latentwire.tracking.store import locate_store, tracking_errors
 from latentwire.tracking.system import SystemMetrics
 
@@ -121,7 +121,7 @@ class _Sender(threading.Thread):
     def waiting(self) -> int:
         """Number of points that MLflow is not known to hold."""
         pending = list(self._pending)
-        return sum(map(len, map(points_of, pending))) if self._run is None else self._run.unsent(pending)
+        return sum(map(len, map(split_metrics, pending))) if self._run is None else self._run.unsent(pending)
 
     def run(self) -> None:
         """Send what arrives; after an error wait longer each time; once the end has arrived, give up soon."""

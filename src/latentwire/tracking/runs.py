@@ -57,7 +57,7 @@ class TrackedRun:
 
     def send(self, records: Iterable[Record]) -> int:
         """Log the points of `records` that the run lacks, in order of their steps; return their number."""
-        return self.log_points([point for record in records for point in points_of(record)])
+        return self.log_points([point for record in records for point in split_metrics(record)])
 
     def log_points(self, points: Iterable[Point]) -> int:
         """Log those of `points`, in order of their steps, that the run lacks; return their number."""
@@ -72,7 +72,7 @@ class TrackedRun:
 
     def unsent(self, records: Iterable[Record]) -> int:
         """Number of points of `records` that the run lacks."""
-        return sum(self.lacks(point) for record in records for point in points_of(record))
+        return sum(self.lacks(point) for record in records for point in split_metrics(record))
 
     def lacks(self, point: Point) -> bool:
         """Whether `point` is newer than everything that the run holds of its metric."""
@@ -96,7 +96,7 @@ class TrackedRun:
         self.status = status
 
 
-def points_of(record: Record) -> list[Point]:
+def split_metrics(record: Record) -> list[Point]:
     """The points of a line of a journal; a metric that is None at this step has none."""
     step = int(record["step"])
     values = ((key, value) for key, value in record.items() if key != "step" and value is not None)

@@ -19,14 +19,14 @@ def count_processes(values: Params) -> int:
     if asked is not None and asked > shards:
         raise ConfigurationError(
             f"LATENTWIRE_PROCESSES is {asked}, but a step has only {shards} virtual shards (train.shards); expected at "
-            f"most so many. Next: `export LATENTWIRE_PROCESSES={shards}`."
+            f"most {shards}. Next: `export LATENTWIRE_PROCESSES={shards}`."
         )
     gpus = count_usable_gpus() if values.runtime.device == "cuda" else 0
     return min(shards, count_processes_for(values, usable_cores(), gpus))
 
 
 def count_processes_for(values: Params, cores: int, gpus: int) -> int:
-    """Training processes of a machine with so many usable cores and GPUs."""
+    """Training processes of a machine with this number of usable cores and GPUs."""
     return environment.requested_processes() or max(1, gpus if values.runtime.device == "cuda" else cores)
 
 

@@ -52,7 +52,7 @@ def _row(name: str, facts: dict[str, Any], published: Published, local: LocalRes
         return ResultRow(kind, name, Status.IDENTICAL)
     if unlike is None:
         return _other_predictions_row(name, list(facts["ids"]), published, local)
-    if same and local.rebuilt.report and path.suffix in DRAWN and not drawn_as_locked(local.root):
+    if same and local.rebuilt.report and path.suffix in DRAWN and not draws_as_locked(local.root):
         why = f"{unlike}; matplotlib is not the version of requirements.lock"
         return ResultRow(kind, name, Status.NOT_VERIFIABLE, why)
     changed = "" if same else f"; {published_difference(name, published, path)}"
@@ -96,7 +96,7 @@ def _provenance_row(record: bytes, published: Published, local: LocalResults) ->
     return _row(PROVENANCE, {"sha256": hashlib.sha256(record).hexdigest(), "ids": []}, published, local)
 
 
-def drawn_as_locked(root: Path) -> bool:
+def draws_as_locked(root: Path) -> bool:
     """Whether matplotlib is the version in `requirements.lock`: another version draws other bytes."""
     lock = root / "requirements.lock"
     pin = re.search(r"^matplotlib==(\S+)", lock.read_text(encoding="utf-8"), re.M) if lock.is_file() else None

@@ -14,7 +14,7 @@ from unbroken.environment import usable_cores
 
 Every = int | Literal["auto"]
 PRIOR_HOURS = 4.0
-"""Until the history says otherwise: one interruption in so many hours."""
+"""Until the history says otherwise: one interruption in this number of hours."""
 
 _UNMEASURED_S = 60.0  # between two saves as long as none has succeeded
 
@@ -30,10 +30,10 @@ class SaveSchedule(Protocol):
 
 
 class FixedSchedule:
-    """Every so many steps."""
+    """Due every `every` steps."""
 
     def __init__(self, every: int) -> None:
-        """Save every so many steps.
+        """Save every `every` steps.
 
         Raises:
             ValueError: `every` is less than 1.

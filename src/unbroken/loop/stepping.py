@@ -228,7 +228,7 @@ class StepLoop:
         self._save_final()
 
     def _enter_loop(self, total: int | None, is_passed: bool) -> bool:
-        """Begin the loop for so many steps; False when an earlier start has passed it, or was left in it."""
+        """Begin the loop for this number of steps; False when an earlier start has passed it, or was left in it."""
         self._end_step_left_by_break(total)
         if self._record is not None:
             raise self._unended_step("run.steps was called")

@@ -17,7 +17,7 @@ from latentwire.statistics.bootstrap import (
 )
 from latentwire.statistics.claims import decide_retention, fieller_interval
 from latentwire.statistics.scores import Matrix, Scores
-from tests.unit.statistics.test_properties import scores
+from tests.support.scores import scores
 
 PLAN = BootstrapPlan(resamples=20_000, seed=12345)
 

@@ -8,7 +8,7 @@ import pytest
 from latentwire.statistics.bootstrap import BootstrapPlan
 from latentwire.statistics.calibration import estimate_calibration, top_label_confidence
 from latentwire.statistics.scores import Matrix
-from tests.unit.statistics.test_properties import scores
+from tests.support.scores import scores
 
 PLAN = BootstrapPlan(resamples=2000, seed=1)
 

@@ -12,7 +12,7 @@ from latentwire.statistics.comparisons import Settings
 from latentwire.statistics.details import comparison_details, improvement_probability, posterior_probabilities
 from latentwire.statistics.exact import mcnemar_p, newcombe_interval, paired_newcombe_interval, sign_flip_p
 from latentwire.statistics.twoway import estimate_mean
-from tests.unit.statistics.test_properties import _single, scores
+from tests.support.scores import scores, untrained_scores
 
 CHOSEN = Settings(confidence=0.95, reference="text", adjust="holm", retained=0.95, margin=0.1, resamples=999, seed=1)
 
@@ -34,7 +34,9 @@ def test_a_posterior_without_variance_is_null_with_a_reason() -> None:
 
 
 def test_single_runs_have_counts_and_no_checkpoint_record() -> None:
-    found = comparison_details(_single("a", right=15, count=20), _single("b", right=9, count=20), CHOSEN)
+    found = comparison_details(
+        untrained_scores("a", right=15, count=20), untrained_scores("b", right=9, count=20), CHOSEN
+    )
     assert found["checkpoint"] is None
     assert (found["single"]["only_a"], found["single"]["only_b"]) == (6, 0)
     assert found["single"]["p_mid"] == pytest.approx(mcnemar_p(6, 0, mid=True))

@@ -13,19 +13,11 @@ from latentwire.statistics.comparisons import Settings, compare_methods, compari
 from latentwire.statistics.exact import proportion_interval
 from latentwire.statistics.scores import Matrix, Scores, pair_scores
 from latentwire.statistics.twoway import estimate_mean
+from tests.support.scores import scores, untrained_scores
 
 CHOSEN = Settings(confidence=0.95, reference="text", adjust="holm", retained=0.95)
 shapes = st.tuples(st.integers(1, 4), st.integers(8, 25))
 binary = shapes.flatmap(lambda shape: arrays(float, shape, elements=st.sampled_from([0.0, 1.0])))
-
-
-def scores(name: str, values: Matrix, seeds: bool = True) -> Scores:
-    examples = tuple(f"e{i:03d}" for i in range(values.shape[1]))
-    return Scores(name, values, examples, tuple(range(len(values))) if seeds else None)
-
-
-def _single(name: str, *, right: int, count: int) -> Scores:
-    return scores(name, (np.arange(count) < right).astype(float)[None], seeds=False)
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,7 +86,7 @@ def test_a_deterministic_baseline_is_taken_from_every_seed() -> None:
 
 
 def test_scores_that_do_not_vary_have_no_interval_but_a_reason() -> None:
-    same = compare_methods(_single("a", right=5, count=20), _single("b", right=5, count=20), CHOSEN)
+    same = compare_methods(untrained_scores("a", right=5, count=20), untrained_scores("b", right=5, count=20), CHOSEN)
     assert (same["value"], same["p"], same["low"], same["mde"]) == (0.0, 1.0, None, None)
     assert same["reason"] == NO_VARIANCE
     always = scores("a", np.ones((3, 20)))
@@ -116,20 +108,20 @@ def test_ninety_five_against_fifty_percent_is_found() -> None:
 
 
 def test_the_estimand_is_named() -> None:
-    several = compare_methods(scores("a", np.eye(3, 20)), _single("b", right=5, count=20), CHOSEN)
-    one = compare_methods(_single("a", right=9, count=20), _single("b", right=5, count=20), CHOSEN)
+    several = compare_methods(scores("a", np.eye(3, 20)), untrained_scores("b", right=5, count=20), CHOSEN)
+    one = compare_methods(untrained_scores("a", right=9, count=20), untrained_scores("b", right=5, count=20), CHOSEN)
     assert (several["estimand"], one["estimand"]) == ("this method", "this checkpoint")
     assert "p:t|S:3|N:20" in several["signature"]
     assert "p:mcnemar|S:1|N:20" in one["signature"]
 
 
 def test_accuracies_stay_between_nought_and_one() -> None:
-    low, high, kind = proportion_interval(estimate_mean(_single("a", right=20, count=20).values), 0.95)
+    low, high, kind = proportion_interval(estimate_mean(untrained_scores("a", right=20, count=20).values), 0.95)
     assert (kind, high) == ("wilson", 1.0)
     assert low == pytest.approx(1 / (1 + 3.841459 / 20), abs=1e-6)
-    nearly = estimate_mean(_single("a", right=19, count=20).values)
+    nearly = estimate_mean(untrained_scores("a", right=19, count=20).values)
     assert proportion_interval(nearly, 0.95)[1] <= 1.0
-    assert proportion_interval(estimate_mean(_single("a", right=10, count=20).values), 0.95)[2] == "twoway"
+    assert proportion_interval(estimate_mean(untrained_scores("a", right=10, count=20).values), 0.95)[2] == "twoway"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.sandwich_covariance import cov_cluster, cov_cluster_2groups
 
 from latentwire.statistics.bootstrap import _by_weights, percentile_interval
-from tests.unit.statistics.test_reference_values import BENJAMINI_HOCHBERG, DARWIN
+from tests.support.published_samples import BENJAMINI_HOCHBERG, DARWIN
 
 LSAT = np.array([576, 635, 558, 578, 666, 580, 555, 661, 651, 605, 653, 575, 545, 572, 594], dtype=float)
 GPA = np.array([3.39, 3.30, 2.81, 3.03, 3.44, 3.07, 3.00, 3.43, 3.36, 3.13, 3.12, 2.74, 2.76, 2.88, 2.96])

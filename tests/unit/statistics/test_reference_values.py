@@ -10,19 +10,12 @@ from latentwire.statistics.claims import decide_equivalence
 from latentwire.statistics.exact import mcnemar_p, sign_flip_p, wilson_interval
 from latentwire.statistics.multiplicity import benjamini_hochberg, holm_adjust
 from latentwire.statistics.twoway import estimate_mean, mean_squares
+from tests.support.published_samples import BENJAMINI_HOCHBERG, DARWIN
 
 SLEEP = np.array([[0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]]) - np.array(
     [[1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]]
 )
 """Student's sleep data: hours gained with one drug less those with the other."""
-
-DARWIN = np.array([[49.0, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]])
-"""Darwin's maize: crossed less self-fertilised height, in eighths of an inch."""
-
-BENJAMINI_HOCHBERG = [
-    *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
-    *(0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000),
-]
 
 
 @pytest.mark.parametrize(

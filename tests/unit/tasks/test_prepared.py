@@ -15,9 +15,10 @@ from latentwire.errors import ConfigurationError
 from latentwire.params import sections
 from latentwire.params.load import load_params
 from latentwire.params.sections import Prepare, Task
-from latentwire.rehearsal.tiny import CUES, tiny_task, tiny_wheel
+from latentwire.rehearsal.tiny import CUES, tiny_task
 from latentwire.tasks.examples import digest_examples, read_examples
 from latentwire.tasks.loading import prepare_task, write_task
+from tests.support.tiny_files import tiny_wheel
 
 ROOT = Path(__file__).parents[3]
 PREPARE = Prepare.model_validate(

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from latentwire.models.receiver import Receiver
@@ -17,24 +16,21 @@ from latentwire.training import shard_batching
 from latentwire.training.exact import Exact
 from latentwire.training.loop import Trainer
 from latentwire.training.out_of_memory import DeviceMemoryError
+from tests.support.scarce_memory import gradient_bytes, limit_memory
 
 FACTS = {"torch": "1", "device": "d"}
 
 
-def raw(found: tuple[list[Tensor], dict[str, Tensor]]) -> list[bytes]:
-    return [tensor.numpy().tobytes() for tensor in (*found[0], *found[1].values())]
-
-
 def test_any_number_together_gives_the_same_bytes_here(trainer: Trainer) -> None:
-    alone = raw(Exact(trainer)(3))
+    alone = gradient_bytes(Exact(trainer)(3))
     result = shard_batching.try_batching(Exact(trainer), 1)
     assert result.activations
     for size in range(2, result.shards_per_pass + 1):
-        assert raw(Exact(trainer, shards_per_pass=size)(3)) == alone
+        assert gradient_bytes(Exact(trainer, shards_per_pass=size)(3)) == alone
 
 
 def test_dropout_depends_on_the_shard_and_the_step(trainer: Trainer) -> None:
-    one, again, other = (raw(Exact(trainer)(step)) for step in (3, 3, 4))
+    one, again, other = (gradient_bytes(Exact(trainer)(step)) for step in (3, 3, 4))
     assert one == again != other
 
 
@@ -61,15 +57,15 @@ def test_answers_of_several_lengths_are_read_one_by_one(trainer: Trainer, reader
 def test_what_does_not_fit_is_halved_and_then_read_one_by_one(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = limited(monkeypatch, 4)
+    asked = limit_memory(monkeypatch, 4)
     assert shard_batching.try_batching(Exact(trainer), 1).shards_per_pass == 2
     assert max(asked) == 8
-    limited(monkeypatch, 2)
+    limit_memory(monkeypatch, 2)
     assert shard_batching.try_batching(Exact(trainer), 1).shards_per_pass == 1
 
 
 def test_a_shard_that_does_not_fit_is_a_sentence(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    limited(monkeypatch, 1)
+    limit_memory(monkeypatch, 1)
     with pytest.raises(DeviceMemoryError, match=r"of 2 examples \(a virtual shard: train.batch 8 / train.shards 4\)"):
         Exact(trainer)(1)
 
@@ -88,19 +84,3 @@ def test_the_choice_is_remembered_for_the_same_numerics(
     assert shard_batching.choose_shards_per_pass(Exact(trainer), tmp_path, {**FACTS, "torch": "2"})["shards"] == {
         "4": 3
     }
-
-
-def limited(monkeypatch: pytest.MonkeyPatch, examples: int) -> list[int]:
-    """From now on memory holds so many examples."""
-    asked: list[int] = []
-    monkeypatch.undo()
-    honest = Receiver.answer_log_likelihoods
-
-    def scarce(self: Receiver, middle: Any, answers: Any) -> Tensor:
-        asked.append(len(middle))
-        if len(middle) > examples:
-            raise torch.OutOfMemoryError("tried to allocate too much")
-        return honest(self, middle, answers)
-
-    monkeypatch.setattr(Receiver, "answer_log_likelihoods", scarce)
-    return asked

@@ -122,7 +122,7 @@ def test_the_call_of_sacct_asks_for_what_is_read() -> None:
 
 
 def test_points_far_apart_are_not_joined() -> None:
-    joined = utilisation.with_gaps([(0.0, 10.0), (5.0, 20.0), (500.0, 30.0)])
+    joined = utilisation.insert_gaps([(0.0, 10.0), (5.0, 20.0), (500.0, 30.0)])
     assert [time for time, _ in joined] == [0.0, 5.0, 5.0, 500.0]
     assert math.isnan(joined[2][1])
 

@@ -10,7 +10,7 @@ from latentwire.environment import clone_environment
 from latentwire.verification import lockfile, rows
 from latentwire.verification.features import largest_difference
 from latentwire.verification.lockfile import UnverifiableError
-from latentwire.verification.outputs import drawn_as_locked, output_kind
+from latentwire.verification.outputs import draws_as_locked, output_kind
 from latentwire.verification.rows import ResultRow, Status
 
 
@@ -90,6 +90,6 @@ def test_kinds_of_outputs() -> None:
 
 
 def test_another_version_of_matplotlib_draws_other_bytes(tmp_path: Path) -> None:
-    assert drawn_as_locked(tmp_path)
+    assert draws_as_locked(tmp_path)
     (tmp_path / "requirements.lock").write_text("matplotlib==0.0.1 \\\n")
-    assert not drawn_as_locked(tmp_path)
+    assert not draws_as_locked(tmp_path)

@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 
 @pytest.fixture(autouse=True)
 def no_accelerator_of_an_earlier_test() -> Iterator[None]:
-    """An `AcceleratorState` is made once per process and refuses another precision, and the HF Trainer makes one too."""
+    """An `AcceleratorState` is made once per process and refuses another precision; the HF Trainer makes one too."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
