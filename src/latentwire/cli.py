@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from latentwire.environment import forget_other_repositories
-from latentwire.exits import exit_code_of
+from latentwire.environment import forget_other_repositories, set_kernels
+from latentwire.exits import exit_code_of, report_kernel_settings
 from latentwire.image import check_image_code
 
 if TYPE_CHECKING:
@@ -268,5 +268,6 @@ def _plan_memory(root: Path, as_json: bool) -> int:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exit codes as everywhere (invariant I7)."""
+    report_kernel_settings(set_kernels("portable"), lambda sentence: print(f"note: {sentence}", file=sys.stderr))
     forget_other_repositories()
     sys.exit(exit_code_of(lambda arguments: app(args=arguments, standalone_mode=True), argv))

@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from latentwire.errors import ConfigurationError
+from unbroken.environment import has_avx2
+from unbroken.exact.kernels import Kernels, pin_kernels
 
 # What MLflow is told before its first import; a value that the user has set wins.
 MLFLOW_DEFAULTS = {
@@ -102,6 +104,15 @@ def set_torch_defaults() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def set_kernels(kernels: Kernels) -> list[str]:
+    """Let this process and those that it starts compute with these kernels; called before numpy and torch are imported.
+
+    Returns:
+        The user's own settings that would have made other bits and were replaced, such as `MKL_CBWR=AVX512`.
+    """
+    return pin_kernels(os.environ, kernels, has_avx2=has_avx2())
 
 
 def sqlite_uri(database: Path) -> str:

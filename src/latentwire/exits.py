@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
-from latentwire.environment import forget_other_repositories, set_torch_defaults
+from latentwire.environment import forget_other_repositories, set_kernels, set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
 from latentwire.lock_copy import keep_lock_copy
@@ -18,6 +19,8 @@ from latentwire.result_code import check_recorded_code
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
+
+log = logging.getLogger(__name__)
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -34,8 +37,10 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
     set_torch_defaults()
+    replaced = set_kernels("portable")
     forget_other_repositories()
     configure_logging()
+    report_kernel_settings(replaced, log.warning)
     log_when_idle(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
 
     def checked(argv: Sequence[str] | None) -> None:
@@ -52,6 +57,15 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
     if code == EXIT_PREEMPTED:
         os._exit(code)  # the shutdown of an interpreter with torch takes time that a stopped process does not have
     sys.exit(code)
+
+
+def report_kernel_settings(replaced: Sequence[str], report: Callable[[str], None]) -> None:
+    """Say which settings of the user's environment are not followed, if there are any."""
+    if replaced:
+        report(
+            f"The environment has {', '.join(replaced)}, which would make other bits: not followed here. "
+            "Next: nothing, the results are those of params.yaml (docs/reproducibility.md)."
+        )
 
 
 def exit_code_of(main: Main, argv: Sequence[str] | None = None) -> int:

@@ -269,6 +269,18 @@ def processor_vendor() -> str:
     return vendor[1] if vendor else platform.machine()
 
 
+def has_avx2() -> bool:
+    """Whether this is an x86-64 processor with AVX2 and FMA, as the system says."""
+    if platform.machine() != "x86_64":
+        return False
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.M)
+    return flags is not None and {"avx2", "fma"} <= set(flags[1].split())
+
+
 def usable_gpus() -> int:
     """GPUs that CUDA_VISIBLE_DEVICES names; without it, all that the driver lists."""
     visible = visible_gpus()

@@ -161,7 +161,7 @@ def _params(inputs: Path, tasks: int) -> Mapping[str, Any]:
         models=models,
         tasks=known,
         methods={"wire": {**method, "receivers": ["llama", "gemma"]}},
-        runtime={"device": "cpu", "threads": 1, "dtype": "float32"},
+        runtime={"device": "cpu", "threads": 1, "dtype": "float32", "numerics": "portable"},
     )
     values["prepare"] |= {"tasks": list(known), "limits": {"train": 120, "validation": 20, "test": 60}}
     values["prepare"]["fractions"] = {"validation": 0.1, "test": 0.3}

@@ -29,6 +29,7 @@ CARRIERS = {
     "latentwire.item": "names, and the parameters that stand in the identity themselves",
     "latentwire.machine": "names the machine",
     "latentwire.output_files": "puts a file in place",
+    "latentwire.loaded_kernels": "it refuses to compute, or does nothing",
     "latentwire.params": "the values are dependencies and stand in the identity themselves",
     "latentwire.result_code": "this digest",
     "latentwire.tracking": "MLflow is told, and tells nothing",

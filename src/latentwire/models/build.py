@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from latentwire.errors import ConfigurationError
+from latentwire.loaded_kernels import check_numpy_kernels, check_torch_kernels
 from latentwire.models.loading import FrozenModel, Role, load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
@@ -25,8 +26,11 @@ def configure_torch(runtime: Runtime, threads: int | None = None) -> None:
         threads: Instead of its number.
 
     Raises:
-        ConfigurationError: The device is not here.
+        ConfigurationError: The device is not here, or numpy or torch was imported with other kernels.
     """
+    check_numpy_kernels()
+    if runtime.numerics == "portable":
+        check_torch_kernels()
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
             "runtime.device in params.yaml is cuda, but torch finds no GPU here; expected a GPU, its driver and the "

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from latentwire.params.printed_names import clean_name, clean_title
+from unbroken.exact.kernels import Kernels
 
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -185,6 +186,18 @@ class Runtime(Section):
     """Where everything is computed; the two give different bits, so it is named, never guessed."""
     dtype: Literal["float32", "bfloat16"]
     """Weights and activations of frozen models; trained weights are always float32."""
+    numerics: Kernels
+    """`portable`: kernels that give the same bytes on every x86-64 processor with AVX2. `native`: the best of this
+    machine's processor or GPU; results say so, because other machines give other bytes."""
+
+    @model_validator(mode="after")
+    def _portable_on_processors(self) -> Runtime:
+        if self.device == "cuda" and self.numerics == "portable":
+            raise ValueError(
+                "numerics portable is promised for processors, and device is cuda; expected numerics native, which "
+                "gives the same bytes on the same kind of GPU and the same build (docs/reproducibility.md)"
+            )
+        return self
 
 
 class Fractions(Section):

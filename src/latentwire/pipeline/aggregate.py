@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from latentwire.loaded_kernels import check_numpy_kernels
 from latentwire.params.load import Params
 from latentwire.statistics.curves import learning_curves
 from latentwire.statistics.grid import expected_grid
@@ -14,7 +15,12 @@ from unbroken.preemption import StopFlag
 
 
 def aggregate_results(values: Params) -> None:
-    """Aggregate the results of the repository in the current folder, and tell MLflow."""
+    """Aggregate the results of the repository in the current folder, and tell MLflow.
+
+    Raises:
+        ConfigurationError: numpy was imported with other kernels than these numbers are promised for.
+    """
+    check_numpy_kernels()
     results, stop = Path("results"), StopFlag.install()
     stop.check()
     summary = compute_statistics(results, values)

@@ -116,7 +116,7 @@ class TrainRun:
     @property
     def numerics(self) -> dict[str, JSON]:
         """What its bits depend on besides its identity."""
-        return describe_numerics(self.values.train, self.group)
+        return describe_numerics(self.values.runtime, self.values.train, self.group)
 
     @property
     def observers(self) -> list[MlflowMirror]:

@@ -21,6 +21,7 @@ from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code_of
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 from latentwire.yaml_files import read_yaml
+from unbroken.environment import has_avx2
 
 ITEM = ("--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM_NAME = "wire-tiny-0"
@@ -101,13 +102,14 @@ def digest_files(folder: Path) -> Mapping[str, str]:
 def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
     """The parameters with tiny models and a tiny task, which this writes to `inputs`."""
     sizes = {"slots": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8, "receivers": ["llama"]}
+    kernels = "portable" if has_avx2() else "native"
     train = {"methods": ["wire"], "seeds": [0], "steps": STEPS, "batch": 8, "warmup": 1}
     return {
         **values,
         "models": {"sender": tiny_encoder_model(inputs / "sender"), "llama": tiny_causal_model(inputs / "llama")},
         "tasks": {"tiny": tiny_task(inputs / "task", texts=80)},
         "methods": {"wire": {**next(iter(values["methods"].values())), **sizes}},
-        "runtime": {"device": "cpu", "threads": 1, "dtype": "float32"},
+        "runtime": {"device": "cpu", "threads": 1, "dtype": "float32", "numerics": kernels},
         "prepare": {
             "tasks": ["tiny"],
             "fractions": {"validation": 0.1, "test": 0.2},

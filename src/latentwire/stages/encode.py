@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from latentwire.environment import set_kernels
 from latentwire.exits import run_stage
 from latentwire.params.load import check_choice, load_params
 
@@ -15,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
     values, asked = load_params(), parser.parse_args(argv).task
     task = check_choice("--task", asked, values.prepare.tasks)
+    set_kernels(values.runtime.numerics)
 
     from latentwire.pipeline.encode import encode_task
 

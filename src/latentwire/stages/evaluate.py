@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from latentwire.environment import set_kernels
 from latentwire.exits import run_stage
 from latentwire.item import TrainItem
 from latentwire.params.load import load_params
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     values = load_params()
     item = TrainItem.of(values, options.method, options.task, options.seed)
+    set_kernels(values.runtime.numerics)
 
     from latentwire.pipeline.evaluate import evaluate_item
 

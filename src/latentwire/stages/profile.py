@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentwire.environment import set_kernels
 from latentwire.exits import run_stage
 from latentwire.params.load import load_params
 
@@ -24,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--against", type=Path, help="profile.json of another execution; exit 3 where one differs")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest factor between two times")
     options = parser.parse_args(argv)
+    values = load_params()
+    set_kernels(values.runtime.numerics)
 
     from latentwire.pipeline.profile import profile_machine
 
-    raise SystemExit(
-        profile_machine(load_params(), options.examples, options.repeats, options.against, options.tolerance)
-    )
+    raise SystemExit(profile_machine(values, options.examples, options.repeats, options.against, options.tolerance))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from latentwire.console.logging import configure_logging
+from latentwire.environment import set_kernels
 from latentwire.exits import run_stage
 from latentwire.item import TrainItem
 from latentwire.params.load import Params, load_params
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     values = load_params()
     item = TrainItem.of(values, options.method, options.task, options.seed)
+    set_kernels(values.runtime.numerics)
     _start_ranks(values)
 
     from latentwire.pipeline.train import train_item

@@ -11,13 +11,14 @@ from unbroken.environment import processor_name
 from unbroken.exact.group import Group
 
 
-def describe_numerics(settings: Train, group: Group) -> dict[str, JSON]:
+def describe_numerics(runtime: Runtime, settings: Train, group: Group) -> dict[str, JSON]:
     """Facts of this process that may change bits; a change is recorded with the step at which it happened.
 
-    The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing.
+    The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing. The model of
+    the processor is among them with native kernels only: with portable ones every model gives the same bits.
     """
     facts: dict[str, JSON] = {
-        "device": device_name(),
+        "device": "portable" if runtime.numerics == "portable" else device_name(),
         "capability": _capability(),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
