@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.forked_programs import run_forked
 from unbroken.preemption import Preempted, StopFlag
+from unbroken.prove.certificate import Certificate
+from unbroken.prove.drill import Interruption
+from unbroken.prove.proof import ProofPlan, run_proof
 from unbroken.run_folder.journal import JOURNAL_FILE
 
 Train = Callable[..., None]
@@ -43,13 +45,14 @@ def finish_training(train: Train, folder: Path, **options: Any) -> None:
     train(folder, StopFlag(), lambda _step: None, **options)
 
 
-def prove_program(program: str, work: Path, *options: str, fault: str = "") -> subprocess.CompletedProcess[str]:
-    """`python -m unbroken prove` on a program of `tests/support/loops`."""
+def prove_program(
+    program: str, work: Path, at: Iterable[str], controls: Sequence[str] = (), fault: str = ""
+) -> Certificate:
+    """Interrupt a program of `tests/support/loops`, which runs in forks, and compare with an undisturbed run."""
     command = [sys.executable, str(Path(__file__).parent / "loops" / program), "{folder}", *filter(None, [fault])]
-    prove = [sys.executable, "-m", "unbroken", "prove", "--certificate", str(work / "certificate.json"), *options]
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*prove, "--", *command], env=environment, cwd=work, capture_output=True, text=True)
+    struck = [Interruption.parse(text) for text in at]
+    plan = ProofPlan(command=command, work=work / "proof", interruptions=struck, controls=controls, launch=run_forked)
+    return run_proof(plan, lambda _sentence: None)
 
 
 def read_result(folder: Path) -> dict[str, bytes]:

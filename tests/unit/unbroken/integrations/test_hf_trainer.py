@@ -62,15 +62,15 @@ def test_a_finished_run_trains_nothing(tmp_path: Path) -> None:
 
 
 def test_proof(tmp_path: Path) -> None:
-    at = ["--at", "TERM@4,KILL@5:save,KILL@:resume"]
-    proof = prove_program("hf_trainer_loop.py", tmp_path, *at, "--controls", "trainer")
-    assert proof.returncode == 0, proof.stdout
+    at = ["TERM@4", "KILL@5:save", "KILL@:resume"]
+    certificate = prove_program("hf_trainer_loop.py", tmp_path, at, controls=["trainer"])
+    assert certificate.exit_code == 0, certificate.sentence
 
 
 def test_proof_of_a_program_that_forgets(tmp_path: Path) -> None:
-    proof = prove_program("hf_trainer_loop.py", tmp_path, "--at", "TERM@4", "--controls", "", fault="callback")
-    assert proof.returncode == 3, proof.stdout
-    assert "differs" in proof.stdout
+    certificate = prove_program("hf_trainer_loop.py", tmp_path, ["TERM@4"], fault="callback")
+    assert certificate.exit_code == 3, certificate.sentence
+    assert "differs" in certificate.to_table()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""Programs that run in forks of the test's own process: what it has imported, they need not import again."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.support.toy_training import in_child
+
+
+def run_forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+    """A launcher for `unbroken.prove`: `python FILE …` with these variables, and its output in the log.
+
+    Returns:
+        Its exit status, a signal's number negated.
+    """
+
+    def program() -> None:
+        os.environ.clear()
+        os.environ.update(variables)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        sys.stdout = sys.stderr = os.fdopen(descriptor, "w", buffering=1)
+        for number in (1, 2):
+            os.dup2(descriptor, number)
+        sys.argv = list(command[1:])
+        runpy.run_path(command[1], run_name="__main__")
+
+    return in_child(program)
