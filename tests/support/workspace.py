@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from tests.support.warm.launch import WarmPython
 
 ROOT = Path(__file__).parents[2]
 COPIED = (
@@ -38,6 +39,8 @@ class Workspace:
     """A clone in a temporary folder."""
 
     root: Path
+    warm: WarmPython | None = None
+    """Where `run` gets its Python programs from; None starts an interpreter for each, as `start` always does."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,6 +77,12 @@ class Workspace:
 
     def run(self, *command: str, code: int = 0, limit: float = 300, **variables: str) -> str:
         """Run a command to its end within `limit` seconds, check its exit code and return what it printed."""
+        arguments = _python_arguments(command)
+        if self.warm and arguments:
+            path = f"{self.warm.folder}:{self.environment['PATH']}"  # DVC's stages are forks too
+            done = self.warm.run(arguments, self.root, {**self.environment, "PATH": path, **variables}, limit)
+            assert done.returncode == code, done.stdout
+            return done.stdout
         process = self.start(*command, **variables)
         try:
             output, _ = process.communicate(timeout=limit)
@@ -118,7 +127,7 @@ class Workspace:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in sorted(files)}
 
 
-def make(root: Path, tasks: int = 1, **changes: Any) -> Workspace:
+def make(root: Path, tasks: int = 1, warm: WarmPython | None = None, **changes: Any) -> Workspace:
     """Build a workspace with one task or two; see `Workspace.set` for the changes of its parameters."""
     root.mkdir(parents=True)
     for name in COPIED:
@@ -130,7 +139,7 @@ def make(root: Path, tasks: int = 1, **changes: Any) -> Workspace:
         elif source.exists():
             shutil.copy(source, target)
     (root / "params.yaml").write_text(yaml.safe_dump(_params(root / "inputs", tasks), sort_keys=False))
-    workspace = Workspace(root)
+    workspace = Workspace(root, warm)
     workspace.set(**changes)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
@@ -141,9 +150,19 @@ def make(root: Path, tasks: int = 1, **changes: Any) -> Workspace:
 def copy(source: Workspace, root: Path, **changes: Any) -> Workspace:
     """A second workspace with everything that the first one has; its inputs stay shared."""
     shutil.copytree(source.root, root, symlinks=True)
-    workspace = Workspace(root)
+    workspace = Workspace(root, source.warm)
     workspace.set(**changes)
     return workspace
+
+
+def _python_arguments(command: Sequence[str]) -> list[str]:
+    """What follows `python` in the command; empty where it is no Python program."""
+    scripts = Path(sys.executable).parent
+    if command[0] == sys.executable:
+        return list(command[1:])
+    name = scripts / command[0]  # an absolute path stays as it is
+    python = name.parent == scripts and name.read_bytes().startswith(b"#!" + sys.executable.encode())
+    return [str(name), *command[1:]] if python else []
 
 
 def _params(inputs: Path, tasks: int) -> Mapping[str, Any]:
