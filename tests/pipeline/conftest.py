@@ -11,7 +11,6 @@ from tests.support.session import shared_folder
 from tests.support.warm.launch import WarmPython, warm_python
 from tests.support.workspace import TRAIN, Workspace
 
-
 LIBRARIES = (
     *("torch", "transformers.models.llama.modeling_llama", "transformers.models.gemma3.modeling_gemma3"),
     *("transformers.models.bert.modeling_bert", "accelerate", "gguf", "mlflow.store.tracking.sqlalchemy_store"),

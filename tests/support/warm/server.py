@@ -1,4 +1,4 @@
-"""The process that is forked: `python -P -m tests.support.warm.server SOCKET LIBRARY…`. It ends with its last client."""
+"""The process that is forked: `python -P server.py SOCKET LIBRARY…`. It ends with its last client."""
 
 from __future__ import annotations
 
