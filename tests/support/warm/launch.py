@@ -37,7 +37,7 @@ class WarmPython:
 
     @property
     def folder(self) -> Path:
-        """It has a `python` that is a fork too, for the PATH of a program that starts some. If killed, so is the fork."""
+        """It has a `python` that is a fork too, for the PATH of a program that starts some. Killed, it kills it."""
         return self.path.parent
 
     def run(
