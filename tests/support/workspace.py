@@ -157,12 +157,11 @@ def copy(source: Workspace, root: Path, **changes: Any) -> Workspace:
 
 def _python_arguments(command: Sequence[str]) -> list[str]:
     """What follows `python` in the command; empty where it is no Python program."""
-    scripts = Path(sys.executable).parent
     if command[0] == sys.executable:
         return list(command[1:])
-    name = scripts / command[0]  # an absolute path stays as it is
-    python = name.parent == scripts and name.read_bytes().startswith(b"#!" + sys.executable.encode())
-    return [str(name), *command[1:]] if python else []
+    script = Path(sys.executable).parent / command[0]  # an absolute path stays as it is
+    shebang = b"#!" + sys.executable.encode() + b"\n"
+    return [str(script), *command[1:]] if script.is_file() and script.read_bytes().startswith(shebang) else []
 
 
 def _params(inputs: Path, tasks: int) -> Mapping[str, Any]:
