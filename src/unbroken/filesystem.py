@@ -11,8 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 FILE_MODE = 0o666  # less the umask, as for any file of the user's: a group's 002 lets the group go on with a run
 FOLDER_MODE = 0o777
@@ -164,15 +165,34 @@ def write_fully_at(files: FileSystem, descriptor: int, path: Path, data: Buffer,
         view, offset = view[written:], offset + written
 
 
+class NewFile(NamedTuple):
+    """A file that does not exist yet, and what it will hold: exactly `size` bytes."""
+
+    path: Path
+    size: int
+    chunks: Iterable[Buffer]
+
+
 def write_durably(files: FileSystem, path: Path, size: int, chunks: Iterable[Buffer]) -> None:
     """A new file of exactly `size` bytes, on the disk (not only in the cache) when this returns."""
-    descriptor = files.create(path)
-    try:
-        _reserve_space(files, descriptor, path, size)
-        _write_with_early_writeback(files, descriptor, path, chunks)
-        files.sync(descriptor, path)
-    finally:
-        files.close(descriptor, path)
+    write_all_durably(files, [NewFile(path, size, chunks)])
+
+
+def write_all_durably(files: FileSystem, parts: Iterable[NewFile]) -> None:
+    """New files, all on the disk when this returns; each is asked for when those before it are written.
+
+    They are synced together, at the end: a journal of the file system is then mostly committed once for all of them.
+    """
+    with ExitStack() as stack:
+        written: list[tuple[int, Path]] = []
+        for path, size, chunks in parts:
+            descriptor = files.create(path)
+            stack.callback(files.close, descriptor, path)
+            _reserve_space(files, descriptor, path, size)
+            _write_with_early_writeback(files, descriptor, path, chunks)
+            written.append((descriptor, path))
+        for descriptor, path in written:
+            files.sync(descriptor, path)
 
 
 def _write_with_early_writeback(files: FileSystem, descriptor: int, path: Path, chunks: Iterable[Buffer]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.state import digest_state
-from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, file_size
+from unbroken.checkpoint.tensorfile import DTYPES, TensorLayout, TensorSpec
 from unbroken.errors import CheckpointError, DamagedError
 
 MANIFEST_FILE = "manifest.json"
@@ -30,7 +30,7 @@ class Manifest:
     pinned: bool
     identity: str
     tree: JSON
-    specs: Mapping[str, TensorSpec]
+    layout: TensorLayout
     digests: Mapping[str, str]
     journal: tuple[int, str]
 
@@ -51,11 +51,11 @@ class Manifest:
                 "tree": self.tree,
                 "tensors": {
                     name: {"dtype": spec.dtype, "shape": list(spec.shape), "sha256": self.digests[name]}
-                    for name, spec in self.specs.items()
+                    for name, spec in self.layout.specs.items()
                 },
                 "files": {
                     "journal.jsonl": {"bytes": self.journal[0], "sha256": self.journal[1]},
-                    "tensors.safetensors": {"bytes": file_size(self.specs)},
+                    "tensors.safetensors": {"bytes": self.layout.file_size},
                 },
             }
         )[:-1]
@@ -118,7 +118,7 @@ def _manifest_from(fields: dict[str, Any]) -> Manifest:
         pinned=bool(fields["pinned"]),
         identity=str(fields["identity"]),
         tree=fields["tree"],
-        specs={name: _spec_from(entry) for name, entry in tensors.items()},
+        layout=TensorLayout({name: _spec_from(entry) for name, entry in tensors.items()}),
         digests={name: str(entry["sha256"]) for name, entry in tensors.items()},
         journal=(_check_size(journal["bytes"]), str(journal["sha256"])),
     )

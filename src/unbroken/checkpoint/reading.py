@@ -101,7 +101,7 @@ def read_verified(files: FileSystem, folder: Path, manifest: Manifest, keep: boo
         OSError: A file cannot be read now.
     """
     journal = find_history(files, folder, manifest)
-    tensors = read_tensors(files, folder / TENSORS_FILE, manifest.specs, manifest.digests, keep)
+    tensors = read_tensors(files, folder / TENSORS_FILE, manifest.layout, manifest.digests, keep)
     return Checkpoint(folder, manifest, Snapshot(tensors, manifest.tree, manifest.digests if keep else None), journal)
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from unbroken import environment
-from unbroken.checkpoint.manifest import MANIFEST_FILE, Manifest
+from unbroken.checkpoint.manifest import MANIFEST_FILE
+from unbroken.checkpoint.own_manifests import OwnManifests
 from unbroken.checkpoint.reading import (
     CHECKPOINT_FILES,
     TENSORS_FILE,
@@ -21,7 +22,7 @@ from unbroken.checkpoint.reading import (
     read_verified,
 )
 from unbroken.checkpoint.state import Snapshot
-from unbroken.checkpoint.tensorfile import tensor_spec, verify_tensors, write_tensors
+from unbroken.checkpoint.writing import Written, verify_checkpoint, write_checkpoint
 from unbroken.errors import (
     CheckpointError,
     DamagedError,
@@ -89,6 +90,7 @@ class CheckpointStore:
         self.check_owner = check_owner
         self._damaged: list[tuple[Path, str, str]] = []
         self._leftovers: list[str] = []
+        self._manifests = OwnManifests(self._files)
         self._identity = ""
         with storage_errors("open the checkpoint store", folder, "Checkpoints in it are intact."):
             folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,10 @@ class CheckpointStore:
                 if journal:
                     journal.make_durable(verify)
                 seal = (journal.size, journal.sha256) if journal else NO_HISTORY
-                self._write(temporary, step, snapshot, identity, seal, pinned)
+                remove_tree(self._files, temporary)
+                written = write_checkpoint(
+                    self._files, temporary, snapshot, step=step, pinned=pinned, identity=identity, journal=seal
+                )
                 self.check_owner()
                 self._commit(temporary, self.path(step))
         except (StorageError, CheckpointError):
@@ -136,7 +141,8 @@ class CheckpointStore:
             self._discard(temporary)
             raise
         if verify:
-            self._verify(step, snapshot)
+            self._verify(step, written)
+            self._manifests.remember(written.manifest, written.text)
             self.good_step = step
             self.check_owner()
             self._rotate()
@@ -157,11 +163,11 @@ class CheckpointStore:
         """Give those before `step`, which was read or read back, to the rotation. What the disk refuses is reported."""
         self.check_owner()
         try:
-            known = [(older, self._read_own_manifest(older)) for older in self.steps() if older < step]
+            known = [older for older in self.steps() if older < step]
         except OSError as error:
             self._report(f"Old final checkpoints in {self.folder} were not looked for: {errno_name(error)}.")
             return
-        pinned = [older for older, manifest in known if manifest and manifest.pinned]
+        pinned = [older for older in known if self._manifests.is_own_pinned(self.path(older), older, self._identity)]
         for older in pinned:
             self._unpin(older)
         if pinned:
@@ -230,7 +236,8 @@ class CheckpointStore:
     def remove_spare(self, step: int) -> bool:
         """Remove one of `spare_steps`, if the newest good checkpoint is there; False: it stays, which is reported."""
         self.check_owner()
-        has_good = self.good_step is not None and self._read_own_manifest(self.good_step) is not None
+        good = self.good_step
+        has_good = good is not None and self._manifests.is_own(self.path(good), good, self._identity)
         return has_good and self._remove(self.path(step), "old checkpoint")
 
     def _no_whole_checkpoint(self, names: list[str]) -> CheckpointError:
@@ -270,28 +277,15 @@ class CheckpointStore:
             )
         return read_verified(self._files, path, manifest, keep)
 
-    def _write(
-        self, folder: Path, step: int, snapshot: Snapshot, identity: str, journal: tuple[int, str], pinned: bool
-    ) -> None:
-        remove_tree(self._files, folder)
-        self._files.make_folder(folder)
-        specs = {name: tensor_spec(tensor, name) for name, tensor in snapshot.tensors.items()}
-        digests = write_tensors(self._files, folder / TENSORS_FILE, snapshot.tensors)
-        text = Manifest(step, pinned, identity, snapshot.tree, specs, digests, journal).text()
-        write_durably(self._files, folder / MANIFEST_FILE, len(text), [text])
-        sync_folder(self._files, folder)
-
     def _commit(self, temporary: Path, target: Path) -> None:
         if target.exists():
             self._set_aside(target, "superseded", f"{target} is written again.")
         self._files.rename(temporary, target)
         sync_folder(self._files, self.folder)
 
-    def _verify(self, step: int, snapshot: Snapshot) -> None:
-        path = self.path(step)
+    def _verify(self, step: int, written: Written) -> None:
         try:
-            read_manifest(self._files, path, from_disk=True)  # it has its own seal
-            verify_tensors(self._files, path / TENSORS_FILE, snapshot.tensors)
+            verify_checkpoint(self._files, self.path(step), written)
         except OSError as error:
             raise StorageError(
                 f"The checkpoint of step {step} was written to {self.folder} but could not be read back: the system "
@@ -318,8 +312,7 @@ class CheckpointStore:
                 self._remove(self.path(step), "old checkpoint")
 
     def _unpinned_steps(self) -> list[int]:
-        known = [(step, self._read_own_manifest(step)) for step in self.steps()]
-        return [step for step, manifest in known if manifest and not manifest.pinned]
+        return self._manifests.list_unpinned({step: self.path(step) for step in self.steps()}, self._identity)
 
     def _unpin(self, step: int) -> None:
         try:
@@ -363,14 +356,6 @@ class CheckpointStore:
             self._report(f"The {what} {path} could not be removed: {errno_name(error)}.")
             return False
         return True
-
-    def _read_own_manifest(self, step: int) -> Manifest | None:
-        # What cannot be read now, or was written by another version or run, is not this run's to change.
-        try:
-            manifest = read_manifest(self._files, self.path(step))
-        except (CheckpointError, OSError):
-            return None
-        return manifest if (manifest.step, manifest.identity) == (step, self._identity) else None
 
     def _set_aside(self, path: Path, why: str, sentence: str) -> None:
         target, count = path.with_name(f"bad-{path.name}-{why}"), 1

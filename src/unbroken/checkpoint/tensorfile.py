@@ -15,13 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from unbroken.errors import CheckpointError, DamagedError
-from unbroken.filesystem import Buffer, FileSystem, read_all, write_durably
+from unbroken.filesystem import Buffer, FileSystem, NewFile, read_all
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -79,7 +81,9 @@ def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor, without a copy when it is contiguous in CPU memory."""
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    plain = tensor.detach()
+    if not (plain.is_cpu and plain.is_contiguous()) or plain.is_conj() or plain.is_neg():
+        plain = plain.cpu().resolve_conj().resolve_neg().contiguous()
     return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
@@ -102,12 +106,12 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     Raises:
         CheckpointError: The format does not have the dtype of one.
     """
-    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
+    layout = lay_out_tensors(tensors)
     digests: dict[str, str] = {}
     pending: deque[Callable[[], dict[str, str]]] = deque()
     with _Hasher() as hasher:
-        for names in _batches(specs):
-            pending.append(hasher.digests(specs, {name: tensor_bytes(tensors[name]) for name in names}))
+        for names in layout.batches():
+            pending.append(hasher.digests(layout.specs, {name: tensor_bytes(tensors[name]) for name in names}))
             if len(pending) > _HASH_THREADS:  # what is on a GPU was copied: no more of it than needed
                 digests.update(pending.popleft()())
         for batch in pending:
@@ -115,45 +119,56 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
-def _file_order(specs: Mapping[str, TensorSpec]) -> list[str]:
-    """Wide types first, then by name: so every tensor is aligned, and the file depends on nothing else."""
-    return sorted(specs, key=lambda name: (-DTYPES[specs[name].dtype].itemsize, name))
+@dataclass(frozen=True)
+class TensorLayout:
+    """Where the tensors lie in a file. It is a function of names, types and shapes, made once for each use of them."""
 
+    specs: Mapping[str, TensorSpec]
 
-def _batches(specs: Mapping[str, TensorSpec]) -> Iterator[list[str]]:
-    """The names of the tensors in the order of the file, some at a time: `_BATCH` bytes or a little more."""
-    names: list[str] = []
-    size = 0
-    for name in _file_order(specs):
-        names.append(name)
-        size += specs[name].nbytes
-        if size >= _BATCH:
+    @cached_property
+    def names(self) -> list[str]:
+        """Wide types first, then by name: so every tensor is aligned, and the file depends on nothing else."""
+        return sorted(self.specs, key=lambda name: (-DTYPES[self.specs[name].dtype].itemsize, name))
+
+    @cached_property
+    def header(self) -> bytes:
+        """Length and JSON header of the file, padded to 8 bytes."""
+        entries: dict[str, object] = {}
+        offset = 0
+        for name in self.names:
+            spec, begin = self.specs[name], offset
+            offset += spec.nbytes
+            entries[name] = {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [begin, offset]}
+        text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    @cached_property
+    def file_size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.header) + sum(spec.nbytes for spec in self.specs.values())
+
+    def batches(self) -> Iterator[list[str]]:
+        """The names of the tensors in the order of the file, some at a time: `_BATCH` bytes or a little more."""
+        names: list[str] = []
+        size = 0
+        for name in self.names:
+            names.append(name)
+            size += self.specs[name].nbytes
+            if size >= _BATCH:
+                yield names
+                names, size = [], 0
+        if names:
             yield names
-            names, size = [], 0
-    if names:
-        yield names
 
 
-def _header(specs: Mapping[str, TensorSpec]) -> bytes:
-    """Length and JSON header of the file, padded to 8 bytes."""
-    entries: dict[str, object] = {}
-    offset = 0
-    for name in _file_order(specs):
-        spec = specs[name]
-        entries[name] = {
-            "dtype": spec.dtype,
-            "shape": list(spec.shape),
-            "data_offsets": [offset, offset + spec.nbytes],
-        }
-        offset += spec.nbytes
-    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+def lay_out_tensors(tensors: Mapping[str, torch.Tensor]) -> TensorLayout:
+    """The layout of a file for these tensors.
 
-
-def file_size(specs: Mapping[str, TensorSpec]) -> int:
-    """Bytes of the whole file."""
-    return len(_header(specs)) + sum(spec.nbytes for spec in specs.values())
+    Raises:
+        CheckpointError: The format does not have the dtype of one.
+    """
+    return TensorLayout({name: tensor_spec(tensor, name) for name, tensor in tensors.items()})
 
 
 class _Hasher:
@@ -183,43 +198,60 @@ class _Hasher:
             return hash_all
 
 
-def write_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Write the file durably; returns the digest of every tensor, taken while it is written.
+class TensorWriting:
+    """A file of tensors while it is written, and the digests of them, which are taken meanwhile."""
 
-    Raises:
-        CheckpointError: A tensor has a dtype that cannot be stored.
-        OSError: The disk refused.
-    """
-    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
-    digests: list[Callable[[], dict[str, str]]] = []
+    def __init__(self, layout: TensorLayout, tensors: Mapping[str, torch.Tensor]) -> None:
+        """`layout` is that of `tensors`."""
+        self._layout, self._tensors = layout, tensors
+        self._hasher = _Hasher()
+        self._digests: list[Callable[[], dict[str, str]]] = []
 
-    def chunks(hasher: _Hasher) -> Iterator[Buffer]:
-        yield _header(specs)
-        for names in _batches(specs):
-            parts = {name: tensor_bytes(tensors[name]) for name in names}
-            digests.append(hasher.digests(specs, parts))
-            yield from parts.values()
+    def __enter__(self) -> TensorWriting:
+        return self
 
-    with _Hasher() as hasher:
-        write_durably(files, path, file_size(specs), chunks(hasher))
-        return {name: digest for batch in digests for name, digest in batch().items()}
+    def __exit__(self, *error: object) -> None:
+        self._hasher.__exit__(*error)
+
+    def new_file(self, path: Path) -> NewFile:
+        """The file, to be written."""
+        return NewFile(path, self._layout.file_size, self._chunks())
+
+    def digests(self) -> dict[str, str]:
+        """The digest of every tensor, once all were written."""
+        return {name: digest for batch in self._digests for name, digest in batch().items()}
+
+    def _chunks(self) -> Iterator[Buffer]:
+        yield self._layout.header
+        for names in self._layout.batches():
+            parts = {name: tensor_bytes(self._tensors[name]) for name in names}
+            self._digests.append(self._hasher.digests(self._layout.specs, parts))
+            for _, run in groupby(parts.values(), key=lambda data: len(data) < _SMALL):
+                yield from _join_small(list(run))
+
+
+def _join_small(parts: list[memoryview]) -> list[Buffer]:
+    """Many parts that are small become one, since each is a call of the system."""
+    is_small = len(parts) > 1 and len(parts[0]) < _SMALL
+    return [b"".join(parts)] if is_small else [*parts]
 
 
 def read_tensors(
-    files: FileSystem, path: Path, specs: Mapping[str, TensorSpec], digests: Mapping[str, str], keep: bool = True
+    files: FileSystem, path: Path, layout: TensorLayout, digests: Mapping[str, str], keep: bool = True
 ) -> dict[str, torch.Tensor]:
     """The tensors, each checked against its digest; `keep=False` only checks.
 
     Raises:
-        CheckpointError: This is not exactly the file that `specs` and `digests` describe.
+        CheckpointError: This is not exactly the file that `layout` and `digests` describe.
         OSError: The file cannot be read.
     """
-    descriptor = _open_checked(files, path, specs)
+    specs = layout.specs
+    descriptor = _open_checked(files, path, layout)
     try:
         kept: dict[str, torch.Tensor] = {}
         unchecked: deque[Callable[[], dict[str, str]]] = deque()
         with _Hasher() as hasher:
-            for names in _batches(specs):
+            for names in layout.batches():
                 tensors = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
                 unchecked.append(
                     hasher.digests(specs, {name: tensor_bytes(tensor) for name, tensor in tensors.items()})
@@ -235,33 +267,44 @@ def read_tensors(
         files.close(descriptor, path)
 
 
-def verify_tensors(files: FileSystem, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def verify_tensors(files: FileSystem, path: Path, layout: TensorLayout, tensors: Mapping[str, torch.Tensor]) -> None:
     """Read the file back and compare it with what is in memory, which costs far less than digests of it.
 
     Raises:
         CheckpointError: It differs.
         OSError: The file cannot be read.
     """
-    specs = {name: tensor_spec(tensor, name) for name, tensor in tensors.items()}
-    descriptor = _open_checked(files, path, specs)
+    descriptor = _open_checked(files, path, layout)
     try:
         files.forget(descriptor, path)  # or the cache would be compared, not the disk
-        for name in _file_order(specs):
-            stored = _read_tensor(files, descriptor, path, specs[name])
-            if not equal_bytes(tensor_bytes(stored), tensor_bytes(tensors[name])):
-                raise DamagedError(f"Tensor {name} in {path} is not the one that was written.", "digest")
+        for names in layout.batches():
+            stored = _read_bytes(files, descriptor, path, sum(layout.specs[name].nbytes for name in names))
+            for name in names:
+                size = layout.specs[name].nbytes
+                if not equal_bytes(stored[:size], tensor_bytes(tensors[name])):
+                    raise DamagedError(f"Tensor {name} in {path} is not the one that was written.", "digest")
+                stored = stored[size:]
     finally:
         files.close(descriptor, path)
 
 
-def _open_checked(files: FileSystem, path: Path, specs: Mapping[str, TensorSpec]) -> int:
+def _read_bytes(files: FileSystem, descriptor: int, path: Path, size: int) -> memoryview:
+    try:
+        data = np.empty(size, dtype=np.uint8).data  # not a bytearray, which would be zeroed first
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error
+    read_all(files, descriptor, path, data)
+    return data
+
+
+def _open_checked(files: FileSystem, path: Path, layout: TensorLayout) -> int:
     """A descriptor at the first tensor of a file of the right size with the right header."""
     descriptor = files.open(path)
     try:
-        expected, actual = file_size(specs), files.size(descriptor, path)
+        expected, actual = layout.file_size, files.size(descriptor, path)
         if actual != expected:
             raise DamagedError(f"{path} has {actual} bytes, expected {expected}.", "size")
-        _check_header(files, descriptor, path, _header(specs))
+        _check_header(files, descriptor, path, layout.header)
     except BaseException:
         files.close(descriptor, path)
         raise
