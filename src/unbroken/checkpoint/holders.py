@@ -9,9 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from unbroken.exact.numerics import Numerics
 from unbroken.exact.randomness import get_global_state, set_global_state
 
 RNG = "rng"
+_READING = {"state_dict", "_save_to_state_dict", "get_extra_state"}
 
 
 @runtime_checkable
@@ -64,10 +66,11 @@ def unmoved_generators(objects: Mapping[str, Holder]) -> Iterator[dict[str, Any]
     Some objects draw when their state is read, such as a loader that makes its iterator then.
     """
     before = _read_generators(objects)
+    may_draw = any(map(_runs_code_of_yours, objects.values()))
     try:
         yield before
     finally:
-        after = _read_generators(objects)
+        after = _read_generators(objects) if may_draw else before  # which costs more than reading fifty tensors
         for name, state in before.items():
             if _is_equal(state, after[name]):
                 continue
@@ -75,6 +78,36 @@ def unmoved_generators(objects: Mapping[str, Holder]) -> Iterator[dict[str, Any]
                 set_global_state(state)
             else:
                 set_generator(objects[name], state)
+
+
+def _runs_code_of_yours(holder: object) -> bool:
+    """Whether reading it calls more than torch's own code, which draws nothing."""
+    if isinstance(holder, torch.nn.Module):
+        return not all(map(_is_plain_module, holder.modules()))
+    if isinstance(holder, torch.optim.Optimizer):
+        hooks = holder._optimizer_state_dict_pre_hooks or holder._optimizer_state_dict_post_hooks
+        return bool(hooks) or not is_of_torch(holder, "state_dict")
+    if isinstance(holder, torch.optim.lr_scheduler.LRScheduler):
+        inner = getattr(holder, "_schedulers", ())
+        return not is_of_torch(holder, "state_dict") or any(map(_runs_code_of_yours, inner))
+    return not isinstance(holder, dict | Numerics) and not is_generator(holder)
+
+
+def _is_plain_module(module: torch.nn.Module) -> bool:
+    kind, plain = type(module), torch.nn.Module
+    return (
+        kind.state_dict is plain.state_dict
+        and kind._save_to_state_dict is plain._save_to_state_dict
+        and kind.get_extra_state is plain.get_extra_state
+        and not (module._state_dict_hooks or module._state_dict_pre_hooks)
+        and not module.__dict__.keys() & _READING
+    )
+
+
+def is_of_torch(holder: object, method: str) -> bool:
+    """Whether a method is torch's own code, and not yours."""
+    module = getattr(getattr(holder, method), "__module__", None) or ""
+    return module.partition(".")[0] == "torch"
 
 
 def _read_generators(objects: Mapping[str, Holder]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from unbroken.checkpoint.holders import Holder, Stateful, is_generator, set_generator
+from unbroken.checkpoint.holders import Holder, Stateful, is_generator, is_of_torch, set_generator
 from unbroken.checkpoint.refill import Refiller, restore_module_traits, restore_parameter_traits, shape_module
 from unbroken.checkpoint.traits import Kinds
 from unbroken.errors import CheckpointError, UnbrokenError, shorten_text
@@ -90,19 +90,14 @@ def _describe_refusal(error: Exception) -> str:
 def is_loaded_by_torch(holder: object) -> bool:
     """Whether a module or an optimizer is loaded by torch's own code alone, without hooks or methods of yours."""
     if isinstance(holder, torch.nn.Module):
-        return _is_of_torch(holder, "load_state_dict") and all(
-            _is_of_torch(child, "_load_from_state_dict")
+        return is_of_torch(holder, "load_state_dict") and all(
+            is_of_torch(child, "_load_from_state_dict")
             and not (child._load_state_dict_pre_hooks or child._load_state_dict_post_hooks)
             for child in holder.modules()
         )
     return (
         isinstance(holder, torch.optim.Optimizer)
-        and _is_of_torch(holder, "load_state_dict")
-        and _is_of_torch(holder, "__setstate__")
+        and is_of_torch(holder, "load_state_dict")
+        and is_of_torch(holder, "__setstate__")
         and not (holder._optimizer_load_state_dict_pre_hooks or holder._optimizer_load_state_dict_post_hooks)
     )
-
-
-def _is_of_torch(holder: object, method: str) -> bool:
-    module = getattr(getattr(holder, method), "__module__", None) or ""
-    return module.partition(".")[0] == "torch"

@@ -70,13 +70,22 @@ def tensor_spec(tensor: torch.Tensor, name: str) -> TensorSpec:
     Raises:
         CheckpointError: The format does not have its dtype.
     """
+    check_dtype(tensor, name)
+    return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape))
+
+
+def check_dtype(tensor: torch.Tensor, name: str) -> None:
+    """Refuse a tensor, whose name is for the message, with a dtype that the format does not have.
+
+    Raises:
+        CheckpointError: It has one.
+    """
     if tensor.dtype not in _NAMES:
         raise CheckpointError(
             f"Tensor {name} has dtype {tensor.dtype}, which safetensors cannot hold; it holds {', '.join(DTYPES)}. "
             "Next: convert it in `state_dict` and back in `load_state_dict` (`torch.view_as_real` does for complex "
             "numbers), or leave it out of the state."
         )
-    return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape))
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:

@@ -6,6 +6,7 @@ A program builds its objects alike at every start, so only what has changed sinc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ evaluation mode; the path of a part: all of it), `stride` (of a tensor whose dim
 (its type), `same` (the path of the same object), `trains` (the path of what an optimizer trains), `view` (its base,
 offset and stride), `grad` (left in a frozen tensor: an optimizer uses it)."""
 
+_Span = tuple[int, int, str, torch.Tensor]
+"""First byte, minus the number of bytes up to the last one, name, tensor."""
 _Slot = tuple[str, torch.nn.Module, dict[str, torch.Tensor | None], str]
 
 
@@ -165,9 +168,9 @@ def _read_members(kinds: Kinds, members: Mapping[str, torch.Tensor], seen: dict[
 def _read_member(kinds: Kinds, name: str, tensor: torch.Tensor) -> None:
     if tensor.requires_grad and tensor.is_leaf:
         _set(kinds, "requires_grad", name, True)
-    if isinstance(tensor, torch.nn.Parameter):
+    if type(tensor) is not torch.Tensor and isinstance(tensor, torch.nn.Parameter):
         _set(kinds, "parameter", name, True)
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         _set(kinds, "device", name, tensor.device.type)
     _read_grad(kinds, name, tensor)
 
@@ -256,21 +259,24 @@ def read_array_stride(array: np.ndarray[Any, Any]) -> list[int] | None:
 def _find_views(members: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
     """Name -> base, offset from it and strides of every tensor that lies in the memory of another one."""
     distinct = {id(tensor): (name, tensor) for name, tensor in reversed(list(members.items())) if tensor.numel()}
-    spans = [
-        (str(tensor.device), str(tensor.dtype), tensor.data_ptr(), -_extent(tensor), name, tensor)
-        for name, tensor in distinct.values()
-    ]
+    spans: dict[Any, list[_Span]] = {}
+    for name, tensor in distinct.values():
+        span = (tensor.data_ptr(), -_extent(tensor), name, tensor)
+        spans.setdefault((tensor.device, tensor.dtype), []).append(span)
     views: dict[str, list[Any]] = {}
-    place, base, start, end = ("", ""), "", 0, 0
-    for device, dtype, begin, minus_extent, name, tensor in sorted(spans, key=lambda span: span[:5]):
-        if (device, dtype) == place and begin < end:
-            views[name] = [base, (begin - start) // tensor.element_size(), list(tensor.stride())]
-            end = max(end, begin - minus_extent)
-        else:
-            place, base, start, end = (device, dtype), name, begin, begin - minus_extent
+    for alike in spans.values():
+        base, start, end = "", 0, 0
+        for begin, minus_extent, name, tensor in sorted(alike, key=itemgetter(0, 1, 2)):
+            if begin < end:
+                views[name] = [base, (begin - start) // tensor.element_size(), list(tensor.stride())]
+                end = max(end, begin - minus_extent)
+            else:
+                base, start, end = name, begin, begin - minus_extent
     return views
 
 
 def _extent(tensor: torch.Tensor) -> int:
+    if tensor.is_contiguous():
+        return tensor.nbytes
     last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
     return (last + 1) * tensor.element_size()

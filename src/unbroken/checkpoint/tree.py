@@ -12,7 +12,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, encode_canonical
-from unbroken.checkpoint.tensorfile import tensor_spec
+from unbroken.checkpoint.tensorfile import check_dtype
 from unbroken.checkpoint.traits import lay_out
 from unbroken.errors import CheckpointError, shorten_text
 
@@ -38,13 +38,14 @@ class Encoder:
         Raises:
             CheckpointError: A value has a type that cannot be stored.
         """
-        if value is None or isinstance(value, bool) or type(value) in (int, str):
-            return value  # type: ignore[return-value]  # narrowed by type()
-        if type(value) is float:
-            return value if math.isfinite(value) else {TAG: "float", "value": repr(value)}
-        if isinstance(value, torch.Tensor):
-            return {TAG: "tensor", "name": self._track(value, self._add_tensor(value, path))}
-        if type(value) in (np.ndarray, np.memmap):
+        kind = type(value)
+        if kind in _PLAIN:
+            return value  # type: ignore[return-value]  # narrowed by its type
+        if kind in _TENSORS or isinstance(value, torch.Tensor):
+            return {TAG: "tensor", "name": self._track(value, self._add_tensor(value, path))}  # type: ignore[arg-type]
+        if kind is float:
+            return value if math.isfinite(value) else {TAG: "float", "value": repr(value)}  # type: ignore
+        if kind in (np.ndarray, np.memmap):
             name = self._track(value, self._add_tensor(_from_numpy(value, path), path))  # type: ignore[arg-type]
             self.arrays[name] = value  # type: ignore[assignment]
             return {TAG: "array", "name": name}
@@ -112,12 +113,12 @@ class Encoder:
                 f"The tensor at {path} is {tensor.layout} on {tensor.device}, but only dense, unquantised tensors that "
                 "hold data can be stored. Next: store its parts."
             )
-        if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__ or is_lazy(tensor):
+        if type(tensor) not in _TENSORS and (_does_more(tensor) or is_lazy(tensor)):
             raise CheckpointError(
                 f"The tensor at {path} is a {type(tensor).__name__}, which is more than its values or has none yet. "
                 "Next: store its parts, such as `to_local()` of a DTensor; run a lazy module once before `Run`."
             )
-        tensor_spec(tensor, path)  # an unknown dtype is refused here, in the loop, and at the start already
+        check_dtype(tensor, path)  # an unknown dtype is refused here, in the loop, and at the start already
         name, count = path, 1
         while name in self.tensors:  # the keys 1 and "1" of one dict have the same path
             count += 1
@@ -190,6 +191,7 @@ _MAPPINGS: dict[type, str] = {dict: "dict", OrderedDict: "ordered", Counter: "co
 _FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set, tuple)}
 _MUTABLE = {list, dict, OrderedDict, Counter, defaultdict, deque, set, np.ma.MaskedArray}
 _PLAIN = {int, str, bool, type(None)}
+_TENSORS = {torch.Tensor, torch.nn.Parameter}
 _SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
 _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
     "float": lambda _, value: float(value["value"]),
@@ -221,6 +223,10 @@ def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
             f"code on load; it may be {', '.join(_FACTORIES)}. Next: use one of these, or a dict with `setdefault`."
         )
     return name
+
+
+def _does_more(tensor: torch.Tensor) -> bool:
+    return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 def _are_plain(values: list[Any]) -> bool:

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.support import toy_training
+from unbroken.checkpoint import holders
 from unbroken.checkpoint.state import capture_state, restore_state
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import get_global_state, seed_all
@@ -133,6 +134,66 @@ def test_a_refused_state_leaves_no_trace_in_the_generators_either() -> None:
     with pytest.raises(CheckpointError, match="state at object/x"):
         capture_state({"object": Broken()})
     assert repr(get_global_state()) == before
+
+
+def hooked_module() -> Any:
+    module = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    module[0].register_state_dict_post_hook(lambda *_: random.seed(3))
+    return module
+
+
+def module_with_extra_state() -> Any:
+    class Extra(torch.nn.Linear):
+        def get_extra_state(self) -> int:
+            return random.randrange(2) * 0
+
+    return torch.nn.Sequential(Extra(1, 1))
+
+
+def patched_module() -> Any:
+    module = torch.nn.Linear(1, 1)
+    module.state_dict = lambda **_: {"seen": random.random() * 0}  # type: ignore[method-assign]
+    return module
+
+
+def hooked_optimizer() -> Any:
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+    optimizer.register_state_dict_post_hook(lambda *_: random.seed(3))  # type: ignore[arg-type]
+    return optimizer
+
+
+def scheduler_of_yours() -> Any:
+    class Drawing(torch.optim.lr_scheduler.ConstantLR):
+        def state_dict(self) -> dict[str, Any]:
+            return {"last": random.random() * 0}
+
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+    return torch.optim.lr_scheduler.ChainedScheduler([Drawing(optimizer)])
+
+
+@pytest.mark.parametrize(
+    "build_object",
+    [hooked_module, module_with_extra_state, patched_module, hooked_optimizer, scheduler_of_yours],
+)
+def test_code_of_yours_in_objects_of_torch_leaves_no_trace_either(build_object: Callable[[], Any]) -> None:
+    drawing = build_object()
+    random.seed(1)
+    before = repr(get_global_state())
+    capture_state({"object": drawing})
+    assert repr(get_global_state()) == before
+
+
+def test_the_generators_are_read_once_where_nothing_can_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.AdamW(model.parameters())
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "cursor": {"at": 1}}
+    readings: list[int] = []
+    monkeypatch.setattr(holders, "get_global_state", lambda: readings.append(1) or get_global_state())
+    capture_state({**state, "own": torch.Generator()})
+    assert len(readings) == 1
+    capture_state({**state, "reader": DrawsWhenRead()})
+    assert len(readings) == 3
 
 
 class LoadsLater:
