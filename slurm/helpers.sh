@@ -12,7 +12,8 @@ RUN_ME_AGAIN=75
 # shellcheck disable=SC2046 # one name a line
 unset $(git rev-parse --local-env-vars) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
 
-say() { printf '=== %s\n' "$*"; }
+# A log that cannot be written is no reason to end a job.
+say() { printf '=== %s\n' "$*" || true; }
 die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
 
 # Facts of the site, where there are any: SBATCH_* for sbatch, LATENTWIRE_* for these scripts. What the user has set in

@@ -193,7 +193,7 @@ def _pip_download(pin: Pin, folder: Path) -> None:
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--ignore-requires-python"]
     quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, *quiet, "-r", str(lock), "-d", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise ConfigurationError(

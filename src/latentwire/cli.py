@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from latentwire.console.tables import print_table
+from latentwire.docstrings import read_docstring
 from latentwire.environment import forget_other_repositories, set_kernels
-from latentwire.exits import exit_code_of, report_kernel_settings
+from latentwire.exits import report_kernel_settings, run_program
 from latentwire.image import check_image_code
+from unbroken.standard_streams import is_terminal, open_standard_streams, print_sentence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,7 +63,7 @@ def status_command(root: Root = Path()) -> None:
     from latentwire.params.load import load_params
     from latentwire.status import status_table
 
-    Console().print(status_table(load_params(root / "params.yaml"), root))
+    print_table(status_table(load_params(root / "params.yaml"), root))
 
 
 @app.command("watch", rich_help_panel=TRAINING)
@@ -76,7 +78,7 @@ def watch_command(
     """Follow the training live: loss, pace, checkpoints, restarts, GPUs (lines where the output is no terminal)."""
     from latentwire.watch import watch_items
 
-    raise typer.Exit(watch_items(root, item, once, every or (1.0 if sys.stdout.isatty() else 10.0)))
+    raise typer.Exit(watch_items(root, item, once, every or (1.0 if is_terminal(sys.stdout) else 10.0)))
 
 
 @app.command("trace", rich_help_panel=EVIDENCE)
@@ -240,8 +242,8 @@ def _compared(root: Path, where: str | None, again: bool) -> tuple[list[ResultRo
 
 
 def _print_rows(table: Table, lines: Sequence[str]) -> None:
-    if sys.stdout.isatty():
-        Console().print(table)
+    if is_terminal(sys.stdout):
+        print_table(table)
     else:
         typer.echo("\n".join(lines))
 
@@ -268,6 +270,14 @@ def _plan_memory(root: Path, as_json: bool) -> int:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exit codes as everywhere (invariant I7)."""
-    report_kernel_settings(set_kernels("portable"), lambda sentence: print(f"note: {sentence}", file=sys.stderr))
+    open_standard_streams()
+    report_kernel_settings(set_kernels("portable"), lambda sentence: print_sentence(f"note: {sentence}"))
     forget_other_repositories()
-    sys.exit(exit_code_of(lambda arguments: app(args=arguments, standalone_mode=True), argv))
+    _restore_help()
+    sys.exit(run_program(lambda arguments: app(args=arguments, standalone_mode=True), argv))
+
+
+def _restore_help() -> None:
+    for command in app.registered_commands:
+        if command.help is None and command.callback is not None:
+            command.help = read_docstring(command.callback)

@@ -20,7 +20,7 @@ from voluptuous import Invalid
 
 from latentwire import git
 from latentwire.errors import ConfigurationError
-from latentwire.exits import exit_code_of
+from latentwire.exits import run_program
 from latentwire.lock_copy import COPY, LOCK, keep_lock_copy
 from latentwire.output_files import replace_file
 from latentwire.yaml_files import parse_yaml
@@ -124,4 +124,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of(main))
+    raise SystemExit(run_program(main))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
+from latentwire.docstrings import restore_module_docstring
 from latentwire.environment import forget_other_repositories, set_kernels, set_torch_defaults
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
@@ -19,6 +21,7 @@ from latentwire.result_code import check_recorded_code
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
+from unbroken.standard_streams import open_standard_streams, output_problem, print_sentence
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
         argv: Its arguments; those of the command line otherwise.
         stage: Its name, where it has results: then the code that DVC records for it has to be the one that runs.
     """
+    open_standard_streams()
     stop = StopFlag.install()
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
@@ -42,6 +46,8 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
     configure_logging()
     report_kernel_settings(replaced, log.warning)
     log_when_idle(sys.argv[0].rpartition("/")[2] + " " + " ".join(sys.argv[1:]))
+
+    restore_module_docstring(getattr(main, "__globals__", {}))
 
     def checked(argv: Sequence[str] | None) -> None:
         check_image_code()
@@ -68,16 +74,29 @@ def report_kernel_settings(replaced: Sequence[str], report: Callable[[str], None
         )
 
 
+def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
+    """Run what is no stage, and return its exit code: 1 instead of 0 where what it printed is lost on a full disk."""
+    open_standard_streams()
+    restore_module_docstring(getattr(main, "__globals__", {}))
+    code = exit_code_of(main, argv)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    problem = output_problem()
+    if problem is not None:
+        print_sentence(f"error: The output could not be written: {problem.strerror}. Next: send it to another place.")
+    return code or int(problem is not None)
+
+
 def exit_code_of(main: Main, argv: Sequence[str] | None = None) -> int:
     """Call `main` and return its exit code; a known error is one sentence on stderr, a bug a traceback."""
     try:
         main(argv)
     except (LatentWireError, UnbrokenError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_sentence(f"error: {error}")
         return error.exit_code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception:
-        traceback.print_exc()
+        print_sentence(traceback.format_exc())
         return 1
     return 0

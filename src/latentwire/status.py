@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
+from latentwire.console.tables import make_table
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.training.run_identity import identity
@@ -101,13 +102,13 @@ def status_table(values: Params, root: Path) -> Table:
     Raises:
         ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
     """
-    shown = Table("item", "identity", "step", "durable", "starts", "standing", "left")
+    rows = []
     for short, item in items_by_identity(values, root).items():
         now = read_item_status(root / "state", item, short, values.train.steps)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
         step = f"{now.step}/{values.train.steps}"
-        shown.add_row(now.item, short, step, str(now.durable), str(now.starts), now.problem or now.verdict, left)
-    return shown
+        rows.append((now.item, short, step, str(now.durable), str(now.starts), now.problem or now.verdict, left))
+    return make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
 
 
 def _records(path: Path) -> tuple[list[Record], str]:

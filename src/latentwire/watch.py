@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +13,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from latentwire.console.tables import make_console
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
 from latentwire.machine import Gpu, read_gpus
 from latentwire.params.load import Params, check_choice, load_params
 from latentwire.status import ItemStatus, items_by_identity, read_item_status
 from unbroken.run_folder.journal import Record
+from unbroken.standard_streams import has_reader, print_sentence
 
 LOSS, QUALITY = "train/loss", "validation/accuracy"
 BARS = "▁▂▃▄▅▆▇█"
@@ -44,17 +45,18 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
     Raises:
         ConfigurationError: There is no such item; with `once`, also where `prepare` or `encode` did not run.
     """
-    values, shown = load_params(root / "params.yaml"), console or Console()
+    values, shown = load_params(root / "params.yaml"), console or make_console()
     if item is not None:
         check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
     read_status = _status_reader(values, root, item)
     if once:
-        shown.print(render_frame(read_status(), values.train.steps, read_gpus().cards))
+        frame = render_frame(read_status(), values.train.steps, read_gpus().cards)
+        shown.print(frame, soft_wrap=not shown.is_terminal)
         return 0
     try:
         (_live if shown.is_terminal else _lines)(read_status, values.train.steps, seconds, shown)
     except KeyboardInterrupt:
-        print("The training is not affected.", file=sys.stderr)
+        print_sentence("The training is not affected.")
     return 0
 
 
@@ -91,7 +93,7 @@ def _lines(read_status: ReadStatus, steps: int, seconds: float, console: Console
 def _statuses(
     read_status: ReadStatus, seconds: float, waiting: Callable[[str], None]
 ) -> Iterator[Mapping[str, ItemStatus]]:
-    """The status again and again, until every item is finished; what cannot be shown yet is waited for."""
+    """The status again and again, until every item is finished or nobody reads; what is not there yet is waited for."""
     while True:
         began = time.monotonic()
         try:
@@ -101,6 +103,8 @@ def _statuses(
             statuses = {}
         if statuses:
             yield statuses
+        if not has_reader():
+            return
         if statuses and all(now.verdict == "finished" for now in statuses.values()):
             return
         time.sleep(max(seconds, SHARE * (time.monotonic() - began)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 from unbroken.preemption import StopFlag
+from unbroken.standard_streams import open_standard_streams
 
 if __name__ == "__main__":
+    open_standard_streams()
     if sys.argv[1:] == ["node"]:
         from unbroken.launcher.agent import run_agent as node
 

@@ -243,6 +243,11 @@ def _as_address(host: str) -> str:
     return "127.0.0.1" if host == "localhost" else host
 
 
+def terminal_kind() -> str:
+    """TERM: which terminal this is; `dumb` where it can only print lines."""
+    return os.environ.get("TERM", "").lower()
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

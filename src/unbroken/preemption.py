@@ -20,6 +20,7 @@ from typing import NoReturn, Protocol
 from unbroken import environment
 from unbroken.errors import UnbrokenError
 from unbroken.run_folder import verdict
+from unbroken.standard_streams import occupy_standard_files, print_sentence
 
 EXIT_PREEMPTED = 75
 """EX_TEMPFAIL: checkpointed, run me again."""
@@ -85,6 +86,7 @@ class StopFlag:
         signal during the interpreter's shutdown does not change the exit code.
         """
         if StopFlag._installed is None:
+            occupy_standard_files()  # or what libraries print would go to the watchdog, as signals
             flag = cls(deadline)
             flag._listen(tuple(signals))
             atexit.register(flag.ignore)  # the first to be registered runs last: all others may still be stopped
@@ -217,7 +219,7 @@ def _say_uncaught_errors() -> None:
         behind = error.__context__
         if behind and not error.__suppress_context__ and not isinstance(behind, UnbrokenError):
             before(type(behind), behind, behind.__traceback__)  # a bug that ours would hide, as it came afterwards
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print_sentence(f"error: {error}")
         raise SystemExit(error.exit_code)  # the interpreter takes the exit code from here, and ends as it always does
 
     sys.excepthook = end_with_sentence

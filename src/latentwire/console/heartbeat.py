@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from latentwire.console.periodic import PeriodicLog
+from unbroken.standard_streams import is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def heartbeat(what: str, every: float = 5.0, at_once: bool = True) -> Iterator[N
 
 def disable_hf_bars() -> None:
     """Switch the progress bars of `transformers` off where they would fill a log file."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()

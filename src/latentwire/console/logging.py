@@ -7,6 +7,7 @@ import sys
 import time
 
 from latentwire.console.periodic import INTERVAL_S, PeriodicLog
+from unbroken.standard_streams import is_terminal, print_sentence
 
 LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -21,7 +22,7 @@ class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.spoke = time.monotonic()
         try:
-            print(self.format(record), file=sys.stderr, flush=True)
+            print_sentence(self.format(record))
         except Exception:
             self.handleError(record)
 
@@ -48,7 +49,7 @@ def log_when_idle(name: str, seconds: float = INTERVAL_S) -> None:
     Does nothing on a terminal, where a bar would be torn apart.
     """
     handler = next((known for known in logging.getLogger().handlers if isinstance(known, _StderrHandler)), None)
-    if handler is None or sys.stdout.isatty():
+    if handler is None or is_terminal(sys.stdout):
         return
     begun = time.monotonic()
 

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from latentwire.console.periodic import INTERVAL_S, PeriodicLog
 from unbroken.preemption import StopFlag
+from unbroken.standard_streams import is_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def progress_bar(total: int, description: str, start: int = 0, seconds: float = 
     step takes longer than that, and one at the end.
     """
     lines = _lines(total, description, start, seconds)
-    with _terminal(total, description, start) if sys.stdout.isatty() else lines as bar:
+    with _terminal(total, description, start) if is_terminal(sys.stdout) else lines as bar:
         yield bar
 
 

@@ -18,8 +18,10 @@ from shlex import quote
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from latentwire import assets, git, machine
+from latentwire.console.tables import make_table
 from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load_params
 from latentwire.params.sections import PackagedFiles, PackagedModel
@@ -68,11 +70,8 @@ def doctor_exit_code(checks: Sequence[Check]) -> int:
 
 def checks_table(checks: Sequence[Check]) -> Table:
     """The checks for a terminal."""
-    shown = Table("what", "state", "found", "what to do")
-    for check in checks:
-        style = _STYLES[check.state]
-        shown.add_row(check.name, f"[{style}]{check.state.value}[/]", check.found, check.advice)
-    return shown
+    shown = [(c.name, Text(c.state.value, _STYLES[c.state]), c.found, c.advice) for c in checks]
+    return make_table(("what", "state", "found", "what to do"), shown)
 
 
 def format_checks(checks: Sequence[Check]) -> list[str]:
@@ -276,7 +275,9 @@ def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool
 def _output(*command: str, cwd: Path | None = None) -> str | None:
     """What a command printed; None where it is not there or failed."""
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=30
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

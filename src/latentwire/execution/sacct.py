@@ -47,7 +47,12 @@ def query_jobs(since: str) -> list[Job] | None:
         return None
     try:
         done = subprocess.run(
-            sacct_command(since), capture_output=True, text=True, check=False, timeout=SACCT_TIMEOUT_S
+            sacct_command(since),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=SACCT_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
         return None

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
+from latentwire.docstrings import read_docstring
+
 
 def describe_params(section: BaseModel, path: str = "") -> Iterator[str]:
     """One line per parameter, `key = value  # meaning`; a section's own meaning stands above its parameters."""
     if path:
-        yield f"# {path}: {_first_line(type(section).__doc__)}"
+        yield f"# {path}: {_first_line(read_docstring(type(section)))}"
     for name, field in type(section).model_fields.items():
         value, key = getattr(section, name), f"{path}.{field.alias or name}".lstrip(".")
         meaning = f"  # {_first_line(field.description)}" if field.description else ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from latentwire.console.logging import configure_logging
+from latentwire.console.tables import make_table, print_table
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.item import TrainItem
 from latentwire.machine import format_bytes
@@ -22,6 +19,7 @@ from latentwire.parking.run_location import RunLocation
 from latentwire.parking.store import RemoteStore, open_store
 from latentwire.training.run_identity import identity
 from unbroken.errors import UnbrokenError
+from unbroken.standard_streams import print_sentence
 
 
 def park_items(
@@ -62,14 +60,18 @@ def list_parked(root: Path, remote: str | None) -> int:
     """Print a row for each parked version in the remote; return the exit code."""
     _configure_dvc_logging()
     here = _identities(root)
-    table = Table("item", "identity", "step", "size", "parked by this code, these params and data")
+    rows = []
     with open_store(root, remote, _print_progress) as store:
         for run in store.runs():
             for pointer in store.pointers(run):
                 ours = here.get(pointer.item)
                 same = "unknown, `prepare` and `encode` did not run here" if ours is None else _yes_or_no(ours == run)
-                table.add_row(pointer.item, run[-12:], str(pointer.step), format_bytes(pointer.size), same)
-    Console().print(table if table.row_count else f"Nothing is parked in the DVC remote {store.name}.")
+                rows.append((pointer.item, run[-12:], str(pointer.step), format_bytes(pointer.size), same))
+    if rows:
+        headers = ("item", "identity", "step", "size", "parked by this code, these params and data")
+        print_table(make_table(headers, rows, names=2))
+    else:
+        print(f"Nothing is parked in the DVC remote {store.name}.")
     return 0
 
 
@@ -139,4 +141,4 @@ def _yes_or_no(same: bool) -> str:
 
 
 def _print_progress(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    print_sentence(sentence)

@@ -18,7 +18,7 @@ from typing import Any
 from latentwire.digests import sha256_of
 from latentwire.environment import rehearsal_environment
 from latentwire.errors import LatentWireError
-from latentwire.exits import exit_code_of
+from latentwire.exits import run_program
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 from latentwire.yaml_files import read_yaml
 from unbroken.environment import has_avx2
@@ -84,7 +84,8 @@ def run_stage_process(
         env=rehearsal_environment(folder, interrupt),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode != expected:
@@ -126,4 +127,4 @@ def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    sys.exit(run_program(main))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rich.table import Table
+from rich.text import Text
+
+from latentwire.console.tables import make_table
 
 
 class Status(StrEnum):
@@ -46,11 +49,8 @@ def verification_exit_code(rows: Sequence[ResultRow]) -> int:
 
 def rows_table(rows: Sequence[ResultRow]) -> Table:
     """The rows for a terminal."""
-    shown = Table("what", "name", "result", "why", show_lines=False)
-    for row in rows:
-        style = _STYLES[row.status]
-        shown.add_row(row.kind, row.name, f"[{style}]{row.status.value}[/]", row.why.replace("[", r"\["))
-    return shown
+    shown = [(row.kind, row.name, Text(row.status.value, _STYLES[row.status]), row.why) for row in rows]
+    return make_table(("what", "name", "result", "why"), shown, names=2)
 
 
 def format_rows(rows: Sequence[ResultRow]) -> list[str]:

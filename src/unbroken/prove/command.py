@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from unbroken.errors import UnbrokenError
 from unbroken.prove.drill import Interruption
 from unbroken.prove.proof import ProofPlan, run_proof
+from unbroken.standard_streams import print_sentence
 
 _USAGE_ERROR = 2
 
@@ -21,14 +21,14 @@ def run_prove_command(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        print("prove needs a command, such as: python -m unbroken prove -- python train.py {folder}", file=sys.stderr)
+        print_sentence("prove needs a command, such as: python -m unbroken prove -- python train.py {folder}")
         return _USAGE_ERROR
     work = options.work or Path(tempfile.mkdtemp(prefix="unbroken-prove-"))
     try:
         plan = _plan_from(options, command, work)
         certificate = run_proof(plan, lambda sentence: print(f"prove: {sentence}", flush=True))
     except UnbrokenError as error:
-        print(error, file=sys.stderr)
+        print_sentence(str(error))
         if options.work is None:
             shutil.rmtree(work)
         return _USAGE_ERROR
