@@ -117,6 +117,8 @@ class Run(EpochLoop):
             CheckpointError: The stored state does not fit `state`.
             StorageError: The disk refused.
         """
+        self._owner.check_is_this_process(self.folder)
+        self._owner.claim()
         self._ranks.begin()
         self._numerics.gather(self._group, self._ranks.read_facts())
         self._faults = FaultInjector(self.folder, self._group.rank)
@@ -141,6 +143,8 @@ class Run(EpochLoop):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._owner.is_another_process:  # what a fork does with its copy is no end of the run
+            return
         try:
             if error is None or find_exit_code(error) == 0:
                 self._end_ordinarily()

@@ -14,6 +14,7 @@ from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import reseeded
 from unbroken.loop.opening import OpenFolder
+from unbroken.loop.owner import Owner
 from unbroken.loop.pins import check_pin_name
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.processes.ranks import Ranks
@@ -46,6 +47,7 @@ class StepLoop:
         """How many steps are done."""
         self._state, self._group, self._reseeds = state, group, reseeds
         self._ranks = Ranks(group, state, per_rank)
+        self._owner = Owner()
         self._opened: OpenFolder | None = None
         self._record: dict[str, object] | None = None
         """What the step that is under way has logged; None between two steps."""
@@ -75,6 +77,7 @@ class StepLoop:
         Raises:
             UnbrokenError: The run is not finished, or is past all the steps that were asked for.
         """
+        self._owner.check_is_this_process(self.folder)
         if self._is_left and self._group.size == 1:  # of several, one alone may ask
             self._end_left_loop()
         self._check_not_past()
@@ -93,6 +96,7 @@ class StepLoop:
     def _folder(self) -> OpenFolder:
         if self._opened is None:
             raise UnbrokenError("This Run was not entered. Next: use it in `with Run(…) as run:`.")
+        self._owner.check_is_this_process(self.folder)
         return self._opened
 
     def _end_ordinarily(self) -> None:
@@ -159,6 +163,7 @@ class StepLoop:
             UnbrokenError: A step is under way.
             StorageError: The disk refused.
         """
+        self._owner.check_is_this_process(self.folder)
         if self._is_left:
             self._end_left_loop()
         if self._record is not None:
@@ -229,6 +234,7 @@ class StepLoop:
 
     def _enter_loop(self, total: int | None, is_passed: bool) -> bool:
         """Begin the loop for this number of steps; False when an earlier start has passed it, or was left in it."""
+        self._owner.check_is_this_process(self.folder)
         self._end_step_left_by_break(total)
         if self._record is not None:
             raise self._unended_step("run.steps was called")
@@ -247,6 +253,7 @@ class StepLoop:
             self._finish_step(total)
 
     def _begin_step(self, in_loop: bool) -> None:
+        self._owner.check_is_this_process(self.folder)
         self._obey_stop()
         self._record, self._in_loop = {}, in_loop
         self._is_left = self._is_left_between = False
@@ -287,6 +294,7 @@ class StepLoop:
                 "run.log was called outside a step. Next: log inside `for step in run.steps(…)`, "
                 "or between run.begin_step() and run.end_step()."
             )
+        self._owner.check_is_this_process(self.folder)
         self._record.update(to_numbers(values))
 
     def pin(self, name: str) -> None:
@@ -301,6 +309,7 @@ class StepLoop:
             StorageError: The disk refused; the pin before is intact.
         """
         check_pin_name(name)
+        self._owner.check_is_this_process(self.folder)
         if self._record is not None:
             self._pin_names.add(name)
         elif not self.step:
@@ -321,6 +330,7 @@ class StepLoop:
             self._ranks.check_agreement(self.step)
 
     def _finish_step(self, total: int | None) -> None:
+        self._owner.check_is_this_process(self.folder)
         self._step_context.__exit__(None, None, None)
         self._faults.fire("end", self.step + 1)
         record, self._record = self._record or {}, None

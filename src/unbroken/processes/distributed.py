@@ -7,6 +7,7 @@ total = fold(leaf, shards, group)
 from __future__ import annotations
 
 import atexit
+import os
 import socket
 import struct
 import sys
@@ -66,6 +67,7 @@ class DistributedGroup(Group):
                 self._channel = dist.new_group(backend=backend, timeout=self._timeout)
             self.local_rank = self._find_local_rank()
         # The connections' own threads make an interpreter abort now and then that shuts down without closing them.
+        self._process = os.getpid()
         atexit.register(self._close_at_exit)
 
     def any_rank(self, flag: bool) -> bool:
@@ -126,7 +128,8 @@ class DistributedGroup(Group):
 
     def _close_at_exit(self) -> None:
         # NCCL may wait for the others, who are gone, or will never come after an error here.
-        if not (self._nccl and (self._is_broken or hasattr(sys, "last_value"))):
+        # A fork has the connections without the threads that would close them.
+        if self._process == os.getpid() and not (self._nccl and (self._is_broken or hasattr(sys, "last_value"))):
             self.close()
 
     def _store(self, info: RankInfo) -> Store:
