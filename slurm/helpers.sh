@@ -7,6 +7,7 @@
 #   verdict.json   what the trainer says became of it
 
 RUN_ME_AGAIN=75
+export SHELL=/bin/sh # by which DVC runs stages; the user's may be none, or not in the image
 
 # As a hook, or a shell of one, has them: they would lead git and DVC to another repository.
 # shellcheck disable=SC2046 # one name a line

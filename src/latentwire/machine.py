@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import psutil
 import pynvml
+
+from unbroken.cgroups import read_cpu_quota, read_memory_limit
+from unbroken.environment import processor_name, usable_cores
 
 GIB = 2**30
 
@@ -74,8 +78,29 @@ def count_gpus() -> int:
 
 
 def total_memory() -> int:
-    """Bytes of main memory."""
-    return int(psutil.virtual_memory().total)
+    """Bytes of main memory that this process may use: the machine's, or fewer where its cgroup allows fewer."""
+    limit, total = read_memory_limit(), int(psutil.virtual_memory().total)
+    return total if limit is None else min(total, limit.limit)
+
+
+def available_memory() -> int:
+    """Bytes of main memory that are still to be had, of the machine's and of what the cgroup allows."""
+    limit, available = read_memory_limit(), int(psutil.virtual_memory().available)
+    return available if limit is None else max(0, min(available, limit.limit - limit.used))
+
+
+def describe_processor() -> str:
+    """The processor, and how many of its cores are to be had."""
+    quota, cores = read_cpu_quota(), usable_cores()
+    bound = len(os.sched_getaffinity(0))
+    why = f", as a cgroup allows {quota:g} of {bound}" if quota is not None and quota < bound else ""
+    return f"{processor_name()}, {cores} cores usable{why}"
+
+
+def describe_memory() -> str:
+    """Main memory, and of how much it is a part that a cgroup allows."""
+    total, machine = total_memory(), int(psutil.virtual_memory().total)
+    return format_bytes(total) + (f", as a cgroup allows, of {format_bytes(machine)}" if total < machine else "")
 
 
 def installed_version(distribution: str) -> str | None:

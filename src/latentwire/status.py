@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -154,5 +155,10 @@ def _pace(start: dict[str, Any], folder: Path, step: int) -> float | None:
     done = step - int(start["step"])
     if done <= 0:
         return None
-    spent = (folder / journal.JOURNAL_FILE).stat().st_mtime - datetime.fromisoformat(start["time"]).timestamp()
+    written = (folder / journal.JOURNAL_FILE).stat().st_mtime
+    if start.get("host") == socket.gethostname() and start.get("uptime", float("inf")) <= events.uptime():
+        # Of this machine and since it was booted: its clock may have been set, but not this one.
+        spent = events.uptime() - float(start["uptime"]) - max(0.0, time.time() - written)
+    else:
+        spent = written - datetime.fromisoformat(start["time"]).timestamp()
     return done / spent if spent > 0 else None

@@ -204,7 +204,10 @@ def _left(now: ItemStatus) -> str:
 def _checkpoint(now: ItemStatus) -> str:
     if now.saved is None:
         return f"{now.durable}" if now.durable else "none yet"
-    return f"{now.durable}, {timedelta(seconds=round((datetime.now(UTC) - now.saved).total_seconds()))} ago"
+    seconds = round((datetime.now(UTC) - now.saved).total_seconds())
+    if seconds < 0:
+        return f"{now.durable}, at {now.saved:%Y-%m-%d %H:%M} UTC by a clock that was ahead"
+    return f"{now.durable}, {timedelta(seconds=seconds)} ago"
 
 
 def _starts(now: ItemStatus) -> str:

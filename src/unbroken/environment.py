@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from unbroken.cgroups import read_cpu_quota
 from unbroken.errors import UnbrokenError
 
 DEADLINE = "UNBROKEN_DEADLINE_S"
@@ -249,8 +250,9 @@ def terminal_kind() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores that this process may use: those that it is bound to, or fewer, of whole ones, that its cgroup allows."""
+    bound, quota = len(os.sched_getaffinity(0)), read_cpu_quota()
+    return bound if quota is None else max(1, min(bound, int(quota + 0.01)))
 
 
 def processor_name() -> str:

@@ -84,8 +84,12 @@ class StopFlag:
 
         An `UnbrokenError` that nobody catches then ends the process with its own exit code and one sentence, and a
         signal during the interpreter's shutdown does not change the exit code.
+
+        Raises:
+            UnbrokenError: The first call is not in the main thread, where alone Python can catch signals.
         """
         if StopFlag._installed is None:
+            _check_main_thread()
             occupy_standard_files()  # or what libraries print would go to the watchdog, as signals
             flag = cls(deadline)
             flag._listen(tuple(signals))
@@ -207,6 +211,16 @@ class StopFlag:
             thread.start()
             thread.join(_EXIT_ACTION_S)
         os._exit(EXIT_PREEMPTED)
+
+
+def _check_main_thread() -> None:
+    thread = threading.current_thread()
+    if thread is not threading.main_thread():
+        raise UnbrokenError(
+            f"StopFlag.install() was called in the thread {thread.name!r}, expected the main thread, where alone "
+            "Python can catch signals. Nothing was changed. Next: call it on the first line of the program; later "
+            "calls return the same flag in any thread."
+        )
 
 
 def _say_uncaught_errors() -> None:

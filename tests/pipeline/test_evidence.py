@@ -135,7 +135,8 @@ def test_a_removed_seed(place: Workspace) -> None:
     missing = next(row for row in found if row.name == "evaluate@wire-tiny-1")
     assert (missing.status, missing.why) == (
         Status.NOT_VERIFIABLE,
-        "results/evaluate/wire-tiny-1 missing. Next: `dvc pull`",
+        "results/evaluate/wire-tiny-1 missing. Next: `make repro`; or `dvc pull`, after `dvc remote add -d NAME URL` "
+        "of whoever has published the results",
     )
     assert "results/evaluate/wire-tiny-1/predictions.parquet" in reasons(found, "aggregate")
 

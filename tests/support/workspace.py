@@ -49,7 +49,14 @@ class Workspace:
         path = f"{Path(sys.executable).parent}:{kept['PATH']}"
         own = {"PYTHONPATH": "src", "PATH": path, "DVC_SITE_CACHE_DIR": str(self.root / ".cache/dvc")}
         # Tests that are not about several processes shall not start one for each core.
-        return {**kept, **own, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "LATENTWIRE_PROCESSES": "1"}
+        return {
+            **kept,
+            **own,
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            "LATENTWIRE_PROCESSES": "1",
+            "SHELL": "/bin/sh",
+        }
 
     def set(self, **changes: Any) -> None:
         """Change params.yaml: `set(train__steps=3)` sets train.steps."""

@@ -141,3 +141,13 @@ def test_the_lock_pins_every_package_that_the_default_parameters_name() -> None:
     named = {p for model in values.models.values() if isinstance(model, sections.PackagedModel) for p in model.package}
     named |= {t.source.package for t in values.tasks.values() if isinstance(t.source, sections.PackagedFiles)}
     assert named | TERMS.keys() == Assets(lock=ROOT / "assets.lock").pins().keys()
+
+
+def test_a_copy_of_an_experiment_is_not_told_to_set_up_what_is_there(tmp_path: Path) -> None:
+    copy = tmp_path / ".dvc/tmp/exps/tmp123"
+    copy.mkdir(parents=True)
+    (copy / "assets.lock").write_text(f"demo==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Assets(copy / "assets", copy / "assets.lock").wheel("demo")
+    assert "make setup" not in str(caught.value)
+    assert f"made of {tmp_path}, without the folder assets. Next: `dvc exp run` without these" in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -228,3 +229,20 @@ def module_options(module: str) -> list[str]:
     if not path.is_file():
         return []
     return ["--help", *re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", path.read_text())]
+
+
+def test_dvc_is_started_with_a_shell_that_is_everywhere(tmp_path: Path) -> None:
+    """By default DVC runs stages by $SHELL: nologin, or one that the image lacks."""
+    own = {**os.environ, "SHELL": "/usr/sbin/nologin"}
+    listed = subprocess.run(["make", "-n", "repro"], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    calls = [line for line in listed.stdout.splitlines() if line.endswith("dvc repro")]
+    assert calls == ["env SHELL=/bin/sh dvc repro"]
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    command = ["bash", str(ROOT / "slurm/inside.sh"), "notes", "sh", "-c", "echo $SHELL >shell"]
+    subprocess.run(command, cwd=tmp_path, env=own, check=True, timeout=60)
+    assert (tmp_path / "shell").read_text() == "/bin/sh\n"
+    sourced = ["bash", "-c", f". {ROOT}/slurm/helpers.sh; printenv SHELL"]
+    said = subprocess.run(sourced, cwd=ROOT, env=own, capture_output=True, text=True, check=True).stdout
+    assert said == "/bin/sh\n"
+    assert "export SHELL=/bin/sh" in (ROOT / "Apptainer.def").read_text().partition("%environment")[2]

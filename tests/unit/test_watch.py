@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.machine import Gpu, Gpus, count_gpus, read_gpus
 from latentwire.status import ItemStatus, read_item_status
 from latentwire.watch import draw_sparkline, render_frame, render_lines
+from unbroken.run_folder.events import uptime
 from unbroken.run_folder.journal import encode_record
 from unbroken.run_folder.lock import FolderLock
 
@@ -275,3 +277,23 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", unsupported)
     assert str(read_gpus().cards[0]) == "NVIDIA X: use unknown, 4.00 GiB of 8.00 GiB"
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_ages(tmp_path: Path, look: Look) -> None:
+    events = [at(-7200, "start", step=0), at(-3600, "checkpoint", step=20)]
+    lock = FolderLock(store(tmp_path, events, 20), 0)
+    now = look()[SHORT]
+    assert (now.pace, now.seconds_left) == (None, None)
+    text = shown(look())
+    lock.release()
+    assert "-1 day" not in text
+    assert re.search(r"checkpoint 20, at [-\d]+ [:\d]+ UTC by a clock that was ahead", text)
+
+
+def test_the_pace_is_by_a_clock_that_nobody_sets(tmp_path: Path, look: Look) -> None:
+    begun = {"host": socket.gethostname(), "uptime": uptime() - 10}
+    lock = FolderLock(store(tmp_path, [at(-7200, "start", step=0, **begun)], 20), 0)
+    now = look()[SHORT]
+    lock.release()
+    assert now.pace == pytest.approx(2, rel=0.2)
+    assert now.seconds_left == pytest.approx(10, rel=0.2)

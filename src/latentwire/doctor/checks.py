@@ -26,7 +26,6 @@ from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load_params
 from latentwire.params.sections import PackagedFiles, PackagedModel
 from latentwire.tracking.store import locate_store
-from unbroken.environment import processor_name, usable_cores
 
 PYTHON = "3.11"
 NEEDED_DISK = 6 * machine.GIB
@@ -155,8 +154,8 @@ def _build() -> str:
 
 
 def _machine(root: Path) -> Iterator[Check]:
-    yield Check("processor", State.OK, f"{processor_name()}, {usable_cores()} cores usable")
-    yield Check("memory", State.OK, machine.format_bytes(machine.total_memory()))
+    yield Check("processor", State.OK, machine.describe_processor())
+    yield Check("memory", State.OK, machine.describe_memory())
     free = machine.free_space(root)
     done = (root / "results/aggregate/stats.json").is_file()
     small = free < NEEDED_DISK and not done

@@ -135,7 +135,7 @@ def list_memories(values: Params) -> list[tuple[str, int]]:
     """The memories that training processes may use: all of each GPU's, or what is available of the machine's."""
     if values.runtime.device == "cuda":
         return [(f"GPU {index}, {card.name}", card.total) for index, card in enumerate(machine.read_gpus().cards)]
-    return [(MAIN, int(psutil.virtual_memory().available))]
+    return [(MAIN, machine.available_memory())]
 
 
 def _parts(values: Params, method: str, root: Path) -> list[MemoryPart]:

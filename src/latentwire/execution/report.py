@@ -18,7 +18,6 @@ from latentwire.params.load import Params
 from latentwire.tracking.lookup import open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain
-from unbroken.environment import processor_name, usable_cores
 
 EXECUTION_FOLDER = Path("reports/execution")
 TEXT, FIGURE, COSTS = "execution.md", "utilisation.png", "profile.md"
@@ -81,8 +80,8 @@ def describe_hardware() -> dict[str, str]:
     cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in gpus.cards) or "none"
     return {
         "host": platform.node(),
-        "processor": f"{processor_name()}, {usable_cores()} cores usable",
-        "memory": machine.format_bytes(machine.total_memory()),
+        "processor": machine.describe_processor(),
+        "memory": machine.describe_memory(),
         "GPUs": cards + (f", driver {gpus.driver}" if gpus.driver else ""),
         "system": platform.platform(),
         "Python": platform.python_version(),
@@ -151,7 +150,27 @@ def _runs(execution: Execution) -> list[str]:
     unknown = len(execution.totals) - len(known)
     note = f" ({unknown} runs whose number of GPUs is not known are not in it)" if known and unknown else ""
     span = f"on {', '.join(hosts)}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
-    return [head, "|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|", *rows, "", f"{sums}{note}, {span}"]
+    return [
+        head,
+        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|",
+        *rows,
+        "",
+        f"{sums}{note}, {span}",
+        *_clocks(execution.sessions),
+    ]
+
+
+def _clocks(sessions: Sequence[Session]) -> list[str]:
+    """A paragraph on clocks that were set while a session ran; none where none was."""
+    wrong = [session for session in sessions if session.clock_was_set]
+    if not wrong:
+        return []
+    named = ", ".join(f"{session.item} start {session.restart + 1} on {session.host}" for session in wrong)
+    return [
+        "",
+        f"The clock of the machine was set during {len(wrong)} of {len(sessions)} sessions ({named}): times of day are "
+        "wrong there. Hours are by a clock that nobody sets; of a session whose events lack it they are too few.",
+    ]
 
 
 def _processes(total: RunTotals) -> str:

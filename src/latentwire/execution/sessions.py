@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from unbroken.run_folder import events
 
 PREEMPTED = "preempted"
 PACKAGES = ("latentwire", "unbroken")
+CLOCK_DRIFT_S, CLOCK_DRIFT = 2.0, 0.001
+"""Seconds, and seconds per second, by which clocks that are only kept right may differ."""
 KILLED = "killed or running"
 """No end was written: the process was killed, lost its machine, or still runs."""
 
@@ -27,7 +29,6 @@ class Session:
     restart: int
     host: str
     start: datetime
-    end: datetime
     verdict: str
     first_step: int
     last_step: int
@@ -41,10 +42,20 @@ class Session:
     versions: Mapping[str, str]
     """Package of ours → 12 hex of its source; empty where the events do not say."""
 
+    seconds: float
+    """From the start to the last event, by a clock that nobody sets where the events have it; never below 0."""
+    clock_was_set: bool = False
+    """The machine's clock went back, or ran ahead of the time that passed."""
+
     @property
     def hours(self) -> float:
         """Wall time."""
-        return (self.end - self.start).total_seconds() / 3600
+        return self.seconds / 3600
+
+    @property
+    def end(self) -> datetime:
+        """When it was over, counted from its start."""
+        return self.start + timedelta(seconds=self.seconds)
 
 
 def read_sessions(state: Path) -> list[Session]:
@@ -77,7 +88,8 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         restart=int(first["restart"]),
         host=str(first.get("host", "")),
         start=datetime.fromisoformat(first["time"]),
-        end=datetime.fromisoformat(last["time"]),
+        seconds=events.elapsed_seconds(first, last),
+        clock_was_set=_clock_was_set(group),
         verdict=str(verdict),
         first_step=int(first.get("step", 0)),
         last_step=max(int(event.get("step", 0)) for event in group),
@@ -87,6 +99,14 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         image=str(first["image"]) if first.get("image") else None,
         versions={name: str(first[name]) for name in PACKAGES if name in first},
     )
+
+
+def _clock_was_set(group: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether times and elapsed seconds disagree by more than a clock is corrected by."""
+    times = [datetime.fromisoformat(event["time"]) for event in group]
+    shown = (times[-1] - times[0]).total_seconds()
+    passed = events.elapsed_seconds(group[0], group[-1])
+    return any(b < a for a, b in pairwise(times)) or abs(shown - passed) > CLOCK_DRIFT_S + CLOCK_DRIFT * passed
 
 
 def _gpus(start: Mapping[str, Any]) -> int | None:

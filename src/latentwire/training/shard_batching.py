@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 
+from latentwire.machine import available_memory
 from latentwire.training.activation_bytes import SavedActivationBytes
 from latentwire.training.exact import Exact
 from latentwire.training.gradients import BatchGradients
@@ -100,7 +100,7 @@ def _list_weights(trainer: Trainer) -> Iterator[Tensor]:
 
 def _count_fitting(bytes_each: int) -> int:
     """Shards whose activations fit into what is free now, at least one."""
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_memory()
     return max(1, int(FREE_MEMORY_SHARE * free) // max(1, bytes_each))
 
 

@@ -12,7 +12,7 @@ from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.verification.code_changes import Content, changed_code, code_deps
 from latentwire.verification.differences import format_leaf
-from latentwire.verification.lockfile import Lock, LockedStage, find_parameter
+from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, say_how_to_get
 from latentwire.verification.published import PROVENANCE
 from latentwire.yaml_files import read_yaml
 from unbroken.run_folder import events
@@ -58,7 +58,7 @@ def link_to_data(root: Path, task: str, digest: str) -> Link:
     """The prepared examples of a task."""
     path = root / "results/prepare" / task / "task.json"
     if not path.is_file():
-        return Link("data", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
+        return Link("data", digest, f"{path.relative_to(root)} is missing. {say_how_to_get(root)}")
     prepared = json.loads(path.read_text(encoding="utf-8"))
     broken = None if prepared["digest"] == digest else f"results/prepare/{task} has the digest {prepared['digest']}"
     source = f"results/prepare/{task}, made from a source of SHA-256 {prepared['source_sha256']}"
@@ -121,7 +121,7 @@ def _predictions(root: Path, path: str, recorded: Mapping[str, Any]) -> Link:
     file = root / path
     value = f"{path}, {recorded['rows']} rows, SHA-256 {recorded['sha256']}"
     if not file.is_file():
-        return Link("predictions", value, "the file is missing. Next: `dvc pull`")
+        return Link("predictions", value, f"the file is missing. {say_how_to_get(root)}")
     digest = digests.sha256_of(file)
     return Link("predictions", value, None if digest == recorded["sha256"] else f"the file has SHA-256 {digest}")
 
@@ -131,7 +131,7 @@ def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
         return Link("checkpoint", "none: nothing was trained")
     path = root / "results/train" / item / "manifest.json"
     if not path.is_file():
-        return Link("checkpoint", digest, f"{path.relative_to(root)} is missing. Next: `dvc pull`")
+        return Link("checkpoint", digest, f"{path.relative_to(root)} is missing. {say_how_to_get(root)}")
     held = json.loads(path.read_bytes())["state"]
     broken = None if held == digest else f"results/train/{item} holds {held}"
     return Link("checkpoint", f"{digest} (results/train/{item})", broken)

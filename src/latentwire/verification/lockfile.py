@@ -12,6 +12,14 @@ from latentwire.lock_copy import LOCK
 from latentwire.yaml_files import parse_yaml
 
 
+def say_how_to_get(root: Path) -> str:
+    """What to do where a result is missing: a clone has no DVC remote, unless whoever published it committed one."""
+    configured = (root / ".dvc" / name for name in ("config", "config.local"))
+    if any("remote " in path.read_text(encoding="utf-8", errors="replace") for path in configured if path.is_file()):
+        return "Next: `dvc pull`"
+    return "Next: `make repro`; or `dvc pull`, after `dvc remote add -d NAME URL` of whoever has published the results"
+
+
 class UnverifiableError(LatentWireError):
     """There is nothing to compare with; exits with 4."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from latentwire import digests
 from latentwire.verification.differences import first_difference
+from latentwire.verification.lockfile import say_how_to_get
 from latentwire.verification.published import PROVENANCE, Published
 from latentwire.verification.rows import ResultRow, Status
 from latentwire.verification.stages import LocalResults
@@ -23,7 +24,8 @@ PREDICTED = "by the predictions"
 def output_rows(published: Published, local: LocalResults) -> list[ResultRow]:
     """One row per published file of the report, and one for each table or figure that was not published."""
     if published.record is None:
-        why = f"{published.label} has no {PROVENANCE}, which has the digests of tables and figures. Next: `dvc pull`"
+        why = f"{published.label} has no {PROVENANCE}, which has the digests of tables and figures. "
+        why += say_how_to_get(local.root)
         return [ResultRow("paper", PROVENANCE, Status.NOT_VERIFIABLE, why)]
     outputs = published.provenance["outputs"]
     rows = [_row(name, facts, published, local) for name, facts in outputs.items()]
@@ -45,7 +47,7 @@ def output_kind(name: str) -> str:
 def _row(name: str, facts: dict[str, Any], published: Published, local: LocalResults) -> ResultRow:
     path, kind = local.root / name, output_kind(name)
     if not path.is_file():
-        return ResultRow(kind, name, Status.NOT_VERIFIABLE, f"{name} is missing. Next: `dvc pull`")
+        return ResultRow(kind, name, Status.NOT_VERIFIABLE, f"{name} is missing. {say_how_to_get(local.root)}")
     same = digests.sha256_of(path) == facts["sha256"]
     unlike = _unlike_rebuilt(name, path, local)
     if unlike is None and same:

@@ -12,7 +12,7 @@ from latentwire import digests
 from latentwire.verification.code_changes import changed_code
 from latentwire.verification.differences import first_difference, format_leaf
 from latentwire.verification.features import check_features
-from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests
+from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests, say_how_to_get
 from latentwire.verification.published import Published
 from latentwire.verification.rebuild import Rebuilt
 from latentwire.verification.rows import ResultRow, Status
@@ -56,7 +56,9 @@ def _row(stage: LockedStage, published: Published, local: LocalResults) -> Resul
     present = {out: digests.dvc_digest(local.root / out) for out in stage.outs}
     missing = [out for out, digest in present.items() if digest is None]
     if missing:
-        return ResultRow("stage", stage.name, Status.NOT_VERIFIABLE, f"{_list_some(missing)} missing. Next: `dvc pull`")
+        return ResultRow(
+            "stage", stage.name, Status.NOT_VERIFIABLE, f"{_list_some(missing)} missing. {say_how_to_get(local.root)}"
+        )
     changed = {out: str(digest) for out, digest in present.items() if digest != stage.outs[out]}
     if changed:
         return _changed_row(stage, changed, published, local)

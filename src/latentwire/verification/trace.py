@@ -15,7 +15,7 @@ from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
 from latentwire.verification.differences import ABSENT, format_leaf, json_differences, nearly_equal
-from latentwire.verification.lockfile import read_lock
+from latentwire.verification.lockfile import read_lock, say_how_to_get
 from latentwire.verification.published import PROVENANCE, STATS_FILE
 
 
@@ -32,9 +32,7 @@ def trace_number(root: Path, name: str) -> int:
     values = load_params(root / "params.yaml")
     stats = rebuild.read_stats(root)
     if stats is None:
-        raise EvidenceError(
-            f"{STATS_FILE} is missing, expected the statistics. Next: `dvc pull`, or `dvc repro aggregate`."
-        )
+        raise EvidenceError(f"{STATS_FILE} is missing, expected the statistics. {say_how_to_get(root)}.")
     entry = signed_entries(stats).get(name)
     if entry is None:
         print("\n".join(_ids_in(root, stats, name)))

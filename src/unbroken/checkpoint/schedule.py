@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
 from unbroken.checkpoint.writer import SaveResult
 from unbroken.environment import usable_cores
+from unbroken.run_folder.events import elapsed_seconds
 
 Every = int | Literal["auto"]
 PRIOR_HOURS = 4.0
@@ -114,5 +114,5 @@ def interruptions_per_hour(events: Sequence[dict[str, Any]]) -> float:
 
 
 def _duration_hours(life: Sequence[dict[str, Any]]) -> float:
-    times = [datetime.fromisoformat(event["time"]).timestamp() for event in life if "time" in event]
-    return max(0.0, times[-1] - times[0]) / 3600.0 if times else 0.0  # a clock may jump back
+    timed = [event for event in life if "time" in event]
+    return elapsed_seconds(timed[0], timed[-1]) / 3600.0 if timed else 0.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Events:
             return
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "uptime": round(uptime(), 3),
             "event": event,
             "restart": self.restart,
             "host": socket.gethostname(),
@@ -71,6 +73,23 @@ class Events:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
+
+
+def uptime() -> float:
+    """Seconds since this machine was started, by a clock that nobody sets: what durations are made from."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def elapsed_seconds(begin: Mapping[str, Any], end: Mapping[str, Any]) -> float:
+    """Seconds between two events of one start, never below 0.
+
+    Where they do not say how long the machine was up, it is the difference of their times, which may be wrong or 0 if
+    its clock was set in between.
+    """
+    if "uptime" in begin and "uptime" in end and begin.get("host") == end.get("host"):
+        return max(0.0, float(end["uptime"]) - float(begin["uptime"]))
+    first, last = (datetime.fromisoformat(event["time"]) for event in (begin, end))
+    return max(0.0, (last - first).total_seconds())
 
 
 def read_events(path: Path, files: FileSystem | None = None) -> list[dict[str, Any]]:

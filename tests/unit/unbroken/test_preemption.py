@@ -189,3 +189,31 @@ def test_the_deadline_knows_the_end_of_the_job(
     stop = StopFlag(given)
     stop.set("SIGTERM")
     assert stop.deadline == pytest.approx(expected, abs=1.5)
+
+
+def test_install_in_a_thread_changes_nothing_and_says_where_it_belongs() -> None:
+    program = """
+import os, signal, threading
+from unbroken.errors import UnbrokenError
+from unbroken.preemption import StopFlag
+before = threading.active_count(), sorted(os.listdir("/proc/self/fd"))
+said = []
+def call():
+    try:
+        StopFlag.install()
+    except UnbrokenError as error:
+        said.append(str(error))
+thread = threading.Thread(target=call, name="loader")
+thread.start()
+thread.join()
+assert said and said[0].startswith("StopFlag.install() was called in the thread 'loader', expected the main"), said
+assert (threading.active_count(), sorted(os.listdir("/proc/self/fd"))) == before
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+flag = StopFlag.install()
+thread = threading.Thread(target=lambda: said.append(StopFlag.install()))
+thread.start()
+thread.join()
+assert said[1] is flag
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

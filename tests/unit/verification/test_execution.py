@@ -172,3 +172,25 @@ def execution(found: list[Session], jobs: list[sacct.Job] | None, series: list[I
     return Execution(
         "c" * 40, {"GPUs": "none"}, {"results": 2**30}, found, sum_sessions(found, {}), jobs, series, missing, None
     )
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_hours() -> None:
+    """NTP puts the clock back by an hour after the start."""
+    back = [event(3540, "start", 0, step=0, host="a", gpus=1), event(30, "end", 0, verdict="finished", step=9)]
+    (blind,) = sessions_from_events(FOLDER, back)
+    assert (blind.hours, blind.clock_was_set, blind.end) == (0.0, True, blind.start)
+    timed = [{**one, "host": "a", "uptime": uptime} for one, uptime in zip(back, (500.0, 590.0), strict=True)]
+    (session,) = sessions_from_events(FOLDER, timed)
+    assert (session.seconds, session.clock_was_set) == (90, True)
+    (total,) = sum_sessions([session], {})
+    assert total.gpu_hours == pytest.approx(90 / 3600)
+    written = "\n".join(appendix.format_appendix(execution([session], None, [])))
+    assert "| 0.025 |" in written
+    assert "set during 1 of 1 sessions (wire-r8-0 start 1 on a)" in written
+
+
+def test_a_clock_that_jumps_ahead_is_said_and_one_that_drifts_is_not() -> None:
+    for second, was_set in ((5, False), (3500, True)):
+        told = [event(0, "start", 0, host="a", uptime=10.0), event(second, "end", 0, host="a", uptime=14.5)]
+        assert [(one.seconds, one.clock_was_set) for one in sessions_from_events(FOLDER, told)] == [(4.5, was_set)]
+    assert not any(session.clock_was_set for session in sessions_from_events(FOLDER, STORY))
