@@ -68,9 +68,9 @@ def test_files_are_under_execution_only(measured: dict[str, Any], tmp_path: Path
 @pytest.mark.parametrize(
     ("factor", "bytes_per_example", "status", "why"),
     [
-        (1.9, 3072.0, Status.WITHIN, "1.90 times, tolerance 2 times"),
-        (0.4, 3072.0, Status.DIFFERS, "0.40 times, tolerance 2 times"),
-        (1.0, 1.0, Status.DIFFERS, "bytes_per_example is 1, before 3072"),
+        (1.9, 3072.0, Status.COMPATIBLE, "1.90 times, tolerance 2 times"),
+        (0.4, 3072.0, Status.CONTRADICTED, "0.40 times, tolerance 2 times"),
+        (1.0, 1.0, Status.CONTRADICTED, "bytes_per_example is 1, before 3072"),
     ],
 )
 def test_times_are_compared_within_a_factor_and_counts_exactly(
@@ -84,7 +84,7 @@ def test_times_are_compared_within_a_factor_and_counts_exactly(
     (row,) = compare.compare_profiles(before, after, 2.0)
     assert (row.name, row.status) == ("r8/gemma3/wire", status)
     assert why in row.why
-    assert verification_exit_code([row]) == (0 if status is Status.WITHIN else 3)
+    assert verification_exit_code([row]) == (0 if status is Status.COMPATIBLE else 3)
 
 
 def test_another_machine_and_another_way_are_named(measured: dict[str, Any]) -> None:

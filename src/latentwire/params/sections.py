@@ -385,7 +385,9 @@ class Verify(Section):
     """Command `latentwire verify`; changes no result."""
 
     tolerances: dict[str, Annotated[float, Field(ge=0)]]
-    """Metric → how far a value and the ends of its interval may lie from the published ones; others must be equal."""
+    """`features`: how far the sender's features may lie from the published ones; numbers have their own uncertainty.
+
+    Other names are of older revisions, and are not read."""
 
 
 class Tracking(Section):

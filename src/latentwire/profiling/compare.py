@@ -37,15 +37,16 @@ def compare_profiles(before: Mapping[str, Any], after: Mapping[str, Any], tolera
 
 def _row(path: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None, tolerance: float) -> ResultRow:
     if was is None or now is None:
-        return ResultRow("cost", path, Status.DIFFERS, "measured here alone" if was is None else "not measured here")
+        why = "measured here alone" if was is None else "not measured here"
+        return ResultRow("cost", path, Status.CONTRADICTED, why)
     for fact in ("positions", "bytes_per_example"):
         if was[fact] != now[fact]:
-            return ResultRow("cost", path, Status.DIFFERS, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
+            return ResultRow("cost", path, Status.CONTRADICTED, f"{fact} is {now[fact]:g}, before {was[fact]:g}")
     before, after = (record["milliseconds"]["total"]["median"] for record in (was, now))
     ratio = after / before
     near = max(ratio, 1 / ratio) <= tolerance
     why = f"{after:.1f} ms an example, before {before:.1f}: {ratio:.2f} times, tolerance {tolerance:g} times"
-    return ResultRow("cost", path, Status.WITHIN if near else Status.DIFFERS, why)
+    return ResultRow("cost", path, Status.COMPATIBLE if near else Status.CONTRADICTED, why)
 
 
 def _by_name(profile: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -1,4 +1,7 @@
-"""The sender's features: on another machine their last bits differ, so they are compared as numbers."""
+"""The sender's features: on another machine their last bits differ, so they are compared as numbers.
+
+Nobody published a number of them; what is made from them is judged by its own uncertainty.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latentwire.verification.published import Published
-from latentwire.verification.tolerance import Unknown
+from latentwire.verification.published import Published, Unknown
 
 FEATURES_METRIC = "features"
 _FILE = "features.safetensors"

@@ -10,11 +10,10 @@ from typing import Any
 
 from latentwire import digests
 from latentwire.verification.differences import first_difference
+from latentwire.verification.local_results import LocalResults
 from latentwire.verification.lockfile import say_how_to_get
 from latentwire.verification.published import PROVENANCE, Published
 from latentwire.verification.rows import ResultRow, Status
-from latentwire.verification.stages import LocalResults
-from latentwire.verification.tolerance import Unknown, first_exceeding, first_other_verdict, numbers_from_statistics
 
 KINDS = {"tables": "table", "figures": "figure"}
 DRAWN = (".pdf", ".png", ".svg")
@@ -34,7 +33,7 @@ def output_rows(published: Published, local: LocalResults) -> list[ResultRow]:
         path.relative_to(local.root).as_posix() for kind in KINDS for path in _files(local.root / "reports" / kind)
     }
     return rows + [
-        ResultRow(output_kind(name), name, Status.DIFFERS, f"{name} was not published")
+        ResultRow(output_kind(name), name, Status.CONTRADICTED, f"{name} was not published")
         for name in sorted(here_now - set(outputs))
     ]
 
@@ -58,7 +57,7 @@ def _row(name: str, facts: dict[str, Any], published: Published, local: LocalRes
         why = f"{unlike}; matplotlib is not the version of requirements.lock"
         return ResultRow(kind, name, Status.NOT_VERIFIABLE, why)
     changed = "" if same else f"; {published_difference(name, published, path)}"
-    status = Status.NOT_VERIFIABLE if same and local.rebuilt.report is None else Status.DIFFERS
+    status = Status.NOT_VERIFIABLE if same and local.rebuilt.report is None else Status.CONTRADICTED
     return ResultRow(kind, name, status, unlike + changed)
 
 
@@ -83,15 +82,9 @@ def _other_predictions_row(name: str, ids: list[str], published: Published, loca
     """The row of a file that follows from the predictions here, which are not the published ones."""
     kind = output_kind(name)
     what = published_difference(name, published, local.root / name)
-    before, fresh = published.stats, local.rebuilt.stats
-    if before is None or fresh is None:
-        return ResultRow(kind, name, Status.NOT_VERIFIABLE, f"{what}; {Unknown.without('statistics')}")
-    chosen = ids or None  # a file without ids, such as the text, stands for all
-    was, now = (numbers_from_statistics(stats, chosen) for stats in (before, fresh))
-    off = first_exceeding(was, now, local.tolerances) or first_other_verdict(before, fresh, chosen)
-    if off:
-        return ResultRow(kind, name, Status.DIFFERS, f"{what}; {off}")
-    return ResultRow(kind, name, Status.WITHIN, what)
+    # A file without ids, such as the text, stands for all.
+    status, why = local.about(ids or None)
+    return ResultRow(kind, name, status, f"{what}; {why}" if why else what)
 
 
 def _provenance_row(record: bytes, published: Published, local: LocalResults) -> ResultRow:

@@ -18,6 +18,17 @@ PROVENANCE = "reports/provenance.json"
 STATS_FILE = "results/aggregate/stats.json"
 
 
+class Unknown(str):
+    """Why it cannot be said how far off something is: only the digest of what was published is known."""
+
+    __slots__ = ()
+
+    @classmethod
+    def without(cls, what: str) -> Unknown:
+        """The sentence that names what is missing."""
+        return cls(f"how far off it is cannot be said without the published {what}. Next: `dvc fetch`")
+
+
 @dataclass(frozen=True)
 class Published:
     """Published results. `label` names them in messages; `stored` reads a file that was published as it is."""

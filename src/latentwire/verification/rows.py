@@ -16,22 +16,23 @@ class Status(StrEnum):
     """How something compares with what was published."""
 
     IDENTICAL = "identical"
-    WITHIN = "within tolerance"
-    DIFFERS = "differs"
+    COMPATIBLE = "compatible"
+    """Other bytes, and nothing that was published is contradicted (`agreement.py`)."""
+    CONTRADICTED = "contradicted"
     NOT_VERIFIABLE = "not verifiable"
 
 
 _STYLES = {
     Status.IDENTICAL: "green",
-    Status.WITHIN: "cyan",
-    Status.DIFFERS: "bold red",
+    Status.COMPATIBLE: "cyan",
+    Status.CONTRADICTED: "bold red",
     Status.NOT_VERIFIABLE: "yellow",
 }
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One stage, table or figure."""
+    """One stage, table, figure, number or claim."""
 
     kind: str
     name: str
@@ -40,9 +41,9 @@ class ResultRow:
 
 
 def verification_exit_code(rows: Sequence[ResultRow]) -> int:
-    """0: all confirmed; 3: something differs; 4: nothing differs, but something could not be verified."""
+    """0: all confirmed; 3: something is contradicted; 4: nothing is, but something could not be verified."""
     statuses = {row.status for row in rows}
-    if Status.DIFFERS in statuses:
+    if Status.CONTRADICTED in statuses:
         return 3
     return 4 if Status.NOT_VERIFIABLE in statuses or not rows else 0
 

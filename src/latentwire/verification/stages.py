@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from latentwire import digests
 from latentwire.verification.code_changes import changed_code
 from latentwire.verification.differences import first_difference, format_leaf
-from latentwire.verification.features import check_features
-from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests, say_how_to_get
+from latentwire.verification.local_results import LocalResults
+from latentwire.verification.lockfile import LockedStage, find_parameter, output_digests, say_how_to_get
+from latentwire.verification.other_outs import judge_stage
 from latentwire.verification.published import Published
-from latentwire.verification.rebuild import Rebuilt
 from latentwire.verification.rows import ResultRow, Status
-from latentwire.verification.tolerance import (
-    Numbers,
-    Unknown,
-    first_exceeding,
-    first_other_verdict,
-    numbers_from_statistics,
-)
 
 CODE = "code"
 """The stage without results: the others name the code that is not theirs any more."""
@@ -31,24 +21,13 @@ LISTED = 3
 """The most names that a sentence lists."""
 
 
-@dataclass(frozen=True)
-class LocalResults:
-    """The repository being verified: its own lock (what its stages wrote), parameters and rebuilt evidence."""
-
-    root: Path
-    lock: Lock
-    params: Mapping[str, Any]
-    tolerances: Mapping[str, float]
-    rebuilt: Rebuilt
-
-
 def stage_rows(published: Published, local: LocalResults) -> list[ResultRow]:
     """One row per published stage that has results, in its order, and one for each stage that was not published."""
     rows = [_row(stage, published, local) for stage in published.lock.values() if stage.name != CODE]
     extra = sorted(set(local.lock) - set(published.lock) - {CODE})
     return [
         *rows,
-        *(ResultRow("stage", name, Status.DIFFERS, f"{name} is in dvc.lock but was not published") for name in extra),
+        *(ResultRow("stage", name, Status.CONTRADICTED, f"{name} is in dvc.lock, not published") for name in extra),
     ]
 
 
@@ -63,9 +42,9 @@ def _row(stage: LockedStage, published: Published, local: LocalResults) -> Resul
     if changed:
         return _changed_row(stage, changed, published, local)
     if stage.name == "aggregate" and (wrong := local.rebuilt.refusal or local.rebuilt.difference):
-        return ResultRow("stage", stage.name, Status.DIFFERS, wrong)
+        return ResultRow("stage", stage.name, Status.CONTRADICTED, wrong)
     if edited := _edited_lock(stage, local):
-        return ResultRow("stage", stage.name, Status.DIFFERS, edited)
+        return ResultRow("stage", stage.name, Status.CONTRADICTED, edited)
     return ResultRow("stage", stage.name, Status.IDENTICAL, _changed_inputs(stage, published, local))
 
 
@@ -94,12 +73,10 @@ def _changed_row(
     mine = output_digests(local.lock)
     foreign = [out for out, digest in changed.items() if mine.get(out) != digest]
     if foreign:
-        return ResultRow("stage", stage.name, Status.DIFFERS, f"{what}; no stage wrote {foreign[0]} as it is")
-    off = _exceeds(stage, published, local)
-    if off is None:
-        return ResultRow("stage", stage.name, Status.WITHIN, what)
-    status = Status.NOT_VERIFIABLE if isinstance(off, Unknown) else Status.DIFFERS
-    return ResultRow("stage", stage.name, status, f"{what}; {off}")
+        return ResultRow("stage", stage.name, Status.CONTRADICTED, f"{what}; no stage wrote {foreign[0]} as it is")
+    status, why = judge_stage(stage, published, local)
+    said = (what, why, _changed_inputs(stage, published, local))
+    return ResultRow("stage", stage.name, status, "; ".join(filter(None, said)))
 
 
 def describe_difference(out: str, published: Published, root: Path) -> str:
@@ -133,46 +110,6 @@ def _file_difference(name: str, published: Published, path: Path) -> str:
     if before is None:
         return f"{name} has another digest than published"
     return f"{name}: {first_difference(name, before, path.read_bytes())}"
-
-
-def _exceeds(stage: LockedStage, published: Published, local: LocalResults) -> str | None:
-    """Why the new outs of a stage do not confirm the published ones; None where they do."""
-    kind = stage.name.partition("@")[0]
-    if kind == "encode":
-        return check_features(next(iter(stage.outs)), published, local.root, local.tolerances)
-    if kind == "train":
-        return _exceeding_metric(stage.outs, published, local)
-    if kind in ("evaluate", "baseline", "aggregate", "report"):
-        return _exceeding_statistic(None if kind in ("aggregate", "report") else tuple(stage.outs), published, local)
-    return "no tolerance applies to it"
-
-
-def _exceeding_metric(names: Iterable[str], published: Published, local: LocalResults) -> str | None:
-    name = next(name for name in names if name.endswith(".json"))
-    before = published.content(name)
-    if before is None:
-        return Unknown.without(name)
-    after: Numbers = json.loads((local.root / name).read_text(encoding="utf-8"))
-    return first_exceeding(json.loads(before), after, local.tolerances)
-
-
-def _exceeding_statistic(folders: tuple[str, ...] | None, published: Published, local: LocalResults) -> str | None:
-    fresh, before = local.rebuilt.stats, published.stats
-    if fresh is None:
-        return local.rebuilt.refusal
-    if folders is None and local.rebuilt.difference:
-        return local.rebuilt.difference
-    if before is None:
-        return Unknown.without("statistics")
-    ids = None if folders is None else _fed_by(fresh, folders)
-    off = first_exceeding(numbers_from_statistics(before, ids), numbers_from_statistics(fresh, ids), local.tolerances)
-    return off or (first_other_verdict(before, fresh) if folders is None else None)
-
-
-def _fed_by(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[str]:
-    """Ids of the accuracies that are computed from predictions in these folders."""
-    under = tuple(f"{folder}/" for folder in folders)
-    return [key for key, cell in stats["cells"].items() if any(path.startswith(under) for path in cell["sources"])]
 
 
 def _changed_inputs(stage: LockedStage, published: Published, local: LocalResults) -> str:

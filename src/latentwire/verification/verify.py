@@ -6,20 +6,33 @@ import tempfile
 from pathlib import Path
 
 from latentwire.params.load import load_params
+from latentwire.verification.answers import AnswerPairs
+from latentwire.verification.judgement import Judgement, judge_statistics
+from latentwire.verification.local_results import LocalResults
 from latentwire.verification.lockfile import read_lock
 from latentwire.verification.outputs import output_rows
 from latentwire.verification.published import Published
-from latentwire.verification.rebuild import rebuild_results
+from latentwire.verification.rebuild import Rebuilt, rebuild_results
 from latentwire.verification.rows import ResultRow
-from latentwire.verification.stages import LocalResults, stage_rows
+from latentwire.verification.stages import stage_rows
+from latentwire.verification.training_metrics import pair_metrics
 from latentwire.yaml_files import read_yaml
 
 
 def verify_results(root: Path, published: Published) -> list[ResultRow]:
-    """Compare every stage, table and figure of a repository with the published ones."""
+    """Compare every stage, table and figure of a repository with the published ones, and every number that differs."""
     values = load_params(root / "params.yaml")
     raw = read_yaml(root / "params.yaml")
     with tempfile.TemporaryDirectory(prefix="latentwire-verify-") as scratch:
         rebuilt = rebuild_results(root, values, Path(scratch))
-        local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt)
-        return [*stage_rows(published, local), *output_rows(published, local)]
+        judgement = _judge(root, published, rebuilt)
+        local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt, judgement)
+        numbers = judgement.rows() if judgement else ()
+        return [*stage_rows(published, local), *output_rows(published, local), *numbers]
+
+
+def _judge(root: Path, published: Published, rebuilt: Rebuilt) -> Judgement | None:
+    if published.stats is None or rebuilt.stats is None:
+        return None
+    metrics = pair_metrics(rebuilt.stats, published, root)
+    return judge_statistics(published.stats, rebuilt.stats, metrics, AnswerPairs(root, published).compare_answers)

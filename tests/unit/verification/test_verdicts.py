@@ -17,8 +17,8 @@ from latentwire.verification.rows import ResultRow, Status
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        ([Status.IDENTICAL, Status.WITHIN], 0),
-        ([Status.IDENTICAL, Status.DIFFERS, Status.NOT_VERIFIABLE], 3),
+        ([Status.IDENTICAL, Status.COMPATIBLE], 0),
+        ([Status.IDENTICAL, Status.CONTRADICTED, Status.NOT_VERIFIABLE], 3),
         ([Status.IDENTICAL, Status.NOT_VERIFIABLE], 4),
         ([], 4),
     ],
@@ -28,10 +28,10 @@ def test_a_difference_weighs_more_than_what_cannot_be_verified(found: list[Statu
 
 
 def test_rows_as_lines_and_as_a_table() -> None:
-    row = ResultRow("table", "a.tex", Status.DIFFERS, "line [1] is 'b'")
-    assert rows.format_rows([row]) == ["differs          table   a.tex: line [1] is 'b'"]
+    row = ResultRow("table", "a.tex", Status.CONTRADICTED, "line [1] is 'b'")
+    assert rows.format_rows([row]) == ["contradicted     table   a.tex: line [1] is 'b'"]
     assert rows.rows_table([row]).row_count == 1
-    assert rows.summarize_rows([row], "HEAD").endswith("0 identical, 0 within tolerance, 1 differs, 0 not verifiable.")
+    assert rows.summarize_rows([row], "HEAD").endswith("0 identical, 0 compatible, 1 contradicted, 0 not verifiable.")
 
 
 LOCK = b"""
