@@ -21,6 +21,7 @@ from unbroken.standard_streams import is_terminal, open_standard_streams, print_
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from latentwire.verification.published import Published
     from latentwire.verification.rows import ResultRow
 
 app = typer.Typer(
@@ -96,12 +97,13 @@ def trace_command(
 def verify_command(
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run everything again from data first.")] = False,
+    sample: Annotated[int, typer.Option(min=0, help="Score so many texts of every task again from the weights.")] = 0,
     root: Root = Path(),
 ) -> None:
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
     from latentwire.verification import rows
 
-    compared, label = _compared(root, published, recompute)
+    compared, label = _compared(root, published, recompute, sample)
     _print_rows(rows.rows_table(compared), rows.format_rows(compared))
     typer.echo(rows.summarize_rows(compared, label))
     raise typer.Exit(rows.verification_exit_code(compared))
@@ -229,16 +231,28 @@ def doctor_command(
     raise typer.Exit(_plan_memory(root, as_json) if of_memory else _examine(root, as_json, of_image))
 
 
-def _compared(root: Path, where: str | None, again: bool) -> tuple[list[ResultRow], str]:
+def _compared(root: Path, where: str | None, again: bool, sample: int = 0) -> tuple[list[ResultRow], str]:
     from latentwire.verification.published import find_published
     from latentwire.verification.recompute import recompute_published
-    from latentwire.verification.verify import verify_results
 
     reference = find_published(root, where)
     if not again:
-        return verify_results(root, reference), reference.label
+        return _verified(root, reference, sample), reference.label
     with tempfile.TemporaryDirectory(prefix="latentwire-recompute-") as scratch:
-        return verify_results(recompute_published(root, reference, Path(scratch)), reference), reference.label
+        return _verified(recompute_published(root, reference, Path(scratch)), reference, sample), reference.label
+
+
+def _verified(root: Path, reference: Published, sample: int) -> list[ResultRow]:
+    from latentwire.verification.verify import verify_results
+
+    return [*verify_results(root, reference), *(_sampled(root, sample) if sample else ())]
+
+
+def _sampled(root: Path, count: int) -> list[ResultRow]:
+    from latentwire.params.load import load_params
+    from latentwire.pipeline.sample import sample_answers
+
+    return sample_answers(root, load_params(root / "params.yaml"), count)
 
 
 def _print_rows(table: Table, lines: Sequence[str]) -> None:

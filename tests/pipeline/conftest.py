@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import workspace
+from tests.support import published_results, workspace
 from tests.support.session import shared_folder
 from tests.support.warm.launch import WarmPython, warm_python
 from tests.support.workspace import TRAIN, Workspace
@@ -57,6 +57,18 @@ def finished(warm: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> Work
     made = workspace.make(tmp_path_factory.mktemp("finished") / "repo", warm=warm, **changes)
     made.dvc("repro")
     return made
+
+
+@pytest.fixture(scope="session")
+def committed(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The finished repository with its results published; not to be changed."""
+    return published_results.publish(finished, tmp_path_factory.mktemp("published") / "repo")
+
+
+@pytest.fixture
+def place(committed: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it to be changed."""
+    return workspace.copy(committed, tmp_path / "repo")
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:

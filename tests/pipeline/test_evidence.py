@@ -7,92 +7,32 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from latentwire.archive import folder as archive
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.execution import report as appendix
 from latentwire.params.load import load_params
-from latentwire.verification import published, rebuild, rows, trace, verify
+from latentwire.verification import published, rows, trace, verify
 from latentwire.verification.lockfile import UnverifiableError
-from latentwire.verification.rows import ResultRow, Status
-from tests.support import workspace
+from latentwire.verification.rows import Status
+from tests.support.published_results import (
+    CELL,
+    PREDICTIONS,
+    answer_otherwise,
+    checked,
+    edit_byte,
+    edit_digit,
+    edit_rows,
+    git,
+    of_wire,
+    other_label,
+    reasons,
+)
 from tests.support.workspace import Workspace
-
-PREDICTIONS = "results/evaluate/wire-tiny-0/predictions.parquet"
-CELL = "tiny/llama/wire/accuracy"
-IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-
-
-def git(root: Path, *arguments: str) -> str:
-    command = ["git", *IDENTITY, *arguments]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(scope="module")
-def committed(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The finished repository with its results published: dvc.lock is committed, and what DVC leaves to git."""
-    place = workspace.copy(finished, tmp_path_factory.mktemp("published") / "repo")
-    (place.root / "LICENSE").write_text("Apache License 2.0\n")
-    shutil.copy(workspace.ROOT / "CITATION.cff", place.root)
-    git(place.root, "add", "-A")
-    outs = yaml.safe_load((place.root / "dvc.yaml").read_text())["stages"]["report"]["outs"]
-    left_to_git = [next(iter(out)) for out in outs if isinstance(out, dict)]
-    git(place.root, "add", "-f", "dvc.lock", *left_to_git)
-    git(place.root, "commit", "-q", "-m", "results")
-    return place
-
-
-@pytest.fixture
-def place(committed: Workspace, tmp_path: Path) -> Workspace:
-    return workspace.copy(committed, tmp_path / "repo")
-
-
-def checked(root: Path) -> list[ResultRow]:
-    return verify.verify_results(root, published.find_published(root, None))
-
-
-def reasons(found: list[ResultRow], name: str) -> str:
-    """Why the row of this name is contradicted."""
-    row = next(row for row in found if row.name == name)
-    assert row.status is Status.CONTRADICTED, row
-    return row.why
-
-
-def edit_rows(path: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    table = pq.read_table(path)
-    listed = table.to_pylist()
-    change(listed)
-    pq.write_table(pa.Table.from_pylist(listed, schema=table.schema), path)
-
-
-def edit_digit(path: Path, after: str) -> None:
-    """Change the first digit behind a text."""
-    text = path.read_text()
-    start = text.index(after) + len(after)
-    found = re.compile(r"\d").search(text, start)
-    assert found
-    path.write_text(text[: found.start()] + str((int(found[0]) + 1) % 10) + text[found.end() :])
-
-
-def of_wire(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in listed if (row["method"], row["model"]) == ("wire", "llama")]
-
-
-def other_label(row: dict[str, Any]) -> str:
-    return {"light": "dark", "dark": "light"}[row["prediction"]]
-
-
-def answer_otherwise(row: dict[str, Any]) -> None:
-    """An answer that its scores agree with: only the digests and the statistics can tell."""
-    row.update(prediction=other_label(row), scores=row["scores"][::-1])
 
 
 def swap_ids(listed: list[dict[str, Any]]) -> None:
@@ -193,12 +133,6 @@ def test_changed_digits(place: Workspace) -> None:
         assert re.search(named, reasons(found, row)), file
 
 
-def edit_byte(path: Path) -> None:
-    data = path.read_bytes()
-    middle = len(data) // 2
-    path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-
-
 def test_a_changed_byte_in_any_file_of_the_report(place: Workspace) -> None:
     """Every table, every form of every figure, paper, page and Markdown has a row that names it."""
     names = list(json.loads((place.root / "reports/provenance.json").read_text())["outputs"])
@@ -256,46 +190,6 @@ def test_swapped_ids_and_changed_figures(place: Workspace) -> None:
         r"has example_id '\w{16}', published '\w{16}'; 2 such rows", reasons(found, "evaluate@wire-tiny-0")
     )
     assert reasons(found, "reports/figures/better.png") == "reports/figures/better.png was not published"
-
-
-def follow(place: Workspace) -> None:
-    """Make statistics, report and lock follow from predictions that were edited: as a run on another machine would."""
-    values = load_params(place.root / "params.yaml")
-    again = rebuild.rebuild_results(place.root, values, place.root / "again").report
-    assert again
-    for folder in ("results/aggregate", "reports"):
-        shutil.copytree(again / folder, place.root / folder, dirs_exist_ok=True)
-    place.dvc("commit", "-f")
-
-
-def test_another_run_is_compatible(place: Workspace) -> None:
-    """What a run on another machine may look like: the stages wrote it, and it differs a little."""
-    edit_rows(place.root / PREDICTIONS, lambda listed: answer_otherwise(of_wire(listed)[0]))
-    follow(place)
-    near = {row.name: row for row in checked(place.root)}
-    for name in ("evaluate@wire-tiny-0", "aggregate", "report", "reports/tables/tiny.tex"):
-        assert near[name].status is Status.COMPATIBLE, near[name]
-    assert near["evaluate@wire-tiny-1"].status is Status.IDENTICAL
-    assert rows.verification_exit_code(list(near.values())) == 0
-    shutil.rmtree(place.root / ".dvc/cache")
-    # Without the cache the numbers are still in git: whether they agree can be said all the same.
-    compared = next(row for row in checked(place.root) if row.name == "evaluate@wire-tiny-0")
-    assert compared.status is Status.COMPATIBLE
-
-
-def test_other_answers_of_a_method_without_seeds_contradict(place: Workspace) -> None:
-    def unlearn(listed: list[dict[str, Any]]) -> None:
-        for row in listed:
-            if row["model"] == "llama":
-                answer_otherwise(row)
-
-    edit_rows(place.root / "results/baseline/tiny/text/predictions.parquet", unlearn)
-    follow(place)
-    found = checked(place.root)
-    assert rows.verification_exit_code(found) == 3
-    assert re.search(r"tiny/llama/text/accuracy: it is .* answers lost and .* won, p ", reasons(found, "aggregate"))
-    assert "answers lost" in reasons(found, "baseline@tiny")
-    assert next(row for row in found if row.name == "evaluate@wire-tiny-0").status is Status.IDENTICAL
 
 
 def test_without_published_results(finished: Workspace) -> None:

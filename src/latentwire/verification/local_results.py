@@ -25,6 +25,8 @@ class LocalResults:
     rebuilt: Rebuilt
     judgement: Judgement | None
     """Its statistics beside the published ones; None where either are not here."""
+    disproofs: Mapping[str, str]
+    """Stage → why its outs cannot be true, whatever was published."""
 
     def about(self, ids: list[str] | None) -> tuple[Status, str]:
         """Status of what shows the numbers with these ids, all for None, and the first reason."""

@@ -23,12 +23,20 @@ LISTED = 3
 
 def stage_rows(published: Published, local: LocalResults) -> list[ResultRow]:
     """One row per published stage that has results, in its order, and one for each stage that was not published."""
-    rows = [_row(stage, published, local) for stage in published.lock.values() if stage.name != CODE]
+    rows = [_disprove(_row(stage, published, local), local) for stage in published.lock.values() if stage.name != CODE]
     extra = sorted(set(local.lock) - set(published.lock) - {CODE})
     return [
         *rows,
         *(ResultRow("stage", name, Status.CONTRADICTED, f"{name} is in dvc.lock, not published") for name in extra),
     ]
+
+
+def _disprove(row: ResultRow, local: LocalResults) -> ResultRow:
+    """The row of a stage whose outs cannot be true."""
+    why = local.disproofs.get(row.name)
+    if why is None or row.status is Status.NOT_VERIFIABLE:
+        return row
+    return ResultRow(row.kind, row.name, Status.CONTRADICTED, "; ".join(filter(None, (why, row.why))))
 
 
 def _row(stage: LockedStage, published: Published, local: LocalResults) -> ResultRow:

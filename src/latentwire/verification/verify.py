@@ -7,10 +7,12 @@ from pathlib import Path
 
 from latentwire.params.load import load_params
 from latentwire.verification.answers import AnswerPairs
+from latentwire.verification.disproofs import find_disproofs
 from latentwire.verification.judgement import Judgement, judge_statistics
 from latentwire.verification.local_results import LocalResults
 from latentwire.verification.lockfile import read_lock
 from latentwire.verification.outputs import output_rows
+from latentwire.verification.paper_text import paper_rows
 from latentwire.verification.published import Published
 from latentwire.verification.rebuild import Rebuilt, rebuild_results
 from latentwire.verification.rows import ResultRow
@@ -26,9 +28,10 @@ def verify_results(root: Path, published: Published) -> list[ResultRow]:
     with tempfile.TemporaryDirectory(prefix="latentwire-verify-") as scratch:
         rebuilt = rebuild_results(root, values, Path(scratch))
         judgement = _judge(root, published, rebuilt)
-        local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt, judgement)
+        disproofs = find_disproofs(root, values)
+        local = LocalResults(root, read_lock(root), raw, values.verify.tolerances, rebuilt, judgement, disproofs)
         numbers = judgement.rows() if judgement else ()
-        return [*stage_rows(published, local), *output_rows(published, local), *numbers]
+        return [*stage_rows(published, local), *output_rows(published, local), *paper_rows(root, rebuilt), *numbers]
 
 
 def _judge(root: Path, published: Published, rebuilt: Rebuilt) -> Judgement | None:

@@ -1,0 +1,137 @@
+"""`latentwire verify --sample N`: a few texts of every task scored again from the stored weights.
+
+Statistics and tables follow from the predictions; only this, or `--recompute`, says whether the predictions follow from
+the weights. The texts are drawn anew each time, so that nobody can know them before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from latentwire.errors import LatentWireError
+from latentwire.evaluation.predictions import MethodScores
+from latentwire.evaluation.reading import load_trained
+from latentwire.evaluation.scoring import label_prior, score_texts, score_wires, write_wires
+from latentwire.item import TrainItem
+from latentwire.models.build import configure_torch, load_receivers
+from latentwire.models.features import Features
+from latentwire.models.receiver import Receiver
+from latentwire.params.load import Params
+from latentwire.pipeline.baseline import CALIBRATED
+from latentwire.tasks.stored import StoredTask
+from latentwire.verification.rows import ResultRow, Status
+from unbroken.errors import UnbrokenError
+
+NATS = {"float32": 0.01, "bfloat16": 0.5}
+"""How far a log-likelihood may lie from the stored one: another processor and another batch round otherwise."""
+BROKEN = (LatentWireError, UnbrokenError, OSError, ValueError, KeyError)
+"""What missing or damaged weights, features and predictions raise."""
+
+
+def sample_answers(root: Path, values: Params, count: int) -> list[ResultRow]:
+    """Score `count` test texts of every task again, all where it has fewer.
+
+    Returns:
+        A row for the answers of every training, and one for every task's receivers that read the text.
+    """
+    with contextlib.chdir(root):
+        configure_torch(values.runtime)
+        return [row for task in values.prepare.tasks for row in _sample_task(values, task, count)]
+
+
+def _sample_task(values: Params, task: str, count: int) -> Iterator[ResultRow]:
+    try:
+        ids = [example.example_id for example in StoredTask.open(task).split("test")]
+    except BROKEN as error:
+        yield ResultRow("sample", task, Status.NOT_VERIFIABLE, str(error))
+        return
+    chosen = sorted(secrets.SystemRandom().sample(ids, min(count, len(ids))))
+    for item in TrainItem.all(values):
+        if item.task == task:
+            again = _score_item(values, item, chosen)
+            yield _row(values, f"evaluate/{item.name}", chosen, again)
+    for method, again in _score_baselines(values, task, chosen):
+        yield _row(values, f"baseline/{task}/{method}", chosen, again)
+
+
+def _row(values: Params, folder: str, chosen: Sequence[str], score: Callable[[], list[MethodScores]]) -> ResultRow:
+    """The stored scores of the chosen examples beside those that the weights give."""
+    try:
+        stored = pd.read_parquet(Path("results") / folder / "predictions.parquet")
+        off, where = max(_distances(stored, chosen, score()))
+    except BROKEN as error:
+        return ResultRow("sample", folder, Status.NOT_VERIFIABLE, f"{type(error).__name__}: {error}")
+    limit = NATS[values.runtime.dtype]
+    said = f"{len(chosen)} texts, scores up to {off:.2g} nats off at {where}"
+    if off <= limit:
+        return ResultRow("sample", folder, Status.IDENTICAL if off == 0 else Status.COMPATIBLE, said if off else "")
+    return ResultRow("sample", folder, Status.CONTRADICTED, f"{said}; the weights give others, {limit:g} is rounding")
+
+
+def _distances(stored: pd.DataFrame, chosen: Sequence[str], again: list[MethodScores]) -> Iterator[tuple[float, str]]:
+    """Largest distance of an example's scores, and which example on which model; infinite where it is not stored."""
+    keyed = stored.set_index(["method", "model", "example_id"])["scores"]
+    for scored in again:
+        for example_id, scores in zip(chosen, scored.scores.double().tolist(), strict=True):
+            key = (scored.method, scored.model, example_id)
+            held = keyed.loc[key] if key in keyed.index else []
+            same = len(held) == len(scores)
+            off = float(np.abs(np.subtract(held, scores)).max()) if same else float("inf")
+            yield (off if np.isfinite(off) else float("inf")), "/".join(key)
+
+
+def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Callable[[], list[MethodScores]]:
+    """The answers of a training; its shuffled control reads the wire of the next example."""
+
+    def score() -> list[MethodScores]:
+        features = Features.open(item.features, "test")
+        positions = [features.example_ids.index(example_id) for example_id in chosen]
+        trained = load_trained(values, item, features.width)
+        read = {item.method: positions}
+        if "shuffled" in values.evaluate.controls:
+            read[f"{item.method}-shuffled"] = [(position + 1) % len(features) for position in positions]
+        scored = []
+        for method, rows in read.items():
+            wires = write_wires(trained.wire, features, rows, values.encode.max_tokens, values.evaluate.batch)
+            for receiver in trained.receivers:
+                scores = score_wires(trained.wire, receiver, wires, values.evaluate.batch, lambda _: None)
+                scored.append(MethodScores(method, receiver.name, scores))
+        return scored
+
+    return score
+
+
+def _score_baselines(
+    values: Params, task: str, chosen: Sequence[str]
+) -> Iterator[tuple[str, Callable[[], list[MethodScores]]]]:
+    """The baselines whose receivers read the text; the receivers are loaded once, when the first asks for them."""
+    receivers: list[Receiver] = []
+    for method, tokens in _text_budgets(values).items():
+
+        def score(method: str = method, tokens: int = tokens) -> list[MethodScores]:
+            receivers.extend([] if receivers else load_receivers(values, values.receivers, task))
+            known = {example.example_id: example.text for example in StoredTask.open(task).split("test")}
+            texts = [known[example_id] for example_id in chosen]
+            return [MethodScores(method, r.name, _score_texts(values, method, r, texts, tokens)) for r in receivers]
+
+        yield method, score
+
+
+def _text_budgets(values: Params) -> dict[str, int]:
+    """Baseline that reads the text → how many tokens of it."""
+    cut = values.methods[values.baseline.budget_of].slots
+    whole = values.baseline.max_tokens
+    budgets = {"text": whole, "calibrated": whole, "truncated": cut}
+    return {method: tokens for method, tokens in budgets.items() if method in values.baseline.methods}
+
+
+def _score_texts(values: Params, method: str, receiver: Receiver, texts: Sequence[str], tokens: int) -> Tensor:
+    scores = score_texts(receiver, texts, tokens, values.evaluate.batch, lambda _: None)
+    return scores - label_prior(receiver) if method in CALIBRATED else scores
