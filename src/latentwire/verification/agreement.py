@@ -14,8 +14,9 @@ is not known, from not at all to entirely: it is taken as not at all, which give
 Student's.
 
 - Nothing was trained: only rounding can differ, and how much is not known. Where the published answers are here, the
-  examples that one run alone got right are counted: McNemar's exact test. Where they are not, the two runs count as
-  independent, 2·V: the widest that can be.
+  examples that one run alone got right are counted: McNemar's exact test; and more than a fifth of other answers is a
+  contradiction, however many are right. Where they are not here, the two runs count as independent, 2·V: the widest
+  that can be.
 - A number whose variance is not stored by its parts (calibration): the whole of it, with 2 (S − 1) degrees of freedom.
 - All seeds alike in both runs: the variance over examples; where that is 0 too, p (1 − p) / N for each.
 - One seed of a trained method: the noise of training was not estimated. Equal, or it cannot be judged.

@@ -24,8 +24,8 @@ SPREAD = " (seeds)"
 """Behind the id of a number: the test of how far its seeds spread."""
 Both = tuple[Measured, Measured]
 """A number as it was published, and as it is here."""
-Paired = Callable[[Mapping[str, Any]], Trial | None]
-"""The test of a cell of which all published answers are here."""
+Paired = Callable[[Mapping[str, Any]], Trial | Disagreement | None]
+"""What the answers of a cell say; None where the published ones are not here."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def judge_statistics(published: Stats, here: Stats, metrics: Mapping[str, Both],
         published: As it was published.
         here: As the predictions here yield it.
         metrics: Numbers of the trainings, which are tested with those of the statistics.
-        paired: The test of one cell by its answers; it returns None where they are not here.
+        paired: What the answers of a cell say where nothing was trained; None where the published ones are not here.
     """
     if published.get("schema") != here["schema"]:
         said = f"the published statistics are in the form {published.get('schema')}, those here in {here['schema']}"
