@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from unbroken.checkpoint.saver import Saver
-from unbroken.errors import PeerError, UnbrokenError, describe_error, errno_name
+from unbroken.errors import PeerError, UnbrokenError, describe_error
 from unbroken.filesystem import FileSystem
 from unbroken.observers import Observers
 from unbroken.preemption import EXIT_PREEMPTED, Preempted, StopFlag
 from unbroken.run_folder.early_end import EARLY_END_FILE, read_early_end, write_early_end
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.lock import FolderLock
-from unbroken.run_folder.verdict import Verdict, write_verdict
+from unbroken.run_folder.verdict import Verdict, announce_verdict, write_verdict
 
 _EXIT_INTERRUPTED = 130  # what a shell makes of SIGINT
 
@@ -121,11 +121,9 @@ class Ending:
 
     def _write_verdict(self, code: int) -> None:
         verdict = Verdict(code, self._saver.last_durable_step, self._stop.signal)
-        try:
-            # A folder whose lock is lost may be another's, which writes its own verdict there.
-            write_verdict(verdict, self._folder if self._lock.is_at_its_path else None, self._files)
-        except OSError as error:
-            self._report(f"The verdict in {self._folder} could not be written: {errno_name(error)}.")
+        # A folder whose lock is lost may be another's, which writes its own verdict there.
+        folder = self._folder if self._lock.is_at_its_path else None
+        announce_verdict(verdict, folder, self._files, self._report)
 
     def _record_forced_exit(self) -> None:
         self._events.add("forced-exit", step=self._saver.last_durable_step, deadline=self._stop.deadline)

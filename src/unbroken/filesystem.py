@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,6 +45,10 @@ class FileSystem:
     def update(self, path: Path) -> int:
         """A descriptor for reading and writing in place, created when missing."""
         return self.call("update", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+    def append_line(self, path: Path, line: bytes) -> None:
+        """A line at the end of a log, which is created when missing; what was torn there stays a line of its own."""
+        self.call("append", path, lambda: _append_line(path, line))
 
     def reserve(self, descriptor: int, path: Path, size: int) -> None:
         """Take the disk space now, so that a full disk is found before anything is written."""
@@ -114,6 +118,12 @@ class FileSystem:
     def names(self, path: Path) -> list[str]:
         """Sorted names in a folder."""
         return self.call("list", path, lambda: sorted(os.listdir(path)))
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    with path.open("a+b") as file:
+        is_torn = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" + line if is_torn else line)
 
 
 def _is_at(descriptor: int, path: Path, size: int) -> bool:
@@ -287,12 +297,17 @@ def replace_unsynced(files: FileSystem, path: Path, data: bytes, writer: int | N
     """
     temporary = path.with_name(f".tmp-{path.name}" if writer is None else f".tmp-{path.name}-{writer}")
     remove_tree(files, temporary)
-    descriptor = files.create(temporary)
     try:
-        write_fully(files, descriptor, temporary, data)
-    finally:
-        files.close(descriptor, temporary)
-    files.rename(temporary, path)
+        descriptor = files.create(temporary)
+        try:
+            write_fully(files, descriptor, temporary, data)
+        finally:
+            files.close(descriptor, temporary)
+        files.rename(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            remove_tree(files, temporary)  # a full disk has no room for the half of a file
+        raise
 
 
 def remove_tree(files: FileSystem, path: Path) -> None:

@@ -147,7 +147,7 @@ class StopFlag:
         """
         if self.is_set_on_any(group) if group else self.is_set():
             if group is None or group.rank == 0:
-                verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
+                verdict.announce_verdict(verdict.Verdict(EXIT_PREEMPTED, None, self._signal))
             self.leave(f"stopped by {self._signal}; what was durable before is intact")
 
     def leave(self, sentence: str) -> NoReturn:

@@ -73,7 +73,7 @@ def launch_on_nodes(
             return _wait_for_ranks(LocalRanks(own_range, command, report), machines, stop)
     except _LostError as error:
         report(f"{error} Checkpoints are intact. Next: run the same command again, on what is left.")
-        verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal))
+        verdict.announce_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal))
         return EXIT_PREEMPTED
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from unbroken.checkpoint.reading import PINS_FOLDER, list_steps
 from unbroken.checkpoint.state import Snapshot
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
-from unbroken.errors import UnbrokenError, storage_errors
+from unbroken.errors import StorageError, UnbrokenError, storage_errors
 from unbroken.filesystem import FileSystem, remove_tree
 from unbroken.run_folder.journal_writer import JournalPart
 
@@ -55,13 +55,24 @@ class Pins:
         Raises:
             StorageError: The disk refused; the pin is the one before.
         """
-        store = self._store(name)
-        if step not in store.steps():
-            store.save(step, snapshot, self._identity, journal, pinned=True)
-        self._remove_older(store, durable)
+        with storage_errors(f"pin step {step} as {name!r}", self._folder, "The pin before it is intact."):
+            store = self._store(name)
+            if step not in store.steps():
+                store.save(step, snapshot, self._identity, journal, pinned=True)
+        self._report_refusal(lambda: self._remove_older(store, durable))
 
     def tidy(self, durable: int) -> None:
         """Remove what a run that goes back to `durable` does not need; what the disk refuses is reported."""
+        self._report_refusal(lambda: self._remove_all_older(durable))
+
+    def _report_refusal(self, remove: Callable[[], None]) -> None:
+        try:
+            with storage_errors("look for old pins", self._folder, "They stay."):
+                remove()
+        except StorageError as error:  # the training does not need it
+            self._report(str(error))
+
+    def _remove_all_older(self, durable: int) -> None:
         for name in self.names():
             self._remove_older(self._store(name), durable)
 
@@ -90,8 +101,13 @@ class Pins:
         return [name for name in list_names(self._files, self._folder) if _NAME.fullmatch(name)]
 
     def find_step(self, name: str, step: int) -> int | None:
-        """The step that has the name when the run is at `step`; None: none has."""
-        return find_pin(self._files, self._folder / name, step)
+        """The step that has the name when the run is at `step`; None: none has.
+
+        Raises:
+            StorageError: It cannot be read now.
+        """
+        with storage_errors("look for a pin", self._folder / name, "It was not touched."):
+            return find_pin(self._files, self._folder / name, step)
 
     def path(self, name: str, step: int) -> Path:
         """The folder of a pinned checkpoint."""

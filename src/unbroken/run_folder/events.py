@@ -33,16 +33,16 @@ class Events:
             folder: The run folder.
             report: Receives a sentence when the disk refuses.
             is_owner: Asked before each event; the log of a folder that may be another's by now is left alone.
-            files: The file system that it is read from; replaced only to inject faults.
+            files: The file system; replaced only to inject faults.
 
         Raises:
             StorageError: It cannot be read now.
         """
         self.path = folder / EVENTS_FILE
-        self._report, self._is_owner = report, is_owner
+        self._report, self._is_owner, self._files = report, is_owner, files or FileSystem()
         self._failing = False
         with storage_errors("read the event log", self.path, "Checkpoints and journal were not touched."):
-            self.past = read_events(self.path, files)
+            self.past = read_events(self.path, self._files)
         self.restart: int = sum(event.get("event") == "start" for event in self.past)
 
     def add(self, event: str, **fields: object) -> None:
@@ -59,20 +59,12 @@ class Events:
             **fields,
         }
         try:
-            with self.path.open("ab") as file:
-                if file.tell() and self._ends_torn():
-                    file.write(b"\n")
-                file.write(json.dumps(entry).encode() + b"\n")
+            self._files.append_line(self.path, json.dumps(entry).encode() + b"\n")
             self._failing = False
         except OSError as error:
             if not self._failing:
                 self._report(f"The event log {self.path} could not be written: {errno_name(error)}.")
             self._failing = True
-
-    def _ends_torn(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
 
 
 def uptime() -> float:

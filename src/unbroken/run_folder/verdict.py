@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unbroken import environment
 from unbroken.canonical_json import encode_canonical
+from unbroken.errors import errno_name, log_sentence
 from unbroken.filesystem import FileSystem, remove_tree, replace_unsynced
 
 VERDICT_FILE = "verdict.json"
@@ -32,13 +35,27 @@ def write_verdict(verdict: Verdict, folder: Path | None = None, files: FileSyste
     It is for the script that started us, which a power cut ends too: so it is not synced.
 
     Raises:
-        OSError: The disk refused.
+        OSError: The disk refused one of them; the other, which may be on another disk, is written.
     """
     files, requested = files or FileSystem(), environment.verdict_path()
-    if folder:
-        replace_unsynced(files, folder / VERDICT_FILE, verdict.text())
-    if requested:
-        replace_unsynced(files, requested, verdict.text(), writer=os.getpid())  # launchers and ranks write it too
+    with ExitStack() as stack:  # everything in it is done, whatever fails
+        if requested:  # launchers and ranks write it too
+            stack.callback(replace_unsynced, files, requested, verdict.text(), writer=os.getpid())
+        if folder:
+            stack.callback(replace_unsynced, files, folder / VERDICT_FILE, verdict.text())
+
+
+def announce_verdict(
+    verdict: Verdict,
+    folder: Path | None = None,
+    files: FileSystem | None = None,
+    report: Callable[[str], None] = log_sentence,
+) -> None:
+    """As `write_verdict`; a disk that refuses costs the file, which is reported, never the exit code."""
+    try:
+        write_verdict(verdict, folder, files)
+    except OSError as error:
+        report(f"The verdict in {error.filename or folder} could not be written: {errno_name(error)}.")
 
 
 def clear_verdict(folder: Path, files: FileSystem) -> None:

@@ -263,15 +263,18 @@ def test_the_folder_is_free_only_after_the_thread_has_ended(tmp_path: Path) -> N
 HANGING = """
 from unbroken.preemption import StopFlag
 stop = StopFlag.install(deadline=0.5)
-import sys, time
+import sys, threading, time
 from pathlib import Path
 import torch
 from unbroken import Identity, Run
 from unbroken.filesystem import FileSystem
 
+hangs = threading.Event()
+
 class Hanging(FileSystem):
     def sync(self, descriptor, path):
         if "step-00000003" in str(path):
+            hangs.set()
             print("ready", flush=True)
             time.sleep(600)
         super().sync(descriptor, path)
@@ -280,6 +283,7 @@ state = {"c": {"w": torch.zeros(9)}}
 with Run(Path(sys.argv[1]), identity=Identity({}), state=state, stop=stop, every=1, files=Hanging()) as run:
     for step in run.steps(10**6):
         while run.last_durable_step < step - 1 and step < 4: time.sleep(0.001)
+        if step == 4: hangs.wait()  # or a later save would take the place of that one on a busy machine
         time.sleep(0.005)
 """
 
