@@ -19,7 +19,7 @@ SOURCE = ROOT / "src/unbroken"
 TESTS = "tests/unit/unbroken"
 ELSEWHERE = ("test_benchmark.py", "integrations")
 """What needs latentwire, or the libraries of trainers, each of which asks for versions of its own."""
-PACKAGES_OF_TESTS = ("pytest", "hypothesis", "safetensors")
+PACKAGES_OF_TESTS = ("pytest", "hypothesis", "safetensors", "scikit-learn")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
