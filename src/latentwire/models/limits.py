@@ -8,32 +8,58 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from latentwire.errors import ConfigurationError
+from latentwire.models.layout import Layout
+from latentwire.models.loading import load_tokenizer
+from latentwire.models.sources import Source
 from latentwire.params.load import Params
 
 _COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "esm")
 """Families whose first positions are left to padding: of 514 they read 512."""
 
 
-def check_model_limits(values: Params, folders: Mapping[str, Path]) -> None:
-    """Check layer and lengths against the configurations of the models.
+def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
+    """Check layer, lengths and the words of the tasks against configurations and tokenizers of the models.
 
     Args:
         values: All parameters.
-        folders: Model → folder of its `config.json`.
+        sources: Model → its files.
 
     Raises:
-        ConfigurationError: A layer or a length is not in the model.
+        ConfigurationError: A layer or a length is not in the model, or an answer changes the tokens of its anchor.
     """
     sender = values.encode.sender
-    config = _read_config(folders[sender])
+    config = _read_config(sources[sender].folder)
     _check_layer(sender, config, values.encode.layer)
-    _check_length(sender, config, "encode.max_tokens", values.encode.max_tokens)
+    _check_length(sender, config, "encode.max_tokens", values.encode.max_tokens, 0)
     for name in values.receivers:
-        config = _read_config(folders[name])
-        _check_length(name, config, "baseline.max_tokens", values.baseline.max_tokens)
-        for method in values.train.methods:
-            if name in values.methods[method].receivers:
-                _check_length(name, config, f"methods.{method}.slots", values.methods[method].slots)
+        config, lengths = _read_config(sources[name].folder), _lengths_for(name, values)
+        for task, layout in _layouts(values, sources[name]).items():
+            answer = max(*map(len, layout.answers), values.evaluate.samples.tokens)
+            around = len(layout.bos) + len(layout.primer) + len(layout.anchor) + answer
+            for key, length in lengths.items():
+                _check_length(name, config, key, length, around, f" in task {task}")
+
+
+def _lengths_for(receiver: str, values: Params) -> dict[str, int]:
+    """Key of params.yaml → most positions that it puts between primer and anchor of a receiver."""
+    trained = [name for name in values.train.methods if receiver in values.methods[name].receivers]
+    slots = {f"methods.{name}.slots": values.methods[name].slots for name in (*trained, values.baseline.budget_of)}
+    return {"baseline.max_tokens": values.baseline.max_tokens, **slots}
+
+
+def _layouts(values: Params, source: Source) -> dict[str, Layout]:
+    """Task → its prompt for one receiver."""
+    tokenizer, bos = load_tokenizer(source)
+
+    def tokenise(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    tasks = {name: values.tasks[name] for name in values.prepare.tasks}
+    return {
+        name: Layout.build(tokenise, bos, task.primer, task.anchor, list(task.labels.values()))
+        for name, task in tasks.items()
+    }
 
 
 def _read_config(folder: Path) -> PretrainedConfig:
@@ -50,14 +76,15 @@ def _check_layer(name: str, config: PretrainedConfig, layer: int) -> None:
         )
 
 
-def _check_length(name: str, config: PretrainedConfig, key: str, length: int) -> None:
+def _check_length(name: str, config: PretrainedConfig, key: str, length: int, around: int, where: str = "") -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return  # without positions of its own, as with ALiBi, a model has no longest text
     if config.model_type in _COUNTED_FROM_PADDING:
         positions -= 1 + (config.pad_token_id or 0)
-    if length > positions:
+    if length + around > positions:
+        taken = f", and primer, anchor and answer take {around} of them{where}" if around else ""
         raise ConfigurationError(
-            f"{key} is {length}, but {name} reads {positions} positions at most, and primer, anchor and answer take "
-            f"some of them. Next: lower it in params.yaml."
+            f"{key} is {length}, but {name} reads {positions} positions at most{taken}. Next: lower it to "
+            f"{max(0, positions - around)} in params.yaml{', or shorten the words of the task' if around else ''}."
         )

@@ -137,6 +137,16 @@ def _check_complete(source: Source, report: dict[str, Any]) -> None:
         )
 
 
+def load_tokenizer(source: Source) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """The tokenizer of a model, and the id with which it begins a text, if it has one.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    tokenizer = _load_tokenizer(source)
+    return tokenizer, _find_bos_id(tokenizer)
+
+
 def _load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)

@@ -367,7 +367,7 @@ class Aggregate(Section):
     """Share of the reference's accuracy that a method must keep to be called non-inferior."""
     margin: float = Field(gt=0, lt=1)
     """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
-    resamples: int = Field(ge=100)
+    resamples: int = Field(ge=100, le=1_000_000)
     """Draws of every bootstrap and permutation test."""
     seed: Seed
     """Of the generator of those draws."""

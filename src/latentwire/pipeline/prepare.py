@@ -34,7 +34,7 @@ def prepare_inputs(
         materialise_model(name, values.models[name], cache=cache, assets=assets, verify=True)
         for name in values.frozen_models()
     ]
-    check_model_limits(values, {source.name: source.folder for source in sources})
+    check_model_limits(values, {source.name: source for source in sources})
     text = json.dumps({source.name: _describe(source) for source in sources}, indent=2, sort_keys=True)
     write_text_file(results / "models.json", text + "\n")
 

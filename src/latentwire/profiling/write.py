@@ -70,7 +70,7 @@ def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
                     if (record["task"], record["receiver"]) == (task, receiver):
                         _point(ax, record, data, styles[record["method"]])
                 ax.set_xscale("log", base=2)
-                ax.set_title(f"{data.display_name(task)}: {data.display_name(receiver)}", loc="left")
+                ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
             line[0].set_ylabel("accuracy (%)")
         for ax in axes[-1]:
             ax.set_xlabel("milliseconds per example")
@@ -85,7 +85,7 @@ def _point(ax: Axes, record: Profile, data: ReportData, style: SeriesStyle) -> N
     cell = data.get_cell(f"{record['task']}/{record['receiver']}/{record['method']}/{data.get_setting('metric')}")
     spent, value = record["milliseconds"]["total"], 100 * cell["value"]
     ax.errorbar(
-        spent["median"], value, label=data.display_name(record["method"]),
+        spent["median"], value, label=data.drawn_name(record["method"]),
         xerr=[[spent["median"] - spent["low"]], [spent["high"] - spent["median"]]],
         yerr=[[value - 100 * cell["low"]], [100 * cell["high"] - value]],
         color=style.color, marker=style.marker, elinewidth=0.9, capsize=1.5, linestyle="none",

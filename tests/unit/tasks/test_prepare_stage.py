@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from latentwire.assets import Assets
 from latentwire.digests import sha256_of
@@ -58,6 +59,43 @@ def test_what_a_model_does_not_have_is_said_before_anything_is_trained(
 ) -> None:
     values[section][key] = value
     with pytest.raises(ConfigurationError, match=sentence):
+        run(values, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["smollm2", "gemma3"])
+def test_a_prompt_that_is_longer_than_the_model_by_one_token_is_said(
+    model: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    """Text, primer, anchor and answer (the longest label, or a sample) share the positions of the model."""
+    config = json.loads((tmp_path / model / "config.json").read_text())
+    positions = config["max_position_embeddings"]
+    tokenise = AutoTokenizer.from_pretrained(tmp_path / model)
+    task = values["tasks"]["tiny"]
+    words = [task["primer"], task["anchor"], *task["labels"].values()]
+    primer, anchor, *_ = (len(tokenise(text, add_special_tokens=False)["input_ids"]) for text in words)
+    begins = tokenise("x")["input_ids"][:1] == [tokenise.bos_token_id]
+    room = positions - primer - anchor - begins - values["evaluate"]["samples"]["tokens"]
+    others = {"smollm2": "gemma3", "gemma3": "smollm2"}
+    for method in values["methods"].values():
+        method["receivers"] = [name for name in method["receivers"] if name != others[model]] or [model]
+    values["baseline"]["max_tokens"] = room
+    run(values, tmp_path)
+    values["baseline"]["max_tokens"] = room + 1
+    with pytest.raises(
+        ConfigurationError, match=rf"take {positions - room} of them in task tiny. Next: lower it to {room}"
+    ):
+        run(values, tmp_path)
+
+
+def test_an_answer_that_changes_the_anchor_is_said_before_anything_is_trained(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    values["tasks"]["tiny"]["labels"] = dict.fromkeys(values["tasks"]["tiny"]["labels"], "")
+    with pytest.raises(ConfigurationError):
+        run(values, tmp_path)
+    labels = list(values["tasks"]["tiny"]["labels"])
+    values["tasks"]["tiny"]["labels"] = {label: "" if label == labels[0] else f" {label}" for label in labels}
+    with pytest.raises(ConfigurationError, match="expected the same tokens followed by those of the answer"):
         run(values, tmp_path)
 
 
