@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from tests.support.warm.client import can_fork
 from tests.support.warm.launch import WarmPython
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,10 @@ class Workspace:
             "SHELL": "/bin/sh",
         }
 
+    def cold(self) -> Workspace:
+        """The same place, where every program starts an interpreter: for what libraries read when they are imported."""
+        return replace(self, warm=None)
+
     def set(self, **changes: Any) -> None:
         """Change params.yaml: `set(train__steps=3)` sets train.steps."""
         path = self.root / "params.yaml"
@@ -85,7 +90,7 @@ class Workspace:
     def run(self, *command: str, code: int = 0, limit: float = 300, **variables: str) -> str:
         """Run a command to its end within `limit` seconds, check its exit code and return what it printed."""
         arguments = _python_arguments(command)
-        if self.warm and arguments:
+        if self.warm and can_fork(arguments):
             path = f"{self.warm.folder}:{self.environment['PATH']}"  # DVC's stages are forks too
             done = self.warm.run(arguments, self.root, {**self.environment, "PATH": path, **variables}, limit)
             assert done.returncode == code, done.stdout
@@ -109,7 +114,7 @@ class Workspace:
 
     def dvc(self, *arguments: str, code: int = 0) -> str:
         """Run DVC."""
-        return self.run(str(Path(sys.executable).parent / "dvc"), *arguments, code=code)
+        return self.run(str(Path(sys.executable).parent / "dvc"), *arguments, code=code, limit=900)
 
     def state(self, item: str = ITEM) -> list[Path]:
         """The run folders of a train item, oldest name first."""
@@ -167,7 +172,7 @@ def _python_arguments(command: Sequence[str]) -> list[str]:
     if command[0] == sys.executable:
         return list(command[1:])
     script = Path(sys.executable).parent / command[0]  # an absolute path stays as it is
-    shebang = b"#!" + sys.executable.encode() + b"\n"
+    shebang = b"#!" + str(script.with_name("python")).encode()
     return [str(script), *command[1:]] if script.is_file() and script.read_bytes().startswith(shebang) else []
 
 

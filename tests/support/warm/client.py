@@ -59,7 +59,15 @@ def _read_number(place: socket.socket) -> int:
 
 def stand_in(path: str) -> None:
     """Be the `python` of this command line: its folder, variables and descriptors, and the same end."""
-    code = run_warm(path, sys.argv[1:], os.getcwd(), os.environ)
+    arguments = sys.argv[1:]
+    if not can_fork(arguments):
+        os.execv(sys.executable, [sys.executable, *arguments])
+    code = run_warm(path, arguments, os.getcwd(), os.environ)
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def can_fork(arguments: Sequence[str]) -> bool:
+    """Whether it is a module, a text or a file: an option of the interpreter needs an interpreter of its own."""
+    return bool(arguments) and (arguments[0] in ("-m", "-c") or not arguments[0].startswith("-"))

@@ -18,12 +18,11 @@ from filelock import FileLock
 from latentwire.environment import MLFLOW_DEFAULTS
 from tests.support.warm import client, server
 
-ROOT = Path(__file__).parents[3]
 START_S = 300.0
 STAND_IN = """#!{python} -IS
 import sys
-sys.path.insert(0, {root!r})
-from tests.support.warm.client import stand_in
+sys.path.insert(0, {folder!r})
+from client import stand_in
 stand_in({path!r})
 """
 
@@ -77,7 +76,9 @@ def _start(folder: Path, libraries: Sequence[str]) -> Path:
     # Not in the session's folder: the path of a socket has 107 bytes at most.
     path = Path(tempfile.mkdtemp(prefix="warm-")) / "socket"
     stand_in = path.with_name("python")
-    stand_in.write_text(STAND_IN.format(python=sys.executable, root=str(ROOT), path=str(path)))
+    stand_in.write_text(
+        STAND_IN.format(python=sys.executable, folder=str(Path(client.__file__).parent), path=str(path))
+    )
     stand_in.chmod(0o755)
     output = (os.POSIX_SPAWN_OPEN, 1, str(folder / "warm.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     inherited = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), output, (os.POSIX_SPAWN_DUP2, 1, 2)]

@@ -117,8 +117,8 @@ class Server:
             each.close()
 
 
-def become(request: Request) -> None:
-    """Take over everything in which the requested process differs from the server."""
+def become(request: Request, python: Path) -> None:
+    """Take over everything in which the requested process differs from the server; what it starts is a fork too."""
     if request.session:
         os.setsid()
     for number, descriptor in enumerate(request.descriptors):
@@ -127,6 +127,7 @@ def become(request: Request) -> None:
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.variables)
+    sys.executable = str(python)
     sys.orig_argv = [sys.executable, *request.arguments]
     paths = [path for path in request.variables.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*(os.path.abspath(path) for path in paths), *ORIGINAL_PATH]
@@ -162,7 +163,7 @@ def main() -> None:
     if request is None:
         shutil.rmtree(Path(path).parent)
     else:
-        become(request)
+        become(request, Path(path).with_name("python"))
         run_command(request.arguments)
 
 

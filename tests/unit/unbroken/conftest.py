@@ -21,3 +21,11 @@ def scripts_find_each_other() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def abandoned_workers_are_not_waited_for() -> Iterator[None]:
+    """A loop that is left in the middle leaves a loader's workers, which torch gives 5 s each before it ends them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+        yield
