@@ -98,7 +98,7 @@ def compare_values(published: Measured, here: Measured) -> Trial | Disagreement 
 
 def compare_spreads(published: Measured, here: Measured) -> Trial | None:
     """Whether the seeds differ more here than in the published run; None where no seeds can tell."""
-    if not (published.spread and here.spread and published.noise and here.noise):
+    if not (published.by_seeds and here.by_seeds and published.noise and here.noise):
         return None
     ratio = here.noise / published.noise
     p = float(stats.f.sf(ratio, here.seeds - 1, published.seeds - 1))

@@ -30,13 +30,10 @@ class Measured:
     """Number of examples, where the number is a mean over them of scores from 0 to 1."""
     whole: float = 0.0
     """Variance over seeds and examples, for the case that no seed differs from another."""
+    by_seeds: bool = False
+    """Whether `noise` is what seeds add, which can be compared between two runs."""
     unknown: str = ""
     """Why `noise` is None."""
-
-    @property
-    def spread(self) -> bool:
-        """Whether `noise` is the spread of seeds alone, which can be compared between two runs."""
-        return self.seeds > 1 and bool(self.noise) and self.whole != self.noise
 
 
 def measure_entry(entry: Record, trained: bool, confidence: float) -> Measured:
@@ -56,7 +53,7 @@ def measure_entry(entry: Record, trained: bool, confidence: float) -> Measured:
     rated = examples if "variance" in entry else None
     if seeds == 1:
         return Measured(value, whole, examples - 1, seeds, rated, whole)
-    return Measured(value, whole * _moving_share(entry), seeds - 1, seeds, rated, whole)
+    return Measured(value, whole * _moving_share(entry), seeds - 1, seeds, rated, whole, rated is not None)
 
 
 def measure_seeds(values: Sequence[float]) -> Measured:
@@ -65,7 +62,7 @@ def measure_seeds(values: Sequence[float]) -> Measured:
         return Measured(math.nan, None, 0, len(values), unknown="a seed has no finite number")
     if len(values) == 1:
         return Measured(values[0], None, 0, 1, unknown="it has one seed, so that the noise of training is not known")
-    return Measured(fmean(values), variance(values) / len(values), len(values) - 1, len(values))
+    return Measured(fmean(values), variance(values) / len(values), len(values) - 1, len(values), by_seeds=True)
 
 
 def _variance(entry: Record, confidence: float) -> float | None:

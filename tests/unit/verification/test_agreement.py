@@ -86,6 +86,20 @@ def test_a_run_whose_seeds_disagree_wildly_does_not_agree_with_anything() -> Non
     assert "times as far as the published ones, p " in found["spread"].said
 
 
+def test_answers_of_which_only_the_seed_decides_are_compared_too() -> None:
+    """Where no example is harder than another, the whole variance is that of seeds and chance."""
+    alone = {"variance": 1e-2, "shares": {"seeds": 0.7, "examples": 0.0, "residual": 0.3}}
+    test = compare_spreads(_answers_at(0.900, 0.902, 0.898), measure_entry(_entry(**alone), True, 0.95))
+    assert test
+    assert test.p < 0.001
+
+
+def test_a_variance_that_is_not_stored_by_its_parts_tells_no_spread() -> None:
+    interval = {"value": 0.1, "S": 3, "N": 100, "low": 0.05, "high": 0.15, "df": 5.0}
+    whole = measure_entry(interval, True, 0.95)
+    assert compare_spreads(whole, whole) is None
+
+
 def test_seeds_that_disagree_less_than_published_are_no_contradiction() -> None:
     test = compare_spreads(_answers_at(0.9, 0.1, 0.5), _answers_at(0.900, 0.902, 0.898))
     assert test
