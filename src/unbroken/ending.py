@@ -131,8 +131,13 @@ class Ending:
 
 
 def may_be_due_to_stop(error: BaseException | None) -> bool:
-    """A stop that reaches the whole process group also kills data workers and other ranks."""
-    return isinstance(error, Exception) and (isinstance(error, PeerError) or not isinstance(error, UnbrokenError))
+    """A stop that reaches the whole process group also kills data workers and other ranks.
+
+    What the program makes of that, such as `sys.exit(1)`, comes again at the next start if the stop was not the cause.
+    """
+    if error is None or find_exit_code(error) in (0, EXIT_PREEMPTED):
+        return False
+    return isinstance(error, PeerError) or not isinstance(error, UnbrokenError)
 
 
 def leave_as_follower(rank: int, stop: StopFlag, error: BaseException | None) -> None:

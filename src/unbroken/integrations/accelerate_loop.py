@@ -20,6 +20,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from unbroken.checkpoint.state import Holder
+from unbroken.ending import find_exit_code
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import get_global_state, set_global_state
 from unbroken.integrations.replayed_loader import ReplayedLoader
@@ -79,10 +80,19 @@ class UnbrokenLoop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._in_step:  # left by `break`
-            self._position.has_ended = True
-            self._finish()
+        try:
+            if self._in_step and (error is None or find_exit_code(error) == 0):
+                self._end_left_loop()
+        except BaseException as failure:
+            self.run.__exit__(type(failure), failure, failure.__traceback__)
+            raise
         self.run.__exit__(kind, error, trace)
+
+    def _end_left_loop(self) -> None:
+        # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
+        self.run.obey_stop_in_step()
+        self._position.has_ended = True
+        self._finish()
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left of `total`, from 0, the one inside which the run goes on included.

@@ -193,12 +193,15 @@ class UnbrokenCallback(TrainerCallback):
         if self._in_step:
             self._entered_run.log(**list_results(logs or {}))
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """The last step is final.
 
         Raises:
+            Preempted: The training ended early while a stop was asked for, which may have been the cause.
             StorageError: The final save failed.
         """
+        if self._in_step and state.global_step < state.max_steps:
+            self._entered_run.obey_stop_in_step()
         self._progress.has_ended = True
         self._end_step()
         self._entered_run.finish()

@@ -29,8 +29,6 @@ def _list_refused(trainer: Any) -> Iterator[tuple[str, str]]:
         yield f"{trainer.world_size} processes", "Trainer(devices=1, num_nodes=1)"
     if trainer.ckpt_path is not None:
         yield "a checkpoint of its own (`ckpt_path`)", "call `fit` without it; the run goes on by itself"
-    if trainer.max_steps != -1:
-        yield "`max_steps`, with which its loops restart in another way", "set `max_epochs`"
     if trainer._val_check_time_interval is not None:
         yield "validation by the clock", "count batches in `val_check_interval`"
     for callback in trainer.callbacks:
@@ -42,6 +40,16 @@ def _list_refused(trainer: Any) -> Iterator[tuple[str, str]]:
                 "a ModelCheckpoint without `dirpath`, which writes to another folder at each start",
                 "ModelCheckpoint(dirpath=…), or Trainer(enable_checkpointing=False)",
             )
+
+
+def has_reached_limit(trainer: Any) -> bool:
+    """Has the fit made all the epochs or steps that it was asked for?"""
+    done = (trainer.fit_loop.epoch_progress.current.processed, trainer.global_step)
+    return any(limit not in (-1, None) and at >= limit for at, limit in zip(done, _limits(trainer), strict=True))
+
+
+def _limits(trainer: Any) -> tuple[int | None, int]:
+    return trainer.max_epochs, trainer.max_steps
 
 
 class FitProgress:

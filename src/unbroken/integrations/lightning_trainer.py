@@ -19,7 +19,7 @@ from typing import Any
 
 from unbroken.checkpoint.state import Holder
 from unbroken.exact.randomness import get_global_state, set_global_state
-from unbroken.integrations.lightning_progress import FitProgress, check_fit
+from unbroken.integrations.lightning_progress import FitProgress, check_fit, has_reached_limit
 from unbroken.integrations.patches import Patches
 from unbroken.integrations.replayed_loader import ReplayedLoader
 from unbroken.preemption import StopFlag
@@ -141,8 +141,11 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
         """The last step is final.
 
         Raises:
+            Preempted: The fit ended early while a stop was asked for, which may have been the cause.
             StorageError: The final save failed.
         """
+        if self._in_step and not has_reached_limit(trainer):
+            self._entered_run.obey_stop_in_step()
         self._end_step(trainer)
         self._entered_run.finish()
 

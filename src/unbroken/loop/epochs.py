@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from unbroken.errors import UnbrokenError
+from unbroken.exact.group import Group
 from unbroken.loop.generators import begin_iteration, read_generators, repeat_iteration
 from unbroken.loop.stepping import StepLoop
 
@@ -27,22 +28,26 @@ class EpochLoop(StepLoop):
         last step is durable and final.
 
         Raises:
-            UnbrokenError: The checkpoint lies inside an epoch, and does not say how that began.
+            UnbrokenError: The checkpoint lies inside an epoch, and does not say how that began; or the processes have
+                epochs of different lengths.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
         size = batches if isinstance(batches, int) else len(batches)
         if size < 1:
             raise ValueError(f"An epoch needs at least 1 batch, got {size}.")
+        check_same_size(self._group, size)
         if not self._enter_loop(number * size, self._read_epoch(size)["number"] > number):
             return
         while self._read_epoch(size)["number"] < number:
             self._obey_stop()
+            self._is_left_between = True  # `break` closes no generator that a variable holds, so it is said beforehand
             try:
                 yield Epoch(self, size)
             except GeneratorExit:  # `break`, or an exception in the loop
                 self._leave_epochs()
                 return
+            self._is_left_between = False
             self._end_epoch()
         self._save_final()
 
@@ -75,9 +80,7 @@ class EpochLoop(StepLoop):
 
     def _leave_epochs(self) -> None:
         self._is_left = True
-        if self._record is None:
-            self._is_left_between = True
-        else:
+        if self._record is not None:
             self._advance_epoch()
 
     def _end_epoch(self) -> None:
@@ -91,6 +94,22 @@ class EpochLoop(StepLoop):
         epoch = self._state.epoch or {}
         first = self.step + (self._record is not None)
         self._state.epoch = {"number": epoch["number"] + 1, "first": first}
+
+
+def check_same_size(group: Group, size: int) -> None:
+    """All processes make as many steps in an epoch: otherwise one would wait for others that are done.
+
+    Raises:
+        UnbrokenError: They do not.
+    """
+    sizes = [int(told) for told in group.all_gather_bytes(str(size).encode())]
+    other = next((rank for rank, told in enumerate(sizes) if told != sizes[0]), None)
+    if other is not None:
+        raise UnbrokenError(
+            f"An epoch has {sizes[0]} batches on rank 0 and {sizes[other]} on rank {other}, expected as many on all. "
+            "Next: give every rank as many batches (DistributedSampler does), or call run.epochs(number, batches) "
+            "with the smallest number."
+        )
 
 
 class Epoch:

@@ -54,9 +54,11 @@ class StepLoop:
         self._in_loop = self._is_left = False
         """Whether `steps` began that step, and whether its loop was left by `break` since."""
         self._is_left_between = False
-        """Whether a loop over epochs was left by `break` between two steps."""
+        """Whether the program is in an epoch whose first step it has not begun: it may leave the loop there."""
         self._is_unfinished = False
         """Whether there are steps of `end_step` that nobody has made final."""
+        self._has_ended = False
+        """Whether a loop of this start came to its end, and no step was begun since."""
         self._pin_names: set[str] = set()
         """Under which the step that is under way is to be kept."""
         self._asked: int | None = None
@@ -104,15 +106,30 @@ class StepLoop:
         if self._is_unfinished:
             self._obey_stop()
             self.finish()
+        elif not self._has_ended and not self._is_final_anywhere():
+            self._obey_stop()  # the program saw that it is to stop, and made no step
         self._check_not_past()
+
+    def _is_final_anywhere(self) -> bool:
+        return self._group.any_rank(not self._is_follower and self._folder.saver.final_step == self.step)
+
+    def obey_stop_in_step(self) -> None:
+        """Leave inside a step if a stop was asked for; the next start repeats the steps since the last durable one.
+
+        For whoever owns the loop, where it is left before its end: that may have been meant for the stop.
+
+        Raises:
+            Preempted: A stop was asked for (exit code 75).
+        """
+        if self.stop.is_set_on_any(self._group):
+            run_on_rank_zero(self._group, lambda: self._folder.ending.write("preempted", EXIT_PREEMPTED))
+            self.stop.leave(f"left after step {self.step} while being stopped; run the same command to go on")
 
     def _end_left_loop(self) -> None:
         # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
         if self._record is None and not self._is_left_between:
             return
-        if self.stop.is_set_on_any(self._group):
-            run_on_rank_zero(self._group, lambda: self._folder.ending.write("preempted", EXIT_PREEMPTED))
-            self.stop.leave(f"left after step {self.step} while being stopped; run the same command to go on")
+        self.obey_stop_in_step()
         if self._record is not None and not self._in_loop:
             raise self._unended_step("The run was left")
         self._is_unfinished = self._is_left_between = False
@@ -120,6 +137,7 @@ class StepLoop:
             self._finish_step(self._loop_total)
         self._ranks.gather(ended=True)
         run_on_rank_zero(self._group, lambda: self._folder.save_early_end(self.step, self._loop_total))
+        self._has_ended = True
 
     def begin_step(self) -> int:
         """Begin a step and return its number, from 1: for a loop that is not yours to write with `steps`.
@@ -175,6 +193,7 @@ class StepLoop:
         self._is_unfinished = False  # when this fails, leaving `with` says so, and does not try again
         self._ranks.gather(ended=True)
         run_on_rank_zero(self._group, lambda: self._folder.save_final(self.step))
+        self._has_ended = True
 
     def _unended_step(self, what: str) -> UnbrokenError:
         return UnbrokenError(
@@ -256,7 +275,7 @@ class StepLoop:
         self._owner.check_is_this_process(self.folder)
         self._obey_stop()
         self._record, self._in_loop = {}, in_loop
-        self._is_left = self._is_left_between = False
+        self._is_left = self._is_left_between = self._has_ended = False
         self._step_context = reseeded() if self._reseeds else nullcontext()
         self._step_context.__enter__()
         self._faults.fire("step", self.step + 1)
