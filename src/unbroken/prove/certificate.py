@@ -16,10 +16,16 @@ import torch
 from unbroken.canonical_json import digest_json
 from unbroken.environment import processor_name
 from unbroken.prove.beside import LostObject
+from unbroken.prove.census import MOST_OBJECTS
 from unbroken.prove.runs import Difference, RunEvidence
 
 SCHEMA = "unbroken-certificate/2"
 EXIT = {"identical": 0, "differs": 3, "could not be verified": 4}
+
+CUT_CENSUS = (
+    f"beside the state not all was looked at: of more than {MOST_OBJECTS} objects, those nearest to the program's "
+    "variables"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Certificate:
         rows += [("interrupted", text) for text in self.fields["interruptions"]]
         rows += [(f"without {control['part']}", control["finding"]) for control in self.fields["controls"]]
         rows += [(f"beside: {each['path']}", each["finding"]) for each in self.fields["beside"]]
+        rows += [("beside", CUT_CENSUS)] if self.fields["census_cut"] else []
         for run in ("reference", "interrupted run"):
             for name, value in self.fields["runs"].get(run, {}).items():
                 if name != "tensors":
@@ -108,6 +115,8 @@ class ProofLog:
     controls: list[ControlResult] = field(default_factory=list)
     beside: list[LostObject] = field(default_factory=list)
     """What the program holds beside its state and interruptions change."""
+    is_census_cut: bool = False
+    """The program holds more objects than a census looks at."""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add_reference(self, evidence: RunEvidence) -> None:
@@ -125,7 +134,7 @@ class ProofLog:
         return self._certificate(
             "identical",
             f"{count} tensors and the metrics are the same after each of {steps} steps, and {self.files} files at the "
-            f"end, {times} times interrupted",
+            f"end, {times} times interrupted{f'; {CUT_CENSUS}' if self.is_census_cut else ''}",
         )
 
     def certify_difference(self, difference: Difference) -> Certificate:
@@ -154,6 +163,7 @@ class ProofLog:
                 {"path": each.path, "type": each.kind, "places": list(each.places), "finding": each.describe()}
                 for each in self.beside
             ],
+            "census_cut": self.is_census_cut,
             "runs": self.runs,
             "first_difference": first,
             "environment": _describe_environment(),

@@ -171,6 +171,7 @@ class _Proof:
         tree = evidence.newest.manifest.tree
         parts = {RNG, *tree} if isinstance(tree, dict) else {RNG}
         words = [word for word in self._plan.stateless if word not in parts]
+        self._log.is_census_cut = any(line["is_cut"] for line in [*reference.censuses, *evidence.censuses])
         lost = find_lost_objects(reference.censuses, evidence.censuses)
         return [replace(each, is_declared=any(each.matches(word) for word in words)) for each in lost]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -131,6 +132,19 @@ def test_what_is_beyond_the_limit_is_left_out_and_said(monkeypatch: pytest.Monke
     monkeypatch.setattr("unbroken.prove.census.MOST_OBJECTS", 1)
     assert take_census({}, []).is_cut
     assert large.sum() == 0
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_certificate_says_that_not_all_was_looked_at(
+    is_cut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_cut:
+        monkeypatch.setattr("unbroken.prove.census.MOST_OBJECTS", 20)
+    certificate = certify(tmp_path, next(iter(HARMLESS)))
+    said = "beside the state not all was looked at"
+    assert certificate.exit_code == 0, certificate.sentence
+    assert json.loads(certificate.to_json())["census_cut"] is is_cut
+    assert (said in certificate.sentence, certificate.to_table().count(said)) == ((True, 2) if is_cut else (False, 0))
 
 
 def test_what_only_a_running_loop_holds_is_seen() -> None:
