@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from multiprocessing import parent_process
 from types import FrameType, TracebackType
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TextIO
 
 from unbroken import environment
 from unbroken.errors import UnbrokenError
@@ -174,6 +176,7 @@ class StopFlag:
     def _listen(self, signals: tuple[Signals, ...]) -> None:
         # The C-level handler writes the signal's number to the pipe at once, also while the main thread is
         # stuck in a long C call (compiling, a collective) and no Python handler can run.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # those that come meanwhile wait for our handlers
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(writer, False)
         self._signals, self._wake = signals, writer
@@ -183,7 +186,7 @@ class StopFlag:
             signal.signal(number, self._handle)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=self._disarm_child)
-        # Our launcher blocks them, so that a process that is not here yet is not killed by one.
+        # Our launcher has blocked them, too, so that a process that is not here yet is not killed by one.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -230,13 +233,19 @@ def _say_uncaught_errors() -> None:
         if not isinstance(error, UnbrokenError):
             before(kind, error, trace)  # a bug: where it is counts
             return
-        behind = error.__context__
-        if behind and not error.__suppress_context__ and not isinstance(behind, UnbrokenError):
-            before(type(behind), behind, behind.__traceback__)  # a bug that ours would hide, as it came afterwards
-        print_sentence(f"error: {error}")
+        with redirect_stderr(_find_stderr()):
+            behind = error.__context__
+            if behind and not error.__suppress_context__ and not isinstance(behind, UnbrokenError):
+                before(type(behind), behind, behind.__traceback__)  # a bug that ours would hide, as it came afterwards
+            print_sentence(f"error: {error}")
         raise SystemExit(error.exit_code)  # the interpreter takes the exit code from here, and ends as it always does
 
     sys.excepthook = end_with_sentence
+
+
+def _find_stderr() -> TextIO | None:
+    # Once a process group is made, torch's hook calls ours, and drops what was printed if that raises.
+    return sys.__stderr__ if isinstance(sys.stderr, io.StringIO) else sys.stderr
 
 
 def shield_worker(_worker_id: int) -> None:

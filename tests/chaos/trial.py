@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tests.support import toy_training
 from unbroken import environment
 from unbroken.filesystem import Buffer, FileSystem
-from unbroken.preemption import StopFlag
+from unbroken.preemption import SIGNALS, StopFlag
 from unbroken.run_folder import events
 
 T = TypeVar("T")
@@ -118,11 +118,16 @@ class Trial:
         """Begin a start; returns its process id."""
         every = options.pop("every", None) or self.chance.choice([1, 3, 7, "auto"])
         background = self.chance.random() < 0.7
+        # A fork would raise KeyboardInterrupt in the campaign; a process that begins ends by the signal.
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
             descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(descriptor, 2)
             os._exit(_train(self, {"every": every, "background": background, "lock_timeout": 2.0, **options}))
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
         return pid
 
     def start(self, **options: Any) -> int:

@@ -73,6 +73,19 @@ def test_any_error_of_ours_is_one_sentence_without_the_errors_behind_it(tmp_path
     assert verdict(tmp_path)["exit"] == 1
 
 
+def test_a_sentence_is_said_although_torch_has_a_hook_for_its_processes(tmp_path: Path) -> None:
+    before = (
+        "import torch.distributed as dist\nstore = dist.HashStore()\n"
+        "dist.init_process_group('gloo', store=store, rank=0, world_size=1)\n"
+        "from unbroken.errors import IdentityError\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n"
+        "    raise IdentityError('Other data.')"
+    )
+    code, said = finish(start(tmp_path, before=before))
+    assert code == 2
+    assert said.endswith("error: Other data.\n")
+    assert "ZeroDivisionError" in said
+
+
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     code, said = finish(start(tmp_path, "if step == 3: 1 / 0"))
     assert code == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from unbroken import preemption
 from unbroken.preemption import Preempted, StopFlag
 
 PRELUDE = "from unbroken.preemption import StopFlag, shield_worker\nstop = StopFlag.install()\n"
@@ -54,6 +55,26 @@ def test_a_signal_in_the_import_phase(number: signal.Signals, tmp_path: Path) ->
     process.send_signal(number)
     assert end(process) == 75
     assert verdict.read_text() == f'{{"exit":75,"signal":"{number.name}","step":null}}\n'
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_inside_install_is_answered(number: signal.Signals) -> None:
+    program = (
+        "import os, threading\nbegin = threading.Thread.start\n"
+        f"threading.Thread.start = lambda thread: (begin(thread), os.kill(os.getpid(), {int(number)}))\n"
+        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nprint(stop.signal)\nstop.check()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (75, f"{number.name}\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_before_install_ends_the_process_as_the_page_says(number: signal.Signals) -> None:
+    program = f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(9)\n{PRELUDE}"
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -c {shlex.quote(program)}; exit $?"], capture_output=True)
+    assert done.returncode == 128 + number
+    script = (Path(preemption.__file__).with_name("train.sbatch")).read_text()
+    assert f" {128 + number} " in script.replace(")", " ").partition("case $code in")[2].partition("\n")[0]
 
 
 def test_signals_that_were_ignored_by_the_parent_are_caught_again() -> None:
