@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,11 +13,13 @@ from typing import Any
 import pytest
 
 from tests.support.forked_programs import run_forked
+from unbroken.launcher.local_ranks import find_free_port
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.drill import Interruption
 from unbroken.prove.proof import ProofPlan, run_proof
 from unbroken.run_folder.journal import JOURNAL_FILE
+from unbroken.run_folder.verdict import VERDICT_FILE
 
 Train = Callable[..., None]
 """Called with the folder, a stop flag, and a function that is told the number of each step inside it."""
@@ -59,3 +64,19 @@ def read_result(folder: Path) -> dict[str, bytes]:
     """The final checkpoint and the metrics."""
     final = max((folder / "checkpoints").glob("step-*"))
     return {path.name: path.read_bytes() for path in (*sorted(final.iterdir()), folder / JOURNAL_FILE)}
+
+
+def read_verdict(folder: Path) -> int:
+    """The exit code that the last start left."""
+    return int(json.loads((folder / VERDICT_FILE).read_text())["exit"])
+
+
+def run_ranks(program: str, work: Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run a program in so many processes of torchrun, in the folder `work`."""
+    (work / "program.py").write_text(program)
+    meeting = f"127.0.0.1:{find_free_port('127.0.0.1')}"
+    options = [f"--nproc-per-node={processes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", "program.py"]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", *options]
+    return subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=300)

@@ -128,13 +128,13 @@ class UnbrokenLoop:
         self.run.begin_step()
         self._in_step = True
 
-    def _end_step(self) -> None:
+    def _end_step(self, is_last: bool = False) -> None:
         if self._in_step:
             self._in_step = False
-            self.run.end_step()
+            self.run.end_step(is_last)
 
     def _finish(self) -> None:
-        self._end_step()
+        self._end_step(is_last=True)
         self.run.finish()
 
 

@@ -176,10 +176,10 @@ class UnbrokenCallback(TrainerCallback):
         self._loader.used += 1
         self._is_complete = True
 
-    def _end_step(self) -> None:
+    def _end_step(self, is_last: bool = False) -> None:
         if self._in_step:
             self._in_step = False
-            self._entered_run.end_step()
+            self._entered_run.end_step(is_last)
 
     def on_log(
         self,
@@ -203,7 +203,7 @@ class UnbrokenCallback(TrainerCallback):
         if self._in_step and state.global_step < state.max_steps:
             self._entered_run.obey_stop_in_step()
         self._progress.has_ended = True
-        self._end_step()
+        self._end_step(is_last=True)
         self._entered_run.finish()
 
 

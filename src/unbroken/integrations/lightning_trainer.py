@@ -3,9 +3,10 @@
 trainer = Trainer(max_epochs=3, callbacks=[UnbrokenFit(folder, identity=identity, stop=stop, every=100)])
 trainer.fit(model, loader)
 
-A step is an optimizer step, or a batch where the model optimizes by hand. It lasts until the next one begins: its
-validation, checkpoints and the end of an epoch belong to it. So nothing of a step is lost or done twice when a run goes
-on after it.
+A step is an optimizer step. It lasts until the next one begins: its validation, checkpoints and the end of an epoch
+belong to it. So nothing of a step is lost or done twice when a run goes on after it. Where the module optimizes by
+hand, a step ends with the batch in which one of its optimizers, or several, have stepped: batches before that leave
+gradients, which no checkpoint has.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
         self._more = dict(state or {})
         self._patches = Patches()
         self._resumed: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self._in_step = self._is_complete = False
+        self._in_step = self._is_complete = self._has_stepped = False
+        self._hooks: list[Any] = []
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Refuse what cannot be exact.
@@ -74,6 +76,7 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
         self._progress = FitProgress(trainer, self)
         self._patches.replace(trainer._signal_connector, "register_signal_handlers", lambda: None)
         self._patches.replace(trainer.strategy, "process_dataloader", lambda loader: self._wrap(trainer, loader))
+        self._hooks = [optimizer.register_step_post_hook(self._note_step) for optimizer in trainer.optimizers]
         run = self._new_run(self._state(trainer))
         run.__enter__()
         self.run = run
@@ -119,23 +122,29 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
             return
         self._end_step(trainer)
         self._entered_run.begin_step()
-        self._in_step, self._is_complete = True, False
+        self._in_step, self._is_complete, self._has_stepped = True, False, False
+
+    def _note_step(self, *_: Any) -> None:
+        self._has_stepped = True
 
     @property
     def _entered_run(self) -> Run:
         assert self.run is not None
         return self.run
 
-    def _end_step(self, trainer: Any) -> None:
+    def _end_step(self, trainer: Any, is_last: bool = False) -> None:
         if self._in_step:
             self._in_step = False
             self._progress.mark_used()
             self._entered_run.log(**{k: v for k, v in trainer.callback_metrics.items() if k not in ("step", "crc")})
-            self._entered_run.end_step()
+            self._entered_run.end_step(is_last)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A step ends with the batch after which the optimizer has stepped."""
-        self._is_complete = not trainer.fit_loop._should_accumulate()
+        if pl_module.automatic_optimization:
+            self._is_complete = not trainer.fit_loop._should_accumulate()
+        else:
+            self._is_complete = self._has_stepped or not trainer.optimizers
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The last step is final.
@@ -146,7 +155,7 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
         """
         if self._in_step and not has_reached_limit(trainer):
             self._entered_run.obey_stop_in_step()
-        self._end_step(trainer)
+        self._end_step(trainer, is_last=True)
         self._entered_run.finish()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -159,6 +168,8 @@ class UnbrokenFit(_Callback):  # type: ignore[misc]
 
     def _leave(self, error: BaseException | None) -> None:
         self._patches.undo()
+        while self._hooks:
+            self._hooks.pop().remove()
         run, self.run = self.run, None
         if run is not None:
             run.__exit__(None if error is None else type(error), error, None if error is None else error.__traceback__)

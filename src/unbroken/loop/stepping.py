@@ -156,8 +156,10 @@ class StepLoop:
         self._begin_step(in_loop=False)
         return self.step + 1
 
-    def end_step(self) -> None:
+    def end_step(self, is_last: bool = False) -> None:
         """End the step that `begin_step` began: it is recorded, and saved if a save is due.
+
+        `is_last`: `finish` is next, with the one save of this step, whose bytes then depend on no schedule and no stop.
 
         A loop of these has its end where `finish` is called, or where `with` is left without an error: both make the
         last step durable and final, so that no step is lost at exit code 0. If `with` is left while a stop is asked
@@ -172,7 +174,7 @@ class StepLoop:
                 "run.begin_step() before the work of each step; `for step in run.steps(…)` needs neither."
             )
         self._is_unfinished = True
-        self._finish_step(None)
+        self._finish_step(self.step + 1 if is_last else None)
 
     def finish(self) -> None:
         """Make the current step durable and final, as at the end of `steps(total)`. More steps may follow.

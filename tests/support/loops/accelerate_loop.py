@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -38,7 +39,14 @@ class Noisy(Dataset):
 
 
 def train(
-    folder: Path, stop: StopFlag, reach: Callable[[int], None], fault: str = "", workers: int = 0, ends_in: int = 0
+    folder: Path,
+    stop: StopFlag,
+    reach: Callable[[int], None],
+    fault: str = "",
+    workers: int = 0,
+    ends_in: int = 0,
+    by_exit: bool = False,
+    **more: Any,
 ) -> None:
     """Train in the folder; `reach` is told of each step, and the loop is left in the step `ends_in`."""
     seed_all(0)
@@ -50,7 +58,7 @@ def train(
     model, optimizer, schedule, loader = accelerator.prepare(model, optimizer, schedule, loader)
     average = {"weight": torch.zeros(2, 8)}
     state = {} if fault == "average" else {"average": average}
-    options = {"identity": Identity({"lr": 0.01}), "stop": stop, "every": 1}
+    options = {"identity": Identity({"lr": 0.01}), "stop": stop, "every": 1, **more}
     with UnbrokenLoop(accelerator, loader, folder, state=state, **options) as loop:
         for epoch in loop.epochs(3):
             for points, labels in loop.batches():
@@ -64,6 +72,8 @@ def train(
                 loop.run.log(loss=loss)
                 reach(loop.run.step + 1)
                 if ends_in == loop.run.step + 1:
+                    if by_exit:
+                        sys.exit(0)
                     break
             if ends_in == loop.run.step + 1:
                 break

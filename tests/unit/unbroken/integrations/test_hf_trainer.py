@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support.interruptions import finish_training, interrupt_training, prove_program, read_result
+from tests.support.interruptions import (
+    finish_training,
+    interrupt_training,
+    prove_program,
+    read_result,
+    read_verdict,
+    run_ranks,
+)
 from tests.support.loops.hf_trainer_loop import train
 from unbroken.errors import UnbrokenError
-from unbroken.preemption import StopFlag
+from unbroken.preemption import Preempted, StopFlag
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of transformers
 
@@ -61,6 +69,21 @@ def test_a_finished_run_trains_nothing(tmp_path: Path) -> None:
     assert read_result(tmp_path) == whole
 
 
+@pytest.mark.parametrize("ends", ["early stop", "max_steps"])
+def test_a_stop_in_the_last_step(tmp_path: Path, ends: str) -> None:
+    """A training that ends early may have ended because of it, and is repeated; one that made all its steps is done."""
+    options = KINDS["early stop"] if ends == "early stop" else {"max_steps": 3}
+    finish_training(train, tmp_path / "whole", **options)
+    whole = read_result(tmp_path / "whole")
+    last, stop = whole["journal.jsonl"].count(b"\n"), StopFlag()
+    with pytest.raises(Preempted) if ends == "early stop" else nullcontext():
+        train(tmp_path / "cut", stop, lambda step: stop.set("SIGTERM") if step == last else None, **options)
+    assert read_verdict(tmp_path / "cut") == (75 if ends == "early stop" else 0)
+    for _ in range(2):  # and then it is done, although the Trainer is never at its `max_steps`
+        finish_training(train, tmp_path / "cut", **options)
+        assert read_result(tmp_path / "cut") == whole
+
+
 def test_proof(tmp_path: Path) -> None:
     at = ["TERM@4", "KILL@5:save", "KILL@:resume"]
     certificate = prove_program("hf_trainer_loop.py", tmp_path, at, controls=["trainer"])
@@ -85,3 +108,18 @@ def test_what_cannot_be_exact_is_refused(tmp_path: Path, options: dict[str, Any]
     with pytest.raises(UnbrokenError, match=rf"cannot be resumed exactly with {sentence}\. Next: leave it out"):
         finish_training(train, tmp_path, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["output"]  # that of the trainer itself
+
+
+def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    program = (
+        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
+        "from tests.support.loops.hf_trainer_loop import train\n"
+        "train(Path('work'), stop, lambda _step: None)\n"
+    )
+    done = run_ranks(program, tmp_path)
+    assert done.returncode != 0
+    assert (
+        "The Trainer cannot be resumed exactly with 2 processes and 0 GPUs in each. Next: start one process, and"
+        in done.stderr
+    )
+    assert not list(tmp_path.rglob("checkpoints"))

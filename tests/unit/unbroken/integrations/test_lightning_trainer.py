@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.interruptions import finish_training, interrupt_training, prove_program, read_result
+from tests.support.interruptions import (
+    finish_training,
+    interrupt_training,
+    prove_program,
+    read_result,
+    read_verdict,
+    run_ranks,
+)
 from unbroken.errors import UnbrokenError
-from unbroken.preemption import StopFlag
+from unbroken.preemption import Preempted, StopFlag
 
 pytest.importorskip("pytorch_lightning", reason="Lightning is no requirement: make test-lightning")
 
-from tests.support.loops.lightning_loop import train
+from tests.support.loops.lightning_loop import ByHand, Stream, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of Lightning
 
@@ -21,6 +29,19 @@ KINDS: dict[str, dict[str, Any]] = {
     "epochs": {},
     "workers": {"workers": 2, "max_epochs": 2},
     "every third batch": {"val_check_interval": 3, "check_val_every_n_epoch": None, "accumulate_grad_batches": 1},
+    "steps": {"max_steps": 7, "max_epochs": -1},
+    "steps inside an epoch": {
+        "max_steps": 5,
+        "max_epochs": None,
+        "val_check_interval": 3,
+        "check_val_every_n_epoch": None,
+        "accumulate_grad_batches": 1,
+    },
+    "stream": {"data": Stream()},
+    "steps of a stream": {"data": Stream(), "max_steps": 5, "max_epochs": -1, "val_check_interval": 1.0},
+    "by hand": {"module": ByHand, "accumulate_grad_batches": 1},
+    "steps by hand": {"module": ByHand, "accumulate_grad_batches": 1, "max_steps": 7, "max_epochs": -1},
+    "left early": {"ends_in": 5},
 }
 
 
@@ -34,11 +55,31 @@ def test_interrupted_in_every_step(tmp_path: Path, options: dict[str, Any], kind
     assert read_result(tmp_path / "cut") == whole
 
 
-def test_a_finished_run_trains_nothing(tmp_path: Path) -> None:
-    finish_training(train, tmp_path)
+@pytest.mark.parametrize("name", ["epochs", "steps inside an epoch", "by hand", "left early"])
+def test_a_finished_run_trains_nothing(tmp_path: Path, name: str) -> None:
+    finish_training(train, tmp_path, **KINDS[name])
     whole = read_result(tmp_path)
-    train(tmp_path, StopFlag(), pytest.fail)
+    train(tmp_path, StopFlag(), pytest.fail, **KINDS[name])
     assert read_result(tmp_path) == whole
+
+
+@pytest.mark.parametrize(("name", "code"), [("left early", 75), ("steps", 0), ("epochs", 0)])
+def test_a_stop_in_the_last_step(tmp_path: Path, name: str, code: int) -> None:
+    """A fit that ends early may have ended because of it, and is repeated; one that made all its steps is done."""
+    steps: list[int] = []
+    train(tmp_path / "whole", StopFlag(), steps.append, **KINDS[name])
+    stop = StopFlag()
+    with pytest.raises(Preempted) if code else nullcontext():
+        train(tmp_path / "cut", stop, lambda step: stop.set("SIGTERM") if step == steps[-1] else None, **KINDS[name])
+    assert read_verdict(tmp_path / "cut") == code
+    finish_training(train, tmp_path / "cut", **KINDS[name])
+    assert read_result(tmp_path / "cut") == read_result(tmp_path / "whole")
+
+
+def test_a_step_by_hand_ends_where_an_optimizer_has_stepped(tmp_path: Path) -> None:
+    """Six batches of an epoch, of which the second, fourth and sixth have a step; in between gradients are gathered."""
+    finish_training(train, tmp_path, **KINDS["by hand"])
+    assert read_result(tmp_path)["journal.jsonl"].count(b"\n") == 9
 
 
 def test_proof(tmp_path: Path) -> None:
@@ -57,10 +98,23 @@ def test_proof_of_a_program_that_forgets(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         ({"enable_checkpointing": True}, "a ModelCheckpoint without `dirpath`"),
-        ({"max_steps": 5}, "`max_steps`"),
         ({"max_time": {"hours": 1}}, "an end by the clock"),
     ],
 )
 def test_what_cannot_be_exact_is_refused(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UnbrokenError, match=f"cannot be resumed exactly with {sentence}.*Next: "):
         finish_training(train, tmp_path, **options)
+
+
+def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    program = (
+        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
+        "from tests.support.loops.lightning_loop import train\n"
+        "train(Path('work'), stop, lambda _step: None, devices=2, strategy='ddp')\n"
+    )
+    done = run_ranks(program, tmp_path)
+    assert done.returncode != 0
+    assert (
+        "This Trainer cannot be resumed exactly with 2 processes. Next: Trainer(devices=1, num_nodes=1)." in done.stderr
+    )
+    assert not (tmp_path / "work").exists()
