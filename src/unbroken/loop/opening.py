@@ -125,10 +125,11 @@ class OpenFolder:
         written = self.journal.append(step, values)
         self._faults.trace_state(step, self._state, written)
         self.saver.add_record(written)
+        # First the pin: a start that goes on after this step does not pin it again.
+        self.pin_step(step, pins)
         if saves:
             self.saver.save_if_due(step, forced=bool(pins) or self._faults.is_due("save", step))
             self._faults.fire("save", step)
-        self.pin_step(step, pins)
 
     def save_final(self, step: int) -> None:
         """Make the step durable and final.

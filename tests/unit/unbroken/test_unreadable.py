@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import toy_training
 from unbroken.checkpoint.store import CheckpointStore
-from unbroken.errors import CheckpointError, IdentityError, LockedError, StorageError
+from unbroken.errors import CheckpointError, IdentityError, LockedError, StorageError, UnbrokenError
 from unbroken.filesystem import FileSystem
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -232,3 +232,30 @@ def test_a_holder_whose_name_cannot_be_read_still_holds(tmp_path: Path, monkeypa
     with pytest.raises(LockedError, match="in use by another process"):
         FolderLock(tmp_path, 0.0)
     held.release()
+
+
+def train_with_pins(folder: Path, files: FileSystem) -> tuple[float, bytes]:
+    """Six steps, two of which are pinned one after the other; returns the result and the history of the pin."""
+    state = {"sum": {"value": 0.0}}
+    options: dict[str, Any] = {"identity": toy_training.IDENTITY, "every": 2, "background": False, "files": files}
+    with Run(folder / "run", state=state, stop=StopFlag(), report=lambda _: None, **options) as run:
+        for step in run.steps(6):
+            state["sum"]["value"] += step
+            if step in (3, 5):
+                run.pin("best")
+        assert run.pinned("best") is not None
+        run.export(folder / "export", pin="best")
+    return state["sum"]["value"], (folder / "export" / "journal.jsonl").read_bytes()
+
+
+def test_any_read_that_fails_while_training_with_pins_is_a_sentence_or_no_failure(tmp_path: Path) -> None:
+    counted = FailingRead()
+    expected = train_with_pins(tmp_path / "whole", counted)
+    refused = 0
+    for which in range(1, counted.count + 1):
+        try:
+            assert train_with_pins(tmp_path / str(which), FailingRead(errno.EACCES, which)) == expected
+        except UnbrokenError:  # anything else is a bug
+            refused += 1
+        assert train_with_pins(tmp_path / str(which), FailingRead()) == expected
+    assert 0 < refused < counted.count
