@@ -20,6 +20,7 @@ from latentwire.assets import Assets
 from latentwire.console.heartbeat import disable_hf_bars
 from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
+from latentwire.models.frozen_linear import use_onednn_linear
 from latentwire.models.sources import Source, materialise_model
 from latentwire.params.sections import ModelSource
 
@@ -122,6 +123,7 @@ def _load_weights(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedM
         ) from error
     _check_complete(source, report)
     weights: PreTrainedModel = model.eval().requires_grad_(False)
+    use_onednn_linear(weights)
     return weights
 
 
