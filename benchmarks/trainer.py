@@ -91,10 +91,11 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
     return blocks
 
 
-def default_trainer() -> Trainer:
+def default_trainer(portable: bool = True) -> Trainer:
     """The first item of params.yaml, never validated. Raises LatentWireError where models or prepared data lack."""
     values = load_params()
-    configure_torch(values.runtime, threads=1)
+    numerics = "portable" if portable else "native"
+    configure_torch(values.runtime.model_copy(update={"numerics": numerics}), threads=1)
     item = TrainItem.of(values, values.train.methods[0], values.prepare.tasks[0], values.train.seeds[0])
     return replace(assemble_trainer(values, item), validate=dict)
 

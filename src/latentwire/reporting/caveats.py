@@ -1,4 +1,4 @@
-"""What has to be said of training runs that were not exact, under every table that shows them."""
+"""What has to be said of training runs whose bytes not everyone gets, under every table that shows them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from latentwire.reporting.document import join_items, plain_text
 from latentwire.reporting.report_data import Record, ReportData
 
 THROUGHPUT = "throughput"
+NATIVE = "native"
 
 
 def list_caveats(data: ReportData, tasks: Sequence[str] | None = None) -> list[str]:
-    """Sentences on the runs of these tasks (all for None); none where every run was exact and on one numerics."""
+    """Sentences on the runs of these tasks (all for None); none where all were exact, portable and on one numerics."""
     runs = [run for run in data.stats["runs"].values() if tasks is None or run["task"] in tasks]
-    return [*_throughput_caveat(runs), *_numerics_caveat(runs)]
+    return [*_throughput_caveat(runs), *_native_caveat(runs), *_numerics_caveat(runs)]
 
 
 def _throughput_caveat(runs: Sequence[Record]) -> Iterator[str]:
@@ -22,6 +23,15 @@ def _throughput_caveat(runs: Sequence[Record]) -> Iterator[str]:
         yield (
             "Throughput mode: not exactly reproducible over GPU counts, because sums depend on how many share a step: "
             f"{plain_text(join_items(names))}."
+        )
+
+
+def _native_caveat(runs: Sequence[Record]) -> Iterator[str]:
+    # Statistics from before there was a choice do not say it.
+    if any(run.get("numerics") == NATIVE for run in runs):
+        yield (
+            "Native numerics: computed with the best kernels of one kind of processor or GPU; other kinds give other "
+            "bits."
         )
 
 

@@ -143,9 +143,14 @@ def _answer_exact(data: ReportData) -> str:
     if caveats:
         return " ".join(caveats)
     return (
-        "Yes, by any number of processes on the same architecture and software: all "
+        f"Yes, by any number of processes on {_exact_where(data)} and the same software: all "
         f"{len(data.stats['runs'])} runs are in exact mode, and none changed its numerics."
     )
+
+
+def _exact_where(data: ReportData) -> str:
+    portable = all(run.get("numerics") == "portable" for run in data.stats["runs"].values())
+    return "any x86-64 processor with AVX2" if portable else "the same architecture"
 
 
 def _answer_execution() -> Text:

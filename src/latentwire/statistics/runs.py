@@ -24,17 +24,24 @@ def run_id(task: str, method: str, seed: int | None) -> str:
     return f"{task}/{method}/{seed}/training"
 
 
-def run_records(results: Path, evidence: Evidence, mode: str) -> dict[str, StatsRecord]:
-    """Every training run, by its id; `mode` is how the processes of a run shared a step, `exact` or `throughput`.
+def run_records(results: Path, evidence: Evidence, mode: str, numerics: str) -> dict[str, StatsRecord]:
+    """Every training run, by its id.
+
+    Args:
+        results: The folder of all results.
+        evidence: The predictions.
+        mode: How the processes of a run shared a step, `exact` or `throughput`.
+        numerics: Whose kernels computed, `portable` or `native`.
 
     Raises:
         EvidenceError: A manifest is missing, or the predictions were made with other weights than are there.
     """
     trained = {path: source for path, source in evidence.sources.items() if source.meta["checkpoint"] is not None}
-    return dict(_run(results, path, source, mode) for path, source in trained.items())
+    labels = {"mode": mode, "numerics": numerics}
+    return dict(_run(results, path, source, labels) for path, source in trained.items())
 
 
-def _run(results: Path, path: str, source: PredictionSource, mode: str) -> tuple[str, StatsRecord]:
+def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str, str]) -> tuple[str, StatsRecord]:
     item = source.item
     manifest = _read_manifest(results / "train" / Path(path).parent.name)
     if manifest["state"] != source.meta["checkpoint"]:
@@ -48,7 +55,7 @@ def _run(results: Path, path: str, source: PredictionSource, mode: str) -> tuple
         "method": item.method,
         "seed": item.seed,
         "steps": manifest["step"],
-        "mode": mode,
+        **labels,
         "numerics_changed": numerics_changes(manifest["tree"]),
         "identity": manifest["identity"],
         "checkpoint": manifest["state"],

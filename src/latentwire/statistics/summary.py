@@ -59,7 +59,7 @@ def compute_statistics(results: Path, values: Params) -> StatsRecord:
     grid = expected_grid(values)
     evidence = gather_evidence(results, grid)
     summary = _summarise(evidence, grid, settings_from_section(values.aggregate))
-    runs = run_records(results, evidence, values.train.mode)
+    runs = run_records(results, evidence, values.train.mode, values.runtime.numerics)
     return {**summary, "runs": runs, "parameters": parameters_digest(values)}
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -89,6 +90,22 @@ def test_the_mode_of_training_is_that_of_the_parameters(repository: Path, monkey
     aggregate.main([])
     runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
     assert {run["mode"] for run in runs.values()} == {"throughput"}
+
+
+def test_the_numerics_of_training_are_those_of_the_parameters(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    assert {run["numerics"] for run in _runs()} == {"portable"}
+    path = repository / "params.yaml"
+    path.write_text(path.read_text().replace("numerics: portable", "numerics: native"))
+    aggregate.main([])
+    assert {run["numerics"] for run in _runs()} == {"native"}
+
+
+def _runs() -> list[dict[str, Any]]:
+    return list(json.loads(Path("results/aggregate/stats.json").read_text())["runs"].values())
 
 
 def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
