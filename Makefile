@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -105,6 +105,9 @@ test-lightning: .cache/lightning/.installed ## Run the tests of the callback for
 
 bench-elastic: environment ## Exact sums over processes against DDP and a plain loop, as ratios (exit 3: a goal is missed)
 	$(BIN)/python -m benchmarks.elastic
+
+bench-kernels: setup ## Portable kernels against native ones, after `make repro`, as ratios
+	$(BIN)/python -m benchmarks.kernels
 
 bench-growth: environment ## What a run costs as its history grows: folder, save, step, resume, memory
 	$(BIN)/python -m benchmarks.growth
