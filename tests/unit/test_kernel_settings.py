@@ -20,7 +20,7 @@ PROGRAMS = {
 def _run(arguments: Sequence[str], **variables: str) -> str:
     command = [sys.executable, *arguments]
     environment = {**os.environ, **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stderr
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True).stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -46,7 +46,7 @@ def _outputs(program: str, variables: dict[str, str]) -> list[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     assert done.stderr == ""
