@@ -29,18 +29,18 @@ class KilledError(BaseException):
     """Ends the training at once: nothing that its program does after it is saved."""
 
 
-def interrupt_training(train: Train, folder: Path, kind: str, steps: Iterable[int], **options: Any) -> None:
-    """Start it once for each of the steps, and stop (`TERM`) or kill it (`KILL`) there; then let it end."""
+def interrupt_training(train: Train, folder: Path, steps: Iterable[int], **options: Any) -> None:
+    """Start it once for each of the steps, and stop it in the odd and kill it in the even ones; then let it end."""
     for step in steps:
-        stop = StopFlag()
+        stop, stops = StopFlag(), step % 2 == 1
 
-        def reach(number: int, step: int = step, stop: StopFlag = stop) -> None:
-            if number == step and kind == "TERM":
+        def reach(number: int, step: int = step, stop: StopFlag = stop, stops: bool = stops) -> None:
+            if number == step and stops:
                 stop.set("SIGTERM")
             elif number == step:
                 raise KilledError
 
-        with pytest.raises(Preempted if kind == "TERM" else KilledError):
+        with pytest.raises(Preempted if stops else KilledError):
             train(folder, stop, reach, **options)
     finish_training(train, folder, **options)
 

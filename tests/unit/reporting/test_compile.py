@@ -116,6 +116,7 @@ def test_an_error_of_latex_is_one_sentence(tmp_path: Path) -> None:
         compile_paper(tmp_path / "paper.tex")
 
 
+@pytest.mark.usefixtures("drawn_before")
 def test_without_an_engine_all_else_is_made(
     aggregated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
