@@ -5,6 +5,7 @@ Shapes: N examples, D_s sender width, C labels.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -18,8 +19,10 @@ from torch.nn import functional as F
 def score_by_majority(labels: Sequence[int], classes: int, count: int) -> Tensor:
     """Log-frequency [count, C] of every label among the training labels: the same for every example."""
     counted = Counter(labels)
-    frequencies = torch.tensor([counted[label] / len(labels) for label in range(classes)], dtype=torch.float64)
-    return frequencies.log().expand(count, classes)
+    frequencies = [counted[label] / len(labels) for label in range(classes)]
+    # Not `torch.log`, which MKL computes in float64 from approximations that every vendor makes with other bits.
+    logs = [math.log(frequency) if frequency else -math.inf for frequency in frequencies]
+    return torch.tensor(logs, dtype=torch.float64).expand(count, classes)
 
 
 def score_by_probe(train: Tensor, labels: Sequence[int], test: Tensor, inverse_regularisation: float) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: B batch, L positions, D hidden width, V vocabulary, C labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -60,8 +61,9 @@ class Receiver:
         """Median over the vocabulary of the root mean square of a row of the embedding table."""
         table: Tensor = self._model.get_input_embeddings().weight  # type: ignore[assignment]
         chunks = torch.arange(len(table)).split(16384)
-        rms = torch.cat([self.embed(ids).float().square().mean(-1).sqrt() for ids in chunks])
-        return float(rms.median())
+        squares = torch.cat([self.embed(ids).float().square().mean(-1) for ids in chunks])
+        # The root of the median is the median of the roots; `torch.sqrt` has other bits on each vendor's processors.
+        return math.sqrt(float(squares.median()))
 
     def prompt(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Prompt:
         """Compose a batch with this receiver's layout; see `compose_prompt`."""
