@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic prove-machines bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -77,6 +77,10 @@ chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a
 
 prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0 or 3)
 	$(BIN)/python -m tests.elastic
+
+prove-machines: environment ## Compute the core on processors of three vendors under qemu; one SHA-256 for all (exit 0 or 3)
+	tests/machines/install.sh
+	$(BIN)/python -m tests.machines
 
 chaos-judge: environment ## Let ckpt-chaos kill the toy and the train stage at every file event, and judge each resume
 	$(BIN)/python -m tests.chaos.judge
