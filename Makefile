@@ -48,7 +48,7 @@ profile: setup ## Measure latency, bytes and memory of every way to an answer, a
 # Whole files at once: what the tests of one file share is made once.
 JOBS ?= 2
 test: environment ## Run the tests, JOBS at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""

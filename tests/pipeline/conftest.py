@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 
 from tests.support import published_results, workspace
-from tests.support.session import shared_folder
+from tests.support.session import make_once, shared_folder
 from tests.support.warm.launch import WarmPython, warm_python
 from tests.support.workspace import TRAIN, Workspace
 
+Made = Callable[[str, Callable[[Path], object]], Workspace]
 LIBRARIES = (
     *("torch", "transformers.models.llama.modeling_llama", "transformers.models.gemma3.modeling_gemma3"),
     *("transformers.models.bert.modeling_bert", "accelerate", "gguf", "mlflow.store.tracking.sqlalchemy_store"),
@@ -28,20 +30,35 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
 
 
 @pytest.fixture(scope="session")
-def prepared(warm: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace whose data and features are ready; not to be changed."""
-    made = workspace.make(tmp_path_factory.mktemp("prepared") / "repo", warm=warm)
-    made.stage("prepare")
-    made.stage("encode", "--task", "tiny")
-    return made
+def made(warm: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Gives a worker its copy of a workspace that one worker of the session makes.
+
+    Two workers may run DVC in one at the same time, so that each has its own.
+    """
+
+    def copied(name: str, make: Callable[[Path], object]) -> Workspace:
+        master = make_once(shared_folder(tmp_path_factory) / f"made-{name}", make)
+        return workspace.copy(Workspace(master, warm), tmp_path_factory.mktemp(name) / "repo")
+
+    return copied
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(prepared: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def prepared(made: Made, warm: WarmPython) -> Workspace:
+    """A workspace whose data and features are ready; not to be changed."""
+
+    def make(root: Path) -> None:
+        place = workspace.make(root, warm=warm)
+        place.stage("prepare")
+        place.stage("encode", "--task", "tiny")
+
+    return made("prepared", make)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(made: Made, prepared: Workspace) -> Workspace:
     """A workspace in which the item was trained without any interruption; not to be changed."""
-    trained = workspace.copy(prepared, tmp_path_factory.mktemp("uninterrupted") / "repo")
-    trained.stage(*TRAIN)
-    return trained
+    return made("uninterrupted", lambda root: workspace.copy(prepared, root).stage(*TRAIN))
 
 
 @pytest.fixture
@@ -51,12 +68,10 @@ def fresh(prepared: Workspace, tmp_path: Path) -> Callable[..., Workspace]:
 
 
 @pytest.fixture(scope="session")
-def finished(warm: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def finished(made: Made, warm: WarmPython) -> Workspace:
     """A workspace after `dvc repro` of two seeds; not to be changed."""
     changes = {"train__seeds": [0, 1], "train__steps": 12}
-    made = workspace.make(tmp_path_factory.mktemp("finished") / "repo", warm=warm, **changes)
-    made.dvc("repro")
-    return made
+    return made("finished", lambda root: workspace.make(root, warm=warm, **changes).dvc("repro"))
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +87,9 @@ def place(committed: Workspace, tmp_path: Path) -> Workspace:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Stories that start many processes come last, so that a broken unit is reported first."""
-    items.sort(key=lambda item: "pipeline" in str(item.path))
+    """Stories that start many processes come last, so that a broken unit is reported first.
+
+    Among several workers they come first: the last ones to be done shall be short.
+    """
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: ("pipeline" in str(item.path)) != several)
