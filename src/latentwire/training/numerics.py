@@ -14,17 +14,18 @@ from unbroken.exact.group import Group
 def describe_numerics(runtime: Runtime, settings: Train, group: Group) -> dict[str, JSON]:
     """Facts of this process that may change bits; a change is recorded with the step at which it happened.
 
-    The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing. The model of
-    the processor is among them with native kernels only: with portable ones every model gives the same bits.
+    The number of processes is among them in mode `throughput` only: in mode `exact` it changes nothing. With
+    portable kernels neither the model of the processor nor what only GPUs read is among them: they change nothing.
     """
+    portable = runtime.numerics == "portable"
     facts: dict[str, JSON] = {
-        "device": "portable" if runtime.numerics == "portable" else device_name(),
+        "device": "portable" if portable else device_name(),
         "capability": _capability(),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
-        "cublas_workspace": environment.cublas_workspace(),
+        "cublas_workspace": "" if portable else environment.cublas_workspace(),
         "mode": settings.mode,
     }
     return facts if settings.mode == "exact" else {**facts, "processes": group.size}
