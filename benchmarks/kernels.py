@@ -1,8 +1,8 @@
 """Portable kernels against native ones and against torch's own linear layers, in turn: `python -m benchmarks.kernels`.
 
-Shards of a training step, forward and backward, and validations (default parameters, the models of `make assets`), each
-kind in a process of its own, one thread. Processor seconds, which other programs disturb less than the clock. Hardware: x86-64 with AVX2;
-memory: 6 GB; time: five minutes on two cores.
+Shards of a training step, forward and backward, and evaluations (default parameters, the models of `make assets`), each
+kind in a process of its own, one thread. Processor seconds, which other programs disturb less than the clock does.
+Hardware: x86-64 with AVX2; memory: 6 GB; time: five minutes on two cores.
 """
 
 from __future__ import annotations
