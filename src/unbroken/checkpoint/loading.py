@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unbroken.checkpoint.holders import Holder, Stateful, is_generator, is_of_torch, set_generator
+from unbroken.checkpoint.differences import name_places
+from unbroken.checkpoint.holders import Holder, Stateful, is_generator, set_generator
 from unbroken.checkpoint.refill import Refiller, restore_module_traits, restore_parameter_traits, shape_module
+from unbroken.checkpoint.structure import name_misfits
 from unbroken.checkpoint.traits import Kinds
 from unbroken.errors import CheckpointError, UnbrokenError, shorten_text
 
@@ -59,7 +61,10 @@ class Loader:
         elif isinstance(holder, Stateful) and not is_generator(holder):
             if isinstance(holder, torch.optim.Optimizer):
                 self._refiller.assign_parameters(holder, name)
-            holder.load_state_dict(state)
+            try:
+                holder.load_state_dict(state)
+            except Exception as error:
+                raise _refusal(name, error, name_misfits(holder, name, state)) from None
 
     def _load_dict(self, holder: dict[str, Any], name: str, state: Any) -> None:
         refilled = self._refiller.refill(holder, state, name)
@@ -74,30 +79,21 @@ class Loader:
         except UnbrokenError:
             raise
         except Exception as error:  # what an object says to a state that is not its own may be anything
-            raise CheckpointError(
-                f"`{name}` refused its stored state: {_describe_refusal(error)} Next: build the same object as when "
-                "it was stored, or start in another folder.",
-                "objects",
-            ) from None
+            raise _refusal(name, error) from None
 
 
-def _describe_refusal(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    reason = shorten_text(str(error) or "no reason given", _LONGEST_REASON).rstrip(".")
-    return f"{reason} ({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})."
-
-
-def is_loaded_by_torch(holder: object) -> bool:
-    """Whether a module or an optimizer is loaded by torch's own code alone, without hooks or methods of yours."""
-    if isinstance(holder, torch.nn.Module):
-        return is_of_torch(holder, "load_state_dict") and all(
-            is_of_torch(child, "_load_from_state_dict")
-            and not (child._load_state_dict_pre_hooks or child._load_state_dict_post_hooks)
-            for child in holder.modules()
-        )
-    return (
-        isinstance(holder, torch.optim.Optimizer)
-        and is_of_torch(holder, "load_state_dict")
-        and is_of_torch(holder, "__setstate__")
-        and not (holder._optimizer_load_state_dict_pre_hooks or holder._optimizer_load_state_dict_post_hooks)
+def _refusal(name: str, error: Exception, misfits: Sequence[str] = ()) -> CheckpointError:
+    reason = _describe_refusal(error, _LONGEST_REASON // 3 if misfits else _LONGEST_REASON)
+    found = f" Stored and built differ at {name_places(misfits)}." if misfits else ""
+    where = " (`Run.peek(folder).step`, where the loop changes it)" if misfits else ""
+    return CheckpointError(
+        f"`{name}` refused its stored state: {reason}{found} Next: build the same object as when it was stored{where}, "
+        "or start in another folder.",
+        "objects",
     )
+
+
+def _describe_refusal(error: Exception, width: int) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    reason = shorten_text(str(error) or "no reason given", width).rstrip(".")
+    return f"{reason} ({type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno})."

@@ -57,6 +57,8 @@ class Saver:
         self._submitted, self._before_final = 0, before_final
         self._asked, self._is_due = 0, False
         self._prepared = not background
+        self._has_outgrown = False
+        """Was it said that what is saved cannot be put back into what the program builds?"""
         self._pending: list[Record] = []
         """Records that observers are told of once they are durable."""
         self._resumed: StoredJournal | None = None
@@ -158,6 +160,17 @@ class Saver:
                 self._report(f"The save of step {result.request.step} failed: {error}")
         self._report_refusal()
 
+    def _report_outgrown(self, step: int) -> None:
+        places = self._state.outgrown if isinstance(self._state, LiveState) else ()
+        if places and not self._has_outgrown:
+            self._has_outgrown = True
+            self._events.add("structure", step=step, changed=name_places(places))
+            self._report(
+                f"The save of step {step} does not fit what the program built at its start: {name_places(places)}, as "
+                "built and now. A start that builds the same again is refused. Next: build all of it before `with "
+                "Run(…)`; or build there what the loop has after `Run.peek(folder).step` steps."
+            )
+
     def _report_refusal(self) -> None:
         if refusal := self._writer.take_refusal():
             self._report(
@@ -178,6 +191,7 @@ class Saver:
         begun = time.monotonic()
         self._submitted = step
         live = capture_state(self._state, copy=False, ended=pinned)
+        self._report_outgrown(step)
         self._store.check_owner()
         accept(SaveRequest(step, self._journal.part(), pinned, verify), live, begun)
 

@@ -19,7 +19,8 @@ from unbroken.checkpoint.differences import (
     state_part,
 )
 from unbroken.checkpoint.holders import RNG, Holder, read_holder, unmoved_generators
-from unbroken.checkpoint.loading import Loader, is_loaded_by_torch
+from unbroken.checkpoint.loading import Loader
+from unbroken.checkpoint.structure import find_rigid_parts, is_loaded_by_torch, name_changes, read_structures
 from unbroken.checkpoint.tensorfile import digest_tensors, equal_bytes, tensor_bytes, tensor_spec
 from unbroken.checkpoint.traits import (
     EPOCH,
@@ -90,6 +91,8 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
     """
     with unmoved_generators(objects) as generators:
         encoder, tree = _encode_objects(objects, generators)
+    if isinstance(objects, LiveState):
+        objects.outgrown = _compare_structure(encoder, objects)
     if isinstance(objects, LiveState) and (changed := objects.changed_traits(_traits_from(encoder, objects), ended)):
         tree[TRAITS] = encoder.encode(changed, TRAITS)
     if isinstance(objects, LiveState) and objects.epoch is not None:
@@ -132,6 +135,14 @@ def _traits_from(encoder: Encoder, objects: Mapping[str, Holder]) -> dict[str, K
     return read_traits(objects, encoder.tensors, encoder.arrays, encoder.same)
 
 
+def _compare_structure(encoder: Encoder, objects: LiveState) -> list[str]:
+    """Where modules and optimizers do not have the structure any more with which they were built at this start."""
+    built = objects.built_structure
+    now = read_structures(objects, encoder.tensors, find_rigid_parts(objects) if built is None else built)
+    built = objects.built_structure = now if built is None else built
+    return [place for part in sorted(built) for place in name_changes(built[part], now[part])]
+
+
 def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Collection[str] = ()) -> None:
     """Put the state back, the random generators last, and check it: captured again, it must be the same.
 
@@ -146,6 +157,8 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     with unmoved_generators(objects) as generators:
         encoder, built_tree = _encode_objects(objects, generators)
     live = _traits_from(encoder, objects)
+    if isinstance(objects, LiveState):
+        _compare_structure(encoder, objects)
     del encoder  # it has copies of arrays
     built = objects.remember_traits(live) if isinstance(objects, LiveState) else live
     check = _RestoredCheck(snapshot, built_tree, objects)
@@ -153,9 +166,10 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     decoder = Decoder(snapshot.tensors)
     changed_traits = decoder.decode(branches.pop(TRAITS, {"$": "dict", "items": []}))
     epoch = decoder.decode(branches.pop(EPOCH, {"$": "dict", "items": []})) or None
+    wanted = join_traits({part: merge_traits(built.get(part, {}), changed_traits.get(part, {})) for part in objects})
     if isinstance(objects, LiveState):
         objects.epoch = epoch
-    wanted = join_traits({part: merge_traits(built.get(part, {}), changed_traits.get(part, {})) for part in objects})
+        objects.keep_changes(changed_traits)
     decoder.strides = wanted.get("stride", {})
     states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in branches.items()]})
     add_unwritten(states, objects)

@@ -28,6 +28,9 @@ evaluation mode; the path of a part: all of it), `stride` (of a tensor whose dim
 (its type), `same` (the path of the same object), `trains` (the path of what an optimizer trains), `view` (its base,
 offset and stride), `grad` (left in a frozen tensor: an optimizer uses it)."""
 
+_IN_LOOP = "changed in the loop"
+"""In the place of a value that the program built otherwise at an earlier start: equal to none."""
+
 _Span = tuple[int, int, str, torch.Tensor]
 """First byte, minus the number of bytes up to the last one, name, tensor."""
 _Slot = tuple[str, torch.nn.Module, dict[str, torch.Tensor | None], str]
@@ -37,6 +40,10 @@ class LiveState(dict[str, Any]):
     """The objects of a run, and the traits with which they were built at this start."""
 
     built: dict[str, Kinds] | None = None
+    built_structure: dict[str, dict[str, tuple[int, ...]]] | None = None
+    """Part -> its structure when the program had built it (`unbroken.checkpoint.structure`)."""
+    outgrown: Sequence[str] = ()
+    """Places at which the structure was another one in the last save."""
     gained: Sequence[str] = ()
     """Places of keys that the objects have and the restored checkpoint lacked; their values are as built."""
     epoch: dict[str, Any] | None = None
@@ -60,6 +67,13 @@ class LiveState(dict[str, Any]):
         if self.built is None:
             self.built = traits
         return self.built
+
+    def keep_changes(self, changed: Mapping[str, Kinds]) -> None:
+        """What a checkpoint has as changed stays so, also where the program has built it like that at this start."""
+        for part, kinds in changed.items():
+            for kind, paths in kinds.items():
+                built = (self.built or {}).get(part, {}).setdefault(kind, {})
+                built.update({path: _IN_LOOP for path, value in paths.items() if built.get(path) == value})
 
 
 def _changed_kinds(built: Kinds, kinds: Kinds) -> Kinds:
