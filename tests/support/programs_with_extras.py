@@ -321,15 +321,6 @@ class TrackerWithAClock(Extra):
 
 
 @harmless
-class CacheOfEncodings(Extra):
-    def prepare(self) -> None:
-        self.encodings: dict[int, torch.Tensor] = {}
-
-    def after(self, step: int) -> None:
-        self.encodings.setdefault(step // 2, torch.full((3,), float(step // 2)))
-
-
-@harmless
 class CopyForTheEvaluation(Extra):
     def prepare(self) -> None:
         self.evaluated = copy.deepcopy(self.model)

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unbroken.prove.containers import CONTENTS
+
 _Line = Mapping[str, Any]
+_Content = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,31 @@ def _find_unsteady(reference: Sequence[_Line], run: Sequence[_Line]) -> set[str]
 
 
 def _compare_ends(first: _Line, second: _Line, unsteady: set[str]) -> Iterator[LostObject]:
-    contents = {_content_of(entries) for entries in _group_by_owner(second["entries"]).values()}
-    for owner, entries in sorted(_group_by_owner(first["entries"]).items()):
+    moved = _list_moved_contents(first, second)
+    named: list[LostObject] = []
+    for owner, entries in sorted(_group_by_owner({**second["entries"], **first["entries"]}).items()):
         places = [path for path in sorted(entries) if path not in unsteady and _is_lost(path, first, second)]
-        if places and _content_of(entries) not in contents:
-            kind = entries[places[0]][1]
+        if places and _content_of(entries) not in moved and not _is_part_of(owner, named, second):
             is_noted = owner in first["metrics"] or all(_is_log(place, first, second) for place in places)
-            yield LostObject(owner, kind, places, is_noted)
+            named.append(LostObject(owner, entries[places[0]][1], places, is_noted))
+    yield from named
+
+
+def _list_moved_contents(first: _Line, second: _Line) -> set[_Content]:
+    """What the second run has under names under which the first has it not: the same object may be met elsewhere."""
+    before, after = (_group_by_owner(line["entries"]) for line in (first, second))
+    contents = {owner: _content_of(entries) for owner, entries in after.items()}
+    moved = {content for owner, content in contents.items() if _content_of(before.get(owner, {})) != content}
+    return {content for content in moved if content[1]}
+
+
+def _is_part_of(owner: str, named: Sequence[LostObject], second: _Line) -> bool:
+    """Is it an entry of what is named already: missing, or another one in a list that is shorter?"""
+    around = {place for lost in named if not lost.is_metric for place in lost.places}
+    return any(
+        prefix in around and (owner not in second["entries"] or prefix in second["lengths"])
+        for prefix in _prefixes_of(owner)
+    )
 
 
 def _group_by_owner(entries: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Sequence[str]]]:
@@ -83,24 +104,34 @@ def _group_by_owner(entries: Mapping[str, Sequence[str]]) -> dict[str, dict[str,
     return groups
 
 
-def _content_of(entries: Mapping[str, Sequence[str]]) -> tuple[str, tuple[str, ...]]:
-    # The same object may be met under another name.
-    return next(iter(entries.values()))[1], tuple(sorted(entry[-1] for entry in entries.values()))
+def _content_of(entries: Mapping[str, Sequence[str]]) -> _Content:
+    """Type of the owner and digests of its values; there are none where entries may be missing."""
+    kinds = {entry[1] for entry in entries.values()}
+    is_open = any(entry[2] in CONTENTS for entry in entries.values())
+    return "".join(kinds), () if is_open else tuple(sorted(entry[-1] for entry in entries.values()))
 
 
 def _is_lost(path: str, first: _Line, second: _Line) -> bool:
-    owner, digest = first["entries"][path][0], first["entries"][path][-1]
-    other = second["entries"].get(path)
-    if other is not None:
-        return bool(other[-1] != digest)
-    # A variable of a branch that was not taken again is no loss; a best model that is None again is one.
-    return owner in first["trained"] or any(prefix in second["empty"] for prefix in _prefixes_of(path))
+    one, other = first["entries"].get(path), second["entries"].get(path)
+    if one is not None and other is not None:
+        return bool(other[-1] != one[-1])
+    # A variable of a branch that was not taken again is no loss; a best model that is None again is one, and so is
+    # what was taken from a list in a step that nobody repeats.
+    present, absent = (first, second) if one is not None else (second, first)
+    is_forgotten = present is first and first["entries"][path][0] in first["trained"]
+    return is_forgotten or any(prefix in absent["empty"] for prefix in _prefixes_of(path))
 
 
 def _is_log(place: str, first: _Line, second: _Line) -> bool:
-    """Is it a number in a list that grows from the start of a process on, such as losses for the console?"""
+    """Is it a number in a list that grows from the start of a process on, such as losses for the console?
+
+    So is a container of that which is not compared, such as numbers and texts of Python.
+    """
+    entries = [line["entries"][place] for line in (first, second) if place in line["entries"]]
+    if all(entry[2] == CONTENTS[0] for entry in entries):
+        return True
     grows = any(first["lengths"].get(prefix) != second["lengths"].get(prefix) for prefix in _prefixes_of(place))
-    return grows and first["entries"][place][2].endswith("()")
+    return grows and all(entry[2].endswith("()") or entry[2] == CONTENTS[0] for entry in entries)
 
 
 def _prefixes_of(path: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""What lives in a program beside the state of its run: tensors, arrays and generators, by the names that lead there.
+"""What lives in a program beside the state of its run: tensors, arrays, buffers and generators, by name.
 
 A traced run takes a census after some steps and at its end. By it two runs are compared (`beside.py`): what the
-program never gave to `state` ends with other values when an interruption has lost it.
+program never gave to `state` ends with other values, or other entries, when an interruption has lost it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from typing import Any, NamedTuple
 import torch
 
 from unbroken.canonical_json import digest_json
+from unbroken.prove.containers import (
+    ContainerTable,
+    belongs_to_program,
+    count_entries,
+    is_container,
+    stands_for_nothing,
+)
 from unbroken.prove.leaves import count_bytes, describe_leaf, digest_leaf, is_leaf, locate_tensor
-from unbroken.prove.members import Members, list_members
+from unbroken.prove.members import Members, is_plain, list_leaf_members, list_members
 from unbroken.prove.roots import TRAINED, find_nameless, find_namespaces
 
 MOST_OBJECTS = 500_000
@@ -37,6 +44,16 @@ class _Owner(NamedTuple):
     """All below it is its own."""
 
 
+class _Thing(NamedTuple):
+    path: str
+    thing: Any
+    owner: _Owner | None = None
+    is_own: bool = True
+    """It is the program's, not a library's."""
+    parent: str = ""
+    """Path of what leads here."""
+
+
 @dataclass
 class Census:
     """`entries`: path -> path of its owner, type of that, what the value is, its digest."""
@@ -47,7 +64,7 @@ class Census:
     metrics: list[str] = field(default_factory=list)
     """Owners that collect, and are reset before they are read."""
     empty: list[str] = field(default_factory=list)
-    """What is None or an empty list."""
+    """What is None, or stands for nothing yet: an empty list or dict, False, 0, an infinite number."""
     lengths: dict[str, int] = field(default_factory=dict)
     """Of lists."""
     is_cut: bool = False
@@ -80,43 +97,71 @@ class _Walk:
         self._stored = {locate_tensor(tensor) for tensor in tensors} - {None}
         self._leaves: list[tuple[str, _Owner, Any]] = []
         self._drawn: set[int] = set()
+        self._paths: dict[int, str] = {}
+        self._containers = ContainerTable()
         self._census = Census()
 
     def follow(self, roots: Members) -> None:
         """Walk on from these paths and objects."""
-        waiting: deque[tuple[str, Any, _Owner | None]] = deque((path, thing, None) for path, thing in roots)
+        waiting = deque(_Thing(path, thing) for path, thing in roots)
         while waiting:
-            path, thing, owner = waiting.popleft()
-            if thing is None:
-                self._census.empty.append(path)
-            elif id(thing) not in self.seen:
-                waiting.extend(self._meet(path, thing, owner))
+            met = waiting.popleft()
+            if is_leaf(met.thing):
+                self._containers.note_leaf(met.parent, met.thing)
+            if met.thing is None or is_plain(met.thing):
+                self._note_plain(met)
+            elif id(met.thing) not in self.seen:
+                waiting.extend(self._meet(met))
+            elif met.parent:
+                self._containers.add_link(met.parent, self._paths.get(id(met.thing), ""))
 
-    def _meet(self, path: str, thing: Any, owner: _Owner | None) -> list[tuple[str, Any, _Owner | None]]:
-        if is_leaf(thing):
-            self.seen[id(thing)] = thing
-            self._leaves.append((path, owner or _Owner(path, describe_leaf(thing), False), thing))
-            return []
-        members = None if self._is_full() else list_members(thing)
+    def _note_plain(self, met: _Thing) -> None:
+        if met.thing is None or (met.is_own and stands_for_nothing(met.thing)):
+            self._census.empty.append(met.path)
+
+    def _meet(self, met: _Thing) -> list[_Thing]:
+        return self._meet_leaf(met) if is_leaf(met.thing) else self._meet_object(met)
+
+    def _meet_leaf(self, met: _Thing) -> list[_Thing]:
+        self.seen[id(met.thing)] = met.thing
+        owner = met.owner or _Owner(met.path, describe_leaf(met.thing), False)
+        self._leaves.append((met.path, owner, met.thing))
+        return [
+            _Thing(met.path + below, value, met.owner, met.is_own, met.parent)
+            for below, value in list_leaf_members(met.thing)
+        ]
+
+    def _meet_object(self, met: _Thing) -> list[_Thing]:
+        members = None if self._is_full() else list_members(met.thing)
         if members is None:
             return []
-        self.seen[id(thing)] = thing
-        self._note(path, thing, members)
-        owner = owner if owner and owner.is_whole else self._begin_owner(path, thing)
-        return [(path + below, value, owner) for below, value in members]
+        self.seen[id(met.thing)], self._paths[id(met.thing)] = met.thing, met.path
+        self._containers.add_object(met.path, met.parent)
+        owner = met.owner if met.owner and met.owner.is_whole else self._begin_owner(met.path, met.thing)
+        is_own = belongs_to_program(met.thing, met.is_own)
+        self._note(met._replace(is_own=is_own), owner, members)
+        return [_Thing(met.path + below, value, owner, is_own, met.path) for below, value in members]
 
     def _is_full(self) -> bool:
         self._census.is_cut = len(self.seen) >= MOST_OBJECTS
         return self._census.is_cut
 
-    def _note(self, path: str, thing: Any, members: Members) -> None:
-        kind = type(thing)
-        if issubclass(kind, list | deque):
-            self._census.lengths[path] = len(members)
-            if not members:
-                self._census.empty.append(path)
-        if issubclass(kind, _DRAWING):
+    def _note(self, met: _Thing, owner: _Owner, members: Members) -> None:
+        if issubclass(type(met.thing), list | deque):
+            self._census.lengths[met.path] = count_entries(met.thing, members)[0]
+        if is_container(met.thing):
+            self._note_container(met, owner, members)
+        if issubclass(type(met.thing), _DRAWING):
             self._drawn |= {id(value) for name, value in members if name.endswith("generator")}
+
+    def _note_container(self, met: _Thing, owner: _Owner, members: Members) -> None:
+        count, digest = count_entries(met.thing, members)
+        if not count:
+            self._census.empty.append(met.path)
+        elif met.is_own:
+            # Hooks of a model are numbered by a counter of the process.
+            digest = str(count) if owner.is_whole else digest
+            self._containers.add_container(met.path, [owner.path, owner.kind, digest])
 
     def _begin_owner(self, path: str, thing: Any) -> _Owner:
         kind: Any = type(thing)
@@ -134,7 +179,8 @@ class _Walk:
             self._census.entries[path] = [path, type(thing).__name__, "numbers", digest_json(repr(numbers))[:16]]
 
     def write_census(self, largest: float) -> Census:
-        """Digests of all values that were met."""
+        """Digests of all values that were met, and of the entries of containers."""
+        self._census.entries.update(self._containers.write_entries())
         for path, owner, leaf in self._leaves:
             if not self._is_left_out(leaf, largest) and (digest := digest_leaf(leaf)):
                 self._census.entries[path] = [owner.path, owner.kind, describe_leaf(leaf), digest]

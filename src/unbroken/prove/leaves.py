@@ -1,29 +1,36 @@
-"""Values that a census compares: tensors, arrays and generators."""
+"""Values that a census compares: tensors, arrays, buffers and generators."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from unbroken.prove.buffers import is_buffer, open_buffer
+
 _DIGITS = 16
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
-_KINDS = (torch.Tensor, np.ndarray, *_GENERATORS)
+_ARRAYS = (torch.Tensor, np.ndarray)
 Memory = tuple[str, int, torch.dtype, torch.Size, tuple[int, ...]]
+Parts = Iterator[bytes | memoryview]
 
 
 def is_leaf(thing: object) -> bool:
-    """Is it a tensor, an array or a generator? By its type: a proxy that claims to be one may do anything."""
-    return issubclass(type(thing), _KINDS)
+    """Is it a tensor, an array, a buffer or a generator? By its type: a proxy that claims to be one may do anything."""
+    return issubclass(type(thing), (*_ARRAYS, *_GENERATORS)) or is_buffer(thing)
 
 
 def describe_leaf(leaf: Any) -> str:
     """`Tensor (3, 4)`."""
     kind = type(leaf).__name__
-    return f"{kind} {tuple(leaf.shape)}" if issubclass(type(leaf), torch.Tensor | np.ndarray) else kind
+    try:
+        return f"{kind} {tuple(leaf.shape)}" if issubclass(type(leaf), _ARRAYS) else kind
+    except RuntimeError:  # nested, or not made yet
+        return kind
 
 
 def is_generator(leaf: object) -> bool:
@@ -36,9 +43,14 @@ def count_bytes(leaf: Any) -> int:
     if is_generator(leaf):
         return 0
     try:
-        return int(leaf.nbytes)
+        return int(leaf.nbytes) if issubclass(type(leaf), _ARRAYS) else _count_buffer(leaf)
     except (RuntimeError, ValueError, NotImplementedError):
         return 0
+
+
+def _count_buffer(leaf: Any) -> int:
+    with open_buffer(leaf) as view:
+        return view.nbytes
 
 
 def locate_tensor(tensor: torch.Tensor) -> Memory | None:
@@ -52,37 +64,77 @@ def locate_tensor(tensor: torch.Tensor) -> Memory | None:
 
 
 def digest_leaf(leaf: Any) -> str | None:
-    """Digest of the values; None where none can be read: sparse, meta, mapped from a file, drawn by the system."""
+    """Digest of the values; None where there are none or all are fixed: meta, a read-only file, the system's dice."""
+    digest, count = hashlib.sha256(), 0
     try:
-        parts = _read_leaf(leaf)
+        for part in _read_leaf(leaf):
+            digest.update(part)
+            count += 1
     except (RuntimeError, TypeError, ValueError, NotImplementedError):
         return None
-    if parts is None:
-        return None
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:_DIGITS]
+    return digest.hexdigest()[:_DIGITS] if count else None
 
 
-def _read_leaf(leaf: Any) -> tuple[bytes | memoryview, ...] | None:
+def _read_leaf(leaf: Any) -> Parts:
     if isinstance(leaf, torch.Tensor):
-        return _read_tensor(leaf)
-    if isinstance(leaf, np.memmap) or (isinstance(leaf, np.ndarray) and leaf.dtype.hasobject):
-        return None
-    if isinstance(leaf, np.ndarray):
-        return f"{leaf.dtype} {leaf.shape}".encode(), leaf.tobytes()
-    if isinstance(leaf, torch.Generator):
-        return _read_tensor(leaf.get_state())
-    return (_read_generator(leaf).encode(),)
+        yield from _read_tensor(leaf)
+    elif isinstance(leaf, np.ndarray):
+        yield from _read_array(leaf)
+    elif isinstance(leaf, torch.Generator):
+        yield from _read_tensor(leaf.get_state())
+    elif is_generator(leaf):
+        yield _read_generator(leaf).encode()
+    else:
+        yield from _read_buffer(leaf)
 
 
-def _read_tensor(tensor: torch.Tensor) -> tuple[bytes | memoryview, ...] | None:
-    if torch.nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta:
-        return None
-    head = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
-    flat = tensor.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
-    return head, flat.view(torch.uint8).numpy().data if flat.numel() else b""
+def _read_tensor(tensor: torch.Tensor) -> Parts:
+    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+        return
+    inner = _list_inner(tensor.detach())
+    yield f"{tensor.dtype} {describe_leaf(tensor)}".encode()
+    for each in inner:
+        yield from _read_tensor(each)
+    if not inner:
+        flat = tensor.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
+        yield flat.view(torch.uint8).numpy().data if flat.numel() else b""
+
+
+_INNER = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+}
+
+
+def _list_inner(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors of which one without plain memory consists."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.is_quantized:
+        return [tensor.int_repr(), tensor.dequantize()]
+    return [getattr(tensor, name)() for name in _INNER.get(tensor.layout, ())]
+
+
+def _read_array(array: np.ndarray[Any, Any]) -> Parts:
+    is_fixed = isinstance(array, np.memmap) and not array.flags.writeable
+    if is_fixed or array.dtype.hasobject:
+        return
+    yield f"{array.dtype} {array.shape}".encode()
+    plain = np.ascontiguousarray(array.view(np.ndarray)).reshape(-1)
+    yield plain.view(np.uint8).data if plain.nbytes else b""
+
+
+def _read_buffer(leaf: Any) -> Parts:
+    with open_buffer(leaf) as view:
+        yield f"{view.format} {view.shape}".encode()
+        if view.c_contiguous and view.nbytes:
+            with view.cast("B") as flat:  # released here, since one that is held keeps the buffer from growing
+                yield flat
+        else:
+            yield view.tobytes()
 
 
 def _read_generator(leaf: Any) -> str:

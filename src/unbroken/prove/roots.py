@@ -33,6 +33,7 @@ def find_namespaces() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Prefix and variables: `` for those of `__main__`, `module.` for other modules, `function.` for local ones.
 
     Modules are those of the program, and all in which a function of the stack stands; the outermost function is first.
+    Variables are in the order of their names: that of their making may be another one after an interruption.
     """
     frames = [frame for frame in _list_stack() if not _is_foreign(frame.f_globals.get("__name__", ""), frame.f_code)]
     running = {frame.f_globals.get("__name__") for frame in frames}
@@ -41,11 +42,11 @@ def find_namespaces() -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield "" if name == "__main__" else f"{name}.", _drop_dunders(vars(module))
     for frame in frames:
         if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-            yield f"{frame.f_code.co_name}.", read_locals(frame)
+            yield f"{frame.f_code.co_name}.", dict(sorted(read_locals(frame).items()))
 
 
 def _drop_dunders(names: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in list(names.items()) if not name.startswith("__")}
+    return {name: value for name, value in sorted(names.items()) if not name.startswith("__")}
 
 
 def _list_stack() -> list[FrameType]:
@@ -130,12 +131,13 @@ def _label_nameless(thing: Any) -> str | None:
     kind: Any = type(thing)
     if kind is GeneratorType:
         code = thing.gi_code
-        return code.co_qualname if _is_own_code(code) else None
+        return code.co_qualname if is_own_code(code) else None
     return kind.__qualname__ if _is_of_interest(kind) else None
 
 
 @cache
-def _is_own_code(code: CodeType) -> bool:
+def is_own_code(code: CodeType) -> bool:
+    """Is it code of the program?"""
     return _is_own_file(code.co_filename) and not code.co_filename.startswith(str(Path(__file__).parents[1]))
 
 

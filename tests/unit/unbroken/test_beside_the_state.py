@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import inexact_trainings, programs_with_extras, toy_training
+from tests.support import inexact_trainings, programs_with_containers, programs_with_extras, toy_training
 from tests.support.programs_with_extras import HARMLESS, LOST
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import take_census
@@ -59,6 +59,7 @@ def test_nothing_else_is_named(name: str, tmp_path: Path) -> None:
 def test_the_corpora_are_large_enough() -> None:
     assert len(LOST) >= 8
     assert len(HARMLESS) >= 8
+    assert {*LOST, *HARMLESS} >= programs_with_containers.REGISTERED
 
 
 def test_a_metric_is_seen_and_not_judged(tmp_path: Path) -> None:
@@ -82,6 +83,13 @@ def test_a_certificate_is_refused_unless_it_is_declared(tmp_path: Path) -> None:
         assert declared.exit_code == 0, declared.sentence
         assert "declared: AveragedModel, not in the state" in declared.to_table()
     assert certify(tmp_path / "other", "AverageAsAModule", stateless=["averag"]).exit_code == 4
+
+
+def test_best_weights_in_a_dict_stand_against_a_certificate(tmp_path: Path) -> None:
+    certificate = certify(tmp_path / "first", "BestInADict")
+    assert certificate.exit_code == 4
+    assert "program.best['weights'] (dict, at " in certificate.sentence
+    assert certify(tmp_path / "declared", "BestInADict", stateless=["best"]).exit_code == 0
 
 
 def test_a_part_of_the_state_that_is_declared_declares_no_object(tmp_path: Path) -> None:
