@@ -163,10 +163,12 @@ class StopFlag:
         """Ignore the signals from now on.
 
         Python resets its handlers to the default while it shuts down, so that a repeated TERM would turn
-        exit code 75 into -15; an ignored signal stays ignored.
+        exit code 75 into -15; an ignored signal stays ignored. In another thread than the main one nothing is changed:
+        there Python cannot, and until its shutdown, which ignores them first, a signal only sets the flag again.
         """
-        for number in self._signals:
-            signal.signal(number, signal.SIG_IGN)
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                signal.signal(number, signal.SIG_IGN)
 
     def before_forced_exit(self, action: Callable[[], None]) -> Callable[[], None]:
         """Run `action` in the watchdog thread before a forced exit. Returns a function that withdraws it."""

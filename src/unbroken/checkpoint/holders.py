@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -9,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from unbroken.errors import CheckpointError
 from unbroken.exact.numerics import Numerics
 from unbroken.exact.randomness import get_global_state, set_global_state
 
@@ -25,7 +27,8 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: Any, /) -> Any: ...
 
 
-Holder = Stateful | torch.Generator | np.random.Generator | MutableMapping[str, Any]
+Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+Holder = Stateful | Generator | MutableMapping[str, Any]
 """What may stand in `state`: also generators, and dicts (a cursor, say), which are refilled in place."""
 
 
@@ -33,17 +36,25 @@ def read_holder(holder: Holder, name: str) -> Any:
     """The state of one of them.
 
     Raises:
-        TypeError: It is no holder.
+        CheckpointError: It is no holder.
     """
     if isinstance(holder, torch.Generator):
         return holder.get_state()
     if isinstance(holder, np.random.Generator):
         return holder.bit_generator.state
+    if isinstance(holder, np.random.RandomState):
+        return holder.get_state(legacy=False)
+    if isinstance(holder, random.Random) and is_generator(holder):
+        return holder.getstate()
     if isinstance(holder, dict):
         return holder
     if isinstance(holder, Stateful):
         return holder.state_dict()
-    raise TypeError(f"state {name!r} is a {type(holder).__name__}: it needs state_dict and load_state_dict")
+    raise CheckpointError(
+        f"The state {name} is a {type(holder).__module__}.{type(holder).__qualname__}, expected a dict, a random "
+        f"generator, or an object with `state_dict` and `load_state_dict`. Next: put it into a dict, "
+        f"`state={{{name!r}: {{'value': …}}}}`, and take it from there in each step, or give it these two methods."
+    )
 
 
 def set_generator(holder: object, state: Any) -> None:
@@ -52,11 +63,15 @@ def set_generator(holder: object, state: Any) -> None:
         holder.set_state(state)
     elif isinstance(holder, np.random.Generator):
         holder.bit_generator.state = state
+    elif isinstance(holder, np.random.RandomState):
+        holder.set_state(state)
+    elif isinstance(holder, random.Random):
+        holder.setstate(state)
 
 
 def is_generator(holder: object) -> bool:
     """Whether it is a random generator, which others may draw from while they are read or loaded."""
-    return isinstance(holder, torch.Generator | np.random.Generator)
+    return isinstance(holder, Generator) and not isinstance(holder, random.SystemRandom)  # which has no state
 
 
 @contextmanager

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from unbroken.checkpoint.traits import Kinds, lay_out, list_parameters, list_slots, read_array_stride, read_stride
+from unbroken.checkpoint.traits import (
+    Kinds,
+    join_path,
+    lay_out,
+    list_parameters,
+    list_slots,
+    read_array_stride,
+    read_stride,
+)
 
 _MAPPINGS = (dict, OrderedDict, Counter, defaultdict)
 
@@ -89,7 +97,7 @@ class Refiller:
 
     def _refill_mapping(self, live: Any, stored: dict[Any, Any], path: str) -> Any:
         old = dict(live) if isinstance(live, dict) else {}
-        items = [(key, self.refill(old.get(key), value, f"{path}/{key}")) for key, value in stored.items()]
+        items = [(key, self.refill(old.get(key), value, join_path(path, key))) for key, value in stored.items()]
         fits = type(live) is type(stored) and getattr(live, "default_factory", None) is _factory_of(stored)
         target = live if fits else stored
         target.clear()

@@ -89,6 +89,14 @@ def _changed_kinds(built: Kinds, kinds: Kinds) -> Kinds:
     return changed
 
 
+def join_path(path: str, key: object) -> str:
+    """The path of what stands under a key of a mapping."""
+    try:
+        return f"{path}/{key}"
+    except ValueError:  # it is, or has, a number of more digits than Python prints
+        return f"{path}/{type(key).__name__}"
+
+
 def merge_traits(built: Kinds, changed: Kinds) -> Kinds:
     """Those of a checkpoint: as built here, but for what it says."""
     built = {kind: paths for kind, paths in built.items() if kind != "grad"}

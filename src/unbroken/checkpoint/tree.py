@@ -12,8 +12,9 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.checkpoint.holders import is_generator
 from unbroken.checkpoint.tensorfile import check_dtype
-from unbroken.checkpoint.traits import lay_out
+from unbroken.checkpoint.traits import join_path, lay_out
 from unbroken.errors import CheckpointError, shorten_text
 
 TAG = "$"
@@ -40,7 +41,7 @@ class Encoder:
         """
         kind = type(value)
         if kind in _PLAIN:
-            return value  # type: ignore[return-value]  # narrowed by its type
+            return {TAG: "int", "hex": hex(value)} if _is_wide(value) else value  # type: ignore  # narrowed by its type
         if kind in _TENSORS or isinstance(value, torch.Tensor):
             return {TAG: "tensor", "name": self._track(value, self._add_tensor(value, path))}  # type: ignore[arg-type]
         if kind is float:
@@ -73,7 +74,7 @@ class Encoder:
             return self._encode_masked(value, path)
         if type(value) in _MAPPINGS:
             pairs: list[JSON] = [
-                [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, f"{path}/{key}")]
+                [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, join_path(path, key))]
                 for key, inner in value.items()  # type: ignore[attr-defined]  # every type in _MAPPINGS has it
             ]
             if isinstance(value, defaultdict):
@@ -87,8 +88,7 @@ class Encoder:
             return {TAG: "bytes", "value": value.hex()}
         raise CheckpointError(
             f"The state at {path} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored "
-            "without executing code on load. Next: keep it out of `state_dict`, or give numbers, strings, tensors, "
-            "arrays, lists, tuples, sets and dicts instead."
+            f"without executing code on load. Next: {_advise(value)}."
         )
 
     def _encode_masked(self, value: np.ma.MaskedArray[Any, Any], path: str) -> JSON:
@@ -193,8 +193,11 @@ _MUTABLE = {list, dict, OrderedDict, Counter, defaultdict, deque, set, np.ma.Mas
 _PLAIN = {int, str, bool, type(None)}
 _TENSORS = {torch.Tensor, torch.nn.Parameter}
 _SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
+_WIDEST_INT = 14284
+"""Bits of an integer that has 4300 decimal digits at most: Python neither writes nor reads more."""
 _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
     "float": lambda _, value: float(value["value"]),
+    "int": lambda _, value: int(value["hex"], 16),
     "bytes": lambda _, value: bytes.fromhex(value["value"]),
     "tensor": Decoder._tensor,
     "array": Decoder._array,
@@ -225,6 +228,18 @@ def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
     return name
 
 
+def _is_wide(value: object) -> bool:
+    return type(value) is int and value.bit_length() > _WIDEST_INT
+
+
+def _advise(value: object) -> str:
+    if is_generator(value):
+        return 'give the generator a name of its own, `state={"noise": generator, …}`, or leave out the global one'
+    return (
+        "keep it out of `state_dict`, or give numbers, strings, tensors, arrays, lists, tuples, sets and dicts instead"
+    )
+
+
 def _does_more(tensor: torch.Tensor) -> bool:
     return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
@@ -232,6 +247,8 @@ def _does_more(tensor: torch.Tensor) -> bool:
 def _are_plain(values: list[Any]) -> bool:
     """Is each value its own JSON? Long lists of numbers would cost the loop ten times as much one by one."""
     kinds = set(map(type, values))
+    if int in kinds and any(map(_is_wide, values)):
+        return False
     return kinds <= _PLAIN or (kinds == {float} and all(map(math.isfinite, values)))
 
 

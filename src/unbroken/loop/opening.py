@@ -203,6 +203,7 @@ class OpenFolder:
         )
         self.pins = Pins(self._folder, self._identity.digest, use.files, use.report, self.lock.check_still_held)
         self.journal = Journal(self._folder / JOURNAL_FILE, self.store.folder / JOURNAL_FILE, use.files, use.report)
+        self.journal.check_file()
         self.saver = self._new_saver()
         self.ending = Ending(
             self._folder, self.saver, stop, self.lock, self.events, use.observers, use.report, use.files

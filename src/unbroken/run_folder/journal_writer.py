@@ -9,6 +9,7 @@ are in memory until they are durable; what one file lacks comes from the other.
 from __future__ import annotations
 
 import hashlib
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,6 +69,20 @@ class Journal:
         self._is_cut = self._is_durable_whole = True
         self._failing = False
         """Was it said that the view cannot be written?"""
+
+    def check_file(self) -> None:
+        """Is the file that checkpoints rely on a file, if it is there? What else has its name fails at a save.
+
+        Raises:
+            StorageError: It is something else, or cannot be looked at.
+        """
+        with storage_errors("look at the journal", self._path, _INTACT), suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._path.stat().st_mode):
+                kind = "a folder" if self._path.is_dir() else "a special file"
+                raise StorageError(
+                    f"{self._path} is {kind}, expected a file: the journal that all checkpoints rely on. {_INTACT} "
+                    f"Next: `mv {self._path} {self._path}-moved`, then run the same command again."
+                )
 
     def match(self, stored: StoredJournal | None) -> None:
         """Take what a checkpoint relies on as the history, and compare both files with it. Nothing is changed.

@@ -301,3 +301,11 @@ def test_a_record_is_returned_as_it_will_be_read(values: dict[str, object], tmp_
     returned = book.append(1, values)
     (read,) = journal.read_journal(tmp_path / "journal.jsonl")
     assert repr(returned) == repr(read)
+
+
+def test_an_integer_that_no_line_can_hold_is_refused_by_the_name_of_its_metric() -> None:
+    with pytest.raises(ValueError, match=r"metric 'count' is an integer of 14285 bits"):
+        journal.encode_record(1, {"count": 10**4300})
+    assert journal.parse_journal(journal.encode_record(1, {"count": 10**4299}), "here") == [
+        {"step": 1, "count": 10**4299}
+    ]

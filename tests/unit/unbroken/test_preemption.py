@@ -238,3 +238,29 @@ assert said[1] is flag
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_thread_that_leaves_ends_as_asked_and_the_main_thread_has_the_exit_code() -> None:
+    program = """
+import os, signal, threading
+from unbroken.preemption import Preempted, StopFlag
+
+stop, seen = StopFlag.install(), []
+
+def work():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not stop.is_set(): pass
+    try:
+        stop.leave("saved")
+    except Preempted:
+        seen.append("left")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+print(*seen, flush=True)
+stop.check()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (75, "left\n"), done.stderr

@@ -259,3 +259,17 @@ def test_any_read_that_fails_while_training_with_pins_is_a_sentence_or_no_failur
             refused += 1
         assert train_with_pins(tmp_path / str(which), FailingRead()) == expected
     assert 0 < refused < counted.count
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "pipe"])
+def test_what_is_no_file_in_the_place_of_the_journal_is_refused_at_the_start(kind: str, stopped: Path) -> None:
+    path = stopped / "checkpoints" / "journal.jsonl"
+    kept = path.rename(stopped / "checkpoints" / "kept")
+    {"folder": path.mkdir, "loop": lambda: path.symlink_to(path.name), "pipe": lambda: os.mkfifo(path)}[kind]()
+    before = contents(stopped)
+    with pytest.raises(StorageError, match=rf"{path}.* It and the checkpoints were not touched. Next: "):
+        enter(stopped, toy_training.Unsynced())
+    assert contents(stopped) == before
+    path.rmdir() if kind == "folder" else path.unlink()
+    kept.rename(path)
+    assert enter(stopped, toy_training.Unsynced())
