@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="latentwire-machines-") as name:
         prepared = prepare_core(Path(name) / "prepared")
         portable = run_table("portable", [HERE, *EMULATED, *others], prepared, Path(name))
-        native = run_table("native", CONTROL, prepared, Path(name), ["replay"])
+        native = run_table("native", CONTROL, prepared, Path(name), ["control"])
         print(f"without AVX2: {refuse_without_avx2(prepared, Path(name) / 'refused')}")
     return judge(portable, native)
 

@@ -22,7 +22,7 @@ MODULES = ("replay", "pipeline")
 def main() -> None:
     """Compute all parts of the modules in the current folder."""
     parser = argparse.ArgumentParser(prog="python -m tests.machines.core", description=__doc__)
-    parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; all by default")
+    parser.add_argument("modules", nargs="*", help=f"such as control; {' and '.join(MODULES)} by default")
     names = parser.parse_args().modules or MODULES
     values = load_params()
     set_torch_defaults()

@@ -71,7 +71,7 @@ def test_without_qemu_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_row_stands_under_its_header() -> None:
     outcome = gave(**dict.fromkeys(COMPUTED, 64 * "a"))
     assert format_row(outcome).rindex("a" * 10) == format_header(()).index(COMPUTED[-1])
-    assert format_header(["replay"]).split()[-1] == REPLAYED[0]
+    assert format_header(["control"]).split()[-1] == REPLAYED[0]
 
 
 @pytest.mark.slow
@@ -86,11 +86,11 @@ def test_the_core_gives_the_same_twice_and_every_part_gives_files(prepared: Work
 @pytest.mark.slow
 @emulated
 def test_another_vendor_gives_the_same_and_native_kernels_do_not(prepared: Workspace) -> None:
-    """The calls of the real models; `make prove-machines` has more processors, and the pipeline."""
+    """Some calls of the real models; `make prove-machines` has all, more processors, and the pipeline."""
     digests = {}
     for numerics in ("portable", "native"):
         place = workspace.copy(prepared, prepared.root.with_name(numerics), runtime__numerics=numerics)
-        outcomes = [run_core(processor, place, ["replay"]) for processor in (HERE, HASWELL)]
+        outcomes = [run_core(processor, place, ["control"]) for processor in (HERE, HASWELL)]
         assert outcomes[1].seen.vendor == "GenuineIntel"
         digests[numerics] = len({outcome.whole for outcome in outcomes})
     assert digests == {"portable": 1, "native": 2}
