@@ -63,6 +63,8 @@ class Loader:
                 self._refiller.assign_parameters(holder, name)
             try:
                 holder.load_state_dict(state)
+            except UnbrokenError:
+                raise
             except Exception as error:
                 raise _refusal(name, error, name_misfits(holder, name, state)) from None
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from unbroken.errors import CheckpointError
+from unbroken.checkpoint.state import capture_state, restore_state
+from unbroken.errors import CheckpointError, UnbrokenError
 from unbroken.exact.randomness import seed_all
 from unbroken.preemption import StopFlag
 from unbroken.run import Run
@@ -113,3 +114,15 @@ def test_what_is_built_as_it_was_stored_goes_on_in_the_same_bytes(
     go(resumed, change, 8, before=True)
     manifests = [(folder / "checkpoints/step-00000008/manifest.json").read_bytes() for folder in (straight, resumed)]
     assert manifests[0] == manifests[1]
+
+
+def test_a_sentence_of_a_load_state_dict_stays_as_it_is() -> None:
+    class Refuses:
+        def state_dict(self) -> State:
+            return {}
+
+        def load_state_dict(self, _state: State) -> None:
+            raise UnbrokenError("Too few. Next: start two.")
+
+    with pytest.raises(UnbrokenError, match=r"^Too few\. Next: start two\.$"):
+        restore_state(capture_state({"ranks": Refuses()}), {"ranks": Refuses()})
