@@ -51,7 +51,7 @@ def test_output_that_a_disk_refuses_is_said() -> None:
 def test_a_stream_of_few_characters() -> None:
     done = shell(f"{CLI} params", PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Metric -> how far" in done.stdout
+    assert "task -> how tables" in done.stdout
 
 
 def test_python_without_docstrings_prints_the_same() -> None:

@@ -236,7 +236,7 @@ with Run(Path(sys.argv[1]), identity=Identity({}), state={"cursor": {"at": 0}}, 
 def test_one_and_two_threads_from_the_environment(tmp_path: Path) -> None:
     said = ""
     for threads, stop_at, code in ((1, 2, 75), (2, 4, 75), (2, 0, 0)):
-        variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "run"), str(stop_at)]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == code, done.stderr
