@@ -78,9 +78,9 @@ chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a
 prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0 or 3)
 	$(BIN)/python -m tests.elastic
 
-prove-machines: environment ## Compute the core on processors of three vendors under qemu; one SHA-256 for all (exit 0 or 3)
+prove-machines: environment ## Compute the core under qemu on three vendors' processors, the first EMULATED; one SHA-256 (exit 0 or 3)
 	tests/machines/install.sh
-	$(BIN)/python -m tests.machines
+	$(BIN)/python -m tests.machines $(if $(EMULATED),--first $(EMULATED))
 
 chaos-judge: environment ## Let ckpt-chaos kill the toy and the train stage at every file event, and judge each resume
 	$(BIN)/python -m tests.chaos.judge

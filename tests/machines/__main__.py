@@ -28,13 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the core on all processors in a temporary folder and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.machines", description=__doc__)
     parser.add_argument("--model", action="append", default=[], help="one more model of `qemu-x86_64 -cpu help`")
-    others = [Processor(model, model) for model in parser.parse_args(argv).model]
+    parser.add_argument("--first", type=int, default=len(EMULATED), help="how many of the emulated (%(default)s)")
+    chosen = parser.parse_args(argv)
+    others = [Processor(model, model) for model in chosen.model]
     if find_emulator() is None:
         print("could not be verified: no qemu-x86_64 of version 8 or later. Next: tests/machines/install.sh")
         return 4
     with tempfile.TemporaryDirectory(prefix="latentwire-machines-") as name:
         prepared = prepare_core(Path(name) / "prepared")
-        portable = run_table("portable", [HERE, *EMULATED, *others], prepared, Path(name))
+        portable = run_table("portable", [HERE, *EMULATED[: chosen.first], *others], prepared, Path(name))
         native = run_table("native", CONTROL, prepared, Path(name), ["control"])
         print(f"without AVX2: {refuse_without_avx2(prepared, Path(name) / 'refused')}")
     return judge(portable, native)

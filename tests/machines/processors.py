@@ -51,7 +51,7 @@ SKYLAKE = Processor("Intel Skylake", "Skylake-Client-v4,l3-cache=off")
 """Another family, and no third cache: blocks of a product are cut by the sizes of caches."""
 HYGON = Processor("Hygon Dhyana", "Dhyana-v1")
 """A third vendor, which the libraries know nothing special about."""
-EMULATED = (ROME, HASWELL, SKYLAKE, HYGON)
+EMULATED = (HASWELL, ROME, SKYLAKE, HYGON)
 IVY_BRIDGE = "IvyBridge-v2"
 """The last one of Intel without AVX2."""
 
