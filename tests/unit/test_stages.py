@@ -116,7 +116,7 @@ def test_a_stage_that_does_not_look_at_the_flag_leaves_a_verdict(tmp_path: Path)
     assert json.loads((tmp_path / "verdict.json").read_text()) == {"exit": 75, "signal": "SIGTERM", "step": None}
 
 
-STAGES = sorted(path.stem for path in (Path(__file__).parents[2] / "src/latentwire/pipeline").glob("[a-z]*.py"))
+STAGES = sorted(path.stem for path in (Path(__file__).parents[2] / "src/latentwire/stages").glob("[a-z]*.py"))
 HEAVY = ("mlflow", "pandas", "torch", "transformers")
 
 
