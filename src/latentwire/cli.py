@@ -97,7 +97,7 @@ def trace_command(
 def verify_command(
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run everything again from data first.")] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Score this number of texts of every task again from the weights.")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="Texts of every task to score again from the weights.")] = 0,
     root: Root = Path(),
 ) -> None:
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
