@@ -45,13 +45,25 @@ def interrupt_training(train: Train, folder: Path, steps: Iterable[int], **optio
     finish_training(train, folder, **options)
 
 
+def check_every_step(train: Train, work: Path, **options: Any) -> None:
+    """Interrupted in each of its steps, a training ends in the bytes of one that nothing disturbs."""
+    finish_training(train, work / "whole", **options)
+    whole = read_result(work / "whole")
+    interrupt_training(train, work / "cut", range(1, whole[JOURNAL_FILE].count(b"\n")), **options)
+    assert read_result(work / "cut") == whole
+
+
 def finish_training(train: Train, folder: Path, **options: Any) -> None:
     """Let it train to its end."""
     train(folder, StopFlag(), lambda _step: None, **options)
 
 
 def prove_program(
-    program: str, work: Path, at: Iterable[str], controls: Sequence[str] = (), fault: str = ""
+    program: str,
+    work: Path,
+    at: Iterable[str] = ("TERM@4", "KILL@5:save", "KILL@:resume"),
+    controls: Sequence[str] = (),
+    fault: str = "",
 ) -> Certificate:
     """Interrupt a program of `tests/support/loops`, which runs in forks, and compare with an undisturbed run."""
     command = [sys.executable, str(Path(__file__).parent / "loops" / program), "{folder}", *filter(None, [fault])]
@@ -71,12 +83,19 @@ def read_verdict(folder: Path) -> int:
     return int(json.loads((folder / VERDICT_FILE).read_text())["exit"])
 
 
-def run_ranks(program: str, work: Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    """Run a program in so many processes of torchrun, in the folder `work`."""
-    (work / "program.py").write_text(program)
+def train_on_two_ranks(loop: str, work: Path, options: str = "") -> subprocess.CompletedProcess[str]:
+    """Call `train` of a module of `tests/support/loops` in two processes of torchrun, for the folder `work/work`.
+
+    `options`: more arguments, as they are written in a call.
+    """
+    (work / "program.py").write_text(
+        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
+        f"from tests.support.loops.{loop} import train\n"
+        f"train(Path('work'), stop, lambda _step: None, {options})\n"
+    )
     meeting = f"127.0.0.1:{find_free_port('127.0.0.1')}"
-    options = [f"--nproc-per-node={processes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", "program.py"]
+    launch = ["--nproc-per-node=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", "program.py"]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", *options]
+    command = [sys.executable, "-m", "torch.distributed.run", *launch]
     return subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=300)

@@ -54,20 +54,17 @@ def files_of(folder: Path) -> dict[str, int]:
 
 def in_a_process(action: Callable[[], object]) -> int:
     """Its exit status, in a process of its own: no fork of a test may come back to pytest."""
-    pid = os.fork()
-    if pid == 0:
-        code = 0
+
+    def tell_errors_apart() -> None:
         try:
             action()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
         except UnbrokenError as error:
-            code = LEFT_OUT if "is a fork of process" in str(error) else 98
-        except BaseException:
+            sys.exit(LEFT_OUT if "is a fork of process" in str(error) else 98)
+        except Exception:
             traceback.print_exc()
-            code = 99
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            sys.exit(99)
+
+    return toy_training.in_child(tell_errors_apart)
 
 
 def raise_error(_run: Run) -> None:

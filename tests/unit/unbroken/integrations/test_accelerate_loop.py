@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.interruptions import (
+    check_every_step,
     finish_training,
-    interrupt_training,
     prove_program,
     read_result,
     read_verdict,
-    run_ranks,
+    train_on_two_ranks,
 )
 from tests.support.loops.accelerate_loop import train
 from tests.support.toy_training import Unsynced
@@ -32,11 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 def test_interrupted_in_every_step(tmp_path: Path, options: dict[str, Any]) -> None:
-    finish_training(train, tmp_path / "whole", **options)
-    whole = read_result(tmp_path / "whole")
-    steps = whole["journal.jsonl"].count(b"\n")
-    interrupt_training(train, tmp_path / "cut", range(1, steps), **options)
-    assert read_result(tmp_path / "cut") == whole
+    check_every_step(train, tmp_path, **options)
 
 
 def test_a_finished_run_trains_nothing(tmp_path: Path) -> None:
@@ -73,8 +69,7 @@ def test_a_final_save_that_fails_after_break_closes_the_run(tmp_path: Path) -> N
 
 
 def test_proof(tmp_path: Path) -> None:
-    at = ["TERM@4", "KILL@5:save", "KILL@:resume"]
-    certificate = prove_program("accelerate_loop.py", tmp_path, at, controls=["loader"])
+    certificate = prove_program("accelerate_loop.py", tmp_path, controls=["loader"])
     assert certificate.exit_code == 0, certificate.sentence
 
 
@@ -85,12 +80,7 @@ def test_proof_of_a_program_that_forgets(tmp_path: Path) -> None:
 
 
 def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    program = (
-        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
-        "from tests.support.loops.accelerate_loop import train\n"
-        "train(Path('work'), stop, lambda _step: None)\n"
-    )
-    done = run_ranks(program, tmp_path)
+    done = train_on_two_ranks("accelerate_loop", tmp_path)
     assert done.returncode != 0
     assert (
         "A loop with accelerate is exact in one process, found 2. Next: accelerate launch --num_processes 1"

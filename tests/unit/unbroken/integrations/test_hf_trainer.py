@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tests.support.interruptions import (
+    check_every_step,
     finish_training,
-    interrupt_training,
     prove_program,
     read_result,
     read_verdict,
-    run_ranks,
+    train_on_two_ranks,
 )
 from tests.support.loops.hf_trainer_loop import train
 from unbroken.errors import UnbrokenError
@@ -54,11 +54,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 def test_interrupted_in_every_step(tmp_path: Path, options: dict[str, Any]) -> None:
-    finish_training(train, tmp_path / "whole", **options)
-    whole = read_result(tmp_path / "whole")
-    steps = whole["journal.jsonl"].count(b"\n")
-    interrupt_training(train, tmp_path / "cut", range(1, steps), **options)
-    assert read_result(tmp_path / "cut") == whole
+    check_every_step(train, tmp_path, **options)
 
 
 def test_a_finished_run_trains_nothing(tmp_path: Path) -> None:
@@ -84,8 +80,7 @@ def test_a_stop_in_the_last_step(tmp_path: Path, ends: str) -> None:
 
 
 def test_proof(tmp_path: Path) -> None:
-    at = ["TERM@4", "KILL@5:save", "KILL@:resume"]
-    certificate = prove_program("hf_trainer_loop.py", tmp_path, at, controls=["trainer"])
+    certificate = prove_program("hf_trainer_loop.py", tmp_path, controls=["trainer"])
     assert certificate.exit_code == 0, certificate.sentence
 
 
@@ -110,12 +105,7 @@ def test_what_cannot_be_exact_is_refused(tmp_path: Path, options: dict[str, Any]
 
 
 def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    program = (
-        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
-        "from tests.support.loops.hf_trainer_loop import train\n"
-        "train(Path('work'), stop, lambda _step: None)\n"
-    )
-    done = run_ranks(program, tmp_path)
+    done = train_on_two_ranks("hf_trainer_loop", tmp_path)
     assert done.returncode != 0
     assert (
         "The Trainer cannot be resumed exactly with 2 processes and 0 GPUs in each. Next: start one process, and"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.interruptions import (
+    check_every_step,
     finish_training,
-    interrupt_training,
     prove_program,
     read_result,
     read_verdict,
-    run_ranks,
+    train_on_two_ranks,
 )
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
@@ -47,11 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 def test_interrupted_in_every_step(tmp_path: Path, options: dict[str, Any]) -> None:
-    finish_training(train, tmp_path / "whole", **options)
-    whole = read_result(tmp_path / "whole")
-    steps = whole["journal.jsonl"].count(b"\n")
-    interrupt_training(train, tmp_path / "cut", range(1, steps), **options)
-    assert read_result(tmp_path / "cut") == whole
+    check_every_step(train, tmp_path, **options)
 
 
 @pytest.mark.parametrize("name", ["epochs", "steps inside an epoch", "by hand", "left early"])
@@ -82,8 +78,7 @@ def test_a_step_by_hand_ends_where_an_optimizer_has_stepped(tmp_path: Path) -> N
 
 
 def test_proof(tmp_path: Path) -> None:
-    at = ["TERM@4", "KILL@5:save", "KILL@:resume"]
-    certificate = prove_program("lightning_loop.py", tmp_path, at, controls=["fit"])
+    certificate = prove_program("lightning_loop.py", tmp_path, controls=["fit"])
     assert certificate.exit_code == 0, certificate.sentence
 
 
@@ -106,12 +101,7 @@ def test_what_cannot_be_exact_is_refused(tmp_path: Path, options: dict[str, Any]
 
 
 def test_several_processes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    program = (
-        "from unbroken.preemption import StopFlag\nstop = StopFlag.install()\nfrom pathlib import Path\n"
-        "from tests.support.loops.lightning_loop import train\n"
-        "train(Path('work'), stop, lambda _step: None, devices=2, strategy='ddp')\n"
-    )
-    done = run_ranks(program, tmp_path)
+    done = train_on_two_ranks("lightning_loop", tmp_path, "devices=2, strategy='ddp'")
     assert done.returncode != 0
     assert (
         "This Trainer cannot be resumed exactly with 2 processes. Next: Trainer(devices=1, num_nodes=1)." in done.stderr
