@@ -16,7 +16,7 @@ from latentwire.docstrings import read_docstring
 from latentwire.environment import forget_other_repositories, set_kernels
 from latentwire.exits import report_kernel_settings, run_program
 from latentwire.image import check_image_code
-from unbroken.standard_streams import is_terminal, open_standard_streams, print_sentence
+from unbroken.standard_streams import is_terminal, print_sentence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -284,11 +284,14 @@ def _plan_memory(root: Path, as_json: bool) -> int:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exit codes as everywhere (invariant I7)."""
-    open_standard_streams()
+    sys.exit(run_program(_run_command, argv))
+
+
+def _run_command(arguments: Sequence[str] | None) -> None:
     report_kernel_settings(set_kernels("portable"), lambda sentence: print_sentence(f"note: {sentence}"))
     forget_other_repositories()
     _restore_help()
-    sys.exit(run_program(lambda arguments: app(args=arguments, standalone_mode=True), argv))
+    app(args=arguments, standalone_mode=True)
 
 
 def _restore_help() -> None:

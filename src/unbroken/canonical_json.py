@@ -6,6 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+WIDEST_INT = 14284
+"""Bits of an integer that has 4300 decimal digits at most: Python neither writes nor reads more as text."""
+
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
 

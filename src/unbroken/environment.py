@@ -6,6 +6,8 @@ import os
 import platform
 import re
 from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from unbroken.cgroups import read_cpu_quota
@@ -257,35 +259,33 @@ def usable_cores() -> int:
 
 def processor_name() -> str:
     """Model of the processor; its architecture where the system does not say."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return model[1] if model else platform.machine()
+    return _read_processor_fact("model name") or platform.machine()
 
 
 def processor_vendor() -> str:
     """Who made the processor, such as `GenuineIntel`; its architecture where the system does not say."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
-            first = file.read(4096)  # the file is long where there are many cores
-    except OSError:
-        return platform.machine()
-    vendor = re.search(r"^(?:vendor_id|CPU implementer)\s*:\s*(.+)$", first, re.M)
-    return vendor[1] if vendor else platform.machine()
+    return _read_processor_fact("vendor_id|CPU implementer") or platform.machine()
 
 
 def has_avx2() -> bool:
     """Whether this is an x86-64 processor with AVX2 and FMA, as the system says."""
-    if platform.machine() != "x86_64":
-        return False
+    flags = _read_processor_fact("flags") if platform.machine() == "x86_64" else None
+    return flags is not None and {"avx2", "fma"} <= set(flags.split())
+
+
+def _read_processor_fact(names: str) -> str | None:
+    """What /proc/cpuinfo says of the first processor; None where it does not."""
+    found = re.search(rf"^(?:{names})\s*:\s*(.+)$", _describe_first_processor(), re.M)
+    return found[1] if found else None
+
+
+@cache
+def _describe_first_processor() -> str:
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            return "".join(takewhile(str.strip, file))  # the file is long where there are many cores
     except OSError:
-        return False
-    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.M)
-    return flags is not None and {"avx2", "fma"} <= set(flags[1].split())
+        return ""
 
 
 def usable_gpus() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,23 @@ def predict_baselines(values: Params, name: str) -> None:
     predictors: dict[str, Callable[[], Predicted]] = {
         "majority": lambda: _predict_majority(values, task),
         "probe": lambda: _predict_probe(values, task),
-        "text": lambda: text.predict("text", values.baseline.max_tokens),
-        "calibrated": lambda: text.predict("calibrated", values.baseline.max_tokens),
-        "truncated": lambda: text.predict("truncated", values.methods[values.baseline.budget_of].slots),
+        **{method: partial(text.predict, method, tokens) for method, tokens in text_budgets(values).items()},
     }
     ids, labels = [example.example_id for example in task.split("test")], list(values.tasks[name].labels)
     for method in values.baseline.methods:
         scored, size = predictors[method]()
         write_predictions(Path("results/baseline") / name / method, scored, ids, labels, _describe(method, task, size))
+
+
+def text_budgets(values: Params) -> dict[str, int]:
+    """Baseline that reads the text → how many tokens of it."""
+    whole, cut = values.baseline.max_tokens, values.methods[values.baseline.budget_of].slots
+    return {"text": whole, "calibrated": whole, "truncated": cut}
+
+
+def calibrate_scores(method: str, receiver: Receiver, scores: Tensor) -> Tensor:
+    """The scores [N, C] of a baseline that reads the text, from those that its receiver gave."""
+    return scores - label_prior(receiver) if method in CALIBRATED else scores
 
 
 class _TextBaselines:
@@ -62,12 +72,8 @@ class _TextBaselines:
 
     def predict(self, method: str, max_tokens: int) -> Predicted:
         """Scores of every receiver for the first `max_tokens` tokens, and the mean UTF-8 bytes of those."""
-        calibrated = method in CALIBRATED
         scores = self._score(max_tokens)
-        scored = [
-            MethodScores(method, r.name, scores[r.name] - label_prior(r) if calibrated else scores[r.name])
-            for r in self._receivers
-        ]
+        scored = [MethodScores(method, r.name, calibrate_scores(method, r, scores[r.name])) for r in self._receivers]
         given = [r.decode(r.tokenise(text)[:max_tokens]) for r in self._receivers for text in self._texts]
         return scored, sum(len(text.encode()) for text in given) / len(given)
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from latentwire.errors import LatentWireError
 from latentwire.evaluation.predictions import MethodScores
 from latentwire.evaluation.reading import load_trained
-from latentwire.evaluation.scoring import label_prior, score_texts, score_wires, write_wires
+from latentwire.evaluation.scoring import score_texts, score_wires, shuffle_wires, write_wires
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
-from latentwire.pipeline.baseline import CALIBRATED
+from latentwire.pipeline.baseline import calibrate_scores, text_budgets
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
 from unbroken.errors import UnbrokenError
@@ -48,16 +50,16 @@ def sample_answers(root: Path, values: Params, count: int) -> list[ResultRow]:
 
 def _sample_task(values: Params, task: str, count: int) -> Iterator[ResultRow]:
     try:
-        ids = [example.example_id for example in StoredTask.open(task).split("test")]
+        texts = {example.example_id: example.text for example in StoredTask.open(task).split("test")}
     except BROKEN as error:
         yield ResultRow("sample", task, Status.NOT_VERIFIABLE, str(error))
         return
-    chosen = sorted(secrets.SystemRandom().sample(ids, min(count, len(ids))))
+    chosen = sorted(secrets.SystemRandom().sample(list(texts), min(count, len(texts))))
     for item in TrainItem.all(values):
         if item.task == task:
             again = _score_item(values, item, chosen)
             yield _row(values, f"evaluate/{item.name}", chosen, again)
-    for method, again in _score_baselines(values, task, chosen):
+    for method, again in _score_baselines(values, task, [texts[example_id] for example_id in chosen]):
         yield _row(values, f"baseline/{task}/{method}", chosen, again)
 
 
@@ -96,7 +98,7 @@ def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Calla
         trained = load_trained(values, item, features.width)
         read = {item.method: positions}
         if "shuffled" in values.evaluate.controls:
-            read[f"{item.method}-shuffled"] = [(position + 1) % len(features) for position in positions]
+            read[f"{item.method}-shuffled"] = shuffle_wires(torch.arange(len(features)))[positions].tolist()
         scored = []
         for method, rows in read.items():
             wires = write_wires(trained.wire, features, rows, values.encode.max_tokens, values.evaluate.batch)
@@ -109,29 +111,22 @@ def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Calla
 
 
 def _score_baselines(
-    values: Params, task: str, chosen: Sequence[str]
+    values: Params, task: str, texts: Sequence[str]
 ) -> Iterator[tuple[str, Callable[[], list[MethodScores]]]]:
     """The baselines whose receivers read the text; the receivers are loaded once, when the first asks for them."""
-    receivers: list[Receiver] = []
-    for method, tokens in _text_budgets(values).items():
 
-        def score(method: str = method, tokens: int = tokens) -> list[MethodScores]:
-            receivers.extend([] if receivers else load_receivers(values, values.receivers, task))
-            known = {example.example_id: example.text for example in StoredTask.open(task).split("test")}
-            texts = [known[example_id] for example_id in chosen]
-            return [MethodScores(method, r.name, _score_texts(values, method, r, texts, tokens)) for r in receivers]
+    @cache
+    def receivers() -> list[Receiver]:
+        return load_receivers(values, values.receivers, task)
 
-        yield method, score
+    @cache
+    def read(tokens: int) -> list[Tensor]:
+        return [score_texts(receiver, texts, tokens, values.evaluate.batch, lambda _: None) for receiver in receivers()]
 
+    def score(method: str, tokens: int) -> list[MethodScores]:
+        pairs = zip(receivers(), read(tokens), strict=True)
+        return [MethodScores(method, r.name, calibrate_scores(method, r, scores)) for r, scores in pairs]
 
-def _text_budgets(values: Params) -> dict[str, int]:
-    """Baseline that reads the text → how many tokens of it."""
-    cut = values.methods[values.baseline.budget_of].slots
-    whole = values.baseline.max_tokens
-    budgets = {"text": whole, "calibrated": whole, "truncated": cut}
-    return {method: tokens for method, tokens in budgets.items() if method in values.baseline.methods}
-
-
-def _score_texts(values: Params, method: str, receiver: Receiver, texts: Sequence[str], tokens: int) -> Tensor:
-    scores = score_texts(receiver, texts, tokens, values.evaluate.batch, lambda _: None)
-    return scores - label_prior(receiver) if method in CALIBRATED else scores
+    for method, tokens in text_budgets(values).items():
+        if method in values.baseline.methods:
+            yield method, partial(score, method, tokens)

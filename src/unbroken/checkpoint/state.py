@@ -93,10 +93,10 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
         encoder, tree = _encode_objects(objects, generators)
     if isinstance(objects, LiveState):
         objects.outgrown = _compare_structure(encoder, objects)
-    if isinstance(objects, LiveState) and (changed := objects.changed_traits(_traits_from(encoder, objects), ended)):
-        tree[TRAITS] = encoder.encode(changed, TRAITS)
-    if isinstance(objects, LiveState) and objects.epoch is not None:
-        tree[EPOCH] = encoder.encode(objects.epoch, EPOCH)
+        if changed := objects.changed_traits(_traits_from(encoder, objects), ended):
+            tree[TRAITS] = encoder.encode(changed, TRAITS)
+        if objects.epoch is not None:
+            tree[EPOCH] = encoder.encode(objects.epoch, EPOCH)
     tree[RNG] = encoder.encode(generators[RNG], RNG)
     tensors = {name: tensor.detach() if tensor.requires_grad else tensor for name, tensor in encoder.tensors.items()}
     if copy:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from unbroken.canonical_json import JSON, encode_canonical
+from unbroken.canonical_json import JSON, WIDEST_INT, encode_canonical
 from unbroken.checkpoint.holders import is_generator
 from unbroken.checkpoint.tensorfile import check_dtype
 from unbroken.checkpoint.traits import join_path, lay_out
@@ -193,8 +193,6 @@ _MUTABLE = {list, dict, OrderedDict, Counter, defaultdict, deque, set, np.ma.Mas
 _PLAIN = {int, str, bool, type(None)}
 _TENSORS = {torch.Tensor, torch.nn.Parameter}
 _SETS: dict[type, str] = {set: "set", frozenset: "frozenset"}
-_WIDEST_INT = 14284
-"""Bits of an integer that has 4300 decimal digits at most: Python neither writes nor reads more."""
 _DECODERS: dict[Any, Callable[[Decoder, dict[str, Any]], Any]] = {
     "float": lambda _, value: float(value["value"]),
     "int": lambda _, value: int(value["hex"], 16),
@@ -229,7 +227,7 @@ def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
 
 
 def _is_wide(value: object) -> bool:
-    return type(value) is int and value.bit_length() > _WIDEST_INT
+    return type(value) is int and value.bit_length() > WIDEST_INT
 
 
 def _advise(value: object) -> str:

@@ -15,6 +15,7 @@ gets its own number later, by `torch.set_num_threads`.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -74,9 +75,14 @@ def numpy_kernels(numpy: str | None = None) -> dict[str, str]:
     Args:
         numpy: Version of numpy; that of the installed one by default.
     """
-    major, minor = (numpy or version("numpy")).split(".")[:2]
+    major, minor = (numpy or _installed_numpy()).split(".")[:2]
     above = next(names for first, names in _ABOVE_AVX2 if (int(major), int(minor)) >= first)
     return {"NPY_DISABLE_CPU_FEATURES": above, "OPENBLAS_CORETYPE": "Haswell"}
+
+
+@cache
+def _installed_numpy() -> str:
+    return version("numpy")
 
 
 def kernel_variables(kernels: Kernels, *, has_avx2: bool) -> dict[str, str]:

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unbroken.canonical_json import WIDEST_INT
 from unbroken.errors import CheckpointError
 
-_WIDEST = 14284  # bits of an integer of at most 4300 digits: Python neither writes nor reads more as text
 JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -130,8 +130,10 @@ def _to_number(key: str, value: object) -> object:
         raise ValueError(f"a metric may not be called {key!r}: the journal uses that name")
     if value is not None and not isinstance(value, bool | int | float) and hasattr(value, "item"):
         value = value.item()  # a tensor or numpy scalar
-    if isinstance(value, int) and value.bit_length() > _WIDEST:
-        raise ValueError(f"metric {key!r} is an integer of {value.bit_length()} bits: at most {_WIDEST} can be logged")
+    if isinstance(value, int) and value.bit_length() > WIDEST_INT:
+        raise ValueError(
+            f"metric {key!r} is an integer of {value.bit_length()} bits: at most {WIDEST_INT} can be logged"
+        )
     if value is None or type(value) in (bool, int, float):
         return value
     raise ValueError(f"metric {key!r} is a {type(value).__name__}: numbers, booleans and None can be logged")
