@@ -6,6 +6,7 @@ step KILL_AT, or it saves without a thread, so that its file operations have one
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
+from tests.support.alone import judge_modules, list_other_tests
 from unbroken.exact.randomness import seed_all
 from unbroken.filesystem import FileSystem
 from unbroken.run import Run
@@ -148,9 +150,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def in_child(action: Callable[[], object]) -> int:
     """Run in a forked process (no import cost); returns its exit status as os.waitstatus_to_exitcode does."""
+    judge_modules()
     pid = os.fork()
     if pid == 0:
         code = 1
+        gc.freeze()  # a census then lists what the program has made, not all that the tests have imported
+        for name in list_other_tests():
+            del sys.modules[name]
         try:
             action()
             code = 0

@@ -36,7 +36,8 @@ def configure_torch(runtime: Runtime, threads: int | None = None) -> None:
             "runtime.device in params.yaml is cuda, but torch finds no GPU here; expected a GPU, its driver and the "
             "CUDA build of torch. Next: `nvidia-smi`, then `make setup TORCH=cuda`; or set runtime.device to cpu."
         )
-    torch.set_default_device(runtime.device)
+    # torch makes everything on the CPU anyway, and to be told so doubles the cost of each small call.
+    torch.set_default_device(None if runtime.device == "cpu" else runtime.device)
     torch.set_num_threads(threads or runtime.threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = False

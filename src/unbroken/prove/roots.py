@@ -26,6 +26,7 @@ TRAINED = (
 
 _TESTERS = frozenset({"_pytest", "pytest", "pluggy", "xdist", "execnet", "coverage"})
 _STANDARD = tuple(str(Path(sysconfig.get_path(name)).resolve()) + "/" for name in ("stdlib", "platstdlib"))
+_OWN_FOLDER = str(Path(__file__).parents[1])
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -74,6 +75,7 @@ def _is_foreign(module: str, code: CodeType) -> bool:
     return package in _TESTERS or package == OWN_PACKAGE or _is_standard(code.co_filename)
 
 
+@cache
 def _is_standard(file: str) -> bool:
     return file.startswith("<frozen") or (
         str(Path(file).resolve()).startswith(_STANDARD) and not any(part in file for part in _INSTALLED)
@@ -138,7 +140,7 @@ def _label_nameless(thing: Any) -> str | None:
 @cache
 def is_own_code(code: CodeType) -> bool:
     """Is it code of the program?"""
-    return _is_own_file(code.co_filename) and not code.co_filename.startswith(str(Path(__file__).parents[1]))
+    return _is_own_file(code.co_filename) and not code.co_filename.startswith(_OWN_FOLDER)
 
 
 @cache

@@ -9,15 +9,17 @@ import contextvars
 import ctypes
 import dataclasses
 import functools
+import gc
 import io
 import itertools
 import mmap
 import queue
 import random
+import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +28,23 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.alone import list_other_tests
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import Census, take_census
 from unbroken.prove.members import list_members
 
 Case = tuple[Callable[[], Any], Callable[[Any], object]]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A census walks through no other test."""
+    for name in list_other_tests():
+        if name != __name__:
+            monkeypatch.delitem(sys.modules, name)
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def take_census_with(held: Any) -> Census:
