@@ -14,9 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from latentwire.errors import ConfigurationError
-
-Tokenise = Callable[[str], list[int]]
-"""Text → token ids without special tokens."""
+from latentwire.models.pieces import STAND_IN, Tokenise, space_anchor, space_piece, tokenise_after
 
 
 @dataclass(frozen=True)
@@ -32,18 +30,21 @@ class Layout:
 
     @classmethod
     def build(cls, tokenise: Tokenise, bos: int | None, primer: str, anchor: str, answers: Sequence[str]) -> Layout:
-        """Tokenise the words of a task for one receiver.
+        """Tokenise the words of a task for one receiver, each as it is tokenised after what it follows.
+
+        Spaces between the words are those of `space_piece`; the primer and the anchor end without one.
 
         Raises:
             ConfigurationError: An answer changes the tokens of the anchor before it, so that no wire
                 could be followed by the same anchor for all answers.
         """
-        anchor_ids = tokenise(anchor)
+        body = primer.rstrip(" ")
+        before, anchor_ids = _tokenise_anchor(tokenise, anchor)
         return cls(
             bos=() if bos is None else (bos,),
-            primer=tuple(tokenise(primer)),
+            primer=tuple(tokenise(body) if body else ()),
             anchor=tuple(anchor_ids),
-            answers=tuple(_tokenise_answer(tokenise, anchor, anchor_ids, answer) for answer in answers),
+            answers=tuple(_tokenise_answer(tokenise, before, anchor, anchor_ids, answer) for answer in answers),
         )
 
     @property
@@ -122,8 +123,19 @@ def compose_prompt(
     return Prompt(embeddings, positions[None, :] < lengths[:, None], labels)
 
 
-def _tokenise_answer(tokenise: Tokenise, anchor: str, anchor_ids: list[int], answer: str) -> tuple[int, ...]:
-    joint = tokenise(anchor + answer)
+def _tokenise_anchor(tokenise: Tokenise, anchor: str) -> tuple[str, list[int]]:
+    """What the answers follow, anchor included, and the anchor's token ids in it: those after any word."""
+    written = STAND_IN + space_anchor(anchor)
+    ids = tokenise_after(tokenise, STAND_IN, written.rstrip(" ").removeprefix(STAND_IN))
+    return (anchor, tokenise(anchor.rstrip(" "))) if ids is None else (written, ids)
+
+
+def _tokenise_answer(
+    tokenise: Tokenise, before: str, anchor: str, anchor_ids: list[int], answer: str
+) -> tuple[int, ...]:
+    piece, body = space_piece(before, answer), before.rstrip(" ")
+    start = len(tokenise(body)) - len(anchor_ids)
+    joint = tokenise(body + piece)[start:]
     if joint[: len(anchor_ids)] != anchor_ids or len(joint) == len(anchor_ids):
         raise ConfigurationError(
             f"The anchor {anchor!r} is tokens {anchor_ids} alone but {joint} before the answer {answer!r}; expected "

@@ -8,8 +8,7 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from latentwire.errors import ConfigurationError
-from latentwire.models.layout import Layout
-from latentwire.models.loading import load_tokenizer
+from latentwire.models.prompts import task_layouts
 from latentwire.models.sources import Source
 from latentwire.params.load import Params
 
@@ -33,7 +32,7 @@ def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
     _check_length(sender, config, "encode.max_tokens", values.encode.max_tokens, 0)
     for name in values.receivers:
         config, lengths = _read_config(sources[name].folder), _lengths_for(name, values)
-        for task, layout in _layouts(values, sources[name]).items():
+        for task, layout in task_layouts(values, sources[name]).items():
             answer = max(*map(len, layout.answers), values.evaluate.samples.tokens)
             around = len(layout.bos) + len(layout.primer) + len(layout.anchor) + answer
             for key, length in lengths.items():
@@ -45,21 +44,6 @@ def _lengths_for(receiver: str, values: Params) -> dict[str, int]:
     trained = [name for name in values.train.methods if receiver in values.methods[name].receivers]
     slots = {f"methods.{name}.slots": values.methods[name].slots for name in (*trained, values.baseline.budget_of)}
     return {"baseline.max_tokens": values.baseline.max_tokens, **slots}
-
-
-def _layouts(values: Params, source: Source) -> dict[str, Layout]:
-    """Task → its prompt for one receiver."""
-    tokenizer, bos = load_tokenizer(source)
-
-    def tokenise(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    tasks = {name: values.tasks[name] for name in values.prepare.tasks}
-    return {
-        name: Layout.build(tokenise, bos, task.primer, task.anchor, list(task.labels.values()))
-        for name, task in tasks.items()
-    }
 
 
 def _read_config(folder: Path) -> PretrainedConfig:

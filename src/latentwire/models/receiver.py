@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from latentwire.models.layout import Layout, Prompt, compose_prompt
 from latentwire.models.loading import FrozenModel
+from latentwire.models.pieces import tokenise_text
 
 MIN_LOGIT_ROWS = 8
 """Rows that the output layer is given at least."""
@@ -32,6 +33,7 @@ class Receiver:
         self.width: int = frozen.hidden_size
         self._model = frozen.model
         self._tokenizer = frozen.tokenizer
+        self._primer = primer
         self.layout = Layout.build(self.tokenise, frozen.bos_id, primer, anchor, answers)
 
     def parameters(self) -> Iterator[Tensor]:
@@ -43,6 +45,10 @@ class Receiver:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def tokenise_text(self, text: str, max_tokens: int | None = None) -> list[int]:
+        """Token ids of an example's text as it stands after the primer, the first `max_tokens` of them."""
+        return tokenise_text(self.tokenise, self._primer, text)[:max_tokens]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
         return str(self._tokenizer.decode(list(ids)))
@@ -53,8 +59,8 @@ class Receiver:
         return embeddings
 
     def embed_texts(self, texts: Sequence[str], max_tokens: int) -> list[Tensor]:
-        """Per text the embeddings [T, D] of its first `max_tokens` tokens."""
-        return [self.embed(torch.tensor(self.tokenise(t)[:max_tokens], dtype=torch.long)) for t in texts]
+        """Per text the embeddings [T, D] of its first `max_tokens` tokens after the primer."""
+        return [self.embed(torch.tensor(self.tokenise_text(t, max_tokens), dtype=torch.long)) for t in texts]
 
     @torch.no_grad()
     def embedding_rms(self) -> float:

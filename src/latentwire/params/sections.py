@@ -141,7 +141,8 @@ class Task(Section):
     labels: dict[str, str]
     """Label in the data → what the receiver is to say after the anchor."""
     primer: str
-    """Read by the receiver before the wire or the text."""
+    """Read by the receiver before the wire or the text. Where primer, text, anchor and answer would be glued together,
+    a space stands between them; white space that is there already is not doubled. `prompts.json` shows the result."""
     anchor: str
     """Read by the receiver after the wire or the text; the answer follows."""
 

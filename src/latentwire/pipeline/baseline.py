@@ -74,8 +74,9 @@ class _TextBaselines:
         """Scores of every receiver for the first `max_tokens` tokens, and the mean UTF-8 bytes of those."""
         scores = self._score(max_tokens)
         scored = [MethodScores(method, r.name, calibrate_scores(method, r, scores[r.name])) for r in self._receivers]
-        given = [r.decode(r.tokenise(text)[:max_tokens]) for r in self._receivers for text in self._texts]
-        return scored, sum(len(text.encode()) for text in given) / len(given)
+        given = [r.decode(r.tokenise_text(text, max_tokens)) for r in self._receivers for text in self._texts]
+        # The space after the primer says nothing of the example.
+        return scored, sum(len(text.lstrip().encode()) for text in given) / len(given)
 
     def _score(self, max_tokens: int) -> Mapping[str, Tensor]:
         """Receiver name → label scores [N, C]; computed once for each number of tokens."""

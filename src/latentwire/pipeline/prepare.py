@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from latentwire.assets import Assets
 from latentwire.models import cache as store
 from latentwire.models.limits import check_model_limits
+from latentwire.models.prompts import decode_prompts
 from latentwire.models.sources import Source, materialise_model
 from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
+from latentwire.tasks.examples import Example
 from latentwire.tasks.loading import prepare_task, write_task
 
 RESULTS = Path("results/prepare")
@@ -19,7 +23,7 @@ RESULTS = Path("results/prepare")
 def prepare_inputs(
     values: Params, assets: Assets | None = None, results: Path = RESULTS, cache: Path = store.FOLDER
 ) -> None:
-    """Write `TASK/examples.parquet` and `TASK/task.json` of every task, and `models.json`, to `results`.
+    """Write `TASK/examples.parquet`, `TASK/task.json` and `TASK/prompts.json` of every task, and `models.json`.
 
     Args:
         values: All parameters.
@@ -28,15 +32,28 @@ def prepare_inputs(
         cache: Folder of converted models.
     """
     assets = assets or Assets()
-    for task in values.prepare.tasks:
-        write_task(prepare_task(task, values.tasks[task], values.prepare, assets), results / task)
+    prepared = {task: prepare_task(task, values.tasks[task], values.prepare, assets) for task in values.prepare.tasks}
+    for task, described in prepared.items():
+        write_task(described, results / task)
     sources = [
         materialise_model(name, values.models[name], cache=cache, assets=assets, verify=True)
         for name in values.frozen_models()
     ]
-    check_model_limits(values, {source.name: source for source in sources})
-    text = json.dumps({source.name: _describe(source) for source in sources}, indent=2, sort_keys=True)
-    write_text_file(results / "models.json", text + "\n")
+    by_name = {source.name: source for source in sources}
+    check_model_limits(values, by_name)
+    for task, described in prepared.items():
+        shown = decode_prompts(values.tasks[task], _shortest(described.examples), by_name, values.receivers)
+        _write(results / task / "prompts.json", shown)
+    _write(results / "models.json", {source.name: _describe(source) for source in sources})
+
+
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    write_text_file(path, json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _shortest(examples: Sequence[Example]) -> Example:
+    """The training example that shows best what stands around its text."""
+    return min((e for e in examples if e.split == "train"), key=lambda e: (len(e.text), e.example_id))
 
 
 def _describe(source: Source) -> dict[str, str | None]:

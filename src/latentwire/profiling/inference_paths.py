@@ -85,7 +85,7 @@ def _paths_from_texts(values: Params, task: str, receiver: Receiver, texts: Sequ
     lengths = {"text": values.baseline.max_tokens, "truncated": values.methods[values.baseline.budget_of].slots}
     for method, most in lengths.items():
         if method in values.baseline.methods:
-            counts = [min(len(receiver.tokenise(text)), most) for text in texts]
+            counts = [len(receiver.tokenise_text(text, most)) for text in texts]
             yield InferencePath(
                 task,
                 method,

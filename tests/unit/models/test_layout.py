@@ -73,7 +73,7 @@ def test_padding_is_zero_and_masked(receiver: Receiver, middle: list[torch.Tenso
 
 
 def test_an_answer_that_changes_the_anchor_is_refused() -> None:
-    merged = {"Mood:": [1, 2], "Mood: dark": [1, 3]}
+    merged = {"a": [7], "Mood:": [1, 2], "a Mood:": [7, 1, 2], "a Mood: dark": [7, 1, 3]}
     with pytest.raises(ConfigurationError, match=r"'Mood:' is tokens \[1, 2\] alone but \[1, 3\] before"):
         Layout.build(merged.__getitem__, None, "Mood:", "Mood:", [" dark"])
 

@@ -24,7 +24,7 @@ def row_of(receiver: Receiver, middle: Tensor, answer: tuple[int, ...]) -> Tenso
 def test_text_as_embeddings_reads_like_text_as_ids(receiver: Receiver) -> None:
     text = "one night in the meadow."
     ids = torch.tensor(
-        [*receiver.layout.bos, *receiver.layout.primer, *receiver.tokenise(text), *receiver.layout.anchor]
+        [*receiver.layout.bos, *receiver.layout.primer, *receiver.tokenise_text(text), *receiver.layout.anchor]
     )
     with torch.no_grad():
         logits = receiver._model(input_ids=ids[None]).logits[0, -1]

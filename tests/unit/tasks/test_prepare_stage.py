@@ -101,7 +101,10 @@ def test_an_answer_that_changes_the_anchor_is_said_before_anything_is_trained(
 
 def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], tmp_path: Path) -> None:
     results = run(values, tmp_path)
-    assert sorted(files(results)) == ["models.json", "tiny/examples.parquet", "tiny/task.json"]
+    assert sorted(files(results)) == [
+        "models.json",
+        *("tiny/examples.parquet", "tiny/prompts.json", "tiny/task.json"),
+    ]
     models = json.loads((results / "models.json").read_text())
     assert {name: model["family"] for name, model in models.items()} == {
         "minilm": "bert",
@@ -114,6 +117,17 @@ def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], 
         "license": None,
         "sha256": sha256_of(tmp_path / "gemma3/model.safetensors"),
     }
+
+
+def test_it_writes_the_prompts_that_every_receiver_reads(values: dict[str, Any], tmp_path: Path) -> None:
+    results = run(values, tmp_path)
+    rows = (tmp_path / "data/tiny.csv").read_text(encoding="utf-8").splitlines()[1:]
+    prompts = json.loads((results / "tiny/prompts.json").read_text(encoding="utf-8"))
+    assert sorted(prompts) == ["gemma3", "smollm2"]
+    for name, bos in (("smollm2", ""), ("gemma3", "<bos>")):
+        text, answer = prompts[name]["text"].removeprefix(f"{bos}Note: ").split("\nMood: ")
+        assert f"{text},{answer}" in rows
+        assert prompts[name]["wire"] == f"{bos}Note:⟨wire⟩\nMood: {answer}"
 
 
 def test_two_runs_write_the_same_bytes_without_a_path_in_them(values: dict[str, Any], tmp_path: Path) -> None:
