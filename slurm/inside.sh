@@ -87,7 +87,7 @@ fi
 code=0
 [ "${LATENTWIRE_PARK:-0}" != 1 ] || fetch
 # What a kill left of DVC's files would stop every later start.
-[ "${1:-}" != dvc ] || quietly python -m latentwire.dvc_files || echo "warning: DVC's files were not looked at" >&2
+[ "${1:-}" != dvc ] || quietly python -m latentwire.dvc_files --mend-only || echo "warning: DVC's files were not looked at" >&2
 if [ "$code" = 0 ]; then follow "$@"; fi
 # Killed by a signal that came before it was ignored: nothing had begun.
 if [ -n "$asked" ] && [[ "$code" =~ ^(130|138|140|143)$ ]]; then code=75; fi

@@ -1,18 +1,21 @@
-"""`python -m latentwire.dvc_files`: mend what a kill left of the two files that DVC does not write atomically.
+"""`python -m latentwire.dvc_files`: what has to be right before DVC starts: its own files, and its list of local files.
 
 DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place. Killed at that instant it leaves an empty or cut file, and no
-later `dvc repro` starts. Run it before DVC; it changes nothing while another DVC works here, and nothing that is whole.
+later `dvc repro` starts. That is mended, unless another DVC works here. Then the local files that params.yaml names are
+listed in `dvc.yaml`, so that DVC sees it when one of them changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+from dvc.fs import LocalFileSystem
+from dvc.ignore import DvcIgnoreFilter
 from dvc.lock import LockError, make_lock
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -21,8 +24,10 @@ from voluptuous import Invalid
 from latentwire import git
 from latentwire.errors import ConfigurationError
 from latentwire.exits import run_program
+from latentwire.local_inputs import PIPELINE, list_local_inputs, write_local_inputs
 from latentwire.lock_copy import COPY, LOCK, keep_lock_copy
 from latentwire.output_files import replace_file
+from latentwire.params.load import load_params
 from latentwire.yaml_files import parse_yaml
 
 TEMPORARY = Path(".dvc/tmp")
@@ -112,14 +117,45 @@ def _is_dead(owner: dict[str, Any], written: float, dead: set[int]) -> bool:
     return not alive
 
 
+def list_inputs(root: Path) -> list[str]:
+    """List in dvc.yaml the local files that params.yaml names; return a sentence if that changed it.
+
+    Raises:
+        ConfigurationError: The parameters are wrong, a file is not there, or DVC would look past it.
+    """
+    parameters = root / "params.yaml"
+    if not ((root / PIPELINE).is_file() and parameters.is_file()):
+        return []
+    values = load_params(parameters)
+    said = write_local_inputs(values, root)
+    _check_not_ignored(root, [root / name for name in list_local_inputs(values, root)])
+    return said
+
+
+def _check_not_ignored(root: Path, paths: Iterable[Path]) -> None:
+    """DVC hashes a file that `.dvcignore` names, but of a folder only what is not ignored: perhaps nothing."""
+    folders = [path for path in paths if path.is_dir()]
+    ignore = DvcIgnoreFilter(LocalFileSystem(), str(root.resolve())) if folders else None
+    for path in (file for folder in folders for file in folder.iterdir() if file.is_file()):
+        if ignore is not None and ignore.is_ignored_file(str(path.absolute())):
+            raise ConfigurationError(
+                f"DVC would not see a change of {path}, because a .dvcignore covers it; expected every file of a local "
+                "model to be hashed. Next: move the model elsewhere, or take the line out of .dvcignore."
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Mend the repository in the current folder and say what was done."""
-    argparse.ArgumentParser(
+    """Mend the repository in the current folder, list its local files, and say what was done."""
+    parser = argparse.ArgumentParser(
         prog="python -m latentwire.dvc_files",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(argv)
+    )
+    parser.add_argument("--mend-only", action="store_true", help="leave dvc.yaml as it is, as a job has to")
+    chosen = parser.parse_args(argv)
     for sentence in mend_dvc_files(Path()):
+        print(f"note: {sentence}")
+    for sentence in [] if chosen.mend_only else list_inputs(Path()):
         print(f"note: {sentence}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from latentwire.dvc_files import list_inputs
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 from tests.support.warm.client import can_fork
 from tests.support.warm.launch import WarmPython
@@ -150,9 +151,10 @@ def make(root: Path, tasks: int = 1, warm: WarmPython | None = None, **changes: 
             shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out))
         elif source.exists():
             shutil.copy(source, target)
-    (root / "params.yaml").write_text(yaml.safe_dump(_params(root / "inputs", tasks), sort_keys=False))
+    (root / "params.yaml").write_text(yaml.safe_dump(_params(root, tasks), sort_keys=False))
     workspace = Workspace(root, warm)
     workspace.set(**changes)
+    list_inputs(root)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         subprocess.run(["git", *identity, *command], cwd=root, check=True)
@@ -160,7 +162,7 @@ def make(root: Path, tasks: int = 1, warm: WarmPython | None = None, **changes: 
 
 
 def copy(source: Workspace, root: Path, **changes: Any) -> Workspace:
-    """A second workspace with everything that the first one has; its inputs stay shared."""
+    """A second workspace with everything that the first one has."""
     shutil.copytree(source.root, root, symlinks=True)
     workspace = Workspace(root, source.warm)
     workspace.set(**changes)
@@ -176,16 +178,19 @@ def _python_arguments(command: Sequence[str]) -> list[str]:
     return [str(script), *command[1:]] if script.is_file() and script.read_bytes().startswith(shebang) else []
 
 
-def _params(inputs: Path, tasks: int) -> Mapping[str, Any]:
+def _params(root: Path, tasks: int) -> Mapping[str, Any]:
+    """Parameters whose inputs, which this writes, are named from the root: in a copy they are the copy's own."""
+    inputs = root / "inputs"
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    models = {
-        "sender": tiny_encoder_model(inputs / "sender"),
-        "llama": tiny_causal_model(inputs / "llama", "llama"),
-        "gemma": tiny_causal_model(inputs / "gemma", "gemma3_text"),
-    }
+    tiny_encoder_model(inputs / "sender")
+    tiny_causal_model(inputs / "llama", "llama")
+    tiny_causal_model(inputs / "gemma", "gemma3_text")
+    models = {name: {"local": f"inputs/{name}"} for name in ("sender", "llama", "gemma")}
     known = {"tiny": tiny_task(inputs / "task", texts=240)}
     if tasks == 2:
         known["other"] = tiny_task(inputs / "other", texts=240, seed=1)
+    for task in known.values():
+        task["source"]["local"] = str(Path(task["source"]["local"]).relative_to(root))
     method = {**values["methods"]["wire"], "slots": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16}
     values.update(
         models=models,

@@ -27,6 +27,7 @@ CARRIERS = {
     "latentwire.git": "names commits",
     "latentwire.image": "names the image",
     "latentwire.item": "names, and the parameters that stand in the identity themselves",
+    "latentwire.local_inputs": "refuses what DVC would not watch; the bytes are in the digests that prepare writes",
     "latentwire.machine": "names the machine",
     "latentwire.output_files": "puts a file in place",
     "latentwire.loaded_kernels": "it refuses to compute, or does nothing",

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from latentwire.exits import run_stage
+from latentwire.local_inputs import check_local_inputs
 from latentwire.params.load import load_params
 
 
@@ -15,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from latentwire.pipeline.prepare import prepare_inputs
 
-    prepare_inputs(load_params())
+    values = load_params()
+    check_local_inputs(values)
+    prepare_inputs(values)
 
 
 if __name__ == "__main__":
