@@ -363,7 +363,7 @@ class Aggregate(Section):
     reference: Literal["majority", "probe", "text", "calibrated", "truncated"]
     """Baseline that differences are taken from."""
     adjust: Literal["holm", "bh"]
-    """Correction within a declared family: all differences of one table, over all tasks and receivers."""
+    """Correction within a declared family, over all tasks and receivers; every difference is in one family."""
     retained: float = Field(gt=0, le=1)
     """Share of the reference's accuracy that a method must keep to be called non-inferior."""
     margin: float = Field(gt=0, lt=1)

@@ -29,8 +29,9 @@ from latentwire.reporting.shared_rows import SEES, unique_ids
 
 def build_appendix_tables(data: ReportData, revision: Revision | None) -> list[Table]:
     """Tables of the costs, the statistics and the checklist."""
+    beside = [build_statistics_table(data)] if data.get_family("versus_baselines") else []
     checklist = build_checklist_table(data, revision)
-    return [build_costs_table(data), build_statistics_table(data), build_calibration_table(data), checklist]
+    return [build_costs_table(data), *beside, build_calibration_table(data), checklist]
 
 
 def _appendix_table(

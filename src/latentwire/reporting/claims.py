@@ -79,8 +79,7 @@ def chance_records(data: ReportData, method: str) -> list[Record]:
 
 def baseline_records(data: ReportData, method: str) -> list[Record]:
     """A trained method's differences from the baselines that read something."""
-    family, chance = data.get_family("versus_baselines"), data.get_setting("chance")
-    return [record for record in family if record["a"] == method and record["b"] != chance]
+    return [record for record in data.get_family("versus_baselines") if record["a"] == method]
 
 
 def count_better(records: Sequence[Record]) -> str:

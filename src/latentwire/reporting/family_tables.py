@@ -36,8 +36,8 @@ def build_chance_table(data: ReportData) -> Table:
 def build_baselines_table(data: ReportData) -> Table:
     """Trained methods against every baseline."""
     caption = compose_text(
-        "Trained methods against every baseline: Δ is the paired difference in points, method minus baseline. "
-        "{worse} means that the baseline wins.",
+        "Trained methods against every baseline but chance: Δ is the paired difference in points, method minus\n"
+        "baseline. {worse} means that the baseline wins.",
         worse=Emphasis(("Worse",)),
     )
     return _FamilyTable(data, BASELINES, data.get_family(BASELINES), "Baseline").build(caption)
@@ -68,7 +68,7 @@ class _FamilyTable:
 
     def build(self, caption: Text) -> Table:
         keys = [record["id"] for record in self.records]
-        notes = family_notes(self.data, self.name, keys)
+        notes = family_notes(self.data, keys)
         digits = (whole_digits([record["value"] for record in self.records]), self.decimals)
         differences = difference_columns(self.data, notes, digits)
         return Table(
@@ -99,7 +99,7 @@ class _FamilyTable:
         cells = (
             *((() if repeated else (receiver,)), (method,)),
             *self._second_cells(record),
-            *difference_cells(self.data, record["id"], self.name, self.decimals),
+            *difference_cells(self.data, record["id"], self.decimals),
             verdict_cell(record["verdict"]),
         )
         return TableRow(cells, (record["id"],))

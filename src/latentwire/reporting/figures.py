@@ -149,7 +149,7 @@ def draw_differences(data: ReportData, folder: Path) -> DrawnFigure:
             for receiver, ax in zip(data.receivers, line, strict=True):
                 block = data.get_block(task, receiver)["rows"]
                 rows = [r for r in block if r["versus_reference"] and r["method"] not in data.control_methods]
-                reference = next(row for row in block if row["versus_reference"] is None)["cell"]
+                reference = next(row for row in block if row["method"] == data.get_setting("reference"))["cell"]
                 margin = 100 * (1 - data.get_setting("retained")) * data.get_cell(reference)["value"]
                 ax.axvspan(-margin, margin, color="#e6e6e6", zorder=0)
                 ax.axvline(0, color="black", linewidth=0.8, zorder=1)

@@ -106,7 +106,7 @@ def _draw_bins(ax: Axes, bins: Sequence[Record], style: SeriesStyle) -> None:
 
 def draw_variance_shares(data: ReportData, folder: Path) -> DrawnFigure | None:
     """What the variance of each difference from the reference is made of; None where no method has several seeds."""
-    records = [r for r in data.get_family("versus_reference") if r["shares"] and r["a"] not in data.control_methods]
+    records = [r for r in data.reference_differences() if r["shares"] and r["a"] not in data.control_methods]
     if not records:
         return None
     with open_panels(1, 1, 0.75 + 0.2 * len(records)) as (figure, axes):

@@ -20,7 +20,6 @@ from latentwire.reporting.shared_rows import (
     unique_ids,
 )
 
-FAMILY = "average_versus_reference"
 MOST_COLUMNS = 3
 """Tasks up to which each has a column of its own."""
 FIXED_TASKS = (
@@ -35,7 +34,7 @@ def build_main_table(data: ReportData) -> Table:
     means = [data.get_average(row["average"]) for row in rows]
     decimals = decimals_for([mean["high"] - mean["low"] for mean in means if mean["low"] is not None])
     differences = [row["difference"] for row in rows if row["difference"]]
-    notes = family_notes(data, FAMILY, differences)
+    notes = family_notes(data, differences)
     cells = [cell for row in rows for cell in _cell_ids(data, row)]
     return Table(
         name="main",
@@ -87,12 +86,12 @@ def _row(data: ReportData, row: Record, decimals: int) -> TableRow:
     mean, key, ids = data.get_average(row["average"]), row["difference"], _cell_ids(data, row)
     return TableRow(
         (
-            method_cell(data, row["method"], key, FAMILY),
+            method_cell(data, row["method"], key),
             (str(mean["S"]),),
             *((format_points(data.get_cell(cell)["value"], decimals),) for cell in ids),
             (format_points(mean["value"], decimals),),
             (format_interval(mean["low"], mean["high"], decimals),),
-            *difference_cells(data, key, FAMILY, decimals),
+            *difference_cells(data, key, decimals),
         ),
         join_ids(row["average"], key, *ids),
     )

@@ -166,11 +166,12 @@ def _against_chance(data: ReportData, tables: Mapping[str, Table]) -> Iterator[B
 
 def _against_baselines(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
     yield Heading(2, ("Against the baselines",))
-    yield tables["versus_baselines"]
-    for method in data.trained_methods:
-        for claim in claims.list_claims(data, method):
-            yield Heading(3, (claim.heading,))
-            yield from _claim_blocks(claim)
+    if "versus_baselines" in tables:
+        yield tables["versus_baselines"]
+        for method in data.trained_methods:
+            for claim in claims.list_claims(data, method):
+                yield Heading(3, (claim.heading,))
+                yield from _claim_blocks(claim)
     if "ablations" in tables:
         yield Heading(3, ("Ablations.",))
         sets = " sets the method against itself with one thing changed."
@@ -202,9 +203,9 @@ def _differences_caption(data: ReportData) -> Text:
 
 
 def _costs(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
-    has_shares = any(record["shares"] for record in data.get_family("versus_reference"))
+    has_shares = any(record["shares"] for record in data.reference_differences())
     yield Heading(2, ("What it costs, and how sure the numbers are",))
-    yield Paragraph(merge_sentences(*_cost_sentences(data, has_shares)))
+    yield Paragraph(merge_sentences(*_cost_sentences(data, has_shares, "statistics" in tables)))
     yield tables["costs"]
     yield Figure(
         "pareto",
@@ -214,7 +215,8 @@ def _costs(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
             "nothing cheaper is better.",
         ),
     )
-    yield tables["statistics"]
+    if "statistics" in tables:
+        yield tables["statistics"]
     if has_shares:
         caption = "What the variance of the differences from {reference} is made of."
         reference = Emphasis((data.reference_name,))
@@ -235,14 +237,20 @@ RANKS: Text = (
 )
 
 
-def _cost_sentences(data: ReportData, has_shares: bool) -> Iterator[Text]:
+def _cost_sentences(data: ReportData, has_shares: bool, has_statistics: bool) -> Iterator[Text]:
     yield compose_text(
-        "{pareto} sets accuracy against bytes, which {costs} lists. {statistics} has for every difference from a\n"
-        "baseline the statement about the checkpoints at hand, the bootstrap, the ratio, and the probabilities of a "
-        "difference that matters.\n{table} and {figure} show how far the confidence of an answer can be believed.\n",
+        "{pareto} sets accuracy against bytes, which {costs} lists.\n",
         pareto=_reference("Figure", "fig:pareto"),
         costs=_reference("Table", "tab:costs"),
-        statistics=_reference("Table", "tab:statistics"),
+    )
+    if has_statistics:
+        yield compose_text(
+            "{statistics} has for every difference from a baseline the statement about the checkpoints at hand, the "
+            "bootstrap, the ratio, and the probabilities of a difference that matters.\n",
+            statistics=_reference("Table", "tab:statistics"),
+        )
+    yield compose_text(
+        "{table} and {figure} show how far the confidence of an answer can be believed.\n",
         table=_reference("Table", "tab:calibration"),
         figure=_reference("Figure", "fig:calibration"),
     )
@@ -270,8 +278,8 @@ def _methods(data: ReportData) -> Iterator[Block]:
             "number speaks of\n"
             "{checkpoint}; two single runs are compared by McNemar's exact test. Intervals cover {confidence} and are "
             "not corrected;\n"
-            "{p}-values are corrected ({adjustment}) within the family of all differences that a table shows, over all "
-            "tasks and receivers.\n"
+            "{p}-values are corrected ({adjustment}) within families over all tasks and receivers; every difference "
+            "belongs to one family, and has one verdict wherever it stands.\n"
             "A share of {retained} is called kept if the one-sided test of {kept} rejects at {alpha}.\n"
             "{differences} shows the differences and {curves} the training.",
             method=METHOD,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 
-SCHEMA = "latentwire-stats/2"
+SCHEMA = "latentwire-stats/3"
 Record = dict[str, Any]
 
 
@@ -88,12 +88,20 @@ class ReportData:
 
     def get_family(self, name: str) -> list[Record]:
         """Differences of a family in their order, each with `id`, adjusted p, verdict and signature."""
-        members = self.stats["families"][name]["members"]
-        return [{**self.get_comparison(key), **self.get_adjusted(key, name), "id": key} for key in members]
+        members = self.stats["families"].get(name, {"members": ()})["members"]
+        return [self._corrected(key) for key in members]
 
-    def get_adjusted(self, key: str, family: str) -> Record:
-        """Adjusted p (`p_adjusted`), `verdict` and `signature` of a difference within a family."""
-        adjusted = self.stats["comparisons"][key]["adjusted"][family]
+    def reference_differences(self) -> list[Record]:
+        """Differences from the reference on single tasks, as `get_family` has them, whichever family declares them."""
+        rows = [row["versus_reference"] for block in self.stats["blocks"] for row in block["rows"]]
+        return [self._corrected(key) for key in dict.fromkeys(rows) if key]
+
+    def _corrected(self, key: str) -> Record:
+        return {**self.get_comparison(key), **self.get_adjusted(key), "id": key}
+
+    def get_adjusted(self, key: str) -> Record:
+        """Adjusted p (`p_adjusted`), `verdict` and `signature` of a difference, from the family that declares it."""
+        adjusted = self.stats["comparisons"][key]["adjusted"]
         return {"p_adjusted": adjusted["p"], "verdict": adjusted["verdict"], "signature": adjusted["signature"]}
 
     @property

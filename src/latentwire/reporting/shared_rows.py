@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from latentwire.reporting.caveats import list_caveats
-from latentwire.reporting.document import Column, Emphasis, Math, NoteMark, Strong, Text, Variable, compose_text
+from latentwire.reporting.document import (
+    Column,
+    Emphasis,
+    Math,
+    NoteMark,
+    Strong,
+    Text,
+    Variable,
+    compose_text,
+    join_items,
+)
 from latentwire.reporting.number_format import MISSING, PERCENT, format_interval, format_p_value, format_points
 from latentwire.reporting.report_data import ReportData
 
 ADJUSTMENTS = {"holm": "Holm", "bh": "BH"}
+FAMILIES = {
+    "versus_chance": "with chance",
+    "versus_baselines": "of trained methods with baselines",
+    "versus_reference": "of other methods with {reference}",
+    "ablations": "of trained methods with each other and with controls",
+}
+"""What the differences of a family are."""
 SEES = {"text": "T", "labels": "L", "features": "F"}
 """How tables say what a method sees."""
 METHOD, CHECKPOINT = Emphasis(("this method",)), Emphasis(("this checkpoint",))
@@ -23,7 +40,8 @@ DETECTABLE = (
 class FamilyNotes:
     """What the notes under a table say of the family of differences in it."""
 
-    count: int
+    families: Mapping[str, int]
+    """Families of the differences that the table prints, with how many differences each corrects together."""
     adjustment: str
     alpha: str
     has_constant: bool
@@ -42,13 +60,23 @@ class FamilyNotes:
         for caveat in self.caveats:
             yield (Strong((caveat,)), "\n")
 
+    def family_sentence(self, reference: str) -> Text:
+        """How p-values are corrected in a table whose differences belong to several families."""
+        sizes = [f"{count} {FAMILIES[name].format(reference=reference)}" for name, count in self.families.items()]
+        return compose_text(
+            "{p}: corrected within the family that declares the difference, over all tasks and receivers: {sizes}; "
+            "intervals are not corrected.\n",
+            p=self.corrected_p,
+            sizes=join_items(sizes),
+        )
+
     def table_sentences(self) -> Iterator[Text]:
         """The notes of a table that shows the whole family."""
         below = Math((Variable("p", self.adjustment), f" < {self.alpha}"))
         yield compose_text(
             "{p}: corrected over the {count} differences of this table; intervals are not corrected.\n",
             p=self.corrected_p,
-            count=self.count,
+            count=sum(self.families.values()),
         )
         yield compose_text("A verdict needs both {below} and an interval without 0.\n", below=below)
         yield (DETECTABLE,)
@@ -60,16 +88,17 @@ class FamilyNotes:
         yield from self.final_sentences()
 
 
-def family_notes(data: ReportData, family: str, keys: Sequence[str], tasks: Sequence[str] | None = None) -> FamilyNotes:
-    """The notes on the differences `keys` of a family; `tasks` are those that the table shows, None for all."""
-    declared = data.stats["families"][family]
+def family_notes(data: ReportData, keys: Sequence[str], tasks: Sequence[str] | None = None) -> FamilyNotes:
+    """The notes on the differences `keys`; `tasks` are those that the table shows, None for all."""
+    families = data.stats["families"]
+    names = dict.fromkeys(data.get_comparison(key)["adjusted"]["family"] for key in keys)
     return FamilyNotes(
-        count=declared["m"],
-        adjustment=ADJUSTMENTS[declared["adjust"]],
-        alpha=f"{declared['alpha']:g}",
+        families={name: families[name]["m"] for name in names},
+        adjustment=ADJUSTMENTS[data.get_setting("adjust")],
+        alpha=f"{data.get_setting('alpha'):g}",
         has_constant=any(data.get_comparison(key)["low"] is None for key in keys),
         caveats=tuple(list_caveats(data, tasks)),
-        signatures=tuple(sorted({data.get_adjusted(key, family)["signature"] for key in keys})),
+        signatures=tuple(sorted({data.get_adjusted(key)["signature"] for key in keys})),
     )
 
 
@@ -88,11 +117,11 @@ def difference_columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, 
     )
 
 
-def difference_cells(data: ReportData, key: str | None, family: str, decimals: int) -> tuple[Text, ...]:
+def difference_cells(data: ReportData, key: str | None, decimals: int) -> tuple[Text, ...]:
     """Difference, interval, p and the smallest detectable difference, which stands wherever none was found."""
     if key is None:
         return ((MISSING,),) * 4
-    record, adjusted = data.get_comparison(key), data.get_adjusted(key, family)
+    record, adjusted = data.get_comparison(key), data.get_adjusted(key)
     detectable = record["mde"] if adjusted["verdict"] == "not different" else None
     return (
         (format_points(record["value"], decimals),),
@@ -102,10 +131,10 @@ def difference_cells(data: ReportData, key: str | None, family: str, decimals: i
     )
 
 
-def method_cell(data: ReportData, method: str, key: str | None, family: str) -> Text:
+def method_cell(data: ReportData, method: str, key: str | None) -> Text:
     """Name of a method, with a dagger where it keeps up with the reference and was not found better."""
     name = data.display_name(method)
-    if key is None or data.get_adjusted(key, family)["verdict"] == "better":
+    if key is None or data.get_adjusted(key)["verdict"] == "better":
         return (name,)
     kept = data.get_comparison(key)["retention"]["outcome"] == "non-inferior"
     return (name, NoteMark("†")) if kept else (name,)

@@ -19,6 +19,7 @@ from latentwire.reporting.document import (
 )
 from latentwire.reporting.family_tables import (
     ABLATIONS,
+    BASELINES,
     build_ablations_table,
     build_baselines_table,
     build_chance_table,
@@ -62,7 +63,8 @@ def build_tables(data: ReportData, revision: Revision | None = None) -> list[Tab
     """
     tables = [build_main_table(data)] if data.stats["main"] else []
     tables += [*(build_task_table(data, task) for task in data.tasks), build_chance_table(data)]
-    tables.append(build_baselines_table(data))
+    if BASELINES in data.stats["families"]:
+        tables.append(build_baselines_table(data))
     if ABLATIONS in data.stats["families"]:
         tables.append(build_ablations_table(data))
     tables += build_appendix_tables(data, revision)
@@ -77,7 +79,7 @@ def build_task_table(data: ReportData, task: str) -> Table:
     cells = [data.get_cell(row["cell"]) for row in rows]
     decimals = decimals_for([cell["high"] - cell["low"] for cell in cells])
     differences = [row[REFERENCE] for row in rows if row[REFERENCE]]
-    notes = family_notes(data, REFERENCE, differences, [task])
+    notes = family_notes(data, differences, [task])
     return Table(
         name=task,
         caption=_task_caption(data, task),
@@ -120,36 +122,35 @@ def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> Ta
     best = row["method"] == block["best"] or row["method"] in block["tied"]
     return TableRow(
         (
-            method_cell(data, row["method"], key, REFERENCE),
+            method_cell(data, row["method"], key),
             (" ".join(short for name, short in SEES.items() if cell["sees"][name]) or MISSING,),
             (str(cell["S"]),),
             (f"{cell['bytes_per_example']:,.0f}",),
             emphasize_best(format_points(cell["value"], decimals), best),
             (format_interval(cell["low"], cell["high"], decimals),),
-            *difference_cells(data, key, REFERENCE, decimals),
+            *difference_cells(data, key, decimals),
         ),
         join_ids(row["cell"], key),
     )
 
 
 def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequence[Record]) -> Iterator[Text]:
-    reference, alpha = Emphasis((data.reference_name,)), Math((f"α = {notes.alpha}",))
     yield compose_text(
         "Sees: T the text, L the names of the labels, F features of the sender.\n"
         "Bold: the best of a block, and methods that neither differ from it ({adjustment}, {alpha}) nor fail to keep\n"
         "{retained} of it. ",
         adjustment=notes.adjustment,
-        alpha=alpha,
+        alpha=Math((f"α = {notes.alpha}",)),
         retained=data.retained + PERCENT,
     )
     yield dagger_sentence(data, notes)
-    yield compose_text(
-        "{p}: corrected over the {count} differences from {reference} of all tasks and receivers; "
-        "intervals are not corrected.\n",
-        p=notes.corrected_p,
-        count=notes.count,
-        reference=reference,
-    )
+    yield notes.family_sentence(data.reference_name)
+    chance = data.get_setting("chance")
+    if chance != data.get_setting("reference"):
+        yield compose_text(
+            "{chance} has no Δ: its difference stands, the other way round, in the table of differences from chance.\n",
+            chance=Emphasis((data.display_name(chance),)),
+        )
     yield (DETECTABLE,)
     yield compose_text(
         "Rows with several seeds speak of {method} (seeds and examples vary), rows with one of {checkpoint} "

@@ -82,7 +82,6 @@ def _difference(
         "retention": {
             "retained": settings.retained, "p": kept.p_above(), "outcome": decide_noninferiority(kept, settings.alpha),
         },
-        "adjusted": {},
         "sources": _sources(evidence, methods),
         "signature": _signature(difference, a, settings, p="t"),
     }  # fmt: skip

@@ -1,11 +1,11 @@
 """Which differences are taken, how they are named, and the families in which their p-values are corrected.
 
-A family is declared here, before results exist: all the differences that one table shows, over all tasks and receivers.
+A family is declared here, before results exist, over all tasks and receivers; every difference is in exactly one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from latentwire.statistics.comparisons import Settings, StatsRecord, comparison_verdict
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
@@ -39,16 +39,35 @@ def methods_for_receiver(grid: Grid, receiver: str) -> list[GridMethod]:
 
 
 def comparison_families(grid: Grid, reference: str) -> dict[str, list[Pair]]:
-    """The declared families that have members: each is what one table shows, and is corrected as a whole."""
-    everything = list(grid.methods)
-    trained, baselines = [m.name for m in grid.trained()], [m.name for m in grid.baselines()]
+    """The families that have members; each is corrected as a whole, and a difference is in one of them only.
+
+    What several families would declare (a trained method against the reference is also one against a baseline) belongs
+    to the first of them: one difference has one adjusted p and one verdict, wherever it is printed.
+    """
+    everything, baselines = list(grid.methods), [method.name for method in grid.baselines()]
     families = {
-        "versus_reference": _pairs(grid, everything, [reference]),
         "versus_chance": _pairs(grid, everything, [CHANCE]),
-        "versus_baselines": _pairs(grid, trained, baselines),
+        "versus_baselines": _pairs(grid, [method.name for method in grid.trained()], baselines),
+        "versus_reference": _pairs(grid, everything, [reference]),
         "ablations": _ablations(grid),
     }
-    return {name: pairs for name, pairs in families.items() if pairs}
+    declared: set[Hashable] = set()
+    once = {name: _take_undeclared(grid, pairs, declared) for name, pairs in families.items()}
+    return {name: pairs for name, pairs in once.items() if pairs}
+
+
+def _take_undeclared(grid: Grid, pairs: Sequence[Pair], declared: set[Hashable]) -> list[Pair]:
+    """The pairs that no earlier family declares, in either direction; they are added to `declared`."""
+    fresh = {key: pair for pair in pairs if (key := _contrast(grid, pair)) not in declared}
+    declared.update(fresh)
+    return list(fresh.values())
+
+
+def _contrast(grid: Grid, pair: Pair) -> Hashable:
+    """What two pairs have in common that compare the same answers: a − b and b − a are one contrast."""
+    task, _, receiver, a, b = pair
+    reads = grid.methods[a].reads_receiver or grid.methods[b].reads_receiver
+    return task, receiver if reads else None, frozenset((a, b))
 
 
 def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pair]:
@@ -85,7 +104,8 @@ def correct_family(
     extra = f"|adj:{settings.adjust}|m:{len(ids)}"
     for key in ids:
         record = comparisons[key]
-        record["adjusted"][name] = {
+        record["adjusted"] = {
+            "family": name,
             "p": corrected[key],
             "verdict": comparison_verdict(record, corrected[key], settings.alpha),
             "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),

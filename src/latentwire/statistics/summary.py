@@ -17,6 +17,7 @@ from latentwire.statistics.average_records import (
     average_records,
     main_table_rows,
 )
+from latentwire.statistics.blocks import block_records
 from latentwire.statistics.bootstrap import BootstrapPlan
 from latentwire.statistics.calibration import estimate_calibration
 from latentwire.statistics.comparisons import (
@@ -24,7 +25,6 @@ from latentwire.statistics.comparisons import (
     StatsRecord,
     cell_record,
     compare_methods,
-    comparison_verdict,
     settings_from_section,
 )
 from latentwire.statistics.details import comparison_details
@@ -37,17 +37,14 @@ from latentwire.statistics.families import (
     comparison_id,
     comparison_ids,
     correct_family,
-    methods_for_receiver,
-    scope_of,
 )
 from latentwire.statistics.golds import golds_digests
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod, expected_grid
-from latentwire.statistics.multiplicity import adjust_p_values
-from latentwire.statistics.rank_records import block_ranks, rank_records
+from latentwire.statistics.rank_records import rank_records
 from latentwire.statistics.runs import run_records
 from latentwire.statistics.scores import Scores
 
-STATS_SCHEMA = "latentwire-stats/2"
+STATS_SCHEMA = "latentwire-stats/3"
 
 
 def compute_statistics(results: Path, values: Params) -> StatsRecord:
@@ -99,7 +96,7 @@ def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecor
         "families": families,
         "calibration": _calibrations(evidence, cells, settings),
         "ranks": rank_records(cells, grid, settings),
-        "blocks": _blocks(evidence, grid, settings, cells),
+        "blocks": block_records(evidence, grid, settings, cells, comparisons),
         "sources": {path: _source(source) for path, source in evidence.sources.items()},
     }
     return dict(round_floats(summary))
@@ -168,7 +165,7 @@ def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) 
     records: dict[str, StatsRecord] = {}
     for task, scope, receiver, a, b in dict.fromkeys(pairs):
         first, second = (_answers(by_cell[task, name], receiver) for name in (a, b))
-        head = {"task": task, "receiver": scope, "a": a, "b": b, "adjusted": {}}
+        head = {"task": task, "receiver": scope, "a": a, "b": b}
         beside = comparison_details(first, second, settings)
         records[comparison_id(task, scope, a, b)] = {**head, **compare_methods(first, second, settings), **beside}
     return records
@@ -176,56 +173,6 @@ def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) 
 
 def _answers(by_model: Mapping[str, Scores], receiver: str) -> Scores:
     return by_model[receiver] if receiver in by_model else next(iter(by_model.values()))
-
-
-def _blocks(evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, StatsRecord]) -> list[StatsRecord]:
-    return [
-        _block(evidence, grid, settings, cells, task, receiver) for task in grid.tasks for receiver in grid.receivers
-    ]
-
-
-def _block(
-    evidence: Evidence, grid: Grid, settings: Settings, cells: Mapping[str, StatsRecord], task: str, receiver: str
-) -> StatsRecord:
-    """The rows of one task and receiver: ids of cells and differences, the best method and its ties."""
-    methods = methods_for_receiver(grid, receiver)
-    keys = {m.name: (task, str(m.model_for(receiver)), m.name) for m in methods}
-    contenders = [m.name for m in methods if m.control_of is None]
-    best = max(contenders, key=lambda name: cells[cell_id(*keys[name])]["value"])
-    against = {
-        name: compare_methods(evidence.scores[keys[name]], evidence.scores[keys[best]], settings)
-        for name in contenders
-        if name != best
-    }
-    corrected = adjust_p_values({name: record["p"] for name, record in against.items()}, settings.adjust)
-    tied = [
-        name
-        for name, record in against.items()
-        if comparison_verdict(record, corrected[name], settings.alpha) == "not different"
-        and record["retention"]["outcome"] == "non-inferior"
-    ]
-    return {
-        "task": task,
-        "receiver": receiver,
-        "rows": [_row(grid, m, task, receiver, cell_id(*keys[m.name]), settings) for m in methods],
-        "best": best,
-        "tied": tied,
-        "ranks": block_ranks([evidence.scores[keys[name]] for name in contenders], contenders, settings),
-    }
-
-
-def _row(grid: Grid, method: GridMethod, task: str, receiver: str, key: str, settings: Settings) -> StatsRecord:
-    def difference(other: str) -> str | None:
-        if other == method.name:
-            return None
-        return comparison_id(task, scope_of(method, grid.methods[other], receiver), method.name, other)
-
-    return {
-        "method": method.name,
-        "cell": key,
-        "versus_reference": difference(settings.reference),
-        "versus_chance": difference(CHANCE),
-    }
 
 
 def _task(evidence: Evidence, grid: Grid, task: str) -> StatsRecord:

@@ -32,8 +32,8 @@ def changed_claims(published: Mapping[str, Any], here: Mapping[str, Any]) -> Ite
 
 
 def _claims(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for family, adjusted in entry.get("adjusted", {}).items():
-        yield family, adjusted.get("verdict")
+    if "adjusted" in entry:
+        yield entry["adjusted"]["family"], entry["adjusted"]["verdict"]
     for name in ("retention", "equivalence"):
         if name in entry:
             yield name, entry[name].get("outcome")

@@ -95,8 +95,8 @@ def _adjusted(value: Any) -> list[dict[str, Any]]:
 def _allowed(reports: Path) -> set[str]:
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
     families = [
-        [stats["comparisons"][key] | stats["comparisons"][key]["adjusted"][name] for key in family["members"]]
-        for name, family in stats["families"].items()
+        [stats["comparisons"][key] | stats["comparisons"][key]["adjusted"] for key in family["members"]]
+        for family in stats["families"].values()
     ]
     counts: set[str] = set()
     for members in families:
