@@ -58,9 +58,10 @@ IMAGE_TORCH ?= cuda
 image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=cpu for machines without a GPU)
 	$(PYTHON) tools/image.py --torch $(IMAGE_TORCH)
 
+KIND ?= cluster
 cluster-test: environment ## Build the image, start a SLURM of virtual nodes, and test both (Debian 12, as root)
 	tests/cluster/install.sh
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -m "$(KIND)" tests/cluster
 
 FLOOR_PYTHON ?= $(PYTHON)
 test-unbroken-floor: ## Test unbroken alone with the oldest versions that it allows, and FLOOR_PYTHON (gigabytes, minutes)

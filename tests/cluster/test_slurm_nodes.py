@@ -15,6 +15,7 @@ pytestmark = pytest.mark.cluster
 TRAIN = ("dvc", "repro", f"train@{ITEM}")
 
 
+@pytest.mark.slow
 def test_a_lost_node_changes_no_byte(
     cluster: Cluster, prepared: Workspace, undisturbed: Workspace, free_folder: Path
 ) -> None:

@@ -107,6 +107,7 @@ def started_again_trains_nothing(cluster: Cluster, place: Workspace, job: Job) -
     assert place.results(("results", "reports")) == before
 
 
+@pytest.mark.slow
 def test_the_time_limit(cluster: Cluster, prepared: Workspace, undisturbed: Workspace, free_folder: Path) -> None:
     place = copy(cluster, prepared, free_folder / "limited")
     # The first start idles through most of it; the whole of it is enough for a second one also where others work.
@@ -144,6 +145,7 @@ def test_scancel_and_a_new_job(
     assert place.results() == undisturbed.results()
 
 
+@pytest.mark.slow
 def test_a_trainer_that_ignores_signals(
     cluster: Cluster, prepared: Workspace, undisturbed: Workspace, free_folder: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_the_grace_time_of_a_partition(bare_cluster: Cluster, clone: Callable[[]
     assert job.done()["Restarts"] == "1"
 
 
+@pytest.mark.slow
 def test_a_command_that_hears_no_signal_outlives_its_time_limit(
     bare_cluster: Cluster, clone: Callable[[], Path]
 ) -> None:

@@ -16,6 +16,7 @@ ITEMS = [f"wire-tiny-{seed}" for seed in range(6)]
 ONE_TASK_A_NODE = "--partition=preempt --cpus-per-task=4 --exclude=node4"
 
 
+@pytest.mark.slow
 def test_a_sweep_equals_one_pipeline(cluster: Cluster, free_folder: Path) -> None:
     place = make(free_folder / "sweep", train__seeds=list(range(6)), train__steps=12)
     alone = copy(cluster, place, free_folder / "sequential")
