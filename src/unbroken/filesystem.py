@@ -40,11 +40,11 @@ class FileSystem:
 
     def open(self, path: Path) -> int:
         """A descriptor for reading a file or syncing a folder."""
-        return self.call("open", path, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return self.call("open", path, lambda: _open_at_once(path, os.O_RDONLY))
 
     def update(self, path: Path) -> int:
         """A descriptor for reading and writing in place, created when missing."""
-        return self.call("update", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        return self.call("update", path, lambda: _open_at_once(path, os.O_RDWR | os.O_CREAT))
 
     def append_line(self, path: Path, line: bytes) -> None:
         """A line at the end of a log, which is created when missing; what was torn there stays a line of its own."""
@@ -120,8 +120,18 @@ class FileSystem:
         return self.call("list", path, lambda: sorted(os.listdir(path)))
 
 
+def _open_at_once(path: Path, flags: int) -> int:
+    """A pipe in the place of a file would be waited for without end, and a device gives what nobody wrote."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, FILE_MODE)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), str(path))  # as the system answers for a socket
+
+
 def _append_line(path: Path, line: bytes) -> None:
-    with path.open("a+b") as file:
+    with open(_open_at_once(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
         is_torn = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
         file.write(b"\n" + line if is_torn else line)
 

@@ -155,6 +155,10 @@ def _open_if_there(files: FileSystem, path: Path) -> int | None:
         if path.name in files.names(path.parent):
             raise  # a link that leads nowhere proves nothing
         return None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a pipe or a device holds no line, as a folder does
+            return None
+        raise
 
 
 def _merge_lines(files: FileSystem, sources: Sequence[Path], size: int) -> Iterator[bytes]:

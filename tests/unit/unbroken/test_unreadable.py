@@ -273,3 +273,27 @@ def test_what_is_no_file_in_the_place_of_the_journal_is_refused_at_the_start(kin
     path.rmdir() if kind == "folder" else path.unlink()
     kept.rename(path)
     assert enter(stopped, toy_training.Unsynced())
+
+
+@pytest.mark.parametrize("device", [False, True], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", ["identity.json", "events.jsonl", "checkpoints/step-00000030/tensors.safetensors"])
+def test_what_would_be_waited_for_without_end_is_a_sentence(name: str, device: bool, stopped: Path) -> None:
+    path = stopped / name
+    kept = path.rename(stopped / "kept")
+    path.symlink_to("/dev/zero") if device else os.mkfifo(path)
+    before = {path for path in stopped.rglob("*") if path.name not in ("verdict.json", "lock")}
+    with pytest.raises(UnbrokenError, match=r"(?s)answered ENXIO .*Next: check the folder"):
+        toy_training.train(stopped, stopped.parent / "export")
+    assert {path for path in stopped.rglob("*") if path.name not in ("verdict.json", "lock")} == before
+    path.unlink()
+    kept.rename(path)
+    assert enter(stopped, toy_training.Unsynced())
+
+
+@pytest.mark.parametrize("device", [False, True], ids=["pipe", "device"])
+def test_a_view_that_is_no_file_costs_no_step(device: bool, stopped: Path, uninterrupted: dict[str, bytes]) -> None:
+    path = stopped / "journal.jsonl"
+    path.unlink()
+    path.symlink_to("/dev/full") if device else os.mkfifo(path)
+    toy_training.train(stopped, stopped.parent / "export")
+    assert toy_training.contents(stopped.parent / "export") == uninterrupted
