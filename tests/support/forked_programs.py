@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.toy_training import in_child
+from tests.support.forks import in_child
 
 
 def run_forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:

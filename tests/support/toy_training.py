@@ -6,12 +6,10 @@ step KILL_AT, or it saves without a thread, so that its file operations have one
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from tests.support.alone import judge_modules, list_other_tests
 from unbroken.exact.randomness import seed_all
 from unbroken.filesystem import FileSystem
 from unbroken.run import Run
@@ -146,27 +143,6 @@ def kill_at(step: int) -> Hook:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def in_child(action: Callable[[], object]) -> int:
-    """Run in a forked process (no import cost); returns its exit status as os.waitstatus_to_exitcode does."""
-    judge_modules()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        gc.freeze()  # a census then lists what the program has made, not all that the tests have imported
-        for name in list_other_tests():
-            del sys.modules[name]
-        try:
-            action()
-            code = 0
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 if __name__ == "__main__":

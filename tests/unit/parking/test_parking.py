@@ -18,6 +18,7 @@ from latentwire.parking.park import REF, NothingToParkError
 from latentwire.parking.pointer import ParkingError, Pointer, RemoteError, parse_pointer
 from latentwire.parking.store import open_store
 from tests.support import toy_training
+from tests.support.forks import in_child
 from tests.support.parking_machines import ITEM, Machine
 from unbroken.errors import IdentityError, LockedError, StorageError
 from unbroken.filesystem import FileSystem
@@ -270,7 +271,7 @@ class TestKills:
             FsspecLocalFileSystem.reflink = reflink  # type: ignore[method-assign]
             one.park()
 
-        return toy_training.in_child(action)
+        return in_child(action)
 
     def test_a_killed_park_leaves_the_remote_usable(
         self, machine: Machines, remote: Path, uninterrupted: dict[str, bytes]
@@ -307,7 +308,7 @@ class TestKills:
                 stores.RemoteStore.download = download  # type: ignore[method-assign]
                 two.fetch()
 
-            assert toy_training.in_child(action) == -signal.SIGKILL
+            assert in_child(action) == -signal.SIGKILL
             assert not two.location.folder.exists()
         assert two.fetch().new
         two.train()

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import inexact_trainings, programs_with_containers, programs_with_extras, toy_training
+from tests.support import inexact_trainings, programs_with_containers, programs_with_extras
+from tests.support.forks import in_child
 from tests.support.programs_with_extras import HARMLESS, LOST
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import take_census
@@ -30,7 +31,7 @@ def forked(command: Sequence[str], variables: Mapping[str, str], _log: Path) -> 
         os.environ.update(variables)
         inexact_trainings.main(command[-1])
 
-    return toy_training.in_child(action)
+    return in_child(action)
 
 
 def find_lost(name: str, work: Path, stops: Sequence[str] = ("TERM@5", "TERM@11")) -> list[LostObject]:

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.alone import list_other_tests
+from tests.support.forks import list_other_tests
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import Census, take_census
 from unbroken.prove.members import list_members

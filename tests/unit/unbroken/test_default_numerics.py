@@ -14,6 +14,7 @@ import torch
 
 from tests.support import elastic_training, toy_training
 from tests.support.elastic_training import places
+from tests.support.forks import in_child
 from unbroken import environment, run_numerics
 from unbroken.checkpoint.tree import Decoder
 from unbroken.exact.group import SOLO, Group
@@ -206,7 +207,7 @@ def test_prove_sees_starts_on_different_numbers_of_threads(tmp_path: Path) -> No
             hook = with_threads(2 if log.stem == "interrupted-2" else 1)
             toy_training.train(Path(command[0]), Path(command[0]) / "export", StopFlag.install(), hook=hook)
 
-        return toy_training.in_child(action)
+        return in_child(action)
 
     plan = ProofPlan(
         command=["{folder}"],

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import StorageError, UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -72,7 +73,7 @@ def test_interrupted_in_any_step_it_ends_in_the_same_bytes(
     step: int, phase: str, number: signal.Signals, tmp_path: Path, ended: dict[str, bytes], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{number.name[3:]}@{step}{phase}")
-    code = toy_training.in_child(lambda: train(tmp_path, stop=StopFlag.install()))
+    code = in_child(lambda: train(tmp_path, stop=StopFlag.install()))
     if code != 0:
         assert code in (75, -signal.SIGKILL)
         monkeypatch.delenv("UNBROKEN_INTERRUPT")

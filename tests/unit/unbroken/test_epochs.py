@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import seed_all
 from unbroken.preemption import StopFlag, shield_worker
@@ -111,7 +112,7 @@ def results(work: Path) -> dict[str, dict[str, bytes]]:
 
 def interrupt(work: Path, at: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     monkeypatch.setenv("UNBROKEN_INTERRUPT", at)
-    code = toy_training.in_child(lambda: train(work, **options))
+    code = in_child(lambda: train(work, **options))
     assert code == (-signal.SIGKILL if at.startswith("KILL") else 75), code
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
 
@@ -125,7 +126,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[
         key = repr(sorted(options.items()))
         if key not in made:
             work = tmp_path_factory.mktemp("undisturbed")
-            assert toy_training.in_child(lambda: train(work, **options)) == 0
+            assert in_child(lambda: train(work, **options)) == 0
             made[key] = results(work)
         return made[key]
 
@@ -138,7 +139,7 @@ def test_interrupted_in_any_step(
     step: int, at: str, tmp_path: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(tmp_path, at.format(step), monkeypatch)
-    assert toy_training.in_child(lambda: train(tmp_path)) == 0
+    assert in_child(lambda: train(tmp_path)) == 0
     assert results(tmp_path) == undisturbed()
 
 
@@ -149,7 +150,7 @@ def test_left_early_and_interrupted_in_any_step(
     step: int, name: str, options: Any, tmp_path: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(tmp_path, f"{name}@{step}", monkeypatch, **options)
-    assert toy_training.in_child(lambda: train(tmp_path, **options)) == 0
+    assert in_child(lambda: train(tmp_path, **options)) == 0
     assert results(tmp_path) == undisturbed(**options)
     visited = train(tmp_path, **options)
     assert visited == []
@@ -163,7 +164,7 @@ KINDS = ["plain1", "plain3", "persistent2", "own0", "own2", "replacing0", "repla
 @pytest.mark.parametrize("at", ["TERM@4", "KILL@8", "TERM@9:end"])
 def test_any_loader(kind: str, at: str, tmp_path: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(tmp_path, at, monkeypatch, kind=kind)
-    assert toy_training.in_child(lambda: train(tmp_path, kind)) == 0
+    assert in_child(lambda: train(tmp_path, kind)) == 0
     assert results(tmp_path) == undisturbed(kind=kind)
 
 
@@ -263,7 +264,7 @@ def test_a_killed_run_has_the_pin_of_its_durable_step(tmp_path: Path) -> None:
                 if step in (2, 4, 6):
                     run.pin("best")
 
-    assert toy_training.in_child(die) == 9
+    assert in_child(die) == 9
     assert len(list((tmp_path / "pins/best").iterdir())) == 3
     with open_run(tmp_path) as run:
         assert (run.step, run.pinned("best")) == (2, tmp_path / "pins/best/step-00000002")
@@ -283,9 +284,9 @@ def test_a_loop_that_changes_its_directory(number: signal.Signals, tmp_path: Pat
                 os.chdir(tmp_path / "elsewhere")
 
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{number.name[3:]}@3")
-    assert toy_training.in_child(go) in (75, -signal.SIGKILL)
+    assert in_child(go) in (75, -signal.SIGKILL)
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
-    assert toy_training.in_child(go) == 0
+    assert in_child(go) == 0
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert [path.name for path in tmp_path.iterdir() if path.name != "elsewhere"] == ["run"]
     assert (tmp_path / "run/trace.jsonl").exists()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import CheckpointError
 from unbroken.exact.randomness import get_global_state, set_global_state
 from unbroken.preemption import Preempted, StopFlag
@@ -34,7 +35,7 @@ def test_stopped_in_any_step(
 ) -> None:
     run, target = tmp_path / "run", tmp_path / "export"
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"TERM@{step}")
-    assert toy_training.in_child(lambda: toy_training.train(run, target, StopFlag.install())) == 75
+    assert in_child(lambda: toy_training.train(run, target, StopFlag.install())) == 75
     verdict = json.loads((run / "verdict.json").read_text())
     assert verdict == {"exit": 75, "signal": "SIGTERM", "step": step}
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
@@ -46,9 +47,9 @@ def test_stopped_in_any_step(
 def test_killed_in_any_step(step: int, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     run, target = tmp_path / "run", tmp_path / "export"
     killed = toy_training.kill_at(step)
-    assert toy_training.in_child(lambda: toy_training.train(run, target, hook=killed)) == -signal.SIGKILL
+    assert in_child(lambda: toy_training.train(run, target, hook=killed)) == -signal.SIGKILL
     assert not (run / "verdict.json").exists()
-    assert toy_training.in_child(lambda: toy_training.train(run, target)) == 0
+    assert in_child(lambda: toy_training.train(run, target)) == 0
     assert toy_training.contents(target) == uninterrupted
 
 
@@ -57,8 +58,8 @@ def test_interrupted_twelve_times(tmp_path: Path, uninterrupted: dict[str, bytes
     chance = random.Random(0)
     for step in range(3, 39, 3):
         hook = chance.choice([toy_training.kill_at, toy_training.stop_at])(step)
-        assert toy_training.in_child(lambda hook=hook: toy_training.train(run, target, hook=hook, every=2)) in (-9, 75)
-    assert toy_training.in_child(lambda: toy_training.train(run, target)) == 0
+        assert in_child(lambda hook=hook: toy_training.train(run, target, hook=hook, every=2)) in (-9, 75)
+    assert in_child(lambda: toy_training.train(run, target)) == 0
     assert toy_training.contents(target) == uninterrupted
     assert [e["restart"] for e in events.read_events(run / "events.jsonl") if e["event"] == "start"] == list(range(13))
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import StorageError, UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -92,7 +93,7 @@ def test_stopped_in_any_step_of_any_epoch(
     step: int, tmp_path: Path, epochs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"TERM@{step}")
-    assert toy_training.in_child(lambda: train_epochs(tmp_path, stop=StopFlag.install())) == 75
+    assert in_child(lambda: train_epochs(tmp_path, stop=StopFlag.install())) == 75
     assert verdict(tmp_path) == {"exit": 75, "signal": "SIGTERM", "step": step}
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
     train_epochs(tmp_path)
@@ -103,7 +104,7 @@ def test_stopped_in_any_step_of_any_epoch(
 @pytest.mark.parametrize("step", range(1, toy_training.STEPS + 1))
 def test_killed_in_any_step_of_any_epoch(step: int, tmp_path: Path, epochs: dict[str, bytes]) -> None:
     killed = toy_training.kill_at(step)
-    assert toy_training.in_child(lambda: train_epochs(tmp_path, hook=killed)) == -signal.SIGKILL
+    assert in_child(lambda: train_epochs(tmp_path, hook=killed)) == -signal.SIGKILL
     train_epochs(tmp_path)
     assert toy_training.contents(tmp_path / "export") == epochs
     assert pinned(tmp_path) == [40]
@@ -127,7 +128,7 @@ def test_killed_at_any_operation_of_a_later_final_save(tmp_path: Path, epochs: d
     for number in range(1, 1000):
         work = tmp_path / str(number)
         files = KilledAt(number)
-        ended = toy_training.in_child(
+        ended = in_child(
             lambda work=work, files=files: train_epochs(work, every=100, keep=1, background=False, files=files)
         )
         if ended == 0:

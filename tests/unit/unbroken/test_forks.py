@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import StopFlag
 from unbroken.run import Run
@@ -64,7 +65,7 @@ def in_a_process(action: Callable[[], object]) -> int:
             traceback.print_exc()
             sys.exit(99)
 
-    return toy_training.in_child(tell_errors_apart)
+    return in_child(tell_errors_apart)
 
 
 def raise_error(_run: Run) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import toy_training
+from tests.support.forks import in_child
 from tests.support.loops import digits
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.drill import Interruption
@@ -29,7 +29,7 @@ def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> i
         os.dup2(descriptor, 2)
         digits.main(command[2], Path(variables["UNBROKEN_FOLDER"]), workers=1)
 
-    return toy_training.in_child(action)
+    return in_child(action)
 
 
 def certify(work: Path, fault: str, *at: str) -> Certificate:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.support import inexact_trainings, toy_training
+from tests.support.forks import in_child
 from unbroken.canonical_json import digest_json
 from unbroken.errors import UnbrokenError
 from unbroken.filesystem import FileSystem
@@ -49,7 +50,7 @@ def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> i
         else:
             inexact_trainings.main(command[2])
 
-    return toy_training.in_child(action)
+    return in_child(action)
 
 
 def certify(tmp_path: Path, command: Sequence[str], **options: Any) -> Certificate:

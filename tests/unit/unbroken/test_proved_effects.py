@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import inexact_trainings, toy_training
+from tests.support import inexact_trainings
+from tests.support.forks import in_child
 from tests.support.programs_with_effects import FORGOTTEN, KEPT
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.proof import ProofPlan, run_proof
@@ -23,7 +24,7 @@ def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> i
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         inexact_trainings.main(command[-1])
 
-    return toy_training.in_child(action)
+    return in_child(action)
 
 
 def certify(name: str, work: Path, seed: int) -> Certificate:

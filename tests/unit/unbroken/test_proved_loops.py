@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.forks import in_child
 from tests.support.loops import accumulated_gradients, adversarial, open_stream, recurrent_average
-from tests.support.toy_training import in_child
 from unbroken.preemption import StopFlag
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.proof import ProofPlan, run_proof

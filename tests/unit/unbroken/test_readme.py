@@ -12,6 +12,7 @@ import pytest
 
 import unbroken
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.prove import command as prove_command
 
 README = Path(unbroken.__file__).with_name("README.md")
@@ -29,7 +30,7 @@ def started(folder: Path, interrupt: str = "", program: str = PROGRAM) -> int:
         os.environ.update(UNBROKEN_FOLDER=str(folder), UNBROKEN_INTERRUPT=interrupt)
         exec(compile(program, str(README), "exec"), {"__name__": "__main__"})
 
-    return toy_training.in_child(action)
+    return in_child(action)
 
 
 def final(folder: Path) -> dict[str, bytes]:

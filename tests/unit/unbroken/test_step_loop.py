@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
@@ -71,7 +72,7 @@ def test_interrupted_by_hand_it_ends_in_the_same_bytes(
     step: int, name: str, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{name}@{step}:{('step', 'end')[step % 2]}")
-    code = toy_training.in_child(lambda: train_by_hand(tmp_path, StopFlag.install()))
+    code = in_child(lambda: train_by_hand(tmp_path, StopFlag.install()))
     assert code == (-signal.SIGKILL if name == "KILL" else 75 if step < toy_training.STEPS else 0)
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
     train_by_hand(tmp_path)
@@ -165,7 +166,7 @@ def train_stream(work: Path, stop: StopFlag | None = None, hook: Hook = lambda _
 def test_a_stream_of_unknown_length(step: int, kill: bool, tmp_path: Path) -> None:
     train_stream(tmp_path / "one")
     hook = toy_training.kill_at(step) if kill else toy_training.stop_at(step)
-    assert toy_training.in_child(lambda: train_stream(tmp_path / "two", hook=hook)) in (75, -signal.SIGKILL)
+    assert in_child(lambda: train_stream(tmp_path / "two", hook=hook)) in (75, -signal.SIGKILL)
     train_stream(tmp_path / "two")
     for _ in range(2):  # and an ended run trains nothing
         one, two = (toy_training.contents(tmp_path / name / "export") for name in ("one", "two"))

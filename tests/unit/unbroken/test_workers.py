@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tests.support import toy_training
+from tests.support.forks import in_child
 from unbroken.exact.randomness import numpy_generator, sample_ids, seed_all
 from unbroken.preemption import StopFlag, shield_worker
 from unbroken.run import Run
@@ -67,7 +68,7 @@ def train(folder: Path, target: Path, workers: int, every: int = 3) -> None:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("workers")
-    assert toy_training.in_child(lambda: train(root / "run", root / "export", 0)) == 0
+    assert in_child(lambda: train(root / "run", root / "export", 0)) == 0
     return toy_training.contents(root / "export")
 
 
@@ -93,9 +94,9 @@ def test_any_number_of_workers(
 ) -> None:
     run, target = tmp_path / "run", tmp_path / "export"
     monkeypatch.setenv("UNBROKEN_INTERRUPT", f"{name}@{step}")
-    assert toy_training.in_child(lambda: train(run, target, before)) == (75 if name == "TERM" else -signal.SIGKILL)
+    assert in_child(lambda: train(run, target, before)) == (75 if name == "TERM" else -signal.SIGKILL)
     monkeypatch.delenv("UNBROKEN_INTERRUPT")
-    assert toy_training.in_child(lambda: train(run, target, after)) == 0
+    assert in_child(lambda: train(run, target, after)) == 0
     assert toy_training.contents(target) == expected
     assert os.path.exists(run / "verdict.json")
 

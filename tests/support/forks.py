@@ -1,0 +1,48 @@
+"""Forks of the process of the tests, which imports them all, and what a census of a program shall not walk through."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from unbroken.prove.roots import is_own_module
+
+
+def judge_modules() -> None:
+    """Whose each module is takes a look at the disk, which every fork would take again."""
+    for name in tuple(sys.modules):
+        is_own_module(name)
+
+
+def list_other_tests() -> list[str]:
+    """Modules of tests in which no function of the stack stands."""
+    running: set[str] = set()
+    frame = sys._getframe(1)
+    while frame:
+        running.add(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back  # type: ignore[assignment]
+    return [name for name in sys.modules if name.startswith("tests.") and ".test_" in name and name not in running]
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Run in a forked process (no import cost); returns its exit status as os.waitstatus_to_exitcode does."""
+    judge_modules()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        gc.freeze()  # a census then lists what the program has made, not all that the tests have imported
+        for name in list_other_tests():
+            del sys.modules[name]
+        try:
+            action()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
