@@ -15,7 +15,7 @@ unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTOR
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic prove-machines bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment assets repro profile test test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic prove-machines bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,8 +47,12 @@ profile: setup ## Measure latency, bytes and memory of every way to an answer, a
 
 # Whole files at once: what the tests of one file share is made once.
 JOBS ?= 2
-test: environment ## Run the tests, JOBS at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+FILES_AT_ONCE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test: environment ## Run the tests that take minutes in all, JOBS at a time
+	$(BIN)/python -m pytest $(FILES_AT_ONCE)
+
+test-long: environment ## Run the tests that start whole pipelines and trainings, JOBS at a time
+	$(BIN)/python -m pytest $(FILES_AT_ONCE) -m "long and not slow and not cluster"
 
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,10 +85,9 @@ def place(committed: Workspace, tmp_path: Path) -> Workspace:
     return workspace.copy(committed, tmp_path / "repo")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Stories that start many processes come last, so that a broken unit is reported first.
-
-    Among several workers they come first: the last ones to be done shall be short.
-    """
-    several = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=lambda item: ("pipeline" in str(item.path)) != several)
+    """Each of them starts processes, most of them whole pipelines."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.long)
