@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from latentwire.errors import ConfigurationError
 from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
-from latentwire.params.sections import LocalFiles, LocalModel
+from latentwire.params.sources import LocalFiles, LocalModel
 from latentwire.yaml_files import read_yaml
 
 PIPELINE = Path("dvc.yaml")

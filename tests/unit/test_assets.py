@@ -9,7 +9,7 @@ import pytest
 
 from latentwire.assets import TERMS, Assets
 from latentwire.errors import ConfigurationError
-from latentwire.params import sections
+from latentwire.params import sources
 from latentwire.params.load import load_params
 from latentwire.stages import fetch
 from tests.support.tiny_files import tiny_wheel
@@ -138,8 +138,8 @@ def test_the_stage_says_what_it_did(assets: Assets, capsys: pytest.CaptureFixtur
 
 def test_the_lock_pins_every_package_that_the_default_parameters_name() -> None:
     values = load_params(ROOT / "params.yaml")
-    named = {p for model in values.models.values() if isinstance(model, sections.PackagedModel) for p in model.package}
-    named |= {t.source.package for t in values.tasks.values() if isinstance(t.source, sections.PackagedFiles)}
+    named = {p for model in values.models.values() if isinstance(model, sources.PackagedModel) for p in model.package}
+    named |= {t.source.package for t in values.tasks.values() if isinstance(t.source, sources.PackagedFiles)}
     assert named | TERMS.keys() == Assets(lock=ROOT / "assets.lock").pins().keys()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.models.loading import load_model
-from latentwire.params.sections import LocalModel
+from latentwire.params.sources import LocalModel
 from latentwire.rehearsal import tiny
 
 MAKERS: dict[str, Callable[[Path], object]] = {

@@ -24,7 +24,7 @@ from latentwire import assets, git, machine
 from latentwire.console.tables import make_table
 from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load_params
-from latentwire.params.sections import PackagedFiles, PackagedModel
+from latentwire.params.sources import PackagedFiles, PackagedModel
 from latentwire.tracking.store import locate_store
 
 PYTHON = "3.11"

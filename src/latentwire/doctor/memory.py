@@ -221,13 +221,20 @@ def _reading(values: Params, task: str, frozen: FrozenModel, examples: int, slot
     layout = Receiver(frozen, words.primer, words.anchor, list(words.labels.values())).layout
     longest = max(len(answer) for answer in layout.answers)
     positions = len(layout.bos) + len(layout.primer) + slots + len(layout.anchor) + longest
+    # A whole mask is taken as it is; from a shorter one transformers would make it by looking at its data.
+    whole = torch.ones(examples, 1, positions, positions, dtype=torch.bool, device="meta")
+    try:
+        return _reading_with(whole, frozen, examples, positions, longest)
+    except (RuntimeError, ValueError):  # a family that counts positions on a flat mask makes one without looking
+        return _reading_with(None, frozen, examples, positions, longest)
+
+
+def _reading_with(mask: Tensor | None, frozen: FrozenModel, examples: int, positions: int, longest: int) -> int:
     model, rows = frozen.model, max(MIN_LOGIT_ROWS, examples * longest)
     head: nn.Module = model.get_output_embeddings()
     kept = SavedActivationBytes(model.parameters())
     with torch.device("meta"), kept:
-        embeddings = torch.empty(examples, positions, frozen.hidden_size, dtype=model.dtype, requires_grad=True)
-        # A whole mask is taken as it is; from a shorter one transformers would make it by looking at its data.
-        mask = torch.ones(examples, 1, positions, positions, dtype=torch.bool)
+        embeddings = torch.empty(examples, positions, frozen.embedding_width, dtype=model.dtype, requires_grad=True)
         read = model.get_decoder()(inputs_embeds=embeddings, attention_mask=mask, use_cache=False)
         states: Tensor = read.last_hidden_state
         scores = F.log_softmax(head(states.flatten(0, 1)[:1].expand(rows, -1)).float(), dim=-1)
@@ -238,7 +245,7 @@ def _wire(values: Params, method: str, width: int, frozen: Iterable[FrozenModel]
     shape = values.methods[method]
     with torch.device("meta"):
         resampler = Resampler(width, shape.slots, shape.width, shape.depth, shape.heads, shape.dropout)
-        adapters = {model.name: Adapter(shape.width, shape.hidden, model.hidden_size, 1.0) for model in frozen}
+        adapters = {model.name: Adapter(shape.width, shape.hidden, model.embedding_width, 1.0) for model in frozen}
         return Wire(resampler, adapters)
 
 

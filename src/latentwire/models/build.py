@@ -10,6 +10,7 @@ import torch
 from latentwire.errors import ConfigurationError
 from latentwire.loaded_kernels import check_numpy_kernels, check_torch_kernels
 from latentwire.models.loading import FrozenModel, Role, load_model
+from latentwire.models.reading_checks import check_reading
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.load import Params
@@ -62,10 +63,17 @@ def load_frozen(values: Params, name: str, role: Role, dtype: str | None = None)
 
 
 def load_receivers(values: Params, names: Sequence[str], task: str) -> list[Receiver]:
-    """Frozen receivers with the layout of a task."""
+    """Frozen receivers with the layout of a task, each checked to read as its own library reads.
+
+    Raises:
+        ConfigurationError: A model is missing or another one, or does not read vectors, or English.
+    """
     words = values.tasks[task]
     answers = list(words.labels.values())
-    return [Receiver(load_frozen(values, name, "causal"), words.primer, words.anchor, answers) for name in names]
+    readers = [Receiver(load_frozen(values, name, "causal"), words.primer, words.anchor, answers) for name in names]
+    for reader in readers:
+        check_reading(reader, english=values.models[reader.name].reads_english)
+    return readers
 
 
 def new_wire(method: Method, sender_width: int, readers: Sequence[Receiver], seed: int) -> Wire:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.auto_factory import _get_model_class
 
 from latentwire.assets import Assets
 from latentwire.console.heartbeat import disable_hf_bars
@@ -22,9 +24,13 @@ from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models.frozen_linear import use_onednn_linear
 from latentwire.models.sources import Source, materialise_model
-from latentwire.params.sections import ModelSource
+from latentwire.params.sources import ModelSource
+
+log = logging.getLogger(__name__)
 
 Role = Literal["causal", "encoder"]
+Attention = Literal["sdpa", "eager"]
+"""torch's fused attention, or the steps of it one by one."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,11 +48,16 @@ class FrozenModel:
     family: str
     """`model_type` of the configuration, such as `llama` or `gemma3_text`."""
     hidden_size: int
-    """D, width of its hidden states and token embeddings."""
+    """Width of its hidden states."""
     bos_id: int | None
     """The token that its tokenizer puts before every text; None if it puts none."""
     digest: str
     """SHA-256 over the source's tensors; does not depend on the dtype asked for."""
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of its token embeddings, which some families project to that of the hidden states."""
+        return int(self.model.get_input_embeddings().weight.shape[1])  # type: ignore[index]
 
 
 def load_model(
@@ -95,8 +106,9 @@ def load_without_weights(
     disable_hf_bars()
     config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
     auto: Any = AutoModelForCausalLM
+    attention = supported_attention(source, "causal")
     with torch.device("meta"):
-        model: PreTrainedModel = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
+        model: PreTrainedModel = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
     tokenizer = _load_tokenizer(source)
     frozen = model.eval().requires_grad_(False)
     return FrozenModel(
@@ -104,23 +116,56 @@ def load_without_weights(
     )
 
 
+def supported_attention(source: Source, role: Role) -> Attention:
+    """The attention that `transformers` computes a family with: `sdpa` wherever there is one for it.
+
+    Raises:
+        ConfigurationError: `transformers` has no model of that family for the role.
+    """
+    config = AutoConfig.from_pretrained(source.folder, local_files_only=True)
+    try:
+        made: Any = _get_model_class(config, _auto_class(role)._model_mapping)
+    except KeyError:
+        raise _role_error(source, role, f"transformers has no such model for {type(config).__name__}.") from None
+    return "sdpa" if made._supports_sdpa else "eager"
+
+
+def _auto_class(role: Role) -> Any:
+    return AutoModelForCausalLM if role == "causal" else AutoModel
+
+
+def _role_error(source: Source, role: Role, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Model {source.name} of family {source.family} cannot be loaded as {role}: {why} "
+        f"Next: name another model where params.yaml uses {source.name}."
+    )
+
+
+def _choose_attention(source: Source, role: Role) -> Attention:
+    attention = supported_attention(source, role)
+    if attention == "eager":
+        log.info(
+            "Model %s of family %s computes attention in single steps (eager), since transformers has no fused one "
+            "(sdpa) for it: the same results with more time and memory.",
+            *(source.name, source.family),
+        )
+    return attention
+
+
 def _load_weights(source: Source, dtype: torch.dtype, role: Role) -> PreTrainedModel:
     disable_hf_bars()
-    auto: Any = AutoModelForCausalLM if role == "causal" else AutoModel
+    auto = _auto_class(role)
     try:
         model, report = auto.from_pretrained(
             source.folder,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=_choose_attention(source, role),
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
         )
     except ValueError as error:
-        raise ConfigurationError(
-            f"Model {source.name} of family {source.family} cannot be loaded as {role}: "
-            f"{str(error).splitlines()[0]} Next: name another model where params.yaml uses {source.name}."
-        ) from error
+        raise _role_error(source, role, str(error).splitlines()[0]) from error
     _check_complete(source, report)
     weights: PreTrainedModel = model.eval().requires_grad_(False)
     use_onednn_linear(weights)

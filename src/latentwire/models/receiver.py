@@ -1,15 +1,17 @@
 """A frozen language model that reads a wire: embeddings in, log-likelihoods out.
 
-Shapes: B batch, L positions, D hidden width, V vocabulary, C labels.
+Shapes: B batch, L positions, N of them, D width of embeddings or hidden states, V vocabulary, C labels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentwire.models.layout import Layout, Prompt, compose_prompt
@@ -30,7 +32,7 @@ class Receiver:
             ConfigurationError: An answer changes the tokens of the anchor (see `Layout.build`).
         """
         self.name = frozen.name
-        self.width: int = frozen.hidden_size
+        self.width = frozen.embedding_width
         self._model = frozen.model
         self._tokenizer = frozen.tokenizer
         self._primer = primer
@@ -75,35 +77,28 @@ class Receiver:
         """Compose a batch with this receiver's layout; see `compose_prompt`."""
         return compose_prompt(self.layout, self.embed, middle, answers)
 
-    def hidden(self, prompt: Prompt) -> Tensor:
-        """Last hidden states [B, L, D] of a composed batch."""
-        output = self._model.get_decoder()(
-            inputs_embeds=prompt.embeddings,
-            attention_mask=prompt.mask.long(),
-            position_ids=torch.arange(prompt.mask.shape[1]).expand(prompt.mask.shape),
-            use_cache=False,
-        )
-        states: Tensor = output.last_hidden_state
-        return states
+    def log_probabilities(self, prompt: Prompt, rows: Tensor, columns: Tensor) -> Tensor:
+        """Float32 log-probabilities [N, V] of the token that follows each of N positions of a composed batch.
 
-    def log_probabilities(self, hidden: Tensor) -> Tensor:
-        """Hidden states [N, D] → float32 log-probabilities of the next token [N, V].
-
-        Only positions that are needed come here: the vocabulary is most of a small model's work.
+        The model's own forward computes them, with whatever its family does to its logits: scaling, capping, bias. Only
+        the positions that are needed come to its output layer: the vocabulary is most of a small model's work.
         """
-        # The kernels for a few rows sum in another order than those for many (measured: below 4 with MKL). A row's
-        # numbers must not depend on how many others come with it.
-        padded = F.pad(hidden, (0, 0, 0, max(0, MIN_LOGIT_ROWS - len(hidden))))
-        logits: Tensor = self._model.get_output_embeddings()(padded.contiguous())[: len(hidden)]
-        cap = getattr(self._model.config, "final_logit_softcapping", None)
-        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        with _keep_positions(self._model.get_decoder(), rows, columns):
+            # Padding is on the right: each family counts the positions before it as it does for a text alone.
+            output = self._model(inputs_embeds=prompt.embeddings, attention_mask=prompt.mask.long(), use_cache=False)
+        logits: Tensor = output.logits[0, : len(rows)]
         return F.log_softmax(logits.float(), dim=-1)
+
+    def log_probabilities_of_ids(self, ids: Tensor) -> Tensor:
+        """What the model itself says of token ids [L]: log-probabilities [L, V], without anything of this class."""
+        output = self._model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False)
+        return F.log_softmax(output.logits[0].float(), dim=-1)
 
     def answer_log_likelihoods(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
         """Summed log-likelihood [B] of each example's answer; position t predicts the token at t + 1, once."""
         prompt = self.prompt(middle, answers)
         rows, columns = torch.nonzero(prompt.answer != -100, as_tuple=True)
-        log_p = self.log_probabilities(self.hidden(prompt)[rows, columns - 1])
+        log_p = self.log_probabilities(prompt, rows, columns - 1)
         chosen = log_p.gather(1, prompt.answer[rows, columns, None]).squeeze(1)
         return torch.zeros(len(answers)).index_add(0, rows, chosen)
 
@@ -111,7 +106,7 @@ class Receiver:
         """Log-probabilities [B, V] of the token that follows each (partial) answer."""
         prompt = self.prompt(middle, answers)
         last = prompt.mask.sum(dim=1) - 1
-        return self.log_probabilities(self.hidden(prompt)[torch.arange(len(answers)), last])
+        return self.log_probabilities(prompt, torch.arange(len(answers)), last)
 
     def label_log_likelihoods(self, middle: Sequence[Tensor]) -> Tensor:
         """Summed log-likelihood [B, C] of every label's answer."""
@@ -129,3 +124,22 @@ class Receiver:
             best = self.next_token(middle, answers).argmax(dim=1).tolist()
             answers = [(*answer, token) for answer, token in zip(answers, best, strict=True)]
         return answers
+
+
+@contextmanager
+def _keep_positions(decoder: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Within, the decoder gives its last hidden states [1, N, D] at N positions instead of all of them [B, L, D]."""
+
+    def keep(_: nn.Module, __: Any, output: Any) -> Any:
+        hidden = output.last_hidden_state[rows, columns]
+        # The kernels for a few rows sum in another order than those for many (measured: below 4 with MKL). A row's
+        # numbers must not depend on how many others come with it.
+        padded = F.pad(hidden, (0, 0, 0, max(0, MIN_LOGIT_ROWS - len(hidden))))
+        output.last_hidden_state = padded.contiguous()[None]
+        return output
+
+    hook = decoder.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()

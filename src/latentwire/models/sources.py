@@ -21,7 +21,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.models import cache as store
 from latentwire.models import gguf
 from latentwire.models.weights import tensors_digest, weight_files
-from latentwire.params.sections import HubModel, LocalModel, ModelSource, PackagedModel
+from latentwire.params.sources import HubModel, LocalModel, ModelSource, PackagedModel
 
 # What from_pretrained reads; a hub's repository often holds the same weights again in other formats.
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]

@@ -10,28 +10,22 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
+from latentwire.params.section import Name, Section
 from latentwire.params.sections import (
     Aggregate,
     Baseline,
     Encode,
     Evaluate,
-    HubModel,
-    LocalFiles,
-    LocalModel,
     Method,
-    ModelSource,
-    Name,
-    PackagedFiles,
-    PackagedModel,
     Prepare,
     Report,
     Runtime,
-    Section,
     Task,
     Tracking,
     Train,
     Verify,
 )
+from latentwire.params.sources import HubModel, LocalFiles, LocalModel, ModelSource, PackagedFiles, PackagedModel
 from latentwire.yaml_files import read_yaml
 
 T = TypeVar("T", str, int)

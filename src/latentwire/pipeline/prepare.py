@@ -10,6 +10,7 @@ from typing import Any
 from latentwire.assets import Assets
 from latentwire.models import cache as store
 from latentwire.models.limits import check_model_limits
+from latentwire.models.loading import Role, supported_attention
 from latentwire.models.prompts import decode_prompts
 from latentwire.models.sources import Source, materialise_model
 from latentwire.output_files import write_text_file
@@ -44,7 +45,7 @@ def prepare_inputs(
     for task, described in prepared.items():
         shown = decode_prompts(values.tasks[task], _shortest(described.examples), by_name, values.receivers)
         _write(results / task / "prompts.json", shown)
-    _write(results / "models.json", {source.name: _describe(source) for source in sources})
+    _write(results / "models.json", {source.name: _describe(source, values) for source in sources})
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
@@ -56,10 +57,12 @@ def _shortest(examples: Sequence[Example]) -> Example:
     return min((e for e in examples if e.split == "train"), key=lambda e: (len(e.text), e.example_id))
 
 
-def _describe(source: Source) -> dict[str, str | None]:
+def _describe(source: Source, values: Params) -> dict[str, str | None]:
+    role: Role = "causal" if source.name in values.receivers else "encoder"
     return {
         "sha256": source.sha256,
         "family": source.family,
         "license": source.license,
         "digest": source.digest,
+        "attention": supported_attention(source, role),
     }

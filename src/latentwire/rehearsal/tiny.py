@@ -69,7 +69,7 @@ def tiny_task(folder: Path, texts: int = 200, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def tiny_causal_model(folder: Path, family: Literal["llama", "gemma3_text"] = "llama", seed: int = 0) -> dict[str, str]:
+def tiny_causal_model(folder: Path, family: Literal["llama", "gemma3_text"] = "llama", seed: int = 0) -> dict[str, Any]:
     """Save a random two-layer model with its tokenizer, and return its entry for `params.models`.
 
     `llama` has a BOS token but puts none before a text, and pads with its end token, as SmolLM2 does; `gemma3_text`
@@ -110,7 +110,7 @@ def tiny_causal_model(folder: Path, family: Literal["llama", "gemma3_text"] = "l
     return _save(model, fast, folder)
 
 
-def tiny_encoder_model(folder: Path, seed: int = 0) -> dict[str, str]:
+def tiny_encoder_model(folder: Path, seed: int = 0) -> dict[str, Any]:
     """Save a random two-layer BERT with its tokenizer, and return its entry for `params.models`."""
     tokenizer = _tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]"], seed, before="[CLS]", after="[SEP]")
     fast = PreTrainedTokenizerFast(
@@ -160,7 +160,7 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, str]:
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> dict[str, Any]:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return {"local": str(folder)}
+    return {"local": str(folder), "reads_english": False}

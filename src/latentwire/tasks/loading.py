@@ -10,7 +10,8 @@ from pathlib import Path
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
 from latentwire.output_files import write_text_file
-from latentwire.params.sections import DataSource, PackagedFiles, Prepare, Task
+from latentwire.params.sections import Prepare, Task
+from latentwire.params.sources import DataSource, PackagedFiles
 from latentwire.tasks.examples import Example, digest_examples, write_examples
 from latentwire.tasks.splits import Dropped, check_splits, count_labels, split_examples
 from latentwire.tasks.tables import read_rows

@@ -7,7 +7,7 @@ import torch
 
 from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
-from latentwire.params.sections import LocalModel
+from latentwire.params.sources import LocalModel
 from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 
 FAMILIES = ("llama", "gemma3_text")

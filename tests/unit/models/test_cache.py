@@ -20,7 +20,7 @@ from latentwire.models import gguf
 from latentwire.models.loading import load_model
 from latentwire.models.sources import materialise_model
 from latentwire.models.weights import tensors_digest
-from latentwire.params.sections import LocalModel, PackagedModel
+from latentwire.params.sources import LocalModel, PackagedModel
 from latentwire.rehearsal.tiny import tiny_encoder_model
 from tests.support.tiny_files import tiny_gguf, tiny_wheel
 

@@ -9,7 +9,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.models import features
 from latentwire.models.features import Features
 from latentwire.models.loading import FrozenModel, load_model
-from latentwire.params.sections import LocalModel
+from latentwire.params.sources import LocalModel
 from latentwire.rehearsal.tiny import tiny_encoder_model
 
 TEXTS = ["one night in the meadow.", "storm.", "the candle at the window was over us."]

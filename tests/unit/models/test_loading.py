@@ -16,9 +16,11 @@ from latentwire.assets import Assets
 from latentwire.digests import sha256_of
 from latentwire.errors import ConfigurationError
 from latentwire.models.loading import FrozenModel, load_model
+from latentwire.models.reading_checks import check_reading
+from latentwire.models.receiver import Receiver
 from latentwire.models.weights import tensors_digest
 from latentwire.params.load import load_params
-from latentwire.params.sections import HubModel, LocalModel
+from latentwire.params.sources import HubModel, LocalModel
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model
 
 ROOT = Path(__file__).parents[3]
@@ -165,6 +167,7 @@ def test_the_real_receivers_read_english(name: str, family: str, hidden_size: in
     with torch.no_grad():
         loss = loaded.model(ids, labels=ids).loss
     assert loss < 4  # ln V is above 10
+    check_reading(Receiver(loaded, "Review:", "\nSentiment:", [" negative", " positive"]), english=True)
 
 
 @pytest.mark.assets

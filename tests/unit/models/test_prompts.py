@@ -13,7 +13,8 @@ from latentwire.models.prompts import decode_prompts, task_layouts
 from latentwire.models.receiver import Receiver
 from latentwire.models.sources import Source, materialise_model
 from latentwire.params.load import Params, load_params
-from latentwire.params.sections import LocalModel, Task
+from latentwire.params.sections import Task
+from latentwire.params.sources import LocalModel
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_task
 from latentwire.tasks.examples import Example
 

@@ -112,6 +112,7 @@ def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], 
         "gemma3": "gemma3_text",
     }
     assert models["gemma3"] == {
+        "attention": "sdpa",
         "digest": tensors_digest(tmp_path / "gemma3"),
         "family": "gemma3_text",
         "license": None,

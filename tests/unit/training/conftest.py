@@ -12,7 +12,8 @@ from latentwire.models.features import FILE, INDEX, Features
 from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params.sections import LocalModel, Train
+from latentwire.params.sections import Train
+from latentwire.params.sources import LocalModel
 from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 from latentwire.training.loop import LabelledFeatures, Trainer
 
