@@ -16,6 +16,8 @@ from tests.chaos.trial import Disk, Trial
 from tests.support import toy_training
 from unbroken.checkpoint import tensorfile
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:

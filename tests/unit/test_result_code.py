@@ -10,6 +10,8 @@ import pytest
 from latentwire.errors import ConfigurationError
 from latentwire.result_code import FOLDER, STAGES, check_recorded_code, result_code, result_code_text
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_recorded_code_of_a_stage_is_checked_where_there_is_one(stage: str, tmp_path: Path) -> None:

@@ -133,5 +133,6 @@ def test_signals_are_caught_before_anything_heavy_is_imported(stage: str) -> Non
     assert loaded_by(f"latentwire.stages.{stage}") == ""
 
 
+@pytest.mark.long
 def test_training_loads_neither_pandas_nor_mlflow() -> None:
     assert loaded_by("latentwire.pipeline.train") == "torch transformers"

@@ -54,6 +54,7 @@ def test_a_stream_of_few_characters() -> None:
     assert "task -> how tables" in done.stdout
 
 
+@pytest.mark.long
 def test_python_without_docstrings_prints_the_same() -> None:
     for command in ("params", "--help", "watch --help"):
         plain, bare = (shell(f"{CLI} {command}", PYTHONOPTIMIZE=level).stdout for level in ("", "2"))

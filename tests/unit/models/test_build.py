@@ -55,6 +55,7 @@ def _configured(when: str, numerics: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not has_avx2(), reason="portable kernels need a processor with AVX2")
+@pytest.mark.long
 def test_torch_that_was_imported_before_the_kernels_were_set_is_a_sentence() -> None:
     assert _configured("early", "portable").returncode == 0
     late = _configured("late", "portable")

@@ -158,6 +158,7 @@ def test_a_hub_snapshot_is_loaded_without_a_network(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("name", "family", "hidden_size", "bos_id"), [("smollm2", "llama", 576, None), ("gemma3", "gemma3_text", 640, 2)]
 )
+@pytest.mark.long
 def test_the_real_receivers_read_english(name: str, family: str, hidden_size: int, bos_id: int | None) -> None:
     loaded = real(name)
     assert (loaded.family, loaded.hidden_size, loaded.bos_id) == (family, hidden_size, bos_id)
@@ -171,6 +172,7 @@ def test_the_real_receivers_read_english(name: str, family: str, hidden_size: in
 
 
 @pytest.mark.assets
+@pytest.mark.long
 def test_every_label_of_the_default_tasks_is_one_token_of_both_receivers() -> None:
     values = load_params(ROOT / "params.yaml")
     for receiver in values.receivers:

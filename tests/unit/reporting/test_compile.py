@@ -30,6 +30,8 @@ from latentwire.reporting.render import render_latex, render_table
 from latentwire.stages import report
 from tests.support import synthetic_predictions
 
+pytestmark = pytest.mark.long
+
 needs_tex = pytest.mark.skipif(
     shutil.which("latexmk") is None, reason="latexmk is not installed: the paper is checked as text only"
 )

@@ -97,6 +97,7 @@ def test_a_name_that_the_parameters_take_is_printed_as_it_is(name: str) -> None:
 
 
 @needs_tex
+@pytest.mark.long
 def test_the_pdf_prints_the_same_names(tmp_path: Path) -> None:
     paragraphs = [
         Paragraph((f"{number}(", name, ")(", Emphasis((name,)), ")(", Code(name), f"){number}"))
@@ -125,6 +126,7 @@ def test_the_pdf_prints_the_same_names(tmp_path: Path) -> None:
 
 
 @needs_tex
+@pytest.mark.long
 def test_latex_has_every_character_that_a_name_may_have(tmp_path: Path) -> None:
     letters = sorted(PRINTED - {" "})
     blocks = tuple(Paragraph((letter, Emphasis((letter,)), Strong((letter,)), Code(letter))) for letter in letters)
@@ -223,6 +225,7 @@ def test_a_long_name_is_broken_into_lines() -> None:
 
 @needs_tex
 @pytest.mark.parametrize("letters", [15, 17, 40, MOST_LETTERS])
+@pytest.mark.long
 def test_a_paper_with_long_names_compiles(letters: int, data: ReportData, tmp_path: Path) -> None:
     """Every method, task and model at once, without its figures."""
     keys = (*data.methods, *data.tasks, *data.receivers, "minilm")

@@ -102,6 +102,7 @@ def test_non_inferiority_at_its_boundary() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "points"), [(3, 0.0), (5, 0.04)])
+@pytest.mark.long
 def test_the_interval_of_the_ratio_covers(seeds: int, points: float) -> None:
     """Fieller's, by inverting the two-way test, for the ratio of two accuracies on the same examples."""
     rates, runs, examples = (0.68, 0.72), 500, 400

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import TrackedItem
 from tests.support.mlflow_database import ITEM, Database, points_of, records
@@ -39,6 +41,7 @@ def play(database: Database, verdict: str, *parts: list[dict[str, Any]], item: T
     return said
 
 
+@pytest.mark.long
 def test_one_run_and_each_point_once_after_two_preemptions_and_a_kill(database: Database, start: Start) -> None:
     """The story of a run on a cluster, with the real Run in real processes."""
     assert end_of(start(database.root, 4000, 12)) == 75

@@ -87,6 +87,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "22 points" in said[-1]
 
 
+@pytest.mark.long
 def test_locked_and_then_sent_by_the_next_start_while_the_first_is_still_sending(database: Database) -> None:
     """Two senders of one run at once: the first's request hangs in the lock when the next start begins."""
     with closing(sqlite3.connect(database.path, isolation_level=None)) as blocker:
@@ -159,6 +160,7 @@ def test_a_run_created_twice_is_one_again(database: Database) -> None:
     assert len(database.runs()) == 1
 
 
+@pytest.mark.long
 def test_a_process_without_mlflow_ends_in_time_and_without_tracebacks(tmp_path: Path, closed_port: int) -> None:
     code = (
         "import logging, pathlib; from tests.support.mlflow_database import ITEM, records; logging.basicConfig(); "

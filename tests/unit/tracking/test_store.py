@@ -44,6 +44,7 @@ def python(code: str, root: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_four_processes_at_once_on_an_empty_folder(tmp_path: Path) -> None:
     processes = [python(OPEN, tmp_path) for _ in range(4)]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
@@ -55,6 +56,7 @@ def test_four_processes_at_once_on_an_empty_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.creating*"))
 
 
+@pytest.mark.long
 def test_a_kill_while_it_is_made_leaves_nothing_broken(tmp_path: Path) -> None:
     with python(OPEN, tmp_path) as killed:
         while not any(path.stat().st_size > 0 for path in tmp_path.glob("mlflow.db.*.creating")):
@@ -183,6 +185,7 @@ def test_other_errors_are_not_hidden() -> None:
     assert issubclass(TrackingError, LatentWireError)
 
 
+@pytest.mark.long
 def test_mlflow_is_imported_late_and_without_telemetry(tmp_path: Path) -> None:
     code = (
         "import os, sys; import latentwire.tracking.mirror, latentwire.tracking.statistics; "

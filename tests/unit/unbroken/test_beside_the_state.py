@@ -22,7 +22,7 @@ from unbroken.prove.drill import Interruption
 from unbroken.prove.proof import ProofPlan, run_proof
 from unbroken.prove.runs import Program, RunEvidence, compare_runs
 
-pytestmark = pytest.mark.usefixtures("uninterrupted")
+pytestmark = [pytest.mark.usefixtures("uninterrupted"), pytest.mark.long]
 
 
 def forked(command: Sequence[str], variables: Mapping[str, str], _log: Path) -> int:

@@ -21,7 +21,7 @@ from tests.support.toy_training import Unsynced
 from unbroken.errors import StorageError
 from unbroken.preemption import Preempted, StopFlag
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of accelerate
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.long]  # those of accelerate
 
 KINDS: dict[str, dict[str, Any]] = {
     "epochs": {},

@@ -22,7 +22,7 @@ from tests.support.loops.hf_trainer_loop import train
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of transformers
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.long]  # those of transformers
 
 
 class Stream(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
