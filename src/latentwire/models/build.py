@@ -79,6 +79,8 @@ def load_receivers(values: Params, names: Sequence[str], task: str) -> list[Rece
 def new_wire(method: Method, sender_width: int, readers: Sequence[Receiver], seed: int) -> Wire:
     """A wire with the initial weights of a seed."""
     seed_all(seed, purpose="initial weights")
-    resampler = Resampler(sender_width, method.slots, method.width, method.depth, method.heads, method.dropout)
+    resampler = Resampler(
+        sender_width, method.slots, method.width, method.depth, method.heads, method.dropout, method.query_std
+    )
     adapters = {r.name: Adapter(method.width, method.hidden, r.width, r.embedding_rms()) for r in readers}
     return Wire(resampler, adapters)

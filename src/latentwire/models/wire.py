@@ -61,10 +61,17 @@ class Block(nn.Module):
 class Resampler(nn.Module):
     """Sender states of any length → a wire of M latent vectors."""
 
-    def __init__(self, sender_width: int, slots: int, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, sender_width: int, slots: int, width: int, depth: int, heads: int, dropout: float, query_std: float = 1.0
+    ) -> None:
+        """Make the initial weights; `query_std` is the standard deviation of the learned queries, one per slot.
+
+        What cross-attention adds is about the same for all slots, at a root mean square of 0.2. Queries far below that,
+        such as the usual 0.02, drown in it: all slots are one vector at the start (cosine 0.997), and stay it.
+        """
         super().__init__()
         self.project = nn.Sequential(nn.Linear(sender_width, width), nn.LayerNorm(width))
-        self.queries = nn.Parameter(torch.randn(slots, width) * 0.02)
+        self.queries = nn.Parameter(torch.randn(slots, width) * query_std)
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(depth)])
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

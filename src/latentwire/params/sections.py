@@ -60,6 +60,8 @@ class Method(Section):
     """Hidden width of an adapter."""
     dropout: Fraction
     """On the residual branches of the resampler, while training."""
+    query_std: float = Field(default=1.0, gt=0)
+    """Standard deviation of the slots' queries at the start; at 0.02 all slots begin, and stay, as one vector."""
     receivers: tuple[Name, ...] = Field(min_length=1)
     """Names of models; all of them read the same wire."""
 

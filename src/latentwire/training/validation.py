@@ -1,19 +1,21 @@
-"""Accuracy on the validation split, shared between processes by whole batches, so that it does not depend on them.
+"""What is measured on the validation split, by whole batches of which each process has some, whatever their number.
 
-Shapes: N examples, C labels, R receivers.
+Shapes: N examples, R receivers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from latentwire.evaluation.scoring import score_wires, write_wires
 from latentwire.models.receiver import Receiver
+from latentwire.models.slot_diversity import effective_ranks, slot_cosines
 from latentwire.models.wire import Wire
 from latentwire.training.loop import LabelledFeatures
 from unbroken.exact.fold import owned_shards
@@ -32,22 +34,34 @@ class Validation:
     group: Group = SOLO
 
     def __call__(self) -> Mapping[str, float]:
-        """Accuracy of each receiver, the same on every process."""
-        chosen = torch.tensor(self._choices())
-        golds = torch.tensor(self.data.labels[: len(chosen)])
-        hits = (chosen == golds[:, None]).double().mean(dim=0)
-        return {f"accuracy/{reader.name}": float(hit) for reader, hit in zip(self.receivers, hits, strict=True)}
+        """Accuracy of each receiver and the diversity of the slots, the same on every process."""
+        rows = self._rows()
+        golds = np.array(self.data.labels[: len(rows)])
+        hits = (rows[:, : len(self.receivers)] == golds[:, None]).mean(axis=0)
+        accuracies = {f"accuracy/{reader.name}": float(hit) for reader, hit in zip(self.receivers, hits, strict=True)}
+        # A correctly rounded sum has one value, in whatever order and on whatever processor.
+        means = [math.fsum(column) / len(rows) for column in rows[:, len(self.receivers) :].T.tolist()]
+        return {**accuracies, **dict(zip(self._diversities(), means, strict=True))}
 
-    def _choices(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        """Label that each receiver chooses for each example [N, R], gathered in order."""
+    def _diversities(self) -> Mapping[str, Callable[[Tensor], list[float]]]:
+        """Name → what it is of each wire; a single slot has no other to be compared with."""
+        ranks = {"effective_rank": effective_ranks}
+        several = len(self.wire.resampler.queries) > 1
+        return {"slot_cosine": slot_cosines, **ranks} if several else ranks
+
+    def _rows(self) -> NDArray[np.float64]:
+        """Per example the label that each receiver chooses and its wire's diversities [N, R + 2], in order."""
         count = min(self.examples, len(self.data.labels))
         batches = [range(start, min(start + self.batch, count)) for start in range(0, count, self.batch)]
         owned = owned_shards(self.group.rank, self.group.size, len(batches))
-        chosen = [self._chosen(batches[index]).cpu().numpy().tobytes() for index in owned]
-        everything = b"".join(self.group.all_gather_bytes(b"".join(chosen)))
-        return np.frombuffer(everything, dtype=np.int64).reshape(count, len(self.receivers))
+        parts = [self._measure(batches[index]).tobytes() for index in owned]
+        everything = b"".join(self.group.all_gather_bytes(b"".join(parts)))
+        return np.frombuffer(everything, dtype=np.float64).reshape(
+            count, len(self.receivers) + len(self._diversities())
+        )
 
-    def _chosen(self, rows: range) -> Tensor:
+    def _measure(self, rows: range) -> NDArray[np.float64]:
         wires = write_wires(self.wire, self.data.features, rows, self.data.length, self.batch)
         scores = [score_wires(self.wire, reader, wires, self.batch, lambda _: None) for reader in self.receivers]
-        return torch.stack([score.argmax(dim=1) for score in scores], dim=1)
+        chosen = [score.argmax(dim=1).tolist() for score in scores]
+        return np.array([*chosen, *(measure(wires) for measure in self._diversities().values())], dtype=np.float64).T
