@@ -8,6 +8,7 @@
 
 RUN_ME_AGAIN=75
 export SHELL=/bin/sh # by which DVC runs stages; the user's may be none, or not in the image
+export SLURM_TIME_FORMAT=standard # git reads when a job was submitted, and a user's own format may be `relative`
 
 # As a hook, or a shell of one, has them: they would lead git and DVC to another repository.
 # shellcheck disable=SC2046 # one name a line
@@ -66,6 +67,21 @@ ask() {
     echo "$said"
 }
 
+# Whose submission this is. `sbatch` hands on what a job that calls it has in its environment: a place in an array, and a
+# number of restarts, which SLURM replaces only in a task of an array and after a restart. Its record is right.
+identify() {
+    local record
+    [ -n "${SLURM_ARRAY_JOB_ID:-}${SLURM_RESTART_COUNT:-}" ] || return 0
+    record=$(ask "$job") || return 0 # as it says; a first start asks again, and does not go on without an answer
+    if [ "$(word "$record" JobId)" != "$SLURM_JOB_ID" ]; then
+        unset SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID LATENTWIRE_SWEEP
+        job=$SLURM_JOB_ID
+        export LATENTWIRE_JOB=$job
+        record=$(ask "$job") || return 0
+    fi
+    SLURM_RESTART_COUNT=$(restarts_in "$record")
+}
+
 # One word of such an answer.
 word() { grep -oP "(^|\s)$2=\K\S+" <<<"$1" | head -1 || true; }
 
@@ -74,7 +90,8 @@ requeue() {
     local begun=$SECONDS said
     until said=$(scontrol requeue "$job" 2>&1); do
         echo "$said" >&2
-        [[ "$said" =~ contact|onnect|timed\ out|Zero\ Bytes|standby ]] || return 1
+        # A refusal has few words, a controller that is away or not quite back has many.
+        [[ ! "$said" =~ disabled|denied|Invalid\ job|ompleting|ending\ execution ]] || return 1
         [ $((SECONDS - begun)) -lt "${LATENTWIRE_ASK_S:-300}" ] || return 1
         sleep 5
     done

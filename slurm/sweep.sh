@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/slurm/helpers.sh"
 cd "$root"
 
-unset SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID # of a job that submits this sweep
+unset SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID SLURM_RESTART_COUNT LATENTWIRE_SWEEP # of a job that submits this sweep
 dry=''
 if [ "${1:-}" = --dry-run ]; then
     dry=1
@@ -41,7 +41,8 @@ clone() {
     [ ! -d "$folder" ] || return 0
     git clone --quiet --local "$root" "$folder.new"
     git -C "$folder.new" checkout --quiet --detach "$commit"
-    printf '[cache]\n    dir = %s\n' "$cache" >"$folder.new/.dvc/config.local"
+    # Quoted: DVC takes what follows a bare # for a comment, and a bare comma for the end of one of several values.
+    printf '[cache]\n    dir = "%s"\n' "$cache" >"$folder.new/.dvc/config.local"
     mkdir -p "$folder.new/.cache" "$root/.cache/models" "$root/assets"
     ln -s "$root/assets" "$folder.new/assets"
     ln -s "$root/.cache/models" "$folder.new/.cache/models"
@@ -73,8 +74,9 @@ if [ -z "$dry" ]; then
     printf '%s\n' "${items[@]}" >"$sweep/items"
 fi
 first=$(submit "${site_options[@]}" slurm/container.slurm dvc repro "${shared[@]}")
-array=$(submit "${site_options[@]}" --array="0-$((${#items[@]} - 1))%$at_once" --dependency="afterok:$first" \
-    --kill-on-invalid-dep=yes --export="ALL,LATENTWIRE_SWEEP=$sweep" slurm/container.slurm)
+# The path stands in the environment: in --export a comma would end it.
+array=$(LATENTWIRE_SWEEP=$sweep submit "${site_options[@]}" --array="0-$((${#items[@]} - 1))%$at_once" \
+    --dependency="afterok:$first" --kill-on-invalid-dep=yes --export=ALL slurm/container.slurm)
 last=$(submit "${site_options[@]}" --dependency="afterok:$array" --kill-on-invalid-dep=yes slurm/container.slurm \
     slurm/collect.sh "$sweep")
 [ -n "$dry" ] || say "jobs $first (data), $array (${#items[@]} items, $at_once at a time), $last (collect): squeue --me"

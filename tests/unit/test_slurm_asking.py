@@ -76,6 +76,31 @@ def test_a_preempted_task_sees_its_own_restarts(task: int, stub: Path) -> None:
     assert said == f"=== checkpointed; SLURM starts job 17_{task} again\n"
 
 
+IDENTIFIED = 'identify; echo "$job $LATENTWIRE_JOB ${SLURM_ARRAY_TASK_ID-none} ${SLURM_RESTART_COUNT-none}"'
+
+
+def test_a_job_that_a_task_of_an_array_submits_is_not_that_task(stub: Path) -> None:
+    """`sbatch` hands on what it finds in its environment: `scontrol requeue` would start the submitting task again."""
+    put(stub, "20", 20, "RUNNING")
+    of_the_submitter = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "3"}
+    assert bash(stub, IDENTIFIED, SLURM_JOB_ID="20", **of_the_submitter) == "20 20 none 0\n"
+    (stub / "17_0").unlink()  # the submitter has ended, and SLURM has forgotten it
+    assert bash(stub, IDENTIFIED, SLURM_JOB_ID="20", **of_the_submitter) == "20 20 none 0\n"
+
+
+def test_a_task_of_an_array_knows_itself_and_its_restarts(stub: Path) -> None:
+    assert bash(stub, IDENTIFIED, **LAST_TASK) == "17_2 17_2 2 0\n"
+    put(stub, "17_0", 18, "RUNNING", restarts=2)
+    variables = {**LAST_TASK, "SLURM_JOB_ID": "18", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "2"}
+    assert bash(stub, IDENTIFIED, **variables) == "17_0 17_0 0 2\n"
+    assert bash(stub, IDENTIFIED, **variables, AWAY_FOR="99", LATENTWIRE_ASK_S="0") == "17_0 17_0 0 2\n"
+
+
+def test_a_users_format_of_times_is_not_that_of_the_scripts(stub: Path) -> None:
+    said = bash(stub, "sh -c 'echo $SLURM_TIME_FORMAT'", SLURM_TIME_FORMAT="relative")
+    assert said == "standard\n"
+
+
 def test_a_job_without_an_array_is_itself(stub: Path) -> None:
     put(stub, "5", 5, "COMPLETING")
     assert "job 5 was cancelled and is not requeued" in bash(stub, "come_again", SLURM_JOB_ID="5")
@@ -105,8 +130,33 @@ def test_a_requeue_is_asked_for_until_somebody_hears(stub: Path) -> None:
     assert (stub / "calls").read_text().splitlines() == ["requeue 5"] * 4
 
 
-def test_a_requeue_that_is_refused_is_not_asked_for_again(stub: Path) -> None:
-    (stub / "scontrol").write_text("#!/bin/sh\necho $* >>$STUB/calls\necho 'Job is disabled' >&2; exit 1\n")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "scontrol: fatal: Could not establish a configuration source",
+        "slurm_requeue error: Protocol authentication error",
+        "slurm_requeue error: Resource temporarily unavailable",
+        "slurm_requeue error: Transport endpoint is not connected",
+    ],
+)
+def test_a_requeue_is_asked_for_again_whatever_the_way_of_being_away(said: str, stub: Path) -> None:
+    put(stub, "5", 5, "RUNNING")
+    (stub / "calls").write_text("")
+    assert "done\n" in bash(stub, "requeue && echo done", SLURM_JOB_ID="5", AWAY_FOR="2", AWAY=said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Requested operation is presently disabled",
+        "Access/permission denied",
+        "Job/step already completing or completed",
+        "Invalid job id specified",
+        "Job is pending execution",
+    ],
+)
+def test_a_requeue_that_is_refused_is_not_asked_for_again(said: str, stub: Path) -> None:
+    (stub / "scontrol").write_text(f"#!/bin/sh\necho $* >>$STUB/calls\necho '{said} for job 5' >&2; exit 1\n")
     assert "refused" in bash(stub, "requeue || echo refused", SLURM_JOB_ID="5")
     assert len((stub / "calls").read_text().splitlines()) == 1
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.config import Config
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -80,8 +81,24 @@ def test_a_sweep_makes_a_clone_of_every_item(clone: Path, tmp_path: Path) -> Non
     assert (sweep / "items").read_text() == "wire-tiny-0\nwire-tiny-1\n"
     for item in ("wire-tiny-0", "wire-tiny-1"):
         assert bash(sweep / item, "git rev-parse HEAD").strip() == commit
-        assert (sweep / item / ".dvc/config.local").read_text() == "[cache]\n    dir = /cache\n"
+        assert (sweep / item / ".dvc/config.local").read_text() == '[cache]\n    dir = "/cache"\n'
         assert (sweep / item / "assets").resolve() == clone / "assets"
+
+
+@pytest.mark.parametrize("name", ["c#x", "a,b", "d e", "f;g", "c%41", "it's"])
+def test_a_sweep_in_a_folder_of_any_name(name: str, clone: Path, tmp_path: Path) -> None:
+    there = clone.rename(tmp_path / name)
+    (there / ".venv/bin/dvc").write_text(
+        f'#!/bin/sh\n[ "$1" = cache ] && echo "$PWD/.dvc/cache" || printf "%s\\n" {" ".join((*STAGES, *ITEMS))}\n'
+    )
+    submit = there / ".venv/bin/sbatch"
+    submit.write_text('#!/bin/sh\ncase "$*" in *--array*) echo "$*" "$LATENTWIRE_SWEEP" >"$STUB" ;; esac\necho 17\n')
+    submit.chmod(0o755)
+    path = f"{submit.parent}:{os.environ['PATH']}"
+    bash(there, "slurm/sweep.sh 2", PATH=path, STUB=str(tmp_path / "submitted"))
+    sweep = there / "state/sweep" / bash(there, "git rev-parse HEAD").strip()[:12]
+    assert str(Config(str(sweep / "wire-tiny-1/.dvc"))["cache"]["dir"]) == str(there / ".dvc/cache")
+    assert (tmp_path / "submitted").read_text().endswith(f" --export=ALL slurm/container.slurm {sweep}\n")
 
 
 @pytest.mark.parametrize(
