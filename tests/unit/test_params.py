@@ -74,7 +74,21 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
             "`train.mode`: Input should be 'exact' or 'throughput', found 'fast'",
         ),
         (lambda v: v["train"].update(steps=10), "warmup must be below steps, found 12 and 10"),
-        (lambda v: v["train"].update(seeds=[1, 1]), "seeds must differ, found [1, 1]"),
+        (lambda v: v["train"].update(seeds=[1, 1]), "`train.seeds`: 1 stands there more than once"),
+        (lambda v: v["train"].update(methods=["wire", "wire"]), "`train.methods`: 'wire' stands there more than once"),
+        (lambda v: v["prepare"].update(tasks=["r8", "r8"]), "`prepare.tasks`: 'r8' stands there more than once"),
+        (lambda v: v["baseline"].update(methods=["text", "text"]), "`baseline.methods`: 'text' stands there more"),
+        (lambda v: v["evaluate"].update(controls=["shuffled"] * 2), "`evaluate.controls`: 'shuffled' stands there"),
+        (
+            lambda v: v["methods"]["wire"].update(receivers=["smollm2"] * 2),
+            "`methods.wire.receivers`: 'smollm2'",
+        ),
+        (
+            lambda v: [v["methods"].update(text=v["methods"]["wire"]), v["train"].update(methods=["text"])],
+            "train.methods names 'text', which is a baseline",
+        ),
+        (lambda v: v["tracking"].update(experiment=" "), "`tracking.experiment`: String should match pattern"),
+        (lambda v: v["runtime"].update(threads=10**6), "`runtime.threads`: Input should be less than or equal to 1024"),
         (lambda v: v["train"]["losses"].update(token_ce=0), "token_ce or label_ce must be above 0"),
         (lambda v: v["methods"]["wire"].update(heads=7), "width must be a multiple of heads, found 192 and 7"),
         (
@@ -94,6 +108,31 @@ def test_a_wrong_file_is_one_sentence(change: Change, sentence: str, values: dic
     assert str(caught.value).startswith("params.yaml: ")
     assert sentence in str(caught.value)
     assert str(caught.value).endswith("Next: mend it, then `latentwire params`.")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("seeds", [1.0], "integer"),
+        ("seeds", [True], "integer"),
+        ("seeds", ["3"], "integer"),
+        ("seeds", ["1_0"], "integer"),
+        ("steps", 64.0, "integer"),
+        ("warmup", False, "integer"),
+        ("lr", "0.1", "number"),
+        ("clip", True, "number"),
+    ],
+)
+def test_a_number_is_one_as_dvc_reads_it(key: str, value: Any, kind: str, values: dict[str, Any]) -> None:
+    """DVC would name the item of seed 1.0 or true by these words, and no stage would find it."""
+    values["train"][key] = value
+    with pytest.raises(ConfigurationError) as caught:
+        parse_params(values, "params.yaml")
+    found, place = (value[0], f"{key}.0") if isinstance(value, list) else (value, key)
+    assert str(caught.value) == (
+        f"params.yaml: `train.{place}`: Input should be a valid {kind}, found {found!r}. Next: mend it, then "
+        "`latentwire params`."
+    )
 
 
 def test_a_missing_or_broken_file(tmp_path: Path) -> None:

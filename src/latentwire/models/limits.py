@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
 from latentwire.errors import ConfigurationError
+from latentwire.models.loading import load_tokenizer
 from latentwire.models.prompts import task_layouts
 from latentwire.models.sources import Source
 from latentwire.params.load import Params
@@ -24,19 +25,45 @@ def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
         sources: Model → its files.
 
     Raises:
-        ConfigurationError: A layer or a length is not in the model, or an answer changes the tokens of its anchor.
+        ConfigurationError: A layer or a length is not in the model, an answer changes the tokens of its anchor, or
+            two labels are the same answer.
     """
     sender = values.encode.sender
     config = _read_config(sources[sender].folder)
     _check_layer(sender, config, values.encode.layer)
     _check_length(sender, config, "encode.max_tokens", values.encode.max_tokens, 0)
+    _check_room_for_text(sources[sender], values.encode.max_tokens)
     for name in values.receivers:
         config, lengths = _read_config(sources[name].folder), _lengths_for(name, values)
         for task, layout in task_layouts(values, sources[name]).items():
+            _check_answers(name, task, list(values.tasks[task].labels), layout.answers)
             answer = max(*map(len, layout.answers), values.evaluate.samples.tokens)
             around = len(layout.bos) + len(layout.primer) + len(layout.anchor) + answer
             for key, length in lengths.items():
                 _check_length(name, config, key, length, around, f" in task {task}")
+
+
+def _check_room_for_text(sender: Source, length: int) -> None:
+    """Every text would be the same marks, and nothing could be learned from it."""
+    marks = load_tokenizer(sender)[0].num_special_tokens_to_add()
+    if length <= marks:
+        raise ConfigurationError(
+            f"encode.max_tokens is {length}, but {sender.name} puts {marks} marks around a text, so none of it would "
+            f"be read. Next: raise it to {marks + 1} or more in params.yaml."
+        )
+
+
+def _check_answers(name: str, task: str, labels: Sequence[str], answers: Sequence[Sequence[int]]) -> None:
+    """Words that differ may not: a space more is none, and a tokenizer has one token for all that it does not know."""
+    first: dict[tuple[int, ...], str] = {}
+    for label, answer in zip(labels, answers, strict=True):
+        other = first.setdefault(tuple(answer), label)
+        if other != label:
+            raise ConfigurationError(
+                f"Labels {other!r} and {label!r} of task {task} are the same answer for {name}, tokens {list(answer)}, "
+                f"so its scores could not tell them apart. Next: say them differently in tasks.{task}.labels in "
+                "params.yaml."
+            )
 
 
 def _lengths_for(receiver: str, values: Params) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from latentwire.errors import ConfigurationError
 from latentwire.params.section import Name, Section
 from latentwire.params.sections import (
+    BASELINES,
     Aggregate,
     Baseline,
     Encode,
@@ -57,6 +58,7 @@ class Params(Section):
         _known("baseline.budget_of", [self.baseline.budget_of], self.methods)
         _known("encode.sender", [self.encode.sender], self.models)
         _known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
+        _unlike("train.methods", self.train.methods, BASELINES)
         for name, method in self.methods.items():
             _known(f"methods.{name}.receivers", method.receivers, self.models)
         return self
@@ -95,7 +97,8 @@ def parse_params(values: Any, where: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        sentences = "; ".join(dict.fromkeys(_sentence(dict(e)) for e in error.errors(include_url=False)))
+        causes = [dict(e) for e in error.errors(include_url=False) if _is_cause(e)]
+        sentences = "; ".join(dict.fromkeys(map(_sentence, causes)))
         raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
 
 
@@ -119,6 +122,18 @@ def _known(where: str, names: Sequence[str], valid: Any) -> None:
     for name in names:
         if name not in valid:
             raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
+
+
+def _unlike(where: str, names: Sequence[str], taken: Sequence[str]) -> None:
+    """Methods and baselines stand in the same tables under their names."""
+    for name in names:
+        if name in taken:
+            raise ValueError(f"{where} names {name!r}, which is a baseline; expected none of {', '.join(taken)}")
+
+
+def _is_cause(error: Mapping[str, Any]) -> bool:
+    """Whether it is no consequence of another one: a list of wrong entries counts as one without entries."""
+    return error["type"] != "too_short" or not error["input"]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

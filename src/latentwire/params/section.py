@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Positive = Annotated[int, Field(gt=0, lt=2**31)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[float, Field(strict=True)]
+"""A number as YAML writes one: DVC names items by what stands there, so `1.0`, `"1"` and `true` are no seed 1."""
+Positive = Annotated[Whole, Field(gt=0, lt=2**31)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
 """What fits the columns of 64 bits in which results are stored."""
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Fraction = Annotated[Real, Field(ge=0.0, lt=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
+"""Three of them are the name of a folder."""
+T = TypeVar("T")
+
+
+def _check_distinct(names: tuple[T, ...]) -> tuple[T, ...]:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(map(repr, twice))} stands there more than once; expected each once")
+    return names
+
+
+Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]
+"""A list in which each name stands once: a second one would train, score or count the same again."""
 
 
 class Section(BaseModel):

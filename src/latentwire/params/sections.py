@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from latentwire.params.printed_names import clean_name, clean_title
-from latentwire.params.section import Fraction, Name, Positive, Section, Seed
+from latentwire.params.section import Distinct, Fraction, Name, Positive, Real, Section, Seed, Whole
 from latentwire.params.sources import DataSource
 from unbroken.exact.kernels import Kernels
+
+BaselineName = Literal["majority", "probe", "text", "calibrated", "truncated"]
+BASELINES: tuple[str, ...] = get_args(BaselineName)
 
 
 class TableFormat(Section):
@@ -60,9 +63,9 @@ class Method(Section):
     """Hidden width of an adapter."""
     dropout: Fraction
     """On the residual branches of the resampler, while training."""
-    query_std: float = Field(default=1.0, gt=0)
+    query_std: Real = Field(default=1.0, gt=0)
     """Standard deviation of the slots' queries at the start; at 0.02 all slots begin, and stay, as one vector."""
-    receivers: tuple[Name, ...] = Field(min_length=1)
+    receivers: Distinct[Name] = Field(min_length=1)
     """Names of models; all of them read the same wire."""
 
     @model_validator(mode="after")
@@ -75,7 +78,7 @@ class Method(Section):
 class Runtime(Section):
     """What changes the bits of every number computed with torch."""
 
-    threads: Positive
+    threads: Annotated[Positive, Field(le=1024)]
     """CPU threads of stages that are one process, because sums depend on it; a training process has one."""
     device: Literal["cpu", "cuda"]
     """Where everything is computed; the two give different bits, so it is named, never guessed."""
@@ -123,7 +126,7 @@ class Limits(Section):
 class Prepare(Section):
     """Stage `prepare`."""
 
-    tasks: tuple[Name, ...] = Field(min_length=1)
+    tasks: Distinct[Name] = Field(min_length=1)
     fractions: Fractions
     limits: Limits
 
@@ -133,7 +136,7 @@ class Encode(Section):
 
     sender: Name
     """Model that reads the text."""
-    layer: int
+    layer: Whole
     """Hidden state that is taken: 0 is the embedding output, -1 the last layer."""
     max_tokens: Positive
     """Longer texts are cut here."""
@@ -144,11 +147,11 @@ class Encode(Section):
 class Losses(Section):
     """Weights of the terms of the objective."""
 
-    token_ce: float = Field(ge=0)
+    token_ce: Real = Field(ge=0)
     """Cross-entropy of the answer's tokens over the vocabulary."""
-    label_ce: float = Field(ge=0)
+    label_ce: Real = Field(ge=0)
     """Cross-entropy over the label set's summed token log-likelihoods."""
-    collapse: float = Field(ge=0)
+    collapse: Real = Field(ge=0)
     """Mean off-diagonal cosine of the batch's flattened wires; leave at 0 for two classes."""
 
     @model_validator(mode="after")
@@ -180,15 +183,15 @@ class CheckpointPolicy(Section):
     """Steps between two checkpoints, or `auto`: as often as pays, from the measured cost of one (Young/Daly)."""
     keep: Positive
     """Newest checkpoints kept, besides the final one."""
-    preemptions_per_hour: Annotated[float, Field(gt=0)] | None = None
+    preemptions_per_hour: Annotated[Real, Field(gt=0)] | None = None
     """For `auto`: how often this machine ends a run early; without it, what the run's own history says."""
 
 
 class Train(Section):
     """Stage `train`."""
 
-    methods: tuple[Name, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    methods: Distinct[Name] = Field(min_length=1)
+    seeds: Distinct[Seed] = Field(min_length=1)
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
@@ -196,12 +199,12 @@ class Train(Section):
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]
     """`exact`: the same bytes for any number of processes. `throughput`: plain data parallelism; results say so."""
-    lr: float = Field(gt=0)
+    lr: Real = Field(gt=0)
     """Peak learning rate of AdamW."""
-    warmup: int = Field(ge=0)
+    warmup: Whole = Field(ge=0)
     """Steps of linear warm-up; a cosine to 0 follows."""
-    weight_decay: float = Field(ge=0)
-    clip: float = Field(gt=0)
+    weight_decay: Real = Field(ge=0)
+    clip: Real = Field(gt=0)
     """Largest norm of the gradient."""
     losses: Losses
     validate_: Validate = Field(alias="validate")
@@ -213,20 +216,18 @@ class Train(Section):
             raise ValueError(f"batch must be a multiple of shards, found {self.batch} and {self.shards}")
         if self.warmup >= self.steps:
             raise ValueError(f"warmup must be below steps, found {self.warmup} and {self.steps}")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds must differ, found {list(self.seeds)}")
         return self
 
 
 class Baseline(Section):
     """Stage `baseline`: what has no seed is computed once."""
 
-    methods: tuple[Literal["majority", "probe", "text", "calibrated", "truncated"], ...]
+    methods: Distinct[BaselineName]
     budget_of: Name
     """Method whose number of slots is the token budget of `truncated`."""
     max_tokens: Positive
     """Longer texts are cut here."""
-    probe_c: float = Field(gt=0)
+    probe_c: Real = Field(gt=0)
     """Inverse regularisation of the logistic probe on the sender's features."""
 
 
@@ -244,7 +245,7 @@ class Evaluate(Section):
 
     batch: Positive
     """Examples per forward."""
-    controls: tuple[Literal["shuffled"], ...]
+    controls: Distinct[Literal["shuffled"]]
     """`shuffled`: the receiver reads the wire of another example."""
     samples: Samples
 
@@ -252,17 +253,17 @@ class Evaluate(Section):
 class Aggregate(Section):
     """Stage `aggregate`."""
 
-    confidence: float = Field(gt=0.5, lt=1)
+    confidence: Real = Field(gt=0.5, lt=1)
     """Coverage of every interval."""
-    reference: Literal["majority", "probe", "text", "calibrated", "truncated"]
+    reference: BaselineName
     """Baseline that differences are taken from."""
     adjust: Literal["holm", "bh"]
     """Correction within a declared family, over all tasks and receivers; every difference is in one family."""
-    retained: float = Field(gt=0, le=1)
+    retained: Real = Field(gt=0, le=1)
     """Share of the reference's accuracy that a method must keep to be called non-inferior."""
-    margin: float = Field(gt=0, lt=1)
+    margin: Real = Field(gt=0, lt=1)
     """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
-    resamples: int = Field(ge=100, le=1_000_000)
+    resamples: Whole = Field(ge=100, le=1_000_000)
     """Draws of every bootstrap and permutation test."""
     seed: Seed
     """Of the generator of those draws."""
@@ -279,7 +280,7 @@ class Report(Section):
 class Verify(Section):
     """Command `latentwire verify`; changes no result."""
 
-    tolerances: dict[str, Annotated[float, Field(ge=0)]]
+    tolerances: dict[str, Annotated[Real, Field(ge=0)]]
     """`features`: how far the sender's features may lie from the published ones; numbers have their own uncertainty.
 
     Other names are of older revisions, and are not read."""
@@ -288,4 +289,4 @@ class Verify(Section):
 class Tracking(Section):
     """MLflow; the store itself is named by MLFLOW_TRACKING_URI."""
 
-    experiment: str
+    experiment: Annotated[str, Field(pattern=r"^\S(.*\S)?$", max_length=256)]

@@ -51,6 +51,7 @@ def files(folder: Path) -> dict[str, bytes]:
         ("encode", "layer", 9, r"encode.layer is 9, but minilm has \d layers: expected 0"),
         ("encode", "layer", -9, r"encode.layer is -9, but minilm has"),
         ("encode", "max_tokens", 100_000, r"encode.max_tokens is 100000, but minilm reads \d+ positions"),
+        ("encode", "max_tokens", 2, r"encode.max_tokens is 2, but minilm puts 2 marks around a text"),
         ("baseline", "max_tokens", 1_000_000, r"baseline.max_tokens is 1000000, but smollm2 reads \d+ positions"),
     ],
 )
@@ -96,6 +97,16 @@ def test_an_answer_that_changes_the_anchor_is_said_before_anything_is_trained(
     labels = list(values["tasks"]["tiny"]["labels"])
     values["tasks"]["tiny"]["labels"] = {label: "" if label == labels[0] else f" {label}" for label in labels}
     with pytest.raises(ConfigurationError, match="expected the same tokens followed by those of the answer"):
+        run(values, tmp_path)
+
+
+@pytest.mark.parametrize(("one", "other"), [("dark", " dark"), ("zebra", "giraffe")])
+def test_two_labels_that_a_receiver_cannot_tell_apart_are_said(
+    one: str, other: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    """A space more, or two words for which the tokenizer has none of its own."""
+    values["tasks"]["tiny"]["labels"] = dict(zip(values["tasks"]["tiny"]["labels"], (one, other), strict=True))
+    with pytest.raises(ConfigurationError, match=r"of task tiny are the same answer for smollm2, tokens \[\d+\]"):
         run(values, tmp_path)
 
 
