@@ -1,6 +1,8 @@
 # `make help` lists the targets. Everything is installed into .venv; nothing outside the repository is touched.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+# As a hook, or a shell of one, has them: they would lead git and DVC to another repository, or another index.
+unexport $(shell git rev-parse --local-env-vars 2>/dev/null) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11

@@ -47,7 +47,9 @@ prepare_container() {
         LATENTWIRE_IMAGE_DIGEST=$(cut -c1-64 "$image.sha256")
         export LATENTWIRE_IMAGE_DIGEST
     fi
-    container=(apptainer exec --nv --bind "$1" --pwd "$PWD" "$image")
+    # Not --bind, in which a colon or a comma of the path would end it.
+    local mount="type=bind,\"source=$1\",\"destination=$1\""
+    container=(apptainer exec --nv --mount "$mount" --pwd "$PWD" "$image")
 }
 
 # A task of an array by its place in it: one of them has the number of the array itself, which means them all.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ _CLOCK_S = 1.0  # a process may have started so long after a file was written, b
 
 
 def mend_dvc_files(root: Path) -> list[str]:
-    """Mend both files; return a sentence for each change."""
+    """Mend both files; return a sentence for each change.
+
+    Raises:
+        ConfigurationError: Git has not finished a merge of `dvc.lock`.
+    """
     temporary = root / TEMPORARY
     if not temporary.is_dir():
         return []
@@ -53,6 +58,7 @@ def _mend_lock_file(root: Path) -> Iterator[str]:
     if not path.exists() or _is_whole(path.read_bytes()):
         keep_lock_copy(root)
         return
+    _check_not_in_conflict(path)
     for data, origin in ((_read(root / COPY), f"its last good copy, {COPY}"), (_committed(root), "HEAD")):
         if data is not None and _is_whole(data):
             with replace_file(path) as partial:
@@ -68,6 +74,16 @@ def _mend_lock_file(root: Path) -> Iterator[str]:
         f"{LOCK} was cut short, as by a kill while DVC wrote it, and there is no good copy. It is kept as "
         f"{broken.name}; stages are found again in DVC's run cache, or run."
     )
+
+
+def _check_not_in_conflict(path: Path) -> None:
+    """A merge that is not finished holds two truths, of which only its owner knows the right one."""
+    if re.search(rb"^(<<<<<<<|>>>>>>>) ", path.read_bytes(), re.MULTILINE):
+        raise ConfigurationError(
+            f"{path} has the marks of a git merge that is not finished; expected what DVC writes. Nothing was changed. "
+            f"Next: `git checkout --ours {LOCK}` (or --theirs) and `git add {LOCK}`; stages that are not in it are "
+            "found again in DVC's run cache."
+        )
 
 
 def _is_whole(data: bytes) -> bool:
@@ -106,15 +122,27 @@ def _mend_rwlock(path: Path) -> Iterator[str]:
 
 
 def _is_dead(owner: dict[str, Any], written: float, dead: set[int]) -> bool:
-    """Whether the process that wrote its number is gone; after a reboot its number is somebody else's."""
+    """Note the process that wrote its number, if it is gone."""
+    if not _is_alive(owner, written):
+        dead.add(owner["pid"])
+    return owner["pid"] in dead
+
+
+def _is_alive(owner: dict[str, Any], written: float) -> bool:
+    """Whether a process is the one that wrote its number; after a reboot that number is somebody else's.
+
+    A clock that was set forward makes every process seem younger than what it wrote: so its command counts too.
+    """
     try:
         process = psutil.Process(owner["pid"])
-        alive = process.create_time() <= written + _CLOCK_S and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        alive = False
-    if not alive:
-        dead.add(owner["pid"])
-    return not alive
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        same_command = owner["cmd"] != "" and " ".join(process.cmdline()).endswith(owner["cmd"])
+        return same_command or process.create_time() <= written + _CLOCK_S
+    except psutil.AccessDenied:
+        return True  # somebody is there, and nobody knows that it is another one
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # there are no such numbers, as of another system
+        return False
 
 
 def list_inputs(root: Path) -> list[str]:

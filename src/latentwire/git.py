@@ -15,6 +15,10 @@ _PLAIN = ("-c", "color.ui=false", "-c", "core.quotePath=false", "-c", "log.showS
 """What a user sets for his eyes would change what is read here."""
 
 
+_ENGLISH = {"LC_ALL": "C", "LANGUAGE": ""}
+"""Of its sentences, one is recognised here and the others stand within ours."""
+
+
 class GitError(LatentWireError):
     """Git failed; the message is what it printed."""
 
@@ -127,7 +131,8 @@ def _run_git(root: Path, *arguments: str) -> bytes | None:
 
 def _call_git(arguments: Sequence[str], root: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     command = ["git", *_PLAIN, *arguments]
-    return subprocess.run(command, cwd=root, env=git_environment(), capture_output=True, check=False)
+    variables = {**git_environment(), **_ENGLISH}
+    return subprocess.run(command, cwd=root, env=variables, capture_output=True, check=False)
 
 
 def _text(output: bytes | None) -> str | None:

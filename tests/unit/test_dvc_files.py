@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from latentwire.dvc_files import mend_dvc_files
+from latentwire.errors import ConfigurationError
 from latentwire.lock_copy import COPY, keep_lock_copy
 
 STAGES = {
@@ -126,6 +128,33 @@ def test_a_number_that_is_somebody_elses_by_now_is_no_owner(repository: Path, ot
     write_rwlock(repository, other, age=3600)
     assert mend_dvc_files(repository) == [f"DVC's lock of process {other}, which is dead, is removed."]
     assert json.loads((repository / RWLOCK).read_bytes()) == {"write": {}, "read": {"/b": []}}
+
+
+def test_a_living_owner_stays_although_the_clock_was_set_forward(repository: Path, other: int) -> None:
+    """Then the kernel reckons that all processes started later: this one an hour after what it wrote."""
+    command = " ".join(psutil.Process(other).cmdline()[1:])
+    owner = {"pid": other, "cmd": command}
+    (repository / RWLOCK).write_text(json.dumps({"write": {"/a": owner}, "read": {}}))
+    then = time.time() - 3600
+    os.utime(repository / RWLOCK, (then, then))
+    assert mend_dvc_files(repository) == []
+
+
+@pytest.mark.parametrize("pid", [-7, 0, 2**70])
+def test_a_number_that_no_process_has_is_dead(pid: int, repository: Path) -> None:
+    (repository / RWLOCK).write_text(json.dumps({"write": {"/a": {"pid": pid, "cmd": "dvc repro"}}, "read": {}}))
+    os.utime(repository / RWLOCK, (1, 1))
+    assert mend_dvc_files(repository) == [f"DVC's lock of process {pid}, which is dead, is removed."]
+
+
+def test_a_merge_that_is_not_finished_is_left_to_its_owner(repository: Path) -> None:
+    mend_dvc_files(repository)
+    marks = b"<<<<<<< HEAD\n=======\n>>>>>>> b\nstages:\n"
+    merged = (repository / "dvc.lock").read_bytes().replace(b"stages:\n", marks)
+    (repository / "dvc.lock").write_bytes(merged)
+    with pytest.raises(ConfigurationError, match=r"has the marks of a git merge that is not finished; expected"):
+        mend_dvc_files(repository)
+    assert (repository / "dvc.lock").read_bytes() == merged
 
 
 def test_the_dead_go_and_the_living_stay(repository: Path, other: int) -> None:

@@ -147,6 +147,17 @@ def test_why_there_is_no_revision_is_what_git_says(ours: Path, tmp_path: Path, m
         git.clone_commit(ours, "HEAD", tmp_path / "clone")
 
 
+def test_a_git_that_speaks_german_is_asked_in_english(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    english, german = "fatal: Needed a single revision", "Schwerwiegend: Benötigte einen einzelnen Commit"
+    said = f'test "$LC_ALL$LANGUAGE" = C && echo "{english}" >&2 || echo "{german}" >&2; exit 128'
+    fake_git(tmp_path / "bin", said, monkeypatch)
+    monkeypatch.setenv("LANGUAGE", "de")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert git.explain_unknown(ours) == "the repository has no commit yet"
+
+
 def test_a_git_that_does_not_answer_is_not_taken_for_no_changes(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

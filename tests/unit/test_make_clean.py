@@ -27,19 +27,21 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make he
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A repository with the real Makefile and .gitignore, and a file of every kind."""
+    root = tmp_path / "tree"  # its parent, in which a test makes a repository, is nobody else's
+    root.mkdir()
     for name in ("Makefile", ".gitignore"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, root)
     for name in (*TRACKED, *HOURS_OF_WORK, *COMPUTED, *FETCHED, *OWN):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    subprocess.run(["git", "add", "Makefile", ".gitignore", *TRACKED], cwd=tmp_path, check=True)
-    return tmp_path
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run(["git", "add", "Makefile", ".gitignore", *TRACKED], cwd=root, check=True)
+    return root
 
 
-def make(tree: Path, *arguments: str, typed: str | None = None) -> tuple[int, str]:
+def make(tree: Path, *arguments: str, typed: str | None = None, **variables: str) -> tuple[int, str]:
     """Run make, on a terminal where something is typed; exit code, and what it printed."""
-    environment = {name: value for name, value in os.environ.items() if name != "CONFIRM"}
+    environment = {name: value for name, value in os.environ.items() if name != "CONFIRM"} | variables
     if typed is None:
         terminal = screen = None
     else:
@@ -128,3 +130,17 @@ def test_distclean_removes_the_clones_of_a_sweep(tree: Path) -> None:
     code, said = make(tree, "distclean", "CONFIRM=yes")
     assert code == 0, said
     assert not (tree / "state").exists()
+
+
+@pytest.mark.parametrize("arguments", [["clean"], ["distclean", "CONFIRM=yes"]])
+@pytest.mark.parametrize("variables", [{"GIT_DIR": "other/.git"}, {"GIT_INDEX_FILE": "other/index"}])
+def test_another_repository_does_not_say_what_is_tracked(
+    variables: dict[str, str], arguments: list[str], tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As in a hook, or a shell of one: what is tracked here although it is ignored would be nobody's there."""
+    subprocess.run(["git", "add", "--force", COMPUTED[0]], cwd=tree, check=True)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    subprocess.run(["git", "init", "-q", elsewhere / "other"], check=True)
+    code, said = make(tree, *arguments, **{name: str(elsewhere / value) for name, value in variables.items()})
+    assert code == 0, said
+    assert left(tree, (*TRACKED, *COMPUTED)) == [*TRACKED, COMPUTED[0]]

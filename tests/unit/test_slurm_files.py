@@ -85,6 +85,17 @@ def test_a_sweep_makes_a_clone_of_every_item(clone: Path, tmp_path: Path) -> Non
         assert (sweep / item / "assets").resolve() == clone / "assets"
 
 
+@pytest.mark.parametrize("name", ["a:b", "c,d e"])
+def test_the_image_sees_a_folder_of_any_name(name: str, clone: Path, tmp_path: Path) -> None:
+    """A colon or a comma ends a path in --bind."""
+    there = clone.rename(tmp_path / name)
+    (there / "latentwire.sif").touch()
+    command = '. slurm/helpers.sh; prepare_container "$PWD"; printf "%s|" "${container[@]}"'
+    mount = f'type=bind,"source={there}","destination={there}"'
+    shown = f"apptainer|exec|--nv|--mount|{mount}|--pwd|{there}|{there}/latentwire.sif|"
+    assert bash(there, command, LATENTWIRE_IMAGE="latentwire.sif") == shown
+
+
 @pytest.mark.parametrize("name", ["c#x", "a,b", "d e", "f;g", "c%41", "it's"])
 def test_a_sweep_in_a_folder_of_any_name(name: str, clone: Path, tmp_path: Path) -> None:
     there = clone.rename(tmp_path / name)
