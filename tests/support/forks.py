@@ -17,25 +17,34 @@ def judge_modules() -> None:
         is_own_module(name)
 
 
-def list_other_tests() -> list[str]:
-    """Modules of tests in which no function of the stack stands."""
+def list_strangers() -> list[str]:
+    """Modules of this repository that no program of `unbroken` uses, and in which no function of the stack stands."""
     running: set[str] = set()
     frame = sys._getframe(1)
     while frame:
         running.add(frame.f_globals.get("__name__", ""))
         frame = frame.f_back  # type: ignore[assignment]
-    return [name for name in sys.modules if name.startswith("tests.") and ".test_" in name and name not in running]
+    return [name for name in sys.modules if _is_strange(name) and name not in running]
 
 
-def in_child(action: Callable[[], object]) -> int:
-    """Run in a forked process (no import cost); returns its exit status as os.waitstatus_to_exitcode does."""
+def _is_strange(name: str) -> bool:
+    package = name.partition(".")[0]
+    return package == "latentwire" or (package == "tests" and ".test_" in name)
+
+
+def in_child(action: Callable[[], object], keep: str = "") -> int:
+    """Run in a forked process (no import cost); returns its exit status as os.waitstatus_to_exitcode does.
+
+    Modules of this repository that nobody needs there are gone from it, but for those whose name begins with `keep`.
+    """
     judge_modules()
     pid = os.fork()
     if pid == 0:
         code = 1
         gc.freeze()  # a census then lists what the program has made, not all that the tests have imported
-        for name in list_other_tests():
-            del sys.modules[name]
+        for name in list_strangers():
+            if not (keep and name.startswith(keep)):
+                del sys.modules[name]
         try:
             action()
             code = 0

@@ -61,6 +61,7 @@ def published() -> tuple[Params, dict[str, Source]]:
 
 @pytest.mark.assets
 @pytest.mark.parametrize(("name", "bos"), [("smollm2", ""), ("gemma3", "<bos>")])
+@pytest.mark.long
 def test_the_real_receivers_read_no_glued_words(
     name: str, bos: str, published: tuple[Params, dict[str, Source]]
 ) -> None:
@@ -73,6 +74,7 @@ def test_the_real_receivers_read_no_glued_words(
 
 
 @pytest.mark.assets
+@pytest.mark.long
 def test_around_a_wire_the_real_receivers_read_the_words_as_they_stand_alone(
     published: tuple[Params, dict[str, Source]],
 ) -> None:

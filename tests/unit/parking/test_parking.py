@@ -271,7 +271,7 @@ class TestKills:
             FsspecLocalFileSystem.reflink = reflink  # type: ignore[method-assign]
             one.park()
 
-        return in_child(action)
+        return in_child(action, keep="latentwire")
 
     def test_a_killed_park_leaves_the_remote_usable(
         self, machine: Machines, remote: Path, uninterrupted: dict[str, bytes]
@@ -308,7 +308,7 @@ class TestKills:
                 stores.RemoteStore.download = download  # type: ignore[method-assign]
                 two.fetch()
 
-            assert in_child(action) == -signal.SIGKILL
+            assert in_child(action, keep="latentwire") == -signal.SIGKILL
             assert not two.location.folder.exists()
         assert two.fetch().new
         two.train()

@@ -32,6 +32,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 @pytest.mark.usefixtures("drawn_before")
+@pytest.mark.long
 def test_stages_do_not_write_into_the_cache(
     link: Callable[[Path, Path], None], aggregated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.forks import list_other_tests
+from tests.support.forks import list_strangers
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import Census, take_census
 from unbroken.prove.members import list_members
@@ -39,7 +39,7 @@ Case = tuple[Callable[[], Any], Callable[[Any], object]]
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A census walks through no other test."""
-    for name in list_other_tests():
+    for name in list_strangers():
         if name != __name__:
             monkeypatch.delitem(sys.modules, name)
     gc.freeze()

@@ -198,6 +198,7 @@ def test_ranks_that_differ_stay_apart_when_all_change() -> None:
 
 
 @pytest.mark.usefixtures("uninterrupted")
+@pytest.mark.long
 def test_prove_sees_starts_on_different_numbers_of_threads(tmp_path: Path) -> None:
     def launch(command: Any, variables: Any, log: Path) -> int:
         log.touch()  # starts are counted by their logs

@@ -273,6 +273,7 @@ def test_a_killed_run_has_the_pin_of_its_durable_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.long
 def test_a_loop_that_changes_its_directory(number: signal.Signals, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "elsewhere").mkdir()
 

@@ -112,6 +112,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["own0", "own1", "whole0", "whole1"])
+@pytest.mark.long
 def test_interrupted_inside_each_epoch(kind: str, tmp_path: Path, undisturbed: Any) -> None:
     for interrupt in ("TERM@2", "KILL@5", "TERM@6", "KILL@8:save"):
         codes = start(tmp_path, kind, interrupt=interrupt)

@@ -90,6 +90,7 @@ def test_a_finished_run_trains_nothing_and_exports_again(tmp_path: Path, uninter
     assert toy_training.contents(tmp_path / "export") == uninterrupted
 
 
+@pytest.mark.long
 def test_signals_from_outside_in_real_processes(tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     command = [sys.executable, toy_training.__file__, str(tmp_path / "run"), str(tmp_path / "export")]
     environment = {**os.environ, "UNBROKEN_VERDICT": str(tmp_path / "verdict.json")}

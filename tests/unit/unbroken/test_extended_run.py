@@ -124,6 +124,7 @@ class KilledAt(toy_training.Unsynced):
         return action()
 
 
+@pytest.mark.long
 def test_killed_at_any_operation_of_a_later_final_save(tmp_path: Path, epochs: dict[str, bytes]) -> None:
     for number in range(1, 1000):
         work = tmp_path / str(number)
