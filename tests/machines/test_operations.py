@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -18,7 +19,8 @@ from tests.support import workspace
 @pytest.fixture(scope="module")
 def tiny_calls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     made = workspace.make(tmp_path_factory.mktemp("tiny") / "repo", train__batch=4, train__shards=2, encode__batch=8)
-    return record_calls(load_params(made.root / "params.yaml"))
+    with contextlib.chdir(made.root):
+        return record_calls(load_params())
 
 
 def names(calls: list[str]) -> set[str]:
