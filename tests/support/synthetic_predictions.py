@@ -202,6 +202,7 @@ def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.rando
         if step % 20 == 0:
             rise = 0.55 + 0.25 * (1 - np.exp(-step / 20))
             entry |= {f"validation/accuracy/{model}": rise + 0.02 * rng.normal() for model in receivers}
+            entry |= {"validation/slot_cosine": 0.37, "validation/effective_rank": 5.25 + step / 80}
         # numpy's exp has another last bit with AVX-512 than with AVX2, and a journal is known by its digest.
         lines.append(journal.encode_record(step, {name: round(float(value), 9) for name, value in entry.items()}))
     (folder / journal.JOURNAL_FILE).write_bytes(b"".join(lines))

@@ -185,7 +185,7 @@ def _params(root: Path, tasks: int) -> Mapping[str, Any]:
     tiny_encoder_model(inputs / "sender")
     tiny_causal_model(inputs / "llama", "llama")
     tiny_causal_model(inputs / "gemma", "gemma3_text")
-    models = {name: {"local": f"inputs/{name}"} for name in ("sender", "llama", "gemma")}
+    models = {name: {"local": f"inputs/{name}", "reads_english": False} for name in ("sender", "llama", "gemma")}
     known = {"tiny": tiny_task(inputs / "task", texts=240)}
     if tasks == 2:
         known["other"] = tiny_task(inputs / "other", texts=240, seed=1)

@@ -17,6 +17,11 @@ def format_points(share: float | None, decimals: int = 1) -> str:
     return MISSING if share is None else _format_number(100 * share, decimals)
 
 
+def format_decimal(value: float | None, decimals: int) -> str:
+    """A number that is no share; a dash where there is none."""
+    return MISSING if value is None else _format_number(value, decimals)
+
+
 def format_percent(share: float, decimals: int = 1) -> str:
     """A share in running text."""
     return _format_number(100 * share, decimals) + PERCENT

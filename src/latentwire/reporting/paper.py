@@ -296,6 +296,12 @@ def _methods(data: ReportData) -> Iterator[Block]:
     )
 
 
+SLOTS = (
+    "Slot cosine: between two vectors of a wire, a mean over pairs and over the texts of the last validation; at 1 "
+    "they are one vector. Effective rank: how many directions they span (Roy & Vetterli), over the same texts."
+)
+
+
 def _provenance(data: ReportData, revision: Revision | None, origin: Mapping[str, str]) -> Iterator[Block]:
     yield Heading(2, ("Provenance",), holds_floats=True)
     yield Paragraph(
@@ -307,6 +313,8 @@ def _provenance(data: ReportData, revision: Revision | None, origin: Mapping[str
         )
     )
     yield from build_provenance_tables(data)
+    if any(run["slots"] for run in data.stats["runs"].values()):
+        yield Paragraph((SLOTS,))
     yield Paragraph(_footer(data, revision, origin), "footer")
 
 

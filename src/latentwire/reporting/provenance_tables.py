@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latentwire.reporting.checklist import DIGEST
 from latentwire.reporting.document import Code, Column, RowGroup, Table, TableRow, Text
+from latentwire.reporting.number_format import format_decimal
 from latentwire.reporting.report_data import ReportData
 
 
@@ -39,10 +40,14 @@ def _tasks_table(data: ReportData) -> Table:
 
 
 def _runs_table(data: ReportData) -> Table:
-    """Every trained run with the digest of its weights and of its predictions."""
+    """Every trained run with the digests of its weights and predictions, and how far the slots of its wire differ."""
+    slots = {path: run["slots"] for run in data.stats["runs"].values() for path in run["sources"]}
     rows: list[tuple[Text, ...]] = []
     for path, source in data.stats["sources"].items():
         if source["checkpoint"] is not None:
             digests = (_digest_cell(source["checkpoint"]), _digest_cell(source["sha256"]))
-            rows.append(((Code(path.split("/")[-2]),), *digests, (str(source["rows"]),)))
-    return _plain_table(("Run", "Weights", "Predictions"), rows, Column(("Rows",), align="right"))
+            cosine, rank = (slots[path].get(name) for name in ("cosine", "effective_rank"))
+            diversity = ((format_decimal(cosine, 3),), (format_decimal(rank, 1),))
+            rows.append(((Code(path.split("/")[-2]),), *digests, *diversity, (str(source["rows"]),)))
+    headers = ("Run", "Weights", "Predictions", "Slot cosine", "Effective rank")
+    return _plain_table(headers, rows, Column(("Rows",), align="right"))

@@ -13,8 +13,11 @@ from latentwire.statistics.evidence import Evidence, PredictionSource
 from latentwire.statistics.signature import format_signature
 from unbroken.checkpoint.manifest import MANIFEST_FILE
 from unbroken.checkpoint.tree import Decoder
+from unbroken.run_folder.journal import JOURNAL_FILE, read_journal
 
 NUMERICS = "numerics"
+SLOT_SERIES = {"cosine": "validation/slot_cosine", "effective_rank": "validation/effective_rank"}
+"""Fact of a run → the series that it is the last value of."""
 SHOWN = 8
 """Characters of a digest in a signature."""
 
@@ -42,8 +45,8 @@ def run_records(results: Path, evidence: Evidence, mode: str, numerics: str) -> 
 
 
 def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str, str]) -> tuple[str, StatsRecord]:
-    item = source.item
-    manifest = _read_manifest(results / "train" / Path(path).parent.name)
+    item, folder = source.item, results / "train" / Path(path).parent.name
+    manifest = _read_manifest(folder)
     if manifest["state"] != source.meta["checkpoint"]:
         raise EvidenceError(
             f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "
@@ -60,6 +63,7 @@ def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str
         "identity": manifest["identity"],
         "checkpoint": manifest["state"],
         "journal": journal,
+        "slots": _read_slots(folder),
         "sources": [path],
         "signature": format_signature(
             run=item.method, steps=manifest["step"], weights=manifest["state"][:SHOWN], journal=journal[:SHOWN]
@@ -72,6 +76,15 @@ def _read_manifest(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro train`.")
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _read_slots(folder: Path) -> dict[str, float]:
+    """What the last validation says of the slots, by name; nothing of a method that says none."""
+    path = folder / JOURNAL_FILE
+    if not path.is_file():
+        raise EvidenceError(f"{path} is missing, expected the journal of a finished run. Next: `dvc repro train`.")
+    last = read_journal(path)[-1]
+    return {name: float(last[series]) for name, series in SLOT_SERIES.items() if series in last}
 
 
 def numerics_changes(tree: Mapping[str, Any]) -> list[int]:

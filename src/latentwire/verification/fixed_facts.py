@@ -19,7 +19,7 @@ FOLLOWS = {
     "ranks": {"methods", "friedman", "pairs"},
     "blocks": {"best", "tied", "ranks"},
     "sources": {"sha256", "checkpoint"},
-    "runs": {"identity", "checkpoint", "journal", "numerics_changed", "signature"},
+    "runs": {"identity", "checkpoint", "journal", "numerics_changed", "slots", "signature"},
 }  # fmt: skip
 """Section of `stats.json` → the keys in it that follow from answers and weights. All others must be equal."""
 

@@ -129,6 +129,16 @@ def test_a_run_that_was_not_exact_is_labelled_where_its_numbers_stand(
     assert "any x86-64 processor with AVX2 and the same software: all 6 runs are in exact mode" in exact
 
 
+def test_the_runs_say_how_far_their_slots_differ(data: ReportData) -> None:
+    printed = print_paper(data, TITLE)
+    assert "Slot cosine & Effective rank" in printed
+    assert printed.count("& 0.370 & 6.0 &") == len(data.stats["runs"])
+    assert "Slot cosine: between two vectors of a wire" in printed
+    without = _changed(data, lambda stats: [run.update(slots={}) for run in stats["runs"].values()])
+    assert print_paper(without, TITLE).count("& -- & -- &") == len(data.stats["runs"])
+    assert "between two vectors of a wire" not in print_paper(without, TITLE)
+
+
 def test_two_tables_of_one_name_are_refused(data: ReportData) -> None:
     with pytest.raises(EvidenceError, match=r"Two tables would be written to reports/tables/main.tex"):
         print_tables(ReportData(json.loads(json.dumps(data.stats).replace('"r8', '"main')), data.curves, data.names))

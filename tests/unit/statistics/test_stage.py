@@ -19,6 +19,7 @@ from latentwire.tracking import publish
 from tests.support import synthetic_predictions
 from tests.support.synthetic_predictions import EASE, build, digest
 from unbroken.checkpoint.tree import Encoder
+from unbroken.run_folder.journal import encode_record, read_journal
 
 
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +83,19 @@ def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
     assert runs["r8/wire/2/training"]["numerics_changed"] == [17, 40]
     assert runs["r8/wire/1/training"]["numerics_changed"] == []
     assert runs["r8/wire/2/training"]["checkpoint"] == facts["state"]
+
+
+def test_runs_are_recorded_with_how_far_the_slots_of_their_wires_differ(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = repository / "results/train/wire-r8-2/journal.jsonl"
+    entries = [{name: v for name, v in entry.items() if "slot" not in name} for entry in read_journal(journal)]
+    journal.write_bytes(b"".join(encode_record(entry.pop("step"), entry) for entry in entries))
+    monkeypatch.chdir(repository)
+    aggregate.main([])
+    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    assert runs["r8/wire/1/training"]["slots"] == {"cosine": 0.37, "effective_rank": 6.0}
+    assert runs["r8/wire/2/training"]["slots"] == {"effective_rank": 6.0}
 
 
 def test_the_mode_of_training_is_that_of_the_parameters(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
