@@ -25,7 +25,7 @@ from latentwire.console.tables import make_table
 from latentwire.errors import LatentWireError
 from latentwire.params.load import Params, load_params
 from latentwire.params.sources import PackagedFiles, PackagedModel
-from latentwire.tracking.store import locate_store
+from latentwire.tracking.store import is_unreachable, locate_store
 
 PYTHON = "3.11"
 NEEDED_DISK = 6 * machine.GIB
@@ -240,6 +240,9 @@ def _database(path: Path) -> Check:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             (count,) = connection.execute("select count(*) from runs").fetchone()
     except sqlite3.Error as error:
+        if is_unreachable(str(error)):
+            advice = "see that it can be read and which process holds it, then ask again"
+            return Check("MLflow", State.MISSING, f"{path.name} cannot be read now ({error})", advice)
         advice = f"mv {quote(str(path))} {quote(f'{path}.broken')}; results are not in it"
         return Check("MLflow", State.MISSING, f"{path.name} is not a whole database ({error})", advice)
     return Check("MLflow", State.OK, f"{path.name} with {count} runs")

@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from filelock import FileLock
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from latentwire import environment
 from latentwire.errors import LatentWireError
@@ -77,7 +78,7 @@ def locate_store(root: Path) -> TrackingStore:
     Artifacts of a SQLite store lie in `mlartifacts` beside the file.
     """
     uri = environment.mlflow_tracking_uri() or "sqlite:///mlflow.db"
-    url = make_url(uri) if uri.startswith("sqlite") else None
+    url = _parse_sqlite(uri)
     if url is None or url.database in (None, "", ":memory:") or "uri" in url.query:
         server = uri.startswith(("http://", "https://"))
         return TrackingStore(uri, None, None if server else (root / "mlartifacts").resolve().as_uri())
@@ -86,6 +87,13 @@ def locate_store(root: Path) -> TrackingStore:
     return TrackingStore(
         "".join((environment.sqlite_uri(database), *options)), database, (database.parent / "mlartifacts").as_uri()
     )
+
+
+def _parse_sqlite(uri: str) -> URL | None:
+    try:
+        return make_url(uri) if uri.startswith("sqlite") else None
+    except ArgumentError:
+        return None  # no training ends of it: MLflow says what is wrong with it, as with any other
 
 
 def import_mlflow() -> ModuleType:
@@ -145,14 +153,19 @@ def _next_step(store: TrackingStore, reason: str) -> str:
         return "check that the server answers, or unset MLFLOW_TRACKING_URI to use mlflow.db"
     if "out-of-date database schema" in reason:
         return f"run `mlflow db upgrade {quote(store.uri)}`"
-    unreachable = ("locked", "readonly", "unable to open", "disk")  # SQLite's words for a file that may be intact
-    if "(sqlite3." in reason and not any(word in reason for word in unreachable):
+    if "(sqlite3." in reason and not is_unreachable(reason):
         return (
             "the file is not a whole MLflow database; move it away "
             f"(`mv {quote(str(store.database))} {quote(f'{store.database}.broken')}`) and run "
             "`python -m latentwire.stages.aggregate`, which writes every finished run again"
         )
     return f"check that {store.database} can be written and that no other process holds it"
+
+
+def is_unreachable(reason: str) -> bool:
+    """Whether SQLite says of a file that it cannot be had now, so that it may be intact."""
+    # Not every "disk": a "disk image" that "is malformed" stays so.
+    return any(word in reason for word in ("locked", "readonly", "unable to open", "disk I/O", "disk is full"))
 
 
 def create_database(path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from latentwire.doctor import checks as doctor
 from latentwire.doctor.checks import Check, State
+from latentwire.tracking.store import TrackingError, locate_store, open_experiment
 
 ROOT = Path(__file__).parents[3]
 LOCKED = "torch==2.13.0 \\\n    --hash=sha256:aa\nPyYAML==6.0.2 \\\n    --hash=sha256:bb\n# note==1.0\n"
@@ -52,6 +55,44 @@ def test_what_is_missing_is_said_with_what_to_do(place: Path) -> None:
     assert "not a whole database" in checks["MLflow"].found
     assert checks["DVC repository"].state is State.MISSING
     assert checks["Python"].state is State.OK
+
+
+def ask_mlflow(place: Path) -> Check:
+    (found,) = [check for check in doctor.examine_machine(place) if check.name == "MLflow"]
+    return found
+
+
+def test_a_database_that_somebody_holds_is_not_called_broken(place: Path) -> None:
+    (place / "mlflow.db").unlink()
+    with closing(sqlite3.connect(place / "mlflow.db")) as holder:
+        holder.execute("create table runs (x)")
+        holder.commit()
+        holder.execute("begin exclusive")
+        found = ask_mlflow(place)
+        holder.rollback()
+    assert found.found == "mlflow.db cannot be read now (database is locked)"
+    assert "mv" not in str(found.advice)
+    assert ask_mlflow(place).state is State.OK
+
+
+def test_a_database_with_damaged_pages_is_called_broken(place: Path) -> None:
+    (place / "mlflow.db").unlink()
+    with closing(sqlite3.connect(place / "mlflow.db")) as connection:
+        connection.execute("create table runs (x)")
+        connection.executemany("insert into runs values (?)", [["x" * 3000]] * 50)
+        connection.commit()
+    data = bytearray((place / "mlflow.db").read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    (place / "mlflow.db").write_bytes(data)
+    assert "is not a whole database (database disk image is malformed)" in ask_mlflow(place).found
+
+
+@pytest.mark.parametrize("uri", ["sqlite:", "sqlite:/x.db"])
+def test_an_address_that_is_none_ends_nothing(uri: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert ask_mlflow(place).found == f"{uri} (not asked)"
+    with pytest.raises(TrackingError, match=f"MLflow at {uri} failed"):
+        open_experiment(locate_store(place), "x")
 
 
 def test_wrong_parameters_are_quoted(place: Path) -> None:
