@@ -86,18 +86,20 @@ def _cpu_quota(group: Path) -> float | None:
 
 def _memory_limits(group: Path) -> Iterator[MemoryLimit]:
     current = _number(group / "memory.current") or _number(group / "memory.usage_in_bytes") or 0
-    used = max(0, current - _reclaimable(group))
-    for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-        limit = _number(group / name)
+    facts = _memory_facts(group)
+    # Files that the kernel drops when memory is short.
+    reclaimable = facts.get("total_inactive_file") or facts.get("inactive_file") or 0
+    named = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
+    # Version 1 says the least of all groups above too, which a container does not see.
+    for limit in (*named, facts.get("hierarchical_memory_limit")):
         if limit is not None and limit < _UNLIMITED:
-            yield MemoryLimit(limit, used)
+            yield MemoryLimit(limit, max(0, current - reclaimable))
 
 
-def _reclaimable(group: Path) -> int:
-    """Bytes of files that the kernel drops when memory is short."""
-    facts = dict(line.split(" ", 1) for line in _lines(group / "memory.stat") if " " in line)
-    text = facts.get("total_inactive_file") or facts.get("inactive_file") or "0"
-    return int(text) if text.isdecimal() else 0
+def _memory_facts(group: Path) -> dict[str, int]:
+    """Bytes by name."""
+    facts = [line.split() for line in _lines(group / "memory.stat")]
+    return {fact[0]: int(fact[1]) for fact in facts if len(fact) == 2 and fact[1].isdecimal()}
 
 
 def _number(path: Path) -> int | None:

@@ -98,6 +98,20 @@ def test_version_1_of_a_container_without_a_namespace(tmp_path: Path) -> None:
     assert (read_cpu_quota(root), read_memory_limit(root)) == (1, MemoryLimit(2 * GIB, 0))
 
 
+def test_version_1_says_the_limit_of_a_group_that_a_container_does_not_see(tmp_path: Path) -> None:
+    files = {
+        "memory/memory.limit_in_bytes": f"{NONE_1}\n",
+        "memory/memory.usage_in_bytes": f"{3 * GIB}\n",
+        "memory/memory.stat": f"total_inactive_file {GIB}\nhierarchical_memory_limit {4 * GIB}\n",
+    }
+    mount = MOUNT_1.format(n=1, name="memory", root="/docker/c0ffee")
+    assert read_memory_limit(lay_out(tmp_path, "4:memory:/docker/c0ffee\n", [mount], files)) == MemoryLimit(
+        4 * GIB, 2 * GIB
+    )
+    files["memory/memory.stat"] = f"hierarchical_memory_limit {NONE_1}\n"
+    assert read_memory_limit(lay_out(tmp_path, "4:memory:/docker/c0ffee\n", [mount], files)) is None
+
+
 @pytest.mark.parametrize("text", ["max\n", "", "max max\n", "broken\n", f"{NONE_1}\n"])
 def test_no_limit_is_none(tmp_path: Path, text: str) -> None:
     files = {"cpu.max": "max 100000\n", "memory.max": text}
