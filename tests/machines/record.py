@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from latentwire.environment import set_torch_defaults
-from latentwire.evaluation.scoring import generate_texts, label_prior, score_texts, score_wires, shuffle_wires
+from latentwire.evaluation.controls import shuffle_rows
+from latentwire.evaluation.scoring import generate_texts, label_prior, score_texts, score_wires
 from latentwire.models.baselines import score_by_majority
 from latentwire.models.build import configure_torch, new_wire
 from latentwire.models.features import Features, compute_hidden_states
@@ -97,7 +98,7 @@ def evaluate(
     wire.eval()
     count, length = values.evaluate.batch, values.encode.max_tokens
     batch = pad(states[:count], length)
-    wires = shuffle_wires(wire.write(batch.states, batch.mask).half())
+    wires = shuffle_rows(wire.write(batch.states, batch.mask).half())
     for receiver in receivers:
         score_wires(wire, receiver, wires, count, lambda _: None)
         for tokens in (values.baseline.max_tokens, method.slots):

@@ -84,7 +84,8 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
     for seed in values["train"]["seeds"]:
         ease = EASE["wire"] + 0.08 * rng.normal()
         rows = [_answers("wire", model, task, seed, golds, labels, difficulty, rng, ease) for model in receivers]
-        rows += [_shuffled(row, rng) for row in rows]
+        shuffled = [_shuffled(row, rng) for row in rows]
+        rows += [*shuffled, *(_noise(row, seed) for row in rows)]
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
     rows = [
@@ -163,6 +164,11 @@ def _shuffled(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     order = rng.permutation(len(rows))
     moved = rows.iloc[order][["prediction", "scores"]].reset_index(drop=True)
     return rows.reset_index(drop=True).assign(method="wire-shuffled", **moved)
+
+
+def _noise(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Answers in yet another order, from draws that no other answer depends on."""
+    return _shuffled(rows, np.random.default_rng([11, seed])).assign(method="wire-noise")
 
 
 def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:

@@ -60,10 +60,5 @@ def generate_texts(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -
     return [receiver.decode(ids) for ids in receiver.generate(list(wire.read(wires.float(), receiver.name)), tokens)]
 
 
-def shuffle_wires(wires: Tensor) -> Tensor:
-    """Every example gets the wire of the next one: what is left of the scores is not about the example."""
-    return wires.roll(-1, dims=0)
-
-
 def _batches(count: int, size: int) -> Iterator[list[int]]:
     return (list(range(start, min(start + size, count))) for start in range(0, count, size))

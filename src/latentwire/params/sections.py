@@ -245,8 +245,8 @@ class Evaluate(Section):
 
     batch: Positive
     """Examples per forward."""
-    controls: Distinct[Literal["shuffled"]]
-    """`shuffled`: the receiver reads the wire of another example."""
+    controls: Distinct[Literal["shuffled", "noise"]]
+    """`shuffled`: the answers to the next example's wire. `noise`: the receiver reads noise of the wire's strength."""
     samples: Samples
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from latentwire.console.progress import stoppable_progress
+from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise, shuffle_rows
 from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.reading import TrainedWire, load_trained
-from latentwire.evaluation.scoring import generate_texts, score_wires, shuffle_wires, write_wires
+from latentwire.evaluation.scoring import generate_texts, score_wires, write_wires
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch
 from latentwire.models.features import Features
@@ -37,9 +38,9 @@ def evaluate_item(values: Params, item: TrainItem) -> None:
 
 def _score(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> list[MethodScores]:
     """Scores of every receiver, for the wires [N, M, d] and for the controls."""
-    variants = {item.method: wires}
-    if "shuffled" in values.evaluate.controls:
-        variants[f"{item.method}-shuffled"] = shuffle_wires(wires)
+    variants, controls = {item.method: wires}, values.evaluate.controls
+    if NOISE in controls:
+        variants[f"{item.method}-{NOISE}"] = draw_noise(wires, item.seed)
     scored = []
     steps = len(variants) * len(trained.receivers) * len(wires)
     with stoppable_progress(steps, f"evaluate {item.name}") as advance:
@@ -47,7 +48,8 @@ def _score(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor)
             for receiver in trained.receivers:
                 scores = score_wires(trained.wire, receiver, variant, values.evaluate.batch, advance)
                 scored.append(MethodScores(method, receiver.name, scores))
-    return scored
+    own = [scores for scores in scored if scores.method == item.method] if SHUFFLED in controls else []
+    return [*scored, *(MethodScores(f"{item.method}-{SHUFFLED}", s.model, shuffle_rows(s.scores)) for s in own)]
 
 
 def _describe(item: TrainItem, trained: TrainedWire, wires: Tensor, data_digest: str) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from latentwire.errors import LatentWireError
+from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise, shuffle_rows
 from latentwire.evaluation.predictions import MethodScores
 from latentwire.evaluation.reading import load_trained
-from latentwire.evaluation.scoring import score_texts, score_wires, shuffle_wires, write_wires
+from latentwire.evaluation.scoring import score_texts, score_wires, write_wires
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
@@ -90,20 +90,20 @@ def _distances(stored: pd.DataFrame, chosen: Sequence[str], again: list[MethodSc
 
 
 def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Callable[[], list[MethodScores]]:
-    """The answers of a training; its shuffled control reads the wire of the next example."""
+    """The answers of a training and of its controls, every one from what the receiver is said to have read."""
 
     def score() -> list[MethodScores]:
         features = Features.open(item.features, "test")
         positions = [features.example_ids.index(example_id) for example_id in chosen]
         trained = load_trained(values, item, features.width)
-        read = {item.method: positions}
-        if "shuffled" in values.evaluate.controls:
-            read[f"{item.method}-shuffled"] = shuffle_wires(torch.arange(len(features)))[positions].tolist()
+        length, batch = values.encode.max_tokens, values.evaluate.batch
+        wires = write_wires(trained.wire, features, range(len(features)), length, batch)
+        read = {"": wires, f"-{SHUFFLED}": shuffle_rows(wires), f"-{NOISE}": draw_noise(wires, item.seed)}
         scored = []
-        for method, rows in read.items():
-            wires = write_wires(trained.wire, features, rows, values.encode.max_tokens, values.evaluate.batch)
+        for end in ("", *(f"-{control}" for control in values.evaluate.controls)):
+            method = f"{item.method}{end}"
             for receiver in trained.receivers:
-                scores = score_wires(trained.wire, receiver, wires, values.evaluate.batch, lambda _: None)
+                scores = score_wires(trained.wire, receiver, read[end][positions], batch, lambda _: None)
                 scored.append(MethodScores(method, receiver.name, scores))
         return scored
 

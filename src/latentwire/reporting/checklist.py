@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from latentwire.reporting.caveats import list_caveats
 from latentwire.reporting.document import Code, Text, compose_text, join_items, join_texts, plain_text
 from latentwire.reporting.number_format import PERCENT, format_points
-from latentwire.reporting.report_data import ReportData, Revision
+from latentwire.reporting.report_data import OPEN_VERDICTS, ReportData, Revision
 
 DIGEST = 12
 """Letters of a digest that are printed."""
@@ -97,7 +97,7 @@ def _answer_families(data: ReportData) -> str:
 
 def _answer_detectable(data: ReportData) -> str:
     family = data.get_family("versus_baselines")
-    sizes = [r["mde"] for r in family if r["verdict"] == "not different" and r["mde"]]
+    sizes = [r["mde"] for r in family if r["verdict"] in OPEN_VERDICTS and r["mde"]]
     if not sizes:
         return "No difference of a trained method from a baseline was left open."
     return (
@@ -116,9 +116,10 @@ def _answer_margins(data: ReportData) -> str:
 
 def _answer_negative(data: ReportData) -> str:
     verdicts = [record["verdict"] for record in data.get_family("versus_baselines")]
+    still_open = sum(verdict in OPEN_VERDICTS for verdict in verdicts)
     return (
         f"Of {len(verdicts)} differences of trained methods from baselines, {verdicts.count('worse')} are in favour of "
-        f"the baseline and {verdicts.count('not different')} were not shown to be differences."
+        f"the baseline and {still_open} were not shown to be differences."
     )
 
 

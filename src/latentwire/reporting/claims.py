@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from latentwire.reporting.document import Emphasis, Piece, Strong, Text, compose_text
+from latentwire.reporting.document import Emphasis, Piece, Strong, Text, compose_text, join_texts
 from latentwire.reporting.number_format import (
     PERCENT,
     decimals_for,
@@ -15,9 +15,15 @@ from latentwire.reporting.number_format import (
     format_points,
     format_signed,
 )
-from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.report_data import OPEN_VERDICTS, Record, ReportData
 from latentwire.reporting.shared_rows import ADJUSTMENTS
 
+MOST_EFFECTS = 4
+"""Differences up to which the abstract names all."""
+OPEN_STATES = {"not different": " (no difference shown)", "not after correction": " (not after the correction)"}
+UNCORRECTED = (
+    "Intervals are not corrected: each of these leaves 0 out, but so would one in twenty if there were no differences."
+)
 OPEN = (
     "This is no evidence of equality; beside each stands the smallest true difference that the design would find with "
     f"80{PERCENT} power."
@@ -34,11 +40,11 @@ class Claim:
 
 
 def list_claims(data: ReportData, method: str) -> Iterator[Claim]:
-    """The comparisons of a trained method with baselines, sorted into won, lost and open."""
+    """The comparisons of a trained method with baselines, sorted into won, lost, open and lost to the correction."""
     records = baseline_records(data, method)
-    won, lost, undecided = (
+    won, lost, undecided, uncorrected = (
         [record for record in records if record["verdict"] == verdict]
-        for verdict in ("better", "worse", "not different")
+        for verdict in ("better", "worse", *OPEN_VERDICTS)
     )
     yield Claim(
         f"Where {data.display_name(method)} wins ({len(won)} of {len(records)}).",
@@ -48,28 +54,70 @@ def list_claims(data: ReportData, method: str) -> Iterator[Claim]:
         f"Where a baseline wins ({len(lost)} of {len(records)}).",
         _items(data, lost, "{place}, {baseline} is better: {difference}."),
     )
+    pattern = "{place}, against {baseline}: {difference}, detectable {detectable}."
     yield Claim(
-        f"Where no difference was shown ({len(undecided)} of {len(records)}).",
-        _items(data, undecided, "{place}, against {baseline}: {difference}, detectable {detectable}."),
-        OPEN,
+        f"Where no difference was shown ({len(undecided)} of {len(records)}).", _items(data, undecided, pattern), OPEN
     )
+    if uncorrected:
+        adjustment = ADJUSTMENTS[data.get_setting("adjust")]
+        yield Claim(
+            f"Where a difference does not outlast {adjustment}'s correction ({len(uncorrected)} of {len(records)}).",
+            _items(data, uncorrected, pattern),
+            UNCORRECTED,
+        )
 
 
 def summarize_claims(data: ReportData, method: str) -> Text:
-    """How often a trained method is better, worse or not told apart, for the abstract."""
-    records = baseline_records(data, method)
-    verdicts = [record["verdict"] for record in records]
-    return compose_text(
-        "{method} is better than chance in {better} cases.\n"
-        "Against baselines that read the text or the features it is better in {won}, worse in {lost}\n"
-        "and not shown to differ in {undecided} of {total} comparisons.\n",
-        method=Emphasis((data.display_name(method),)),
-        better=count_better(chance_records(data, method)),
-        won=verdicts.count("better"),
-        lost=verdicts.count("worse"),
-        undecided=verdicts.count("not different"),
-        total=len(verdicts),
+    """How far a trained method is from chance and from the baselines, with intervals, for the abstract."""
+    chance, baselines = chance_records(data, method), baseline_records(data, method)
+    reference = data.get_setting("reference")
+    against = [record for record in baselines if record["b"] == reference]
+    best = [_strongest(place) for place in _by_place(baselines) if _strongest(place)["b"] != reference]
+    return (
+        *_effects_sentence(data, method, data.display_name(data.get_setting("chance")), chance),
+        *_effects_sentence(data, method, data.reference_name, against),
+        *_strongest_sentence(data, best),
     )
+
+
+def _effects_sentence(data: ReportData, method: str, other: str, records: Sequence[Record]) -> Text:
+    if not records:
+        return ()
+    return compose_text(
+        "{method} minus {other}: {effects}.\n",
+        method=Emphasis((data.display_name(method),)),
+        other=Emphasis((other,)),
+        effects=_effects([(_place(data, record), record) for record in records]),
+    )
+
+
+def _strongest_sentence(data: ReportData, records: Sequence[Record]) -> Text:
+    if not records:
+        return ()
+    named = [(f"{_place(data, record)} ({data.display_name(record['b'])})", record) for record in records]
+    return compose_text("Against the strongest baseline: {effects}.\n", effects=_effects(named))
+
+
+def _effects(named: Sequence[tuple[str, Record]]) -> Text:
+    """Differences with their intervals, and what the corrected test makes of them; of many the smallest and largest."""
+    ordered = sorted(named, key=lambda pair: float(pair[1]["value"]))
+    shown = named if len(named) <= MOST_EFFECTS else [ordered[0], ordered[-1]]
+    texts = [(f"{name} {_difference(record)}{OPEN_STATES.get(record['verdict'], '')}",) for name, record in shown]
+    lead = () if shown is named else (f"of {len(named)} cases the smallest and the largest: ",)
+    return (*lead, *join_texts(texts))
+
+
+def _by_place(records: Sequence[Record]) -> list[list[Record]]:
+    """The differences of every task and receiver."""
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        places.setdefault((record["task"], record["receiver"]), []).append(record)
+    return list(places.values())
+
+
+def _strongest(records: Sequence[Record]) -> Record:
+    """The difference from the baseline that is best, which is the smallest one."""
+    return min(records, key=lambda record: float(record["value"]))
 
 
 def chance_records(data: ReportData, method: str) -> list[Record]:
@@ -107,26 +155,30 @@ def _chance_outcome(record: Record, decimals: int) -> str:
     if record["verdict"] in ("better", "worse"):
         return f"{record['verdict']} than chance."
     detectable = format_points(record["mde"], decimals)
-    return f"not shown to differ from chance (smallest detectable difference {detectable} points)."
+    state = "not shown to differ from chance" if record["verdict"] == OPEN_VERDICTS[0] else "not after the correction"
+    return f"{state} (smallest detectable difference {detectable} points)."
 
 
 def control_items(data: ReportData) -> Iterator[Text]:
-    """A sentence on each difference of a control from chance."""
-    for control in data.get_family("versus_chance"):
-        if control["a"] in data.control_methods:
-            yield compose_text(
-                "{name}, {place}: {difference} against the majority class:\n{outcome}",
-                name=data.display_name(control["a"]),
-                place=_place(data, control),
-                difference=_difference(control),
-                outcome=_control_outcome(control),
-            )
+    """A sentence on each control: whether it is right more often than its own answers in another order."""
+    for method in data.control_methods:
+        records = [record for record in data.get_controls() if record["method"] == method]
+        leaks = [record for record in records if record["verdict"] == "leak"]
+        yield compose_text(
+            "{name}: {outcome}",
+            name=data.display_name(method),
+            outcome=_control_outcome(data, leaks, len(records)),
+        )
 
 
-def _control_outcome(record: Record) -> Text:
-    if record["verdict"] == "better":
-        return (Strong(("above chance; the control fails",)), ".")
-    return ("not above chance, as it should be.",)
+def _control_outcome(data: ReportData, leaks: Sequence[Record], count: int) -> Text:
+    if not leaks:
+        return (f"not above its permuted answers in any of {count} cases, as it should be.",)
+    places = "; ".join(f"{_place(data, record)}, {format_signed(record['value'])} points" for record in leaks)
+    return (
+        Strong((f"above its permuted answers in {len(leaks)} of {count} cases; the control fails",)),
+        f" ({places}).",
+    )
 
 
 def _items(data: ReportData, records: Sequence[Record], pattern: str) -> tuple[Text, ...]:

@@ -44,6 +44,7 @@ LATEX = {sign: rf"$\{command}$" for sign, command in MATHEMATICS.items()} | {
     "−": "$-$",
     "—": r"\textemdash{}",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
 }
 FORMULA = (
     LATEX
@@ -59,6 +60,7 @@ FORMULA = (
         "−": "-",
         "·": r"\cdot",
         "†": r"\dagger{}",
+        "‡": r"\ddagger{}",
     }
 )
 LIGATURE = re.compile(r"(?<=[-–—])(?=[-–—])|(?<=')(?=')|(?<=,)(?=,)|(?<=[-',])$")

@@ -46,8 +46,8 @@ def build_baselines_table(data: ReportData) -> Table:
 def build_ablations_table(data: ReportData) -> Table:
     """The trained method against its variants and controls."""
     caption = (
-        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, "
-        "method minus the changed one: a variant of its parameters, or a control that reads another text's wire.",
+        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, method "
+        "minus the changed one: a variant of its parameters, or a control that does not read the text's own wire.",
     )
     return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Changed").build(caption)
 

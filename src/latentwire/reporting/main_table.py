@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from latentwire.reporting.document import Column, Emphasis, RowGroup, Table, TableRow, Text, compose_text
+from latentwire.reporting.document import Column, Emphasis, NoteMark, RowGroup, Table, TableRow, Text, compose_text
 from latentwire.reporting.number_format import decimals_for, format_interval, format_points, whole_digits
 from latentwire.reporting.report_data import Record, ReportData
 from latentwire.reporting.shared_rows import (
@@ -22,6 +22,10 @@ from latentwire.reporting.shared_rows import (
 
 MOST_COLUMNS = 3
 """Tasks up to which each has a column of its own."""
+MIXED = "‡"
+MIXED_SIGNS = (
+    f"{MIXED}: above the reference on one task and below it on another, which the mean hides; see their own tables.\n"
+)
 FIXED_TASKS = (
     "A seed is good or bad on all tasks at once, so seeds are averaged over the tasks before their spread is taken; "
     "the tasks themselves are fixed.\n"
@@ -41,7 +45,7 @@ def build_main_table(data: ReportData) -> Table:
         caption=_caption(data),
         columns=tuple(_columns(data, notes, (whole_digits([mean["value"] for mean in means]), decimals))),
         groups=tuple(_receiver_group(data, block, decimals) for block in data.stats["main"]),
-        notes=(merge_sentences((FIXED_TASKS,), dagger_sentence(data, notes), *notes.table_sentences()),),
+        notes=(merge_sentences(*_sentences(data, notes, differences)),),
         signatures=notes.signatures,
         ids=unique_ids([*(row["average"] for row in rows), *differences, *cells]),
         density="tight",
@@ -91,7 +95,22 @@ def _row(data: ReportData, row: Record, decimals: int) -> TableRow:
             *((format_points(data.get_cell(cell)["value"], decimals),) for cell in ids),
             (format_points(mean["value"], decimals),),
             (format_interval(mean["low"], mean["high"], decimals),),
-            *difference_cells(data, key, decimals),
+            *_difference_cells(data, key, decimals),
         ),
         join_ids(row["average"], key, *ids),
     )
+
+
+def _difference_cells(data: ReportData, key: str | None, decimals: int) -> tuple[Text, ...]:
+    """As on one task, with a mark where the differences that the mean is made of have opposite signs."""
+    difference, interval, *others = difference_cells(data, key, decimals)
+    mixed = key is not None and data.get_comparison(key)["signs_differ"]
+    return (difference, (*interval, NoteMark(MIXED)) if mixed else interval, *others)
+
+
+def _sentences(data: ReportData, notes: FamilyNotes, differences: Sequence[str]) -> Iterator[Text]:
+    yield (FIXED_TASKS,)
+    if any(data.get_comparison(key)["signs_differ"] for key in differences):
+        yield (MIXED_SIGNS,)
+    yield dagger_sentence(data, notes)
+    yield from notes.table_sentences()

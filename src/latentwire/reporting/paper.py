@@ -159,9 +159,17 @@ def _against_chance(data: ReportData, tables: Mapping[str, Table]) -> Iterator[B
         yield ItemList(tuple(claims.chance_items(data, method)))
     controls = tuple(claims.control_items(data))
     if controls:
-        lead = "Controls, for which a result above chance would mean that the answers do not come from the wire:"
-        yield Paragraph((lead,), "lead")
+        yield Paragraph(
+            compose_text(
+                "Controls ({table}): a receiver that does not read the example's own wire may be right as often as the "
+                "same answers\nin another order, which need not be the rate of the majority class. "
+                "More would mean that answers come from elsewhere:",
+                table=_reference("Table", "tab:controls"),
+            ),
+            "lead",
+        )
         yield ItemList(controls)
+        yield tables["controls"]
 
 
 def _against_baselines(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:

@@ -27,6 +27,8 @@ class Revision:
     """64 hex over the committed files of the code: it tells the code where git has no history of it."""
 
 
+OPEN_VERDICTS = ("not different", "not after correction")
+"""Verdicts of comparisons in which no difference was shown."""
 DEFAULT_NAMES = {
     "text": "Text (zero-shot)",
     "calibrated": "Text (calibrated)",
@@ -91,6 +93,11 @@ class ReportData:
         members = self.stats["families"].get(name, {"members": ()})["members"]
         return [self._corrected(key) for key in members]
 
+    def get_controls(self) -> list[Record]:
+        """Every control against its own answers in another order, each with `id`, adjusted p, verdict and signature."""
+        records, members = self.stats["controls"], self.stats["families"].get("controls", {"members": ()})["members"]
+        return [{**records[key], **_adjusted(records[key]), "id": key} for key in members]
+
     def reference_differences(self) -> list[Record]:
         """Differences from the reference on single tasks, as `get_family` has them, whichever family declares them."""
         rows = [row["versus_reference"] for block in self.stats["blocks"] for row in block["rows"]]
@@ -100,9 +107,8 @@ class ReportData:
         return {**self.get_comparison(key), **self.get_adjusted(key), "id": key}
 
     def get_adjusted(self, key: str) -> Record:
-        """Adjusted p (`p_adjusted`), `verdict` and `signature` of a difference, from the family that declares it."""
-        adjusted = self.stats["comparisons"][key]["adjusted"]
-        return {"p_adjusted": adjusted["p"], "verdict": adjusted["verdict"], "signature": adjusted["signature"]}
+        """Adjusted p (`p_adjusted`), `verdict`, `mde` and `signature` of a difference, from the family that has it."""
+        return _adjusted(self.stats["comparisons"][key])
 
     @property
     def tasks(self) -> list[str]:
@@ -156,6 +162,11 @@ class ReportData:
     def reference_name(self) -> str:
         """The method from which differences are taken."""
         return self.display_name(self.get_setting("reference"))
+
+
+def _adjusted(record: Record) -> Record:
+    adjusted = record["adjusted"]
+    return {"p_adjusted": adjusted["p"], **{name: adjusted[name] for name in ("verdict", "mde", "signature")}}
 
 
 def read_report_data(folder: Path, names: Mapping[str, str]) -> ReportData:

@@ -18,7 +18,7 @@ from latentwire.reporting.document import (
     join_items,
 )
 from latentwire.reporting.number_format import MISSING, PERCENT, format_interval, format_p_value, format_points
-from latentwire.reporting.report_data import ReportData
+from latentwire.reporting.report_data import OPEN_VERDICTS, ReportData
 
 ADJUSTMENTS = {"holm": "Holm", "bh": "BH"}
 FAMILIES = {
@@ -32,7 +32,8 @@ SEES = {"text": "T", "labels": "L", "features": "F"}
 """How tables say what a method sees."""
 METHOD, CHECKPOINT = Emphasis(("this method",)), Emphasis(("this checkpoint",))
 DETECTABLE = (
-    f"MDE: where no difference was shown, the smallest true one that this design finds with 80{PERCENT} power.\n"
+    f"MDE: where no difference was shown, the smallest true one for which this design gives a verdict, after the "
+    f"correction, with 80{PERCENT} power.\n"
 )
 
 
@@ -78,7 +79,12 @@ class FamilyNotes:
             p=self.corrected_p,
             count=sum(self.families.values()),
         )
-        yield compose_text("A verdict needs both {below} and an interval without 0.\n", below=below)
+        yield compose_text(
+            "A verdict needs both {below} and an interval without 0; where only the interval, which is not corrected, "
+            "leaves 0 out, it is {open}.\n",
+            below=below,
+            open=Emphasis((OPEN_VERDICTS[1],)),
+        )
         yield (DETECTABLE,)
         yield compose_text(
             "Rows with several seeds speak of {method}, rows with one of {checkpoint}.\n",
@@ -102,6 +108,11 @@ def family_notes(data: ReportData, keys: Sequence[str], tasks: Sequence[str] | N
     )
 
 
+def corrected_p(data: ReportData) -> Math:
+    """The symbol of an adjusted p."""
+    return Math((Variable("p", ADJUSTMENTS[data.get_setting("adjust")]),))
+
+
 def interval_column(data: ReportData) -> Column:
     """A column for intervals beside their number."""
     return Column((f"{data.confidence}% CI",), align="center", small=True)
@@ -122,7 +133,7 @@ def difference_cells(data: ReportData, key: str | None, decimals: int) -> tuple[
     if key is None:
         return ((MISSING,),) * 4
     record, adjusted = data.get_comparison(key), data.get_adjusted(key)
-    detectable = record["mde"] if adjusted["verdict"] == "not different" else None
+    detectable = adjusted["mde"] if adjusted["verdict"] in OPEN_VERDICTS else None
     return (
         (format_points(record["value"], decimals),),
         (format_interval(record["low"], record["high"], decimals, sign=True),),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from latentwire.errors import EvidenceError
 from latentwire.reporting.appendix import build_appendix_tables
+from latentwire.reporting.control_table import build_controls_table
 from latentwire.reporting.document import (
     Column,
     Emphasis,
@@ -67,6 +68,8 @@ def build_tables(data: ReportData, revision: Revision | None = None) -> list[Tab
         tables.append(build_baselines_table(data))
     if ABLATIONS in data.stats["families"]:
         tables.append(build_ablations_table(data))
+    if data.stats["controls"]:
+        tables.append(build_controls_table(data))
     tables += build_appendix_tables(data, revision)
     _check_names([table.name for table in tables])
     return tables
@@ -145,6 +148,8 @@ def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequ
     )
     yield dagger_sentence(data, notes)
     yield notes.family_sentence(data.reference_name)
+    if data.control_methods:
+        yield ("Controls have no Δ: they are compared with their own answers in another order.\n",)
     chance = data.get_setting("chance")
     if chance != data.get_setting("reference"):
         yield compose_text(
@@ -169,8 +174,7 @@ def _exceptional_notes(data: ReportData, task: str, cells: Sequence[Record]) -> 
         yield ("One trained run only: seed variance not estimated.\n",)
     if absent:
         yield compose_text("Classes without a test text: {labels}.\n", labels=join_items(absent))
-    if any("ci:wilson" in cell["signature"] for cell in cells):
-        yield (f"Where the two-way interval would leave 0–100{PERCENT}, Wilson's is shown.\n",)
+    yield ("Intervals of accuracies are Wilson's, from the two-way variance and its degrees of freedom.\n",)
 
 
 def _check_names(names: Sequence[str]) -> None:

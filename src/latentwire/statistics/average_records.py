@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from latentwire.statistics.claims import NO_VARIANCE, decide_noninferiority, minimum_detectable
+from latentwire.statistics.claims import NO_VARIANCE, decide_noninferiority
 from latentwire.statistics.comparisons import Settings, StatsRecord, design_record
 from latentwire.statistics.evidence import Evidence
+from latentwire.statistics.exact import proportion_interval
 from latentwire.statistics.families import ALL_TASKS, cell_id, comparison_id, methods_for_receiver, scope_of
 from latentwire.statistics.grid import Grid, GridMethod
 from latentwire.statistics.mean_over_tasks import estimate_mean_over_tasks
@@ -39,7 +40,7 @@ def _differences(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator
     reference = grid.methods[settings.reference]
     for receiver in grid.receivers:
         for method in methods_for_receiver(grid, receiver):
-            if method.name != reference.name:
+            if method.name != reference.name and not method.control_of:
                 key = comparison_id(ALL_TASKS, scope_of(method, reference, receiver), method.name, reference.name)
                 yield key, _difference(evidence, grid, (method, reference), receiver, settings)
 
@@ -47,7 +48,7 @@ def _differences(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator
 def _average(evidence: Evidence, grid: Grid, method: GridMethod, model: str, settings: Settings) -> StatsRecord:
     scores = [evidence.scores[task, model, method.name] for task in grid.tasks]
     mean = estimate_mean_over_tasks([Paired(task.values) for task in scores])
-    low, high = mean.interval(settings.confidence) or (None, None)
+    low, high = (None, None) if mean.constant else proportion_interval(mean, settings.confidence)
     return {
         "model": model,
         "method": method.name,
@@ -57,7 +58,7 @@ def _average(evidence: Evidence, grid: Grid, method: GridMethod, model: str, set
         "reason": None if low is not None else NO_VARIANCE,
         **design_record(mean),
         "sources": _sources(evidence, [method]),
-        "signature": _signature(mean, scores, settings),
+        "signature": _signature("wilson-average", mean, scores, settings),
     }
 
 
@@ -68,7 +69,10 @@ def _difference(
     difference = estimate_mean_over_tasks([pair_scores(*both) for both in zip(a, b, strict=True)])
     kept = estimate_mean_over_tasks([pair_scores(*both, settings.retained) for both in zip(a, b, strict=True)])
     low, high = difference.interval(settings.confidence) or (None, None)
+    by_task = [float(first.values.mean() - second.values.mean()) for first, second in zip(a, b, strict=True)]
     return {
+        "by_task": dict(zip(grid.tasks, by_task, strict=True)),
+        "signs_differ": min(by_task) < 0 < max(by_task),
         "receiver": receiver,
         "a": methods[0].name,
         "b": methods[1].name,
@@ -76,21 +80,28 @@ def _difference(
         "low": low,
         "high": high,
         "p": difference.p_value(),
-        "mde": minimum_detectable(difference, settings.alpha),
         "reason": None if low is not None else NO_VARIANCE,
         **design_record(difference),
         "retention": {
-            "retained": settings.retained, "p": kept.p_above(), "outcome": decide_noninferiority(kept, settings.alpha),
+            "retained": settings.retained, **_kept(kept, settings),
         },
         "sources": _sources(evidence, methods),
-        "signature": _signature(difference, a, settings, p="t"),
+        "signature": _signature("twoway-average", difference, a, settings, p="t"),
     }  # fmt: skip
 
 
-def _signature(mean: Estimate, scores: Sequence[Scores], settings: Settings, **test: str) -> str:
+def _kept(contrast: Estimate, settings: Settings) -> StatsRecord:
+    """The one-sided test; none where every task repeats one value of its own, which are no sample of one population."""
+    if contrast.constant:
+        return {"p": None, "outcome": "inconclusive"}
+    p, outcome = decide_noninferiority(contrast, settings.alpha, (-settings.retained, 1.0))
+    return {"p": p, "outcome": outcome}
+
+
+def _signature(kind: str, mean: Estimate, scores: Sequence[Scores], settings: Settings, **test: str) -> str:
     ids = digest_items([task.ids for task in scores])[:8]
     return format_signature(
-        ci="twoway-average", conf=settings.confidence, **test, S=mean.seeds, N=mean.examples, T=len(scores), ids=ids
+        ci=kind, conf=settings.confidence, **test, S=mean.seeds, N=mean.examples, T=len(scores), ids=ids
     )
 
 
@@ -116,7 +127,7 @@ def main_table_rows(grid: Grid, settings: Settings, known: Mapping[str, StatsRec
 
 def _row(method: GridMethod, reference: GridMethod, receiver: str) -> StatsRecord:
     mean = cell_id(ALL_TASKS, str(method.model_for(receiver)), method.name)
-    if method.name == reference.name:
+    if method.name == reference.name or method.control_of:
         return {"method": method.name, "average": mean, "difference": None}
     key = comparison_id(ALL_TASKS, scope_of(method, reference, receiver), method.name, reference.name)
     return {"method": method.name, "average": mean, "difference": key}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from latentwire.statistics.comparisons import Settings, StatsRecord, compare_methods, comparison_verdict
+from latentwire.statistics.comparisons import UNDECIDED, Settings, StatsRecord, compare_methods, comparison_verdict
 from latentwire.statistics.evidence import Evidence, Key
 from latentwire.statistics.families import cell_id, comparison_id, methods_for_receiver, scope_of
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
@@ -89,5 +89,5 @@ class _Block:
         return [
             name
             for name, record in against.items()
-            if verdicts[name] == "not different" and record["retention"]["outcome"] == "non-inferior"
+            if verdicts[name] in UNDECIDED and record["retention"]["outcome"] == "non-inferior"
         ]

@@ -17,6 +17,9 @@ from latentwire.statistics.twoway import Estimate, estimate_mean
 Outcome = Literal["non-inferior", "inferior", "inconclusive"]
 Equivalence = Literal["equivalent", "different", "inconclusive"]
 NO_VARIANCE = "the scores do not vary"
+POWER = 0.8
+"""Chance with which a detectable effect is found."""
+QUANTILES = 2000
 FARTHEST = 64.0
 """How far from the ratio an end is looked for, in units of 1 + |ratio|."""
 
@@ -35,17 +38,38 @@ def decide_retention(a: Scores, b: Scores, retained: float, alpha: float) -> Ret
     """One-sided test on the contrast A − retained·B, which needs no distribution of a ratio."""
     contrast = estimate_mean(pair_scores(a, b, retained))
     ratio = float(a.values.mean() / b.values.mean()) if b.values.mean() else None
-    return Retention(retained, ratio, contrast.p_above(), decide_noninferiority(contrast, alpha))
+    return Retention(retained, ratio, *decide_noninferiority(contrast, alpha, (-retained, 1.0)))
 
 
-def decide_noninferiority(contrast: Estimate, alpha: float) -> Outcome:
-    """Is the mean of A − retained·B above 0 (non-inferior), below (inferior), or neither shown?"""
-    above = contrast.p_above()
-    if above is None:
-        return "non-inferior" if contrast.mean >= 0 else "inferior"
+def decide_noninferiority(contrast: Estimate, alpha: float, ends: tuple[float, float]) -> tuple[float | None, Outcome]:
+    """Is the mean of A − retained·B above 0 (non-inferior), below (inferior), or neither shown? With p for above.
+
+    Args:
+        contrast: The mean, of values between `ends`.
+        alpha: Level of either side.
+        ends: Smallest and largest value that an example can have.
+    """
+    above, below = p_above_and_below(contrast, 0.0, ends)
     if above < alpha:
-        return "non-inferior"
-    return "inferior" if 1 - above < alpha else "inconclusive"
+        return above, "non-inferior"
+    return above, "inferior" if below < alpha else "inconclusive"
+
+
+def p_above_and_below(mean: Estimate, null: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """One-sided p for the true mean above `null`, and for below.
+
+    Where all N examples have one value c, no variance can be estimated, and that alone shows nothing. If the mean were
+    `null` or less, at most a share q of the population could have the value c > null: the others have the smallest
+    one, q·c + (1 − q)·low = null. All of a sample have it with probability q^N at most, which is the p (for c = 0 and
+    a margin it is that of Clopper and Pearson's limit for no event in N).
+    """
+    above = mean.p_above(null)
+    if above is not None:
+        return above, 1 - above
+    low, high = ends
+    up = ((null - low) / (mean.mean - low)) ** mean.examples if mean.mean > null else 1.0
+    down = ((high - null) / (high - mean.mean)) ** mean.examples if mean.mean < null else 1.0
+    return up, down
 
 
 @dataclass(frozen=True)
@@ -53,28 +77,34 @@ class Tost:
     """Two one-sided tests: `p_low` against the mean at −margin or below, `p_high` at +margin or above."""
 
     margin: float
-    p_low: float | None
-    p_high: float | None
+    p_low: float
+    p_high: float
     outcome: Equivalence
 
 
 def decide_equivalence(difference: Estimate, margin: float, alpha: float) -> Tost:
     """Is the mean difference inside ±margin? Equivalent means: its (1 − 2·alpha) interval lies inside."""
-    above, from_top = difference.p_above(-margin), difference.p_above(margin)
-    if above is None or from_top is None:
-        return Tost(margin, None, None, "equivalent" if abs(difference.mean) < margin else "different")
-    below = 1 - from_top
+    above, under = p_above_and_below(difference, -margin, (-1.0, 1.0))
+    over, below = p_above_and_below(difference, margin, (-1.0, 1.0))
     if max(above, below) < alpha:
         return Tost(margin, above, below, "equivalent")
-    outside = from_top < alpha or 1 - above < alpha
+    outside = over < alpha or under < alpha
     return Tost(margin, above, below, "different" if outside else "inconclusive")
 
 
-def minimum_detectable(difference: Estimate, alpha: float, power: float = 0.8) -> float | None:
-    """Smallest true difference that this design finds with the given power; None where nothing varies."""
-    if difference.constant:
-        return None
-    return float(stats.t.ppf(1 - alpha / 2, difference.df) + stats.t.ppf(power, difference.df)) * difference.error
+def minimum_detectable(error: float, df: float, alpha: float, power: float = POWER) -> float:
+    """Smallest true difference that a two-sided t test at level `alpha` finds with the given power.
+
+    The estimated `error` varies as χ² of `df` degrees of freedom does: the power is that of the noncentral t, averaged
+    over quantiles of the estimate, since few degrees of freedom make its tail too long to integrate.
+    """
+    critical = float(stats.t.ppf(1 - alpha / 2, df))
+    spreads = np.sqrt(stats.chi2.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, df) / df)
+
+    def lacking(shift: float) -> float:
+        return float(stats.norm.cdf(shift - critical * spreads).mean()) - power
+
+    return error * float(optimize.brentq(lacking, 0.0, critical * float(spreads[-1]) + 10.0, xtol=1e-13))
 
 
 def cohen_h(rate_a: float, rate_b: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from latentwire.statistics.signature import format_signature
 from latentwire.statistics.twoway import Estimate, estimate_mean
 
 StatsRecord = dict[str, Any]
+NOT_DIFFERENT, NOT_CORRECTED = "not different", "not after correction"
+UNDECIDED = (NOT_DIFFERENT, NOT_CORRECTED)
+"""Verdicts that show no difference; by the second there is one for a reader who looks at this comparison alone."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def name_estimand(seeds: int) -> str:
 def cell_record(scores: Scores, trained: bool, settings: Settings) -> StatsRecord:
     """Accuracy of one method on one task, with its interval."""
     rate = estimate_mean(scores.values)
-    low, high, kind = proportion_interval(rate, settings.confidence)
+    low, high = proportion_interval(rate, settings.confidence)
     return {
         "value": rate.mean,
         "low": low,
@@ -70,7 +74,7 @@ def cell_record(scores: Scores, trained: bool, settings: Settings) -> StatsRecor
         "per_seed": _per_seed(scores),
         "seed_variance": _seed_variance(rate, trained),
         "signature": format_signature(
-            ci=kind, conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]
+            ci="wilson-twoway", conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]
         ),
     }
 
@@ -88,7 +92,6 @@ def compare_methods(a: Scores, b: Scores, settings: Settings) -> StatsRecord:
         "low": low,
         "high": high,
         "p": p,
-        "mde": minimum_detectable(difference, settings.alpha),
         "reason": None if interval else NO_VARIANCE,
         **design_record(difference),
         "effects": _effects(a, b),
@@ -100,13 +103,22 @@ def compare_methods(a: Scores, b: Scores, settings: Settings) -> StatsRecord:
 
 
 def comparison_verdict(record: Mapping[str, Any], adjusted: float | None, alpha: float) -> str:
-    """`better`, `worse` or `not different`: a difference needs the adjusted p and an interval without 0."""
-    if adjusted is None or adjusted >= alpha:
-        return "not different"
+    """`better` or `worse` where the adjusted p and the interval without 0 agree, otherwise one of `UNDECIDED`.
+
+    The interval is not corrected: where it has no 0 and the adjusted p is too large, that is said.
+    """
     low, high = record["low"], record["high"]
-    if low is not None and low <= 0 <= high:
-        return "not different"
-    return "better" if record["value"] > 0 else "worse"
+    apart = not low <= 0 <= high if low is not None else record["p"] is not None and record["p"] < alpha
+    if apart and adjusted is not None and adjusted < alpha:
+        return "better" if record["value"] > 0 else "worse"
+    return NOT_CORRECTED if apart else NOT_DIFFERENT
+
+
+def detectable_difference(record: Mapping[str, Any], level: float) -> float | None:
+    """Smallest true difference that a test at this level finds with 80 % power; None where nothing varies."""
+    if record["df"] is None:
+        return None
+    return minimum_detectable(math.sqrt(record["variance"]), record["df"], level)
 
 
 def _p_value(a: Scores, b: Scores, difference: Estimate) -> tuple[float | None, str]:

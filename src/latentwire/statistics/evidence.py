@@ -54,6 +54,8 @@ class Evidence:
     """Right (1) or wrong (0)."""
     confidence: Mapping[Key, Scores]
     """Confidence of each answer, in the same cells."""
+    answers: Mapping[Key, Scores]
+    """Each answer as the number of its label among those of the task, in the same cells."""
     sources: Mapping[str, PredictionSource]
     models: Mapping[str, Mapping[str, str | None]]
 
@@ -72,8 +74,8 @@ def gather_evidence(results: Path, grid: Grid) -> Evidence:
         frame, source = _read_item(results, item, grid, golds[item.task])
         frames.append(frame)
         sources[f"{results.name}/{item.folder}/predictions.parquet"] = source
-    right, confidence = _score(pd.concat(frames), grid, golds)
-    return Evidence(golds, right, confidence, sources, read_models(results, grid))
+    cells = _score(pd.concat(frames), grid, golds)
+    return Evidence(golds, *cells, sources, read_models(results, grid))
 
 
 def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
@@ -127,9 +129,13 @@ def _read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) ->
     return frame, PredictionSource(item, meta, sha256_of(path), len(frame))
 
 
-def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple[dict[Key, Scores], dict[Key, Scores]]:
+def _score(
+    frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]
+) -> tuple[dict[Key, Scores], dict[Key, Scores], dict[Key, Scores]]:
+    """Right or wrong, confidence, and the number of the label, by cell."""
     right: dict[Key, Scores] = {}
     confidence: dict[Key, Scores] = {}
+    answers: dict[Key, Scores] = {}
     for (task, model, name), rows in frame.groupby(["task", "model", "method"]):
         key = (str(task), str(model), str(name))
         method, known = grid.methods[key[2]], golds[key[0]]
@@ -137,7 +143,9 @@ def _score(frame: pd.DataFrame, grid: Grid, golds: Mapping[str, Golds]) -> tuple
         right[key] = _matrix(rows, hits.astype(float), key, method, known)
         certain = top_label_confidence(np.stack(rows["scores"].tolist()))
         confidence[key] = _matrix(rows, certain, key, method, known)
-    return right, confidence
+        numbers = rows["prediction"].map({label: float(number) for number, label in enumerate(grid.tasks[key[0]])})
+        answers[key] = _matrix(rows, numbers.to_numpy().astype(float), key, method, known)
+    return right, confidence, answers
 
 
 def _matrix(rows: pd.DataFrame, values: Matrix, key: Key, method: GridMethod, golds: Golds) -> Scores:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import stats
 
@@ -77,9 +79,12 @@ def check_enough_values(count: int, what: str) -> None:
         )
 
 
-def wilson_interval(successes: float, trials: float, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; effective counts need not be whole numbers."""
-    z2 = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2
+def wilson_interval(successes: float, trials: float, confidence: float, df: float = math.inf) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; effective counts need not be whole numbers.
+
+    With `df` degrees of freedom of the variance behind `trials`, its quantile is Student's.
+    """
+    z2 = float(stats.t.ppf(0.5 + confidence / 2, df)) ** 2
     rate = successes / trials
     centre = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = (z2 * (rate * (1 - rate) / trials + z2 / (4 * trials**2))) ** 0.5 / (1 + z2 / trials)
@@ -114,14 +119,12 @@ def _newcombe_half_width(side_a: float, side_b: float, phi: float) -> float:
     return float(max(side_a**2 - 2 * phi * side_a * side_b + side_b**2, 0.0) ** 0.5)
 
 
-def proportion_interval(rate: Estimate, confidence: float) -> tuple[float, float, str]:
-    """Interval of an accuracy and the name of its kind: two-way, or Wilson's where that would leave [0, 1].
+def proportion_interval(rate: Estimate, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of an accuracy, from the two-way variance and with its degrees of freedom.
 
-    Wilson's interval takes the effective number of examples, rate (1 − rate) / variance; where all answers are right
-    or all are wrong, the number of examples.
+    Its number of trials is the effective one, rate (1 − rate) / variance; where all answers are right or all are wrong,
+    the number of examples. Near the ends of the scale the symmetric interval covers too little; the logit scale covers
+    as much as this one and is wider (`tests/unit/statistics/test_interval_simulations.py`).
     """
-    twoway = rate.interval(confidence)
-    if twoway is not None and twoway[0] >= 0.0 and twoway[1] <= 1.0:
-        return *twoway, "twoway"
-    trials = rate.examples if twoway is None else rate.mean * (1 - rate.mean) / rate.variance
-    return *wilson_interval(rate.mean * trials, trials, confidence), "wilson"
+    trials = rate.examples if rate.constant else rate.mean * (1 - rate.mean) / rate.variance
+    return wilson_interval(rate.mean * trials, trials, confidence, rate.df)

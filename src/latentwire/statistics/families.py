@@ -5,9 +5,10 @@ A family is declared here, before results exist, over all tasks and receivers; e
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
-from latentwire.statistics.comparisons import Settings, StatsRecord, comparison_verdict
+from latentwire.statistics.comparisons import Settings, StatsRecord, comparison_verdict, detectable_difference
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
 from latentwire.statistics.multiplicity import adjust_p_values
 
@@ -42,9 +43,11 @@ def comparison_families(grid: Grid, reference: str) -> dict[str, list[Pair]]:
     """The families that have members; each is corrected as a whole, and a difference is in one of them only.
 
     What several families would declare (a trained method against the reference is also one against a baseline) belongs
-    to the first of them: one difference has one adjusted p and one verdict, wherever it is printed.
+    to the first of them: one difference has one adjusted p and one verdict, wherever it is printed. Controls are
+    compared with their own permuted answers (`control_records.py`), and here with the method that they belong to.
     """
-    everything, baselines = list(grid.methods), [method.name for method in grid.baselines()]
+    everything = [method.name for method in grid.methods.values() if not method.control_of]
+    baselines = [method.name for method in grid.baselines()]
     families = {
         "versus_chance": _pairs(grid, everything, [CHANCE]),
         "versus_baselines": _pairs(grid, [method.name for method in grid.trained()], baselines),
@@ -96,10 +99,30 @@ def comparison_ids(pairs: Sequence[Pair]) -> list[str]:
     return [comparison_id(task, scope, a, b) for task, scope, _, a, b in pairs]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the records of a family are read."""
+
+    verdict: Callable[[StatsRecord, float | None, float], str]
+    """Record, adjusted p and level → verdict."""
+    detectable: Callable[[StatsRecord, float], float | None]
+    """Record and the level of a single test → smallest effect that the verdict finds with 80 % power."""
+
+
+DIFFERENCE = Reading(comparison_verdict, detectable_difference)
+
+
 def correct_family(
-    name: str, ids: Sequence[str], comparisons: Mapping[str, StatsRecord], settings: Settings
+    name: str,
+    ids: Sequence[str],
+    comparisons: Mapping[str, StatsRecord],
+    settings: Settings,
+    reading: Reading = DIFFERENCE,
 ) -> StatsRecord:
-    """Correct the p-values of a family, writing them into its comparisons."""
+    """Correct the p-values of a family, writing them into its comparisons with verdict and detectable effect.
+
+    The effect is that of the strictest step of the correction, α / m, which every verdict passes that is ever found.
+    """
     corrected = adjust_p_values({key: comparisons[key]["p"] for key in ids}, settings.adjust)
     extra = f"|adj:{settings.adjust}|m:{len(ids)}"
     for key in ids:
@@ -107,7 +130,8 @@ def correct_family(
         record["adjusted"] = {
             "family": name,
             "p": corrected[key],
-            "verdict": comparison_verdict(record, corrected[key], settings.alpha),
+            "verdict": reading.verdict(record, corrected[key], settings.alpha),
+            "mde": reading.detectable(record, settings.alpha / len(ids)),
             "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),
         }
     return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": list(ids)}

@@ -27,6 +27,7 @@ from latentwire.statistics.comparisons import (
     compare_methods,
     settings_from_section,
 )
+from latentwire.statistics.control_records import CONTROL, CONTROL_FAMILY, control_records
 from latentwire.statistics.details import comparison_details
 from latentwire.statistics.evidence import Evidence, PredictionSource, gather_evidence
 from latentwire.statistics.families import (
@@ -78,6 +79,9 @@ def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecor
     means, differences = average_records(evidence, grid, settings), average_differences(evidence, grid, settings)
     if differences:
         families[AVERAGE_FAMILY] = correct_family(AVERAGE_FAMILY, list(differences), differences, settings)
+    controls = control_records(evidence, grid, settings)
+    if controls:
+        families[CONTROL_FAMILY] = correct_family(CONTROL_FAMILY, list(controls), controls, settings, CONTROL)
     summary = {
         "schema": STATS_SCHEMA,
         "settings": {**vars(settings), "metric": METRIC, "chance": CHANCE, "alpha": settings.alpha},
@@ -92,6 +96,7 @@ def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecor
         "cells": cells,
         "averages": means,
         "comparisons": {**comparisons, **differences},
+        "controls": controls,
         "main": main_table_rows(grid, settings, means),
         "families": families,
         "calibration": _calibrations(evidence, cells, settings),
@@ -132,7 +137,7 @@ def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple
                 "method": name,
                 **cell_record(scores, method.trained, settings),
                 "bytes_per_example": _one(costs, f"bytes_per_example of {name} on {task}"),
-                "sees": dict(evidence.sources[paths[0]].meta["sees"]),
+                "sees": _sees(method, evidence.sources[paths[0]].meta["sees"]),
                 "sources": paths,
             },
         )
@@ -148,6 +153,11 @@ def _calibrations(evidence: Evidence, cells: Mapping[str, StatsRecord], settings
         }
         for key, right in evidence.scores.items()
     }
+
+
+def _sees(method: GridMethod, sees: Mapping[str, bool]) -> dict[str, bool]:
+    """What a method sees of an example; a control sees nothing of it."""
+    return {name: seen and method.control_of is None for name, seen in sees.items()}
 
 
 def _one(values: set[float], what: str) -> float:

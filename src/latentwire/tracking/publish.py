@@ -20,7 +20,7 @@ from unbroken.run_folder.journal import read_journal
 logger = logging.getLogger(__name__)
 
 STATS = Path("results/aggregate/stats.json")
-NUMBERS = ("cells", "averages", "comparisons", "calibration", "ranks", "blocks")
+NUMBERS = ("cells", "averages", "comparisons", "controls", "calibration", "ranks", "blocks")
 
 
 def publish_journals(values: Params, root: Path) -> None:

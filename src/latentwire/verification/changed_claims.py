@@ -8,6 +8,8 @@ from typing import Any
 
 from latentwire.statistics.write import signed_entries
 
+DECIDED = {"leak"}
+"""Claims besides the opposites that something was shown."""
 OPPOSITES = ({"better", "worse"}, {"non-inferior", "inferior"}, {"equivalent", "different"})
 
 
@@ -42,7 +44,7 @@ def _claims(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _change(key: str, what: str, was: str, now: str) -> ChangedClaim:
     if {was, now} in OPPOSITES:
         return ChangedClaim(key, f"{what} is {now!r}, published {was!r}: the opposite", True)
-    decided = any(now in pair for pair in OPPOSITES)
+    decided = now in DECIDED.union(*OPPOSITES)
     state = "decided here, undecided as published" if decided else "undecided here"
     return ChangedClaim(key, f"{what} is {now!r}, published {was!r}: {state}", False)
 

@@ -14,7 +14,9 @@ FOLLOWS = {
     "comparisons": {
         "value", "low", "high", "p", "mde", "reason", "df", "variance", "shares", "effects", "ratio", "outcome",
         "p_low", "p_high", "posterior", "checkpoint", "single", "improvement", "bootstrap", "verdict", "signature",
+        "by_task", "signs_differ",
     },
+    "controls": {"value", "accuracy", "expected", "error", "p", "reason", "verdict", "mde", "signature"},
     "calibration": {"value", "low", "high", "df", "bins"},
     "ranks": {"methods", "friedman", "pairs"},
     "blocks": {"best", "tied", "ranks"},

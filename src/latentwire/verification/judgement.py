@@ -135,7 +135,8 @@ def _changed(sources: list[str], published: Stats, here: Stats) -> bool:
 
 
 def _parts(stats: Stats) -> dict[str, list[str]]:
-    made = {key: _cells_of(stats, entry) for key, entry in {**stats["averages"], **stats["comparisons"]}.items()}
+    sections = (stats["averages"], stats["comparisons"], stats["controls"])
+    made = {key: _cells_of(stats, entry) for section in sections for key, entry in section.items()}
     for block in stats["blocks"]:
         made[f"{block['task']}/{block['receiver']}/ranks"] = [row["cell"] for row in block["rows"]]
     return made

@@ -75,10 +75,10 @@ def test_series_differ_in_marker_and_colour_and_controls_are_empty() -> None:
 def test_figures_name_the_numbers_in_them(data: ReportData, tmp_path: Path) -> None:
     drawn = {figure.name: figure for figure in draw_figures(data, tmp_path)}
     assert set(drawn["accuracy"].ids) == set(data.stats["cells"])
-    without_controls = {record["id"] for record in data.reference_differences() if "shuffled" not in record["id"]}
-    assert len(without_controls) == 16
-    assert without_controls < set(drawn["differences"].ids)
-    assert set(drawn["pareto"].ids) == {key for key in data.stats["cells"] if "shuffled" not in key}
+    differences = {record["id"] for record in data.reference_differences()}
+    assert len(differences) == 16
+    assert differences < set(drawn["differences"].ids)
+    assert set(drawn["pareto"].ids) == {key for key in data.stats["cells"] if "/wire-" not in key}
     assert set(drawn["calibration"].ids) < set(data.stats["calibration"])
     assert len(drawn["variance_shares"].ids) == 4
     assert set(drawn["learning_curves"].ids) == set(data.stats["runs"])

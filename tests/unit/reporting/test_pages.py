@@ -95,12 +95,15 @@ def _adjusted(value: Any) -> list[dict[str, Any]]:
 def _allowed(reports: Path) -> set[str]:
     stats = json.loads((reports.parent / "results/aggregate/stats.json").read_text())
     families = [
-        [stats["comparisons"][key] | stats["comparisons"][key]["adjusted"] for key in family["members"]]
+        [
+            record | record["adjusted"]
+            for record in map((stats["comparisons"] | stats["controls"]).get, family["members"])
+        ]
         for family in stats["families"].values()
     ]
     counts: set[str] = set()
     for members in families:
-        for chosen in (members, [m for m in members if m["b"] != "majority"], [m for m in members if m["a"] == "wire"]):
+        for chosen in (members, [m for m in members if m.get("a") == "wire"]):
             counts |= {str(len(chosen)), *(str(c) for c in Counter(m["verdict"] for m in chosen).values())}
     weights = [source for source in stats["sources"].values() if source["checkpoint"]]
     return {*_printed(stats), *counts, str(len(weights)), *SAID}

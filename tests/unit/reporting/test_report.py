@@ -13,6 +13,7 @@ import pytest
 
 from latentwire.digests import sha256_of
 from latentwire.errors import EvidenceError
+from latentwire.reporting import claims
 from latentwire.reporting.build import build_report
 from latentwire.reporting.escaping import align_number, escape_latex
 from latentwire.reporting.number_format import format_interval, format_points
@@ -23,6 +24,7 @@ from tests.unit.reporting.printing import PrintedTable, print_paper, print_table
 
 TITLE = "A wire & 100% of its readers"
 FAMILIES = ("versus_chance", "versus_baselines", "ablations")
+CONTROLS = "controls"
 APPENDIX = ("costs", "statistics", "calibration", "checklist")
 ROW = re.compile(r"^(?P<cells>.+) \\\\ % (?P<ids>\S+(?:, \S+)*)$", flags=re.M)
 
@@ -52,7 +54,9 @@ def _aligned(share: float) -> str:
 
 def _main(data: ReportData) -> list[PrintedTable]:
     """The tables of accuracies and of differences on one task."""
-    return [table for table in print_tables(data) if table.name.removesuffix(".tex") not in ("main", *APPENDIX)]
+    return [
+        table for table in print_tables(data) if table.name.removesuffix(".tex") not in ("main", CONTROLS, *APPENDIX)
+    ]
 
 
 def _changed(data: ReportData, change: Callable[[dict[str, Any]], None]) -> ReportData:
@@ -65,14 +69,14 @@ def test_every_file_is_there(reports: Path) -> None:
     files = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
     drawn = ("accuracy", "differences", "learning_curves", "pareto", "calibration", "variance_shares")
     figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")}
-    tables = {f"tables/{table}.tex" for table in ("main", "rotten_tomatoes", "r8", *FAMILIES, *APPENDIX)}
+    tables = {f"tables/{table}.tex" for table in ("main", "rotten_tomatoes", "r8", *FAMILIES, CONTROLS, *APPENDIX)}
     assert files == figures | tables | {"paper.tex", "report.html", "report.md", "provenance.json"}
 
 
 def test_every_row_prints_the_numbers_of_its_ids(data: ReportData) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
     rows = [row for table in _main(data) for row in ROW.finditer(table.text)]
-    assert len(rows) == 28 + 22 + 16 + 4
+    assert len(rows) == 32 + 18 + 16 + 8
     for row in rows:
         for key in row["ids"].split(", "):
             record = data.stats["cells"].get(key) or data.stats["comparisons"][key]
@@ -90,7 +94,7 @@ def test_the_ids_of_a_table_are_those_of_its_rows(data: ReportData) -> None:
 def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: ReportData) -> None:
     table = print_tables(data)[0]
     rows = list(ROW.finditer(table.text))
-    assert len(rows) == 14
+    assert len(rows) == 16
     for row in rows:
         mean, *others = row["ids"].split(", ")
         average, cells = data.get_average(mean), [data.get_cell(key)["value"] for key in others if "-vs-" not in key]
@@ -102,7 +106,7 @@ def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: Report
             assert (
                 _interval(data.get_comparison(key)["low"], data.get_comparison(key)["high"], sign=True) in row["cells"]
             )
-    assert "corrected over the 12 differences of this table" in table.text
+    assert "corrected over the 10 differences of this table" in table.text
     assert r"ci:twoway-average\textbar{}" in table.text
 
 
@@ -200,9 +204,19 @@ def test_the_best_is_bold_and_the_family_is_named(data: ReportData) -> None:
     best = data.get_block("rotten_tomatoes", "smollm2")["best"]
     bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
     assert f"/{best}/" in bold[0]["ids"]
-    sizes = "16 of trained methods with baselines and 16 of other methods with Text"
+    sizes = "16 of trained methods with baselines and 12 of other methods with Text"
     assert f"over all tasks and receivers: {sizes}" in text.replace("\n", " ")
     assert r"adj:holm\textbar{}m:16\textbar{}S:3\textbar{}N:600" in text
+
+
+def test_the_controls_print_what_is_expected_of_permuted_answers(data: ReportData) -> None:
+    table = next(table for table in print_tables(data) if table.name == "controls.tex")
+    rows = list(ROW.finditer(table.text))
+    assert len(rows) == 8
+    for row in rows:
+        record = data.stats["controls"][row["ids"]]
+        for share in (record["accuracy"], record["expected"], record["adjusted"]["mde"]):
+            assert re.search(rf"(?<![\d.]){_aligned(share)} ", row["cells"] + " "), row["cells"]
 
 
 def test_the_paper_says_where_a_baseline_wins(data: ReportData) -> None:
@@ -212,27 +226,84 @@ def test_the_paper_says_where_a_baseline_wins(data: ReportData) -> None:
     assert f"Where a baseline wins ({verdicts.count('worse')} of 16)" in text
     assert text.count(r"\emph{Linear probe} is better") == verdicts.count("worse") > 0
     assert f"Where no difference was shown ({verdicts.count('not different')} of 16)" in text
-    assert "better than chance in 4 of 4 cases" in text
+    assert "better than the majority class in 4 of 4 cases" in text
+    late = verdicts.count("not after correction")
+    assert f"Where a difference does not outlast Holm's correction ({late} of 16)" in text
+    assert sum(map(verdicts.count, set(verdicts))) == 16
     assert r"A wire \& 100\% of its readers" in text
 
 
 def test_the_paper_follows_the_statistics(data: ReportData) -> None:
     def lose(stats: dict[str, Any]) -> None:
         for key in stats["families"]["versus_chance"]["members"]:
-            verdict = "better" if "wire-shuffled" in key else "not different"
-            stats["comparisons"][key]["adjusted"]["verdict"] = verdict
+            stats["comparisons"][key]["adjusted"]["verdict"] = "not different"
+        for key in stats["families"]["controls"]["members"]:
+            stats["controls"][key]["adjusted"]["verdict"] = "leak"
 
     text = print_paper(_changed(data, lose), TITLE)
-    assert "better than chance in 0 of 4 cases" in text
+    assert "better than the majority class in 0 of 4 cases" in text
     assert text.count("not shown to differ from chance (smallest detectable difference") == 4
-    assert text.count(r"\textbf{above chance; the control fails}") == 4
+    assert text.count(r"\textbf{above its permuted answers in 4 of 4 cases; the control fails}") == 2
+
+
+def test_the_abstract_gives_differences_with_intervals_and_counts_no_votes(data: ReportData) -> None:
+    abstract = print_paper(data, TITLE).split(r"\end{abstract}")[0].replace("\n", " ")
+    for other, records in (("Majority class", "versus_chance"), ("Text", "versus_baselines")):
+        chosen = [r for r in data.get_family(records) if r["a"] == "wire" and r["b"] in ("majority", "text")]
+        assert len(chosen) == 4, other
+        for record in chosen:
+            assert _interval(record["low"], record["high"], sign=True) in abstract
+    assert r"\emph{Wire} minus \emph{Text (zero-shot)}: " in abstract
+    assert not re.search(r"[.)][A-Z]", abstract.split(r"\begin{abstract}")[1].replace("Gemma-3", ""))
+    assert "Against the strongest baseline: Rotten Tomatoes, SmolLM2-135M (Linear probe) " in abstract
+    assert not re.search(r"\bin \d+ (of \d+ )?(cases|comparisons)|worse in", abstract)
+
+
+def test_of_many_differences_the_abstract_gives_the_smallest_and_the_largest(data: ReportData) -> None:
+    records = [r | {"id": str(n), "value": n / 100} for n, r in enumerate(5 * data.get_family("versus_baselines")[:1])]
+    text = "".join(map(str, claims._effects([(f"place {n}", record) for n, record in enumerate(records)])))
+    assert text.startswith("of 5 cases the smallest and the largest: place 0 ")
+    assert "place 4 +4.0 points" in text
+    assert "place 2" not in text
+
+
+def test_a_difference_that_the_correction_takes_away_is_called_so(data: ReportData) -> None:
+    key = "r8/gemma3/wire-vs-text/accuracy"
+
+    def weaken(stats: dict[str, Any]) -> None:
+        stats["comparisons"][key]["adjusted"] |= {"verdict": "not after correction", "p": 0.2}
+
+    changed = _changed(data, weaken)
+    text = print_paper(changed, TITLE).replace("\n", " ")
+    before = print_paper(data, TITLE).count("(not after the correction)")
+    assert text.count("(not after the correction)") == before + 1
+    table = next(table for table in print_tables(changed) if table.name == "versus_baselines.tex")
+    row = next(row["cells"] for row in ROW.finditer(table.text) if row["ids"] == key)
+    assert re.search(r"not after\W+correction", row.split(" & ")[-1])
+    assert f" {_aligned(data.get_adjusted(key)['mde'])} " in row
+
+
+def test_a_mean_of_differences_with_opposite_signs_is_marked(data: ReportData) -> None:
+    key = "all-tasks/smollm2/wire-vs-text/accuracy"
+
+    def mix(stats: dict[str, Any]) -> None:
+        for one, record in stats["comparisons"].items():
+            if one.startswith("all-tasks"):
+                record["signs_differ"] = one == key
+
+    mixed = print_tables(_changed(data, mix))[0].text
+    assert [row["ids"].split(", ")[1] for row in ROW.finditer(mixed) if r"\ddag" in row["cells"]] == [key]
+    assert "above the reference on one task and below it on another" in mixed.replace("\n", " ")
+    for record in (data.get_comparison(key), data.get_comparison(key.replace("wire", "truncated"))):
+        assert record["value"] == pytest.approx(sum(record["by_task"].values()) / 2)
+        assert record["signs_differ"] == (min(record["by_task"].values()) < 0 < max(record["by_task"].values()))
 
 
 def test_a_difference_without_interval_prints_a_dash_and_says_why(data: ReportData) -> None:
     def collapse(stats: dict[str, Any]) -> None:
         record = stats["comparisons"]["rotten_tomatoes/smollm2/truncated-vs-text/accuracy"]
-        record |= {"value": 0.0, "low": None, "high": None, "mde": None}
-        record["adjusted"] |= {"p": 1.0, "verdict": "not different"}
+        record |= {"value": 0.0, "low": None, "high": None}
+        record["adjusted"] |= {"p": 1.0, "verdict": "not different", "mde": None}
 
     changed = _changed(data, collapse)
     text = print_tables(changed)[1].text

@@ -109,7 +109,7 @@ def test_a_receiver_is_missing(repository: Path) -> None:
 
 def test_a_control_is_missing(repository: Path) -> None:
     _rewrite(repository, WIRE, lambda frame: frame[frame["method"] == "wire"])
-    _refused(repository, WIRE, "methods wire, expected wire, wire-shuffled")
+    _refused(repository, WIRE, "methods wire, expected wire, wire-noise, wire-shuffled")
 
 
 def test_predictions_made_from_other_data(repository: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from latentwire.statistics.claims import NO_VARIANCE, cohen_h, decide_equivalence, decide_retention
-from latentwire.statistics.comparisons import Settings, compare_methods, comparison_verdict
-from latentwire.statistics.exact import proportion_interval
+from latentwire.statistics.comparisons import Settings, compare_methods, comparison_verdict, detectable_difference
+from latentwire.statistics.exact import proportion_interval, wilson_interval
 from latentwire.statistics.scores import Matrix, Scores, pair_scores
 from latentwire.statistics.twoway import estimate_mean
 from tests.support.scores import scores, untrained_scores
@@ -87,7 +87,7 @@ def test_a_deterministic_baseline_is_taken_from_every_seed() -> None:
 
 def test_scores_that_do_not_vary_have_no_interval_but_a_reason() -> None:
     same = compare_methods(untrained_scores("a", right=5, count=20), untrained_scores("b", right=5, count=20), CHOSEN)
-    assert (same["value"], same["p"], same["low"], same["mde"]) == (0.0, 1.0, None, None)
+    assert (same["value"], same["p"], same["low"], detectable_difference(same, 0.05)) == (0.0, 1.0, None, None)
     assert same["reason"] == NO_VARIANCE
     always = scores("a", np.ones((3, 20)))
     never = scores("b", np.zeros((1, 20)), seeds=False)
@@ -116,12 +116,23 @@ def test_the_estimand_is_named() -> None:
 
 
 def test_accuracies_stay_between_nought_and_one() -> None:
-    low, high, kind = proportion_interval(estimate_mean(untrained_scores("a", right=20, count=20).values), 0.95)
-    assert (kind, high) == ("wilson", 1.0)
+    low, high = proportion_interval(estimate_mean(untrained_scores("a", right=20, count=20).values), 0.95)
+    assert high == 1.0
     assert low == pytest.approx(1 / (1 + 3.841459 / 20), abs=1e-6)
     nearly = estimate_mean(untrained_scores("a", right=19, count=20).values)
     assert proportion_interval(nearly, 0.95)[1] <= 1.0
-    assert proportion_interval(estimate_mean(untrained_scores("a", right=10, count=20).values), 0.95)[2] == "twoway"
+
+
+def test_two_seeds_have_the_degrees_of_freedom_of_two_seeds() -> None:
+    """The quantile is Student's: with one degree of freedom it is 12.7, not 1.96."""
+    values = np.vstack([np.arange(200) < 196, np.arange(200) < 180]).astype(float)
+    rate = estimate_mean(values)
+    low, high = proportion_interval(rate, 0.95)
+    trials = rate.mean * (1 - rate.mean) / rate.variance
+    narrow = wilson_interval(rate.mean * trials, trials, 0.95)
+    assert rate.df < 1.5
+    assert low < narrow[0] - 0.1
+    assert high <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -142,6 +153,25 @@ def test_equivalence_has_three_outcomes(shift: float, outcome: str) -> None:
     assert decide_equivalence(estimate_mean(values - values.mean() + shift), 0.1, 0.05).outcome == outcome
 
 
+@pytest.mark.parametrize(("count", "outcome"), [(500, "non-inferior"), (59, "non-inferior"), (58, "inconclusive")])
+def test_all_right_in_both_is_tested_before_it_is_called_kept(count: int, outcome: str) -> None:
+    """A mean of retained·B is 0.05 on every example; 0.95^59 is below 0.05, 0.95^58 is not."""
+    both = np.ones((2, count))
+    kept = decide_retention(scores("a", both), scores("b", both[:1], seeds=False), 0.95, 0.05)
+    assert (kept.outcome, kept.p) == (outcome, pytest.approx(0.95**count))
+    assert decide_retention(scores("a", 0 * both), scores("b", both), 0.95, 0.05).outcome == "inferior"
+    assert decide_retention(scores("a", 0 * both), scores("b", 0 * both), 0.95, 0.05).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(500, "equivalent"), (149, "equivalent"), (148, "inconclusive")])
+def test_equal_answers_are_tested_before_they_are_called_equivalent(count: int, outcome: str) -> None:
+    """No discordant example of N: Clopper and Pearson's limit is below 2 % from 149 on."""
+    row = (np.arange(count) % 3 > 0).astype(float)[None]
+    same = decide_equivalence(estimate_mean(row - row), 0.02, 0.05)
+    assert (same.outcome, same.p_low, same.p_high) == (outcome, *[pytest.approx(0.98**count)] * 2)
+    assert decide_equivalence(estimate_mean(np.ones((3, count))), 0.02, 0.05).outcome == "different"
+
+
 def test_cohens_h_of_three_quarters_against_one_is_sixty_degrees() -> None:
     assert cohen_h(0.75, 0.25) == pytest.approx(np.pi / 3)
 
@@ -150,11 +180,13 @@ def test_cohens_h_of_three_quarters_against_one_is_sixty_degrees() -> None:
     ("low", "high", "adjusted", "expected"),
     [
         (0.01, 0.05, 0.049, "better"),
-        (0.01, 0.05, 0.05, "not different"),
+        (0.01, 0.05, 0.05, "not after correction"),
         (-0.01, 0.05, 0.001, "not different"),
-        (0.01, 0.05, None, "not different"),
+        (-0.01, 0.05, 0.5, "not different"),
+        (0.01, 0.05, None, "not after correction"),
         (None, None, 0.001, "better"),
+        (None, None, 0.2, "not after correction"),
     ],
 )
 def test_a_verdict_needs_both(low: float | None, high: float | None, adjusted: float | None, expected: str) -> None:
-    assert comparison_verdict({"value": 0.03, "low": low, "high": high}, adjusted, 0.05) == expected
+    assert comparison_verdict({"value": 0.03, "low": low, "high": high, "p": 0.001}, adjusted, 0.05) == expected

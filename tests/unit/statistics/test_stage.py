@@ -25,7 +25,7 @@ from unbroken.run_folder.journal import encode_record, read_journal
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
     assert exit_code_of(aggregate.main, []) == 0
-    assert "24 cells and 70 differences" in capsys.readouterr().out
+    assert "28 cells and 64 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy.csv",
@@ -49,23 +49,29 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
     aggregate.main([])
     stats = json.loads(Path("results/aggregate/stats.json").read_text())
     assert {name: family["m"] for name, family in stats["families"].items()} == {
-        "versus_chance": 22,
+        "versus_chance": 18,
         "versus_baselines": 16,
-        "versus_reference": 16,
-        "ablations": 4,
-        "average_versus_reference": 12,
+        "versus_reference": 12,
+        "ablations": 8,
+        "average_versus_reference": 10,
+        "controls": 8,
     }
     for name, family in stats["families"].items():
-        records = [stats["comparisons"][key] for key in family["members"]]
+        records = [(stats["comparisons"] | stats["controls"])[key] for key in family["members"]]
         oracle = multipletests([record["p"] for record in records], method="holm")[1]
         assert [record["adjusted"]["p"] for record in records] == pytest.approx(oracle, rel=1e-8)
         for record in records:
             found = record["adjusted"]
             assert found["family"] == name
             assert f"adj:holm|m:{family['m']}|" in found["signature"]
-            assert (found["verdict"] == "not different") == (found["p"] >= 0.05 or record["low"] <= 0 <= record["high"])
-            if found["verdict"] != "not different":
-                assert (found["verdict"] == "better") == (record["value"] > 0)
+            if name == "controls":
+                assert (found["verdict"] == "leak") == (found["p"] < 0.05)
+                continue
+            apart = not record["low"] <= 0 <= record["high"]
+            undecided = "not after correction" if apart else "not different"
+            assert (found["verdict"] == undecided) == (found["p"] >= 0.05 or not apart)
+            if found["verdict"] != undecided:
+                assert found["verdict"] == ("better" if record["value"] > 0 else "worse")
 
 
 def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
@@ -136,7 +142,7 @@ def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch:
     stats = json.loads(Path("results/aggregate/stats.json").read_text())
     for block in stats["blocks"]:
         values = {row["method"]: stats["cells"][row["cell"]]["value"] for row in block["rows"]}
-        assert values[block["best"]] == max(v for name, v in values.items() if name != "wire-shuffled")
+        assert values[block["best"]] == max(v for name, v in values.items() if not name.startswith("wire-"))
         same = (block["task"], block["receiver"]) == ("rotten_tomatoes", "gemma3")
         assert {block["best"], *block["tied"]} == ({"text", "probe"} if same else {"probe"})
 

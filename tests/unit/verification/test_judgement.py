@@ -153,7 +153,7 @@ def rename_method(stats: Stats) -> None:
         (change("tasks", "r8", "data_digest", value="x"), "published 'x', and must be equal"),
         (change("models", "gemma3", "digest", value="x"), "models › gemma3 › digest is "),
         (change("parameters", value="x"), "published 'x'"),
-        (change("families", "ablations", "m", value=9), "families › ablations › m is 4, published 9"),
+        (change("families", "ablations", "m", value=9), "families › ablations › m is 8, published 9"),
         (change("cells", CELL, "N", value=120), "N is 150, published 120"),
         (change("cells", CELL, "S", value=2), "S is 3, published 2"),
         (change("cells", CELL, "bytes_per_example", value=1.0), "bytes_per_example is 3072.0, published 1.0"),
