@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from latentwire.machine import format_bytes
 from latentwire.output_files import replace_file, write_text_file
+from latentwire.reporting.fitting import fit_names
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.style import SeriesStyle, assign_styles, open_panels
 
@@ -76,6 +77,7 @@ def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
             ax.set_xlabel("milliseconds per example")
         handles = axes[0][0].get_legend_handles_labels()[0]
         figure.legend(handles=handles, loc="outside lower center", ncols=6)
+        fit_names(figure)
         with replace_file(path) as partial:
             figure.savefig(partial)
     return path

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from latentwire.output_files import replace_file
+from latentwire.reporting.fitting import fit_names
 from latentwire.reporting.report_data import ReportData
 
 WIDE = 6.75
@@ -107,6 +108,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 
     Call it inside `open_panels`, which sets what the bytes depend on.
     """
+    fit_names(figure)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in CLOCKLESS]
     for path, metadata in zip(paths, CLOCKLESS.values(), strict=True):
