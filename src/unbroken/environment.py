@@ -157,10 +157,10 @@ def read_rank_info() -> RankInfo | None:
     Raises:
         UnbrokenError: One variable is set and another one that belongs to it is not.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if os.environ.get("RANK") and os.environ.get("WORLD_SIZE"):
         return _rank_from_launcher()
     # SLURM_NTASKS alone is what was asked for: a batch script has it too, and the shell of `salloc`, in a step of one.
-    if "SLURM_STEP_ID" in os.environ and _step_size() != "1":
+    if os.environ.get("SLURM_STEP_ID") and _step_size() != "1":
         return _rank_from_srun()
     return None
 
@@ -304,12 +304,12 @@ def visible_gpus() -> int | None:
 
 
 def first_host(nodelist: str) -> str:
-    """`node03` of `node[03-07,12],login1`: SLURM's way to write a list of hosts."""
+    """`node03` of `node[03-07,12],login1`, or `rack0n1` of `rack[0-1]n[1-4]`: SLURM's way to write a list of hosts."""
     prefix, bracket, rest = nodelist.partition("[")
     if not bracket or "," in prefix:
         return nodelist.partition(",")[0]
     numbers, _, suffix = rest.partition("]")
-    return prefix + re.split("[-,]", numbers)[0] + suffix.partition(",")[0]
+    return prefix + re.split("[-,]", numbers)[0] + first_host(suffix)
 
 
 def _require(name: str) -> str:

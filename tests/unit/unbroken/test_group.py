@@ -119,7 +119,13 @@ def test_variables_that_are_not_complete_are_refused(monkeypatch: pytest.MonkeyP
         join_group(StopFlag(1.0))
 
 
-@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}])
+@pytest.mark.parametrize(
+    "step",
+    [
+        *({}, {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}),
+        *({"SLURM_STEP_ID": ""}, {"RANK": "", "WORLD_SIZE": ""}),  # emptied, which is as good as unset
+    ],
+)
 def test_a_shell_of_salloc_is_no_rank(step: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`salloc -n 8` sets how many tasks were asked for; what is started in its shell is one process all the same."""
     for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"):

@@ -284,7 +284,10 @@ def test_a_line_without_an_end_and_a_silence(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("nodelist", "first"),
-    [("node03", "node03"), ("a1,b2", "a1"), ("node[03-07,12],login1", "node03"), ("r1-n[7,9]-x", "r1-n7-x")],
+    [
+        *(("node03", "node03"), ("a1,b2", "a1"), ("node[03-07,12],login1", "node03"), ("r1-n[7,9]-x", "r1-n7-x")),
+        *(("rack[0-1]n[00-10],x[1-2]", "rack0n00"), ("a[3],b[1-2]", "a3")),
+    ],
 )
 def test_the_first_host_of_a_list(nodelist: str, first: str) -> None:
     assert first_host(nodelist) == first
