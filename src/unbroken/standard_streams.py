@@ -84,9 +84,9 @@ def print_sentence(sentence: str) -> None:
     if sys.stderr is None:
         return  # print would take stdout for it
     try:
-        print(sentence, file=sys.stderr, flush=True)
+        print(f"{sentence}\n", end="", file=sys.stderr, flush=True)
     except UnicodeEncodeError:
-        print(sentence.encode("ascii", READABLE).decode(), file=sys.stderr, flush=True)
+        print(f"{sentence.encode('ascii', READABLE).decode()}\n", end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):  # nobody reads it; it is closed
         return
 

@@ -180,7 +180,8 @@ def _code(action: Callable[[], object]) -> int:
     except Preempted as left:
         return int(left.code or 0)
     except UnbrokenError as error:
-        print(error, file=sys.__stderr__, flush=True)
+        # One write, as of `print_sentence`: several processes write into one log.
+        print(f"{error}\n", end="", file=sys.__stderr__, flush=True)
         return error.exit_code
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)

@@ -70,6 +70,7 @@ def _with_ranks(data: ReportData, **names: str) -> ReportData:
     return ReportData({**data.stats, "ranks": ranks}, data.curves, {**data.names, **names})
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("error:constrained_layout")
 @pytest.mark.parametrize("phrase", PHRASES)
 def test_no_text_covers_another_or_leaves_the_canvas(

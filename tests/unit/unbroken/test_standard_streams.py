@@ -124,3 +124,17 @@ def test_prove_prints_to_whoever_is_there(tmp_path: Path) -> None:
             ["bash", "-c", shell + words, sys.executable], env={**os.environ, "PYTHONPATH": "src"}, timeout=60
         )
         assert done.returncode == 2
+
+
+def test_a_sentence_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several ranks share a log, and with PYTHONUNBUFFERED each write goes out at once."""
+    pieces: list[str] = []
+
+    class Unbuffered(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Unbuffered())
+    print_sentence("one line")
+    assert list(filter(None, pieces)) == ["one line\n"]
