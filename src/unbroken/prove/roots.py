@@ -24,7 +24,8 @@ TRAINED = (
 )
 """Types of which every live object is looked at, whether a variable leads to it or not."""
 
-_TESTERS = frozenset({"_pytest", "pytest", "pluggy", "xdist", "execnet", "coverage"})
+_TESTERS = frozenset({"_pytest", "pytest", "pluggy", "xdist", "execnet", "__channelexec__", "coverage"})
+"""Packages; `__channelexec__` is the name of the program of an xdist worker, whose variables lead to every test."""
 _STANDARD = tuple(str(Path(sysconfig.get_path(name)).resolve()) + "/" for name in ("stdlib", "platstdlib"))
 _OWN_FOLDER = str(Path(__file__).parents[1])
 _INSTALLED = ("site-packages", "dist-packages")
