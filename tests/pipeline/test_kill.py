@@ -26,7 +26,8 @@ def a_step() -> int:
 def test_stopped_once(number: signal.Signals, fresh: Callable[..., Workspace], uninterrupted: Workspace) -> None:
     place, step = fresh(), a_step()
     interrupt(place, step, number)
-    assert finish(place) >= (step if number == signal.SIGTERM else step - step % 5)
+    # A save goes on beside the steps: a kill may take the newest one with it, never the one before.
+    assert finish(place) >= (step if number == signal.SIGTERM else step - step % 5 - 5)
     assert place.results() == uninterrupted.results()
 
 
