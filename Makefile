@@ -1,8 +1,6 @@
 # `make help` lists the targets. Everything is installed into .venv; nothing outside the repository is touched.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-# As a hook, or a shell of one, has them: they would lead git and DVC to another repository, or another index.
-unexport $(shell git rev-parse --local-env-vars 2>/dev/null) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
@@ -12,9 +10,8 @@ BIN := .venv/bin
 # DVC runs the stages' `python`, so the environment has to come first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
-# Git's hooks set these: git, DVC and the tests would take another repository for this one.
-unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_NAMESPACE \
-	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_PARAMETERS GIT_CEILING_DIRECTORIES
+# Git's hooks set these: git, DVC and the tests would take another repository, or another index, for this one.
+unexport $(shell git rev-parse --local-env-vars 2>/dev/null) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
 .PHONY: help setup environment assets repro profile test test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic prove-machines bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test

@@ -194,6 +194,12 @@ def load_tokenizer(source: Source) -> tuple[PreTrainedTokenizerBase, int | None]
     return tokenizer, _find_bos_id(tokenizer)
 
 
+def tokenise_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text without the marks that a tokenizer puts around one."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def _load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)

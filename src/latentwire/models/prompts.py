@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
 from latentwire.models.layout import Layout
-from latentwire.models.loading import load_tokenizer
-from latentwire.models.pieces import STAND_IN, Tokenise, tokenise_text
+from latentwire.models.loading import load_tokenizer, tokenise_plain
+from latentwire.models.pieces import STAND_IN, tokenise_text
 from latentwire.models.sources import Source
 from latentwire.params.load import Params
 from latentwire.params.sections import Task
 from latentwire.tasks.examples import Example
 
+Reader = tuple[PreTrainedTokenizerBase, int | None]
+"""A receiver's tokenizer and the id with which it begins a text, as `load_tokenizer` gives them."""
 WIRE = "⟨wire⟩"
 """Where the vectors of a wire stand."""
 
@@ -29,16 +32,14 @@ def task_layouts(values: Params, source: Source) -> dict[str, Layout]:
     return {name: _build_layout(tokenizer, bos, task) for name, task in tasks.items()}
 
 
-def decode_prompts(
-    task: Task, example: Example, sources: Mapping[str, Source], receivers: Sequence[str]
-) -> dict[str, dict[str, str]]:
+def decode_prompts(task: Task, example: Example, readers: Mapping[str, Reader]) -> dict[str, dict[str, str]]:
     """Receiver → its prompt with the text of an example (`text`) and with a wire (`wire`), and the example's answer."""
-    return {name: _decode_both(task, example, *load_tokenizer(sources[name])) for name in receivers}
+    return {name: _decode_both(task, example, *reader) for name, reader in readers.items()}
 
 
 def _decode_both(task: Task, example: Example, tokenizer: PreTrainedTokenizerBase, bos: int | None) -> dict[str, str]:
     layout = _build_layout(tokenizer, bos, task)
-    tokenise = _tokenise_with(tokenizer)
+    tokenise = partial(tokenise_plain, tokenizer)
     before, stand_in = [*layout.bos, *layout.primer], tokenise(STAND_IN)
     after = [*layout.anchor, *layout.answers[list(task.labels).index(example.label)]]
     text = tokenise_text(tokenise, task.primer, example.text)
@@ -51,15 +52,8 @@ def _decode_both(task: Task, example: Example, tokenizer: PreTrainedTokenizerBas
 
 
 def _build_layout(tokenizer: PreTrainedTokenizerBase, bos: int | None, task: Task) -> Layout:
-    return Layout.build(_tokenise_with(tokenizer), bos, task.primer, task.anchor, list(task.labels.values()))
-
-
-def _tokenise_with(tokenizer: PreTrainedTokenizerBase) -> Tokenise:
-    def tokenise(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    return tokenise
+    tokenise = partial(tokenise_plain, tokenizer)
+    return Layout.build(tokenise, bos, task.primer, task.anchor, list(task.labels.values()))
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

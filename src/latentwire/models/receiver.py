@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentwire.models.layout import Layout, Prompt, compose_prompt
-from latentwire.models.loading import FrozenModel
+from latentwire.models.loading import FrozenModel, tokenise_plain
 from latentwire.models.pieces import tokenise_text
 
 MIN_LOGIT_ROWS = 8
@@ -44,8 +44,7 @@ class Receiver:
 
     def tokenise(self, text: str) -> list[int]:
         """Token ids of a text without special tokens."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return tokenise_plain(self._tokenizer, text)
 
     def tokenise_text(self, text: str, max_tokens: int | None = None) -> list[int]:
         """Token ids of an example's text as it stands after the primer, the first `max_tokens` of them."""

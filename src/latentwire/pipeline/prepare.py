@@ -10,7 +10,7 @@ from typing import Any
 from latentwire.assets import Assets
 from latentwire.models import cache as store
 from latentwire.models.limits import check_model_limits
-from latentwire.models.loading import Role, supported_attention
+from latentwire.models.loading import Role, load_tokenizer, supported_attention
 from latentwire.models.prompts import decode_prompts
 from latentwire.models.sources import Source, materialise_model
 from latentwire.output_files import write_text_file
@@ -42,8 +42,9 @@ def prepare_inputs(
     ]
     by_name = {source.name: source for source in sources}
     check_model_limits(values, by_name)
+    readers = {name: load_tokenizer(by_name[name]) for name in values.receivers}
     for task, described in prepared.items():
-        shown = decode_prompts(values.tasks[task], _shortest(described.examples), by_name, values.receivers)
+        shown = decode_prompts(values.tasks[task], _shortest(described.examples), readers)
         _write(results / task / "prompts.json", shown)
     _write(results / "models.json", {source.name: _describe(source, values) for source in sources})
 

@@ -7,20 +7,16 @@ import torch
 
 from latentwire.evaluation.controls import draw_noise, shuffle_rows
 from latentwire.evaluation.scoring import score_wires
-from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
-from latentwire.params.sources import LocalModel
-from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
+from tests.support.tiny_receivers import make_receiver
 
 COUNT, SLOTS, WIDTH = 21, 4, 8
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Receiver:
-    made = LocalModel(**tiny_causal_model(tmp_path_factory.mktemp("model") / "llama", "llama"))
-    frozen = load_model("llama", made, dtype="float32", cache_dir=tmp_path_factory.mktemp("cache"))
-    return Receiver(frozen, PRIMER, ANCHOR, list(LABELS.values()))
+    return make_receiver(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

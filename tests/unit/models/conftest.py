@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pytest
 import torch
 
-from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
-from latentwire.params.sources import LocalModel
-from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
+from tests.support.tiny_receivers import make_receiver
 
-FAMILIES = ("llama", "gemma3_text")
+FAMILIES: tuple[Literal["llama", "gemma3_text"], ...] = ("llama", "gemma3_text")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,12 +21,7 @@ def one_thread() -> None:
 def receivers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Receiver]:
     """One tiny receiver per family, float32."""
     root = tmp_path_factory.mktemp("receivers")
-    made = {}
-    for family in FAMILIES:
-        spec = LocalModel(**tiny_causal_model(root / family, family))
-        frozen = load_model(family, spec, dtype="float32", cache_dir=root / "cache")
-        made[family] = Receiver(frozen, PRIMER, ANCHOR, list(LABELS.values()))
-    return made
+    return {family: make_receiver(root, family) for family in FAMILIES}
 
 
 @pytest.fixture(params=FAMILIES)

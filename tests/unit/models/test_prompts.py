@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(("family", "bos"), [("llama", ""), ("gemma3_text", "<bos>")])
 def test_no_piece_is_glued_to_another(tmp_path: Path, family: str, bos: str) -> None:
     spec = LocalModel.model_validate(tiny_causal_model(tmp_path / "m", family))  # type: ignore[arg-type]
-    sources = {"m": materialise_model("m", spec)}
+    readers = {"m": load_tokenizer(materialise_model("m", spec))}
     task = Task.model_validate(tiny_task(tmp_path / "data"))
     example = Example("0" * 64, "train", "one night in the meadow.", "dark")
-    assert decode_prompts(task, example, sources, ["m"]) == {
+    assert decode_prompts(task, example, readers) == {
         "m": {
             "text": f"{bos}Note: one night in the meadow.\nMood: dark",
             "wire": f"{bos}Note:⟨wire⟩\nMood: dark",
@@ -66,10 +66,11 @@ def test_the_real_receivers_read_no_glued_words(
     name: str, bos: str, published: tuple[Params, dict[str, Source]]
 ) -> None:
     values, sources = published
+    readers = {name: load_tokenizer(sources[name])}
     shown = {"rotten_tomatoes": ("1", "Review:", "\nSentiment: positive"), "r8": ("earn", "News:", "\nTopic: earnings")}
     for task in values.prepare.tasks:
         label, primer, end = shown[task]
-        prompts = decode_prompts(values.tasks[task], Example("0" * 64, "train", "the film", label), sources, [name])
+        prompts = decode_prompts(values.tasks[task], Example("0" * 64, "train", "the film", label), readers)
         assert prompts[name] == {"text": f"{bos}{primer} the film{end}", "wire": f"{bos}{primer}⟨wire⟩{end}"}
 
 

@@ -9,13 +9,11 @@ import yaml
 from safetensors.torch import save_file
 
 from latentwire.models.features import FILE, INDEX, Features
-from latentwire.models.loading import load_model
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.sections import Train
-from latentwire.params.sources import LocalModel
-from latentwire.rehearsal.tiny import ANCHOR, LABELS, PRIMER, tiny_causal_model
 from latentwire.training.loop import LabelledFeatures, Trainer
+from tests.support.tiny_receivers import make_receiver
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES, WIDTH, LENGTH = 24, 6, 5
@@ -24,9 +22,7 @@ EXAMPLES, WIDTH, LENGTH = 24, 6, 5
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Receiver:
     """A real frozen receiver, small."""
-    made = LocalModel(**tiny_causal_model(tmp_path_factory.mktemp("model") / "llama", "llama"))
-    frozen = load_model("llama", made, dtype="float32", cache_dir=tmp_path_factory.mktemp("cache"))
-    return Receiver(frozen, PRIMER, ANCHOR, list(LABELS.values()))
+    return make_receiver(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from tests.support.forks import list_strangers
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import Census, take_census
 from unbroken.prove.members import list_members
+from unbroken.prove.roots import find_namespaces
 
 Case = tuple[Callable[[], Any], Callable[[Any], object]]
 
@@ -305,3 +306,12 @@ def test_keys_that_differ_between_two_starts_are_left_out() -> None:
     reference = [line(1, 0, "pid 1"), line(9, 0, "pid 1")]
     assert find_lost_objects(reference, [line(1, 0, "pid 2"), line(9, 5, "pid 3")]) == []
     assert find_lost_objects(reference, [line(1, 0, "pid 1"), line(9, 5, "pid 3")]) != []
+
+
+def test_the_variables_of_an_xdist_worker_are_not_the_programs() -> None:
+    """They lead to every test of the session, and a census of each took seconds."""
+    worker: dict[str, Any] = {"__name__": "__channelexec__"}
+    exec("def work(look):\n    session = [1]\n    return look()", worker)
+    prefixes = worker["work"](lambda: [prefix for prefix, _ in find_namespaces()])
+    assert "work." not in prefixes
+    assert f"{test_the_variables_of_an_xdist_worker_are_not_the_programs.__name__}." in prefixes
