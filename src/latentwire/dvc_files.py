@@ -1,7 +1,8 @@
 """`python -m latentwire.dvc_files`: what has to be right before DVC starts: its own files, and its list of local files.
 
 DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place. Killed at that instant it leaves an empty or cut file, and no
-later `dvc repro` starts. That is mended, unless another DVC works here. Then the local files that params.yaml names are
+later `dvc repro` starts; nor does one after a power cut that damaged the databases in which DVC keeps digests. That is
+mended, unless another DVC works here. Then the local files that params.yaml names are
 listed in `dvc.yaml`, so that DVC sees it when one of them changes.
 """
 
@@ -10,7 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +36,23 @@ from latentwire.params.load import load_params
 from latentwire.yaml_files import parse_yaml
 
 TEMPORARY = Path(".dvc/tmp")
+DATABASES = Path(".cache/dvc")
 _CLOCK_S = 1.0  # a process may have started so long after a file was written, by the granularity of clocks, and own it
 
 
 def mend_dvc_files(root: Path) -> list[str]:
-    """Mend both files; return a sentence for each change.
+    """Mend DVC's files; return a sentence for each change.
 
     Raises:
         ConfigurationError: Git has not finished a merge of `dvc.lock`.
     """
     temporary = root / TEMPORARY
-    if not temporary.is_dir():
+    if not temporary.parent.is_dir():
         return []
+    temporary.mkdir(exist_ok=True)  # somebody may have removed it, to be rid of a lock
     try:
         with make_lock(str(temporary / "lock"), tmp_dir=str(temporary)):
-            said = [*_mend_lock_file(root)]
+            said = [*_mend_lock_file(root), *_mend_databases(root)]
         with make_lock(str(temporary / RWLOCK_LOCK), tmp_dir=str(temporary)):
             return [*said, *_mend_rwlock(temporary / RWLOCK_FILE)]
     except LockError:
@@ -100,6 +106,23 @@ def _read(path: Path) -> bytes | None:
 
 def _committed(root: Path) -> bytes | None:
     return git.read_committed(root, "HEAD", LOCK)
+
+
+def _mend_databases(root: Path) -> Iterator[str]:
+    for path in sorted((root / DATABASES).rglob("cache.db")):
+        if _is_damaged(path):
+            shutil.rmtree(path.parent)
+            yield f"{path.relative_to(root)} was damaged, as by a power cut, and is removed. DVC hashes its files anew."
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path, timeout=5)) as connection:
+            return bool(connection.execute("pragma quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.OperationalError:
+        return False  # somebody has it open, or it cannot be read now
+    except sqlite3.DatabaseError:
+        return True
 
 
 def _mend_rwlock(path: Path) -> Iterator[str]:

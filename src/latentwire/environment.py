@@ -47,9 +47,27 @@ def forget_other_repositories() -> None:
         del os.environ[name]
 
 
+def forget_no_size() -> None:
+    """Remove COLUMNS and LINES where they are 0, as in some editors' shells: rich would print nothing."""
+    for name in ("COLUMNS", "LINES"):
+        text = os.environ.get(name, "")
+        if not (text.isascii() and text.isdecimal() and int(text) > 0):
+            os.environ.pop(name, None)
+
+
 def image_digest() -> str | None:
     """LATENTWIRE_IMAGE_DIGEST; None when unset."""
     return os.environ.get(IMAGE_DIGEST) or None
+
+
+def dvc_stage() -> str | None:
+    """DVC_STAGE: the stage, by its name in `dvc.lock`, that DVC runs this process for; None outside of DVC."""
+    return os.environ.get("DVC_STAGE") or None
+
+
+def user_shell() -> str:
+    """SHELL, by which DVC runs stages; /bin/sh where it is not set, as DVC has it."""
+    return os.environ.get("SHELL") or "/bin/sh"
 
 
 def container_image() -> Path | None:
@@ -76,6 +94,16 @@ def requested_processes() -> int | None:
             "Next: `unset LATENTWIRE_PROCESSES`, which takes one for each GPU or core."
         )
     return None if text is None else int(text)
+
+
+def visible_devices() -> str | None:
+    """CUDA_VISIBLE_DEVICES: the GPUs that CUDA shows, by number or UUID; None where it is not set and all are shown."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def counts_by_bus() -> bool:
+    """Whether CUDA_DEVICE_ORDER lets CUDA count GPUs as they stand on the bus; otherwise it begins with the fastest."""
+    return os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
 
 
 def use_one_process() -> None:
@@ -116,10 +144,27 @@ def set_kernels(kernels: Kernels) -> list[str]:
 
 
 def sqlite_uri(database: Path) -> str:
-    """The URI of a SQLite file, as SQLAlchemy reads it: `#`, `%` and `?` in a path are not of the URI."""
+    """The URI of a SQLite file, as SQLAlchemy reads it: `#`, `%` and `?` in a path are not of the URI.
+
+    Raises:
+        ConfigurationError: The path is not UTF-8, as one that came from a system of another time may be.
+    """
     path = str(database.resolve())
+    if not _is_utf8(path):
+        raise ConfigurationError(
+            f"The folder {ascii(os.fsencode(Path(path).parent))[1:]} has a name that is not UTF-8, expected one that "
+            "is, since neither MLflow nor DVC can name what lies there. Next: move the repository into another folder."
+        )
     # MLflow makes the folder of what follows `sqlite:///`, as it is written; not where the driver is named.
     return f"sqlite:///{path}" if quote(path) == path else f"sqlite+pysqlite:///{quote(path)}"
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def use_tracking_uri(uri: str) -> None:

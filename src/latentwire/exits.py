@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,19 @@ from typing import NoReturn
 
 from latentwire.console.logging import configure_logging, log_when_idle
 from latentwire.docstrings import restore_module_docstring
-from latentwire.environment import forget_other_repositories, set_kernels, set_torch_defaults
+from latentwire.environment import (
+    dvc_stage,
+    forget_no_size,
+    forget_other_repositories,
+    set_kernels,
+    set_torch_defaults,
+)
 from latentwire.errors import LatentWireError
 from latentwire.image import check_image_code
 from latentwire.lock_copy import keep_lock_copy
+from latentwire.passwords import hide_passwords
 from latentwire.result_code import check_recorded_code
+from latentwire.stage_times import keep_stage_time
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
@@ -36,7 +45,9 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
         argv: Its arguments; those of the command line otherwise.
         stage: Its name, where it has results: then the code that DVC records for it has to be the one that runs.
     """
+    began = time.monotonic()
     open_standard_streams()
+    forget_no_size()
     stop = StopFlag.install()
     # Also of a stage that does not look at the flag, the script that started DVC has to know that it was stopped.
     stop.before_forced_exit(lambda: verdict.write_verdict(verdict.Verdict(EXIT_PREEMPTED, None, stop.signal)))
@@ -57,6 +68,9 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
         main(argv)
 
     code = exit_code_of(checked, argv)
+    if code == 0 and (name := dvc_stage()):
+        with contextlib.suppress(OSError):  # of a full disk the next stage tells; this is no result
+            keep_stage_time(Path(), name, time.monotonic() - began)
     stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()
     sys.stderr.flush()
@@ -77,6 +91,7 @@ def report_kernel_settings(replaced: Sequence[str], report: Callable[[str], None
 def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run what is no stage, and return its exit code: 1 instead of 0 where what it printed is lost on a full disk."""
     open_standard_streams()
+    forget_no_size()
     restore_module_docstring(getattr(main, "__globals__", {}))
     code = exit_code_of(main, argv)
     with contextlib.suppress(OSError):
@@ -97,6 +112,6 @@ def exit_code_of(main: Main, argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception:
-        print_sentence(traceback.format_exc())
+        print_sentence(hide_passwords(traceback.format_exc()))
         return 1
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -14,13 +13,14 @@ from latentwire.errors import LatentWireError
 _PLAIN = ("-c", "color.ui=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
 """What a user sets for his eyes would change what is read here."""
 
+_NO_COMMIT = "the repository has no commit yet"
 
 _ENGLISH = {"LC_ALL": "C", "LANGUAGE": ""}
 """Of its sentences, one is recognised here and the others stand within ours."""
 
 
 class GitError(LatentWireError):
-    """Git failed; the message is what it printed."""
+    """Git failed; the message is what it printed, or why it could not be asked."""
 
 
 def resolve_commit(root: Path, name: str = "HEAD") -> str | None:
@@ -44,22 +44,30 @@ def is_cut_off(root: Path, commit: str) -> bool:
     return path is not None and (root / path).is_file() and commit in (root / path).read_text().split()
 
 
-def digest_committed(root: Path, paths: Iterable[str]) -> str | None:
-    """64 hex over names and contents of the files of HEAD under these paths; None where git does not say."""
-    listed = _run_git(root, "ls-tree", "-r", "-z", "HEAD", "--", *paths)
-    return None if listed is None else hashlib.sha256(listed).hexdigest()
+def tracked_files(root: Path, paths: Iterable[str]) -> list[str] | None:
+    """The tracked files under these paths, in order; None where git does not say."""
+    listed = _run_git(root, "ls-files", "-z", "--", *paths)
+    return None if listed is None else sorted(filter(None, listed.decode().split("\0")))
 
 
 def explain_unknown(root: Path) -> str | None:
     """Why git knows no revision of a folder, in its own words; None where it knows one."""
     try:
         done = _call_git(["rev-parse", "--verify", "HEAD^{commit}"], root)
-    except FileNotFoundError:
-        return "git is not installed"
+    except GitError as error:
+        return str(error)
     if done.returncode == 0:
         return None
     said = " ".join(done.stderr.decode(errors="replace").split()).removeprefix("fatal: ")
-    return "the repository has no commit yet" if "single revision" in said else f"git says: {said}"
+    if "single revision" not in said:
+        return f"git says: {said}"
+    return "HEAD names no commit that is here (`git fsck` says more)" if _had_commits(root) else _NO_COMMIT
+
+
+def _had_commits(root: Path) -> bool:
+    """A power cut may leave a branch without its commit, which git takes for one that has none yet."""
+    path = _text(_run_git(root, "rev-parse", "--git-path", "logs/HEAD"))
+    return path is not None and (root / path).is_file() and (root / path).stat().st_size > 0
 
 
 def read_committed(root: Path, name: str, path: str) -> bytes | None:
@@ -80,7 +88,7 @@ def changed_files(root: Path) -> list[str]:
             f"Nobody knows what changed in {root.resolve()}: {explain_unknown(root) or 'git diff failed'}. Next: mend "
             "that (`git status` says more), and run this again."
         )
-    return [name for name in listed.decode().split("\0") if name]
+    return [name for name in listed.decode(errors="backslashreplace").split("\0") if name]
 
 
 def has_changes(root: Path, paths: Iterable[str]) -> bool | None:
@@ -111,28 +119,46 @@ def clone_commit(root: Path, commit: str, clone: Path) -> None:
         ["-C", str(clone), "checkout", "--quiet", "--detach", commit],
     )
     for command in commands:
-        try:
-            done = _call_git(command)
-        except FileNotFoundError:
-            raise GitError("git is not installed") from None
+        done = _call_git(command)
         if done.returncode:
             shutil.rmtree(clone, ignore_errors=True)
             raise GitError(done.stderr.decode(errors="replace").strip())
 
 
+def commit_everything(root: Path, branch: str, message: str) -> None:
+    """Commit all that is in a checkout, and not ignored, on a new branch; whoever has no name there needs none.
+
+    Raises:
+        GitError: Git refused.
+    """
+    author = ("-c", "user.name=latentwire", "-c", "user.email=latentwire@localhost", "-c", "commit.gpgSign=false")
+    commit = [*author, "commit", "--quiet", "--no-verify", "--message", message]
+    for command in (["checkout", "--quiet", "-b", branch], ["add", "--all"], commit):
+        done = _call_git(command, root)
+        if done.returncode:
+            raise GitError(f"{root.resolve()}: {done.stderr.decode(errors='replace').strip()}")
+
+
 def _run_git(root: Path, *arguments: str) -> bytes | None:
-    """What a git command printed; None where it failed or git is not there."""
+    """What a git command printed; None where it failed or could not be asked."""
     try:
         done = _call_git(arguments, root)
-    except FileNotFoundError:
+    except GitError:
         return None
     return done.stdout if done.returncode == 0 else None
 
 
 def _call_git(arguments: Sequence[str], root: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    if root is not None and not root.is_dir():
+        raise GitError(f"{root} is no folder")
     command = ["git", *_PLAIN, *arguments]
     variables = {**git_environment(), **_ENGLISH}
-    return subprocess.run(command, cwd=root, env=variables, capture_output=True, check=False)
+    try:
+        return subprocess.run(command, cwd=root, env=variables, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    except OSError as error:  # of another kind of machine, or in a folder of PATH that may not be read
+        raise GitError(f"git cannot be started: {error.strerror}") from None
 
 
 def _text(output: bytes | None) -> str | None:

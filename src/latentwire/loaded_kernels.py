@@ -20,6 +20,9 @@ from unbroken.exact.kernels import TORCH_KERNELS, numpy_kernels
 _MKL_COMPATIBLE = 3
 """What MKL calls the branch COMPATIBLE (mkl_service.h: MKL_CBWR_COMPATIBLE)."""
 
+_NUMPY_AVX2 = {"X86_V3", "AVX2"}
+"""What numpy calls it, since version 2.4 and before."""
+
 _OF_THE_BRANCH = 1
 """What MKL is asked for (MKL_CBWR_BRANCH)."""
 
@@ -58,10 +61,18 @@ def _refuse(foreign: Sequence[str]) -> None:
 
 
 def _foreign_numpy() -> Iterator[str]:
-    used = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
-    above = sorted(set(used) & set(numpy_kernels()["NPY_DISABLE_CPU_FEATURES"].split()))
+    used = _numpy_features()
+    above = sorted(used & set(numpy_kernels()["NPY_DISABLE_CPU_FEATURES"].split()))
     if has_avx2() and above:
         yield f"numpy computes with {' '.join(above)}, expected nothing above AVX2"
+    if has_avx2() and not used & _NUMPY_AVX2:
+        yield "numpy computes without AVX2, expected it"
+
+
+def _numpy_features() -> set[str]:
+    """What numpy's kernels use; numpy leaves a list out where there is nothing in it."""
+    features = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    return {*features.get("baseline", ()), *features.get("found", ())}
 
 
 def _foreign_blas() -> Iterator[str]:

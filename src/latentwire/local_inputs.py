@@ -109,11 +109,22 @@ def _named_paths(values: Params) -> Iterator[tuple[Path, str]]:
         source = values.tasks[task].source
         if isinstance(source, LocalFiles):
             names = [name for name in (source.train, source.test) if name is not None]
-            yield from ((Path(source.local).expanduser() / name, f"tasks.{task}.source") for name in names)
+            key = f"tasks.{task}.source"
+            yield from ((_expand_home(source.local, key) / name, key) for name in names)
     for model in values.frozen_models():
         spec = values.models[model]
         if isinstance(spec, LocalModel):
-            yield Path(spec.local).expanduser(), f"models.{model}.local"
+            yield _expand_home(spec.local, f"models.{model}.local"), f"models.{model}.local"
+
+
+def _expand_home(name: str, key: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{key} in params.yaml names {name}, and nobody of that name has a home folder here; expected a path of "
+            f"this machine. Next: correct {key}, or write ./{name}."
+        ) from None
 
 
 def _dependency(path: Path, root: Path) -> str:

@@ -4,77 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-import pynvml
 
+from latentwire.nvml import count_gpus as count_gpus  # the training asks for it here
+from latentwire.sizes import format_bytes
 from unbroken.cgroups import read_cpu_quota, read_memory_limit
 from unbroken.environment import processor_name, usable_cores
-
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """What NVML, which needs no CUDA, says of one GPU at this moment."""
-
-    name: str
-    busy: int | None
-    """Percent of the last moments in which a kernel ran; None where NVML does not say (MIG)."""
-    used: int
-    """Bytes."""
-    total: int
-    """Bytes."""
-
-    def __str__(self) -> str:
-        busy = "use unknown" if self.busy is None else f"{self.busy} % busy"
-        return f"{self.name}: {busy}, {format_bytes(self.used)} of {format_bytes(self.total)}"
-
-
-@dataclass(frozen=True)
-class Gpus:
-    """All GPUs; `driver` is None where there is no NVIDIA driver."""
-
-    driver: str | None
-    cards: tuple[Gpu, ...]
-
-
-def read_gpus() -> Gpus:
-    """Read every GPU of this machine, even those that CUDA_VISIBLE_DEVICES hides."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return Gpus(None, ())
-    try:
-        cards = tuple(_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-        return Gpus(pynvml.nvmlSystemGetDriverVersion(), cards)
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _read_gpu(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    try:
-        busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
-    except pynvml.NVMLError_NotSupported:
-        busy = None
-    return Gpu(pynvml.nvmlDeviceGetName(handle), busy, memory.used, memory.total)
-
-
-def count_gpus() -> int:
-    """Count the GPUs of this machine; 0 where NVML does not answer, since a training then does without."""
-    try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return 0
 
 
 def total_memory() -> int:
@@ -121,8 +59,3 @@ def size_on_disk(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-
-
-def format_bytes(count: float) -> str:
-    """A number of bytes for people."""
-    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"

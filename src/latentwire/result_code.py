@@ -7,6 +7,8 @@ count, and how a checkpoint is written, a process started or a run logged does n
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from latentwire.errors import ConfigurationError
@@ -36,8 +38,18 @@ def result_code(stage: str, root: Path | None = None) -> dict[str, str]:
         stage: One of STAGES.
         root: The repository whose code is meant; None for the code that runs.
     """
+    return dict(_running_code(stage)) if root is None else _read_code(stage, [str(root / "src")])
+
+
+@cache
+def _running_code(stage: str) -> dict[str, str]:
+    """Read once by a process: it takes a second, and every item of the matrix asks."""
+    return _read_code(stage, None)
+
+
+def _read_code(stage: str, path: Sequence[str] | None) -> dict[str, str]:
     own = (f"latentwire.stages.{stage}", f"latentwire.pipeline.{stage}")
-    return code_digest(own[:1], (*ROOMS, *own), None if root is None else [str(root / "src")])
+    return code_digest(own[:1], (*ROOMS, *own), path)
 
 
 def check_recorded_code(stage: str, root: Path = Path()) -> None:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.table import Table
 
 from latentwire.console.tables import make_table
+from latentwire.errors import ConfigurationError
+from latentwire.execution.sessions import read_ending
 from latentwire.item import TrainItem
+from latentwire.journal_sample import sample_journal
 from latentwire.params.load import Params
 from latentwire.training.run_identity import identity
-from unbroken.errors import CheckpointError
 from unbroken.run_folder import events, journal, lock
 from unbroken.run_folder.journal import Record
+from unbroken.standard_streams import has_reader
+
+SHARE = 4
+"""Times the duration of a look: whoever follows sleeps at least that long, lest looking cost the trainer its cores."""
+RECENT_SAVES = 9
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class ItemStatus:
     starts: int
     verdict: str
     """`finished`, `preempted`, `failed`, `running`, `killed`, `not started`; `running on HOST, or killed` where only
-    that host can tell."""
+    that host can tell, and `unknown` where its folder cannot be read."""
     seconds_left: float | None
     """From the pace since the last start; None where nothing is under way."""
     preempted: int = 0
@@ -47,31 +55,49 @@ class ItemStatus:
     saved: datetime | None = None
     """When the newest checkpoint became durable."""
     records: Sequence[Record] = field(default=(), repr=False)
-    """The journal."""
+    """The journal; of a long one, what its curves need."""
     problem: str = ""
-    """Why there is no journal to be shown."""
+    """Why some or all of the journal is not there to be shown."""
+    quiet: float | None = None
+    """Seconds since the last step was written; None before the first."""
+    started: datetime | None = None
+    """When the newest start began."""
+    save_gap: float | None = None
+    """Usual seconds between two checkpoints of late; None before the second."""
 
     @property
     def under_way(self) -> bool:
         """Whether it may be training at this moment."""
         return self.verdict.startswith("running")
 
+    def checkpoint_age(self, now: datetime) -> float | None:
+        """Seconds since the newest checkpoint became durable, below 0 where a clock was set; None without one."""
+        return None if self.saved is None else (now - self.saved).total_seconds()
+
 
 def read_item_status(state: Path, item: str, identity: str, steps: int) -> ItemStatus:
     """Read the run folder of an item; `identity` is the short digest in its name."""
     folder = state / f"{item}-{identity}"
+    try:
+        return _read_folder(folder, item, steps)
+    except OSError as error:
+        problem = f"The run folder cannot be read: {error}. Next: `ls -l {folder}`."
+        return ItemStatus(item, 0, 0, 0, "unknown", None, problem=problem)
+
+
+def _read_folder(folder: Path, item: str, steps: int) -> ItemStatus:
     recorded = events.read_events(folder / events.EVENTS_FILE)
     if not recorded:
         return ItemStatus(item, 0, 0, 0, "not started", None)
-    records, problem = _records(folder / journal.JOURNAL_FILE)
-    step = records[-1]["step"] if records else 0
+    sample = sample_journal(folder / journal.JOURNAL_FILE)
+    step = sample.last_step
     saves = [event for event in recorded if event["event"] == "checkpoint"]
     durable = max([event["step"] for event in saves] + _checkpoints(folder), default=0)
     starts = [event for event in recorded if event["event"] == "start"]
-    ends = [event["verdict"] for event in recorded if event["event"] == "end"]
+    ends = [ending for event in recorded if (ending := read_ending(event))]
     verdict = _verdict(folder, recorded[-1])
     running = verdict.startswith("running")
-    pace = _pace(starts[-1], folder, step) if running and starts else None
+    pace = _pace(starts[-1], sample.written, step) if running and starts else None
     return ItemStatus(
         item,
         step,
@@ -80,11 +106,14 @@ def read_item_status(state: Path, item: str, identity: str, steps: int) -> ItemS
         verdict,
         (steps - step) / pace if pace else None,
         preempted=ends.count("preempted"),
-        killed=max(0, len(starts) - len(ends) - running),
+        killed=max(0, len(starts) - len(ends) - (running and not read_ending(recorded[-1]))),
         pace=pace,
         saved=datetime.fromisoformat(saves[-1]["time"]) if saves else None,
-        records=records,
-        problem=problem,
+        records=sample.records,
+        problem=sample.problem,
+        quiet=_age(sample.written) if step else None,
+        started=datetime.fromisoformat(starts[-1]["time"]) if starts else None,
+        save_gap=_usual_gap(saves),
     )
 
 
@@ -95,6 +124,51 @@ def items_by_identity(values: Params, root: Path) -> dict[str, str]:
         ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
     """
     return {identity(values, item, root).short: item.name for item in TrainItem.all(values)}
+
+
+ReadStatus = Callable[[], Mapping[str, ItemStatus]]
+"""Reads the status of every item: short identity → status."""
+
+
+def status_reader(values: Params, root: Path, item: str | None = None) -> ReadStatus:
+    """What reads the status of all items, or of one, again and again; identities are computed once.
+
+    It raises a ConfigurationError as long as the items have no identity.
+    """
+    known: dict[str, str] = {}
+
+    def read_status() -> dict[str, ItemStatus]:
+        if not known:
+            known.update(items_by_identity(values, root))
+        wanted = {short: name for short, name in known.items() if item in (None, name)}
+        return {
+            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in wanted.items()
+        }
+
+    return read_status
+
+
+def follow_statuses(
+    read_status: ReadStatus, seconds: float, waiting: Callable[[str], None]
+) -> Iterator[Mapping[str, ItemStatus]]:
+    """The status again and again, until every item is finished or nobody reads; what is not there yet is waited for."""
+    while True:
+        began = time.monotonic()
+        try:
+            statuses = read_status()
+        except ConfigurationError as error:
+            waiting(f"Waiting. {error}")
+            statuses = {}
+        if statuses:
+            yield statuses
+        if not has_reader() or (statuses and all_finished(statuses)):
+            return
+        time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
+
+
+def all_finished(statuses: Mapping[str, ItemStatus]) -> bool:
+    """Whether nothing will change any more."""
+    return all(now.verdict == "finished" for now in statuses.values())
 
 
 def status_table(values: Params, root: Path) -> Table:
@@ -112,15 +186,6 @@ def status_table(values: Params, root: Path) -> Table:
     return make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
 
 
-def _records(path: Path) -> tuple[list[Record], str]:
-    try:
-        return journal.read_journal(path), ""
-    except FileNotFoundError:
-        return [], ""
-    except (CheckpointError, OSError) as error:
-        return [], str(error)
-
-
 def _checkpoints(folder: Path) -> list[int]:
     """Steps that have a checkpoint here; a fetched one may be missing from the execution record."""
     return [int(path.name[5:]) for path in folder.glob("checkpoints/step-*") if path.name[5:].isdecimal()]
@@ -128,37 +193,40 @@ def _checkpoints(folder: Path) -> list[int]:
 
 def _verdict(folder: Path, last: dict[str, Any]) -> str:
     """The lock tells whether somebody works in the folder; on some shared disks only its own host sees that."""
-    path = folder / lock.LOCK_FILE
+    path, ending = folder / lock.LOCK_FILE, read_ending(last)
     if not path.is_file():
-        return str(last["verdict"]) if last["event"] == "end" else "killed"
+        return ending or "killed"
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "running"
-        holder = file.read()
-    if last["event"] == "end":
-        return str(last["verdict"])
-    host = _host(holder)
-    return "killed" if host in (None, socket.gethostname()) else f"running on {host}, or killed"
+    if ending:
+        return ending
+    holder = lock.read_holder(folder)
+    if holder is None or holder.host == socket.gethostname():
+        return "killed"
+    return f"running on {holder.host}, or killed"
 
 
-def _host(holder: bytes) -> str | None:
-    try:
-        return str(json.loads(holder)["host"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _pace(start: dict[str, Any], folder: Path, step: int) -> float | None:
+def _pace(start: dict[str, Any], written: float, step: int) -> float | None:
     """Steps per second from the start to the newest line of the journal."""
     done = step - int(start["step"])
     if done <= 0:
         return None
-    written = (folder / journal.JOURNAL_FILE).stat().st_mtime
     if start.get("host") == socket.gethostname() and start.get("uptime", float("inf")) <= events.uptime():
         # Of this machine and since it was booted: its clock may have been set, but not this one.
-        spent = events.uptime() - float(start["uptime"]) - max(0.0, time.time() - written)
+        spent = events.uptime() - float(start["uptime"]) - _age(written)
     else:
         spent = written - datetime.fromisoformat(start["time"]).timestamp()
     return done / spent if spent > 0 else None
+
+
+def _usual_gap(saves: Sequence[dict[str, Any]]) -> float | None:
+    pairs = [pair for pair in pairwise(saves) if pair[0].get("restart") == pair[1].get("restart")]
+    gaps = [events.elapsed_seconds(*pair) for pair in pairs[-RECENT_SAVES:]]
+    return median(gaps) if gaps else None
+
+
+def _age(written: float) -> float:
+    return max(0.0, time.time() - written)

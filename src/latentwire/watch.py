@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from pathlib import Path
 
 from rich.console import Console
@@ -14,20 +14,17 @@ from rich.live import Live
 from rich.text import Text
 
 from latentwire.console.tables import make_console
-from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.machine import Gpu, read_gpus
-from latentwire.params.load import Params, check_choice, load_params
-from latentwire.status import ItemStatus, items_by_identity, read_item_status
+from latentwire.journal_sample import LOSS, QUALITY
+from latentwire.nvml import Gpu, read_gpus
+from latentwire.params.load import check_choice, load_params
+from latentwire.status import ItemStatus, ReadStatus, follow_statuses, status_reader
 from unbroken.run_folder.journal import Record
-from unbroken.standard_streams import has_reader, print_sentence
+from unbroken.standard_streams import print_sentence
 
-LOSS, QUALITY = "train/loss", "validation/accuracy"
 BARS = "▁▂▃▄▅▆▇█"
 CURVE, BAR = 24, 20
 """Characters."""
-SHARE = 4
-"""Times the duration of a look: it sleeps at least that long, lest long journals cost the trainer its cores."""
 STYLES = {"finished": "green", "running": "bold cyan", "failed": "bold red", "killed": "red", "preempted": "yellow"}
 """Of a verdict; dim where there is none here, such as `running on HOST, or killed`."""
 
@@ -48,7 +45,7 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
     values, shown = load_params(root / "params.yaml"), console or make_console()
     if item is not None:
         check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
-    read_status = _status_reader(values, root, item)
+    read_status = status_reader(values, root, item)
     if once:
         frame = render_frame(read_status(), values.train.steps, read_gpus().cards)
         shown.print(frame, soft_wrap=not shown.is_terminal)
@@ -60,65 +57,62 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
     return 0
 
 
-ReadStatus = Callable[[], Mapping[str, ItemStatus]]
-"""Reads the status of every item: short identity → status."""
-
-
-def _status_reader(values: Params, root: Path, item: str | None) -> ReadStatus:
-    known: dict[str, str] = {}
-
-    def read_status() -> dict[str, ItemStatus]:
-        if not known:
-            known.update(items_by_identity(values, root))
-        wanted = {short: name for short, name in known.items() if item in (None, name)}
-        return {
-            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in wanted.items()
-        }
-
-    return read_status
-
-
 def _live(read_status: ReadStatus, steps: int, seconds: float, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
-        for statuses in _statuses(read_status, seconds, lambda sentence: live.update(Text(sentence), refresh=True)):
-            live.update(render_frame(statuses, steps, read_gpus().cards), refresh=True)
+        for statuses in follow_statuses(
+            read_status, seconds, lambda sentence: live.update(Text(sentence), refresh=True)
+        ):
+            cards = read_gpus().cards
+            live.update(_fitting_frame(statuses, steps, cards, console), refresh=True)
+            live.update(render_frame(statuses, steps, cards))  # what stays there at the end, when it may scroll
+
+
+def _fitting_frame(statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu], console: Console) -> Text:
+    """The fullest frame of which the terminal shows every line: the end would be cut off, where the training is."""
+    for detail in Detail:
+        frame = render_frame(statuses, steps, cards, detail)
+        if len(console.render_lines(frame)) <= console.height:
+            break
+    return frame
 
 
 def _lines(read_status: ReadStatus, steps: int, seconds: float, console: Console) -> None:
-    for statuses in _statuses(read_status, seconds, console.print):
+    for statuses in follow_statuses(read_status, seconds, console.print):
         for line in render_lines(statuses, steps, read_gpus().cards):
             console.print(line, soft_wrap=True, highlight=False)
 
 
-def _statuses(
-    read_status: ReadStatus, seconds: float, waiting: Callable[[str], None]
-) -> Iterator[Mapping[str, ItemStatus]]:
-    """The status again and again, until every item is finished or nobody reads; what is not there yet is waited for."""
-    while True:
-        began = time.monotonic()
-        try:
-            statuses = read_status()
-        except ConfigurationError as error:
-            waiting(f"Waiting. {error}")
-            statuses = {}
-        if statuses:
-            yield statuses
-        if not has_reader():
-            return
-        if statuses and all(now.verdict == "finished" for now in statuses.values()):
-            return
-        time.sleep(max(seconds, SHARE * (time.monotonic() - began)))
+class Detail(Enum):
+    """How much a frame shows, the fullest first; of items that are under way more than of others."""
+
+    ALL = auto()
+    """Three or four lines for a run, one for what did not start."""
+    UNDER_WAY = auto()
+    """One line for what is not under way."""
+    LINES = auto()
+    """One line for every item."""
+    COUNTS = auto()
+    """One line for every item that is under way; the others are counted."""
 
 
-def render_frame(statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu]) -> Text:
-    """Everything at a glance, for 80 columns or more; three or four lines for a run, one for what did not start."""
+def render_frame(
+    statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence[Gpu], detail: Detail = Detail.ALL
+) -> Text:
+    """Everything at a glance, for 80 columns or more."""
     names = max((len(now.item) for now in statuses.values()), default=0)
     verdicts = max((len(_short(now.verdict)) for now in statuses.values()), default=0)
-    shown = [line for now in statuses.values() for line in _block(now, steps, names, verdicts)]
-    return Text("\n").join([*shown, *(Text(line, "dim") for line in _cards(cards))])
+    shown = [now for now in statuses.values() if now.under_way or detail is not Detail.COUNTS]
+    lines = [line for now in shown for line in _block(now, steps, names, verdicts, detail)]
+    others = _counts([now for now in statuses.values() if now not in shown])
+    return Text("\n").join([*lines, *(Text(line, "dim") for line in (*others, *_cards(cards)))])
 
 
-def _block(now: ItemStatus, steps: int, names: int, verdicts: int) -> list[Text]:
+def _counts(statuses: Sequence[ItemStatus]) -> list[str]:
+    counts = Counter(now.verdict for now in statuses)
+    return [", ".join(f"{count} {verdict}" for verdict, count in counts.items())] if counts else []
+
+
+def _block(now: ItemStatus, steps: int, names: int, verdicts: int, detail: Detail) -> list[Text]:
     done = BAR * now.step // steps
     head = Text.assemble(
         (f"{now.item:{names}}  ", "bold"),
@@ -127,7 +121,8 @@ def _block(now: ItemStatus, steps: int, names: int, verdicts: int) -> list[Text]
         ("━" * done, "cyan"),
         ("─" * (BAR - done), "dim"),
     )
-    return [head, *(Text(f"  {line}", "dim") for line in filter(None, _details(now)))]
+    whole = detail is Detail.ALL or (detail is Detail.UNDER_WAY and now.under_way)
+    return [head, *(Text(f"  {line}", "dim") for line in filter(None, _details(now) if whole else ()))]
 
 
 def _short(verdict: str) -> str:
@@ -136,14 +131,14 @@ def _short(verdict: str) -> str:
 
 def _details(now: ItemStatus) -> list[str]:
     if not now.starts:
-        return []
+        return [now.problem]
     loss = _values(now.records, LOSS)
     metrics = [
         f"{LOSS} {_last(loss)} {draw_sparkline(loss)}" if loss else "",
-        *(f"{key} {_last(values)}" for key in (QUALITY,) if (values := _values(now.records, key))),
+        *_qualities(now),
     ]
-    pace = f"{now.pace:.3g} steps/s  {_left(now)} left" if now.pace is not None else ""
-    saved = f"checkpoint {_checkpoint(now)}  starts {_starts(now)}"
+    pace = f"{format_pace(now)}  {format_left(now)} left" if now.pace is not None else ""
+    saved = f"checkpoint {describe_checkpoint(now)}  starts {describe_starts(now)}"
     return [now.problem, "  ".join(filter(None, metrics)), pace, saved]
 
 
@@ -151,8 +146,7 @@ def render_lines(statuses: Mapping[str, ItemStatus], steps: int, cards: Sequence
     """The same for a log file: a line for each item that is under way, or one that says that none is."""
     active = [now for now in statuses.values() if now.under_way]
     if not active:
-        counts = Counter(now.verdict for now in statuses.values())
-        return ["nothing is under way: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
+        return [f"nothing is under way: {', '.join(_counts(list(statuses.values())))}"]
     return [_line(now, steps) + "; " + "; ".join(_cards(cards)) for now in active]
 
 
@@ -160,11 +154,12 @@ def _line(now: ItemStatus, steps: int) -> str:
     parts = [
         f"{now.item}: {now.verdict}",
         f"{now.step}/{steps}",
-        *(f"{key} {_last(_values(now.records, key))}" for key in (LOSS, QUALITY) if _values(now.records, key)),
-        "" if now.pace is None else f"{now.pace:.3g} steps/s",
-        f"{_left(now)} left" if _left(now) else "",
-        f"checkpoint {_checkpoint(now)}",
-        f"starts {_starts(now)}",
+        *(f"{key} {_last(values)}" for key in (LOSS,) if (values := _values(now.records, key))),
+        *_qualities(now),
+        format_pace(now),
+        f"{format_left(now)} left" if format_left(now) else "",
+        f"checkpoint {describe_checkpoint(now)}",
+        f"starts {describe_starts(now)}",
         now.problem,
     ]
     return ", ".join(filter(None, parts))
@@ -197,20 +192,42 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _left(now: ItemStatus) -> str:
+def _qualities(now: ItemStatus) -> list[str]:
+    return [f"{key} {value:.4g}" for key, value in read_latest(now.records, QUALITY).items()]
+
+
+def read_latest(records: Sequence[Record], beginning: str) -> dict[str, float]:
+    """The newest value of every metric whose name begins so, by name."""
+    return {
+        key: float(value)
+        for record in records
+        for key, value in record.items()
+        if key.startswith(beginning) and value is not None
+    }
+
+
+def format_pace(now: ItemStatus) -> str:
+    """Steps per second; empty where nothing is under way."""
+    return "" if now.pace is None else f"{now.pace:.3g} steps/s"
+
+
+def format_left(now: ItemStatus) -> str:
+    """Time left, as hours, minutes and seconds; empty where nobody can tell."""
     return "" if now.seconds_left is None else str(timedelta(seconds=round(now.seconds_left)))
 
 
-def _checkpoint(now: ItemStatus) -> str:
-    if now.saved is None:
+def describe_checkpoint(now: ItemStatus) -> str:
+    """The step of the newest checkpoint, and how old it is."""
+    age = now.checkpoint_age(datetime.now(UTC))
+    if now.saved is None or age is None:
         return f"{now.durable}" if now.durable else "none yet"
-    seconds = round((datetime.now(UTC) - now.saved).total_seconds())
-    if seconds < 0:
+    if age < 0:
         return f"{now.durable}, at {now.saved:%Y-%m-%d %H:%M} UTC by a clock that was ahead"
-    return f"{now.durable}, {timedelta(seconds=seconds)} ago"
+    return f"{now.durable}, {timedelta(seconds=round(age))} ago"
 
 
-def _starts(now: ItemStatus) -> str:
+def describe_starts(now: ItemStatus) -> str:
+    """How often it was started, and how those starts ended that did not finish."""
     ends = {"preempted": now.preempted, "killed": now.killed}
     said = ", ".join(f"{count} {how}" for how, count in ends.items() if count)
     return f"{now.starts} ({said})" if said else str(now.starts)

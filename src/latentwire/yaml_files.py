@@ -28,7 +28,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
         raise ConfigurationError(
             f"{where}, line {line}, is not UTF-8 ({error.reason}). Next: save the file as UTF-8."
         ) from None
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where} is not YAML 1.2: {_describe(error)}. Next: mend it there.") from None
 
 

@@ -112,6 +112,18 @@ def job_end() -> float | None:
     return float(text) if text.isdecimal() else None
 
 
+def slurm_job() -> str | None:
+    """The job as `scontrol` names it, `120` or `120_4` for a task of an array; None outside SLURM."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID") or None
+
+
+def slurm_restart() -> int | None:
+    """How often SLURM has requeued the job; None outside SLURM, 0 where it does not say."""
+    count = os.environ.get("SLURM_RESTART_COUNT", "")
+    return (int(count) if count.isdecimal() else 0) if slurm_job() else None
+
+
 def verdict_path() -> Path | None:
     """Where the calling script wants the verdict; None when it did not ask."""
     text = os.environ.get(VERDICT)

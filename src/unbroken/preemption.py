@@ -22,7 +22,7 @@ from typing import NoReturn, Protocol, TextIO
 from unbroken import environment
 from unbroken.errors import UnbrokenError
 from unbroken.run_folder import verdict
-from unbroken.standard_streams import occupy_standard_files, print_sentence
+from unbroken.standard_streams import is_terminal, occupy_standard_files, print_sentence
 
 EXIT_PREEMPTED = 75
 """EX_TEMPFAIL: checkpointed, run me again."""
@@ -31,11 +31,13 @@ OTHER_RANK = "a signal to another rank"
 """Instead of the signal's name, on a process that was asked to stop by the others of its group."""
 
 _EXIT_ACTION_S = 2.0
+_LONGEST_SLEEP_S = 1e9  # `sleep` refuses longer ones
 _BEFORE_JOB_END_S = 5.0  # our own exit comes this long before SLURM's kill
 _TIME_LIMIT_S = 600.0  # a signal this close to the end of the job announces the end; it is no preemption
 
 Signals = signal.Signals  # inside the class, `signal` is the property
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_CATCHABLE = frozenset(Signals) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Preempted(SystemExit):
@@ -71,7 +73,7 @@ class StopFlag:
         None reads UNBROKEN_DEADLINE_S; without that it is 90 s or, when SLURM ends the job within ten minutes of
         the signal, all the time until then. It is never later than 5 s before the end of the job.
         """
-        self._given = environment.read_deadline_s() if deadline is None else deadline
+        self._given = environment.read_deadline_s() if deadline is None else _check_deadline(deadline)
         self._job_end = environment.job_end()
         self.deadline = environment.DEFAULT_DEADLINE_S if self._given is None else self._given
         self._signal: str | None = None
@@ -88,13 +90,15 @@ class StopFlag:
         signal during the interpreter's shutdown does not change the exit code.
 
         Raises:
-            UnbrokenError: The first call is not in the main thread, where alone Python can catch signals.
+            UnbrokenError: The first call is not in the main thread, where alone Python can catch signals; one of the
+                signals cannot be caught; or the deadline is no number of seconds above 0.
         """
         if StopFlag._installed is None:
             _check_main_thread()
-            occupy_standard_files()  # or what libraries print would go to the watchdog, as signals
+            caught = _check_signals(signals)
             flag = cls(deadline)
-            flag._listen(tuple(signals))
+            occupy_standard_files()  # or what libraries print would go to the watchdog, as signals
+            flag._listen(caught)
             atexit.register(flag.ignore)  # the first to be registered runs last: all others may still be stopped
             _say_uncaught_errors()
             StopFlag._installed = flag
@@ -179,17 +183,19 @@ class StopFlag:
         # The C-level handler writes the signal's number to the pipe at once, also while the main thread is
         # stuck in a long C call (compiling, a collective) and no Python handler can run.
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # those that come meanwhile wait for our handlers
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(writer, False)
-        self._signals, self._wake = signals, writer
-        watchdog = threading.Thread(target=self._watch, args=(reader,), name="unbroken-watchdog", daemon=True)
-        watchdog.start()
-        for number in signals:
-            signal.signal(number, self._handle)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        os.register_at_fork(after_in_child=self._disarm_child)
-        # Our launcher has blocked them, too, so that a process that is not here yet is not killed by one.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        try:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(writer, False)
+            self._signals, self._wake = signals, writer
+            watchdog = threading.Thread(target=self._watch, args=(reader,), name="unbroken-watchdog", daemon=True)
+            watchdog.start()
+            for number in signals:
+                signal.signal(number, self._handle)
+            signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            os.register_at_fork(after_in_child=self._disarm_child)
+        finally:
+            # Our launcher has blocked them, too, so that a process that is not here yet is not killed by one.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.set(Signals(number).name)
@@ -200,13 +206,14 @@ class StopFlag:
         self._wake = None
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
+        StopFlag._installed = None  # a child that trains by itself installs one of its own
 
     def _watch(self, reader: int) -> None:
         while not self.is_set():
             for number in os.read(reader, 64):
                 if number in self._signals:
                     self.set(Signals(number).name)
-        time.sleep(self.remaining)
+        time.sleep(min(self.remaining, _LONGEST_SLEEP_S))
         self._force_exit()
 
     def _force_exit(self) -> None:
@@ -228,8 +235,27 @@ def _check_main_thread() -> None:
         )
 
 
+def _check_signals(signals: Sequence[Signals]) -> tuple[Signals, ...]:
+    found = tuple(Signals(number) for number in signals if number in _CATCHABLE)
+    if len(found) < len(signals):
+        raise UnbrokenError(
+            f"StopFlag.install() was given the signals {list(signals)}, expected such as a program can catch and "
+            "Python has a name for. Nothing was changed. Next: leave them out, which takes TERM, INT, USR1 and USR2."
+        )
+    return found
+
+
+def _check_deadline(seconds: float) -> float:
+    if not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
+        raise UnbrokenError(
+            f"The deadline of StopFlag is {seconds!r}, expected a number of seconds above 0. Next: leave it out, which "
+            f"takes {environment.DEFAULT_DEADLINE_S:.0f}, or less at the end of a job."
+        )
+    return float(seconds)
+
+
 def _say_uncaught_errors() -> None:
-    before = sys.excepthook
+    before = _print_traceback if sys.excepthook is sys.__excepthook__ else sys.excepthook
 
     def end_with_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not isinstance(error, UnbrokenError):
@@ -243,6 +269,16 @@ def _say_uncaught_errors() -> None:
         raise SystemExit(error.exit_code)  # the interpreter takes the exit code from here, and ends as it always does
 
     sys.excepthook = end_with_sentence
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if is_terminal(sys.stderr):
+        sys.__excepthook__(kind, error, trace)  # in colors
+        return
+    text = io.StringIO()  # Python prints pieces of a line, and those of other ranks would stand between them
+    with redirect_stderr(text):
+        sys.__excepthook__(kind, error, trace)
+    print_sentence(text.getvalue().rstrip("\n"))
 
 
 def _find_stderr() -> TextIO | None:
@@ -266,5 +302,7 @@ def _obey(parent: int) -> None:
     # Only a blocked signal says who sent it.
     while (told := signal.sigwaitinfo(SIGNALS)).si_pid != parent:
         pass
+    if told.si_signo == signal.SIGTERM:
+        os._exit(0)  # as torch's own handler does: its parent would take another end for that of a broken worker
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [told.si_signo])
     os.kill(os.getpid(), told.si_signo)

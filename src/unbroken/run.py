@@ -163,6 +163,7 @@ class Run(EpochLoop):
         """Write manifest.json, tensors.safetensors and journal.jsonl of the final state to a folder.
 
         With `pin`, those of the step that has this name. The bytes do not depend on interruptions. Only rank 0 writes.
+        Other files in that folder stay. A folder in which a run keeps its own files is refused.
         In a loop over epochs, what an earlier start has passed it has exported too: then nothing is written, and a
         sentence says so.
 

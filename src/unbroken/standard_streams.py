@@ -52,7 +52,8 @@ def occupy_standard_files() -> None:
 def open_standard_streams() -> None:
     """Make stdout and stderr fit to be printed to, however the process was started; the first act of a program of ours.
 
-    Afterwards neither is None, no character is refused, and what nobody can receive is dropped.
+    Afterwards neither is None, no character is refused, and what nobody can receive is dropped. What was unbuffered
+    is written line by line: a `print` is then one write, and the lines of ranks that share a log stay apart.
     Streams that were replaced on purpose, as by a test, stay as they are.
     """
     occupy_standard_files()
@@ -81,12 +82,20 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def print_sentence(sentence: str) -> None:
     """Print to stderr; where nobody can receive it, the exit code alone tells what happened."""
-    if sys.stderr is None:
+    print_line(sentence, sys.stderr)
+
+
+def print_line(line: str, stream: TextIO | None) -> None:
+    """Print to a stream, if somebody can receive it: the line and its end in one write, since ranks share a log.
+
+    `print` writes the end by itself, and with PYTHONUNBUFFERED both go out at once: two ranks' lines become one.
+    """
+    if stream is None:
         return  # print would take stdout for it
     try:
-        print(f"{sentence}\n", end="", file=sys.stderr, flush=True)
+        print(f"{line}\n", end="", file=stream, flush=True)
     except UnicodeEncodeError:
-        print(f"{sentence.encode('ascii', READABLE).decode()}\n", end="", file=sys.stderr, flush=True)
+        print(f"{line.encode('ascii', READABLE).decode()}\n", end="", file=stream, flush=True)
     except (OSError, ValueError):  # nobody reads it; it is closed
         return
 
@@ -103,8 +112,7 @@ class _Output(io.FileIO):
             cast("io.BufferedWriter", self) if at_once else io.BufferedWriter(self),
             encoding=original.encoding,
             errors=READABLE,
-            line_buffering=original.line_buffering,
-            write_through=at_once,
+            line_buffering=original.line_buffering or at_once,
         )
 
     def write(self, data: Any, /) -> int:

@@ -55,11 +55,11 @@ def faulty_start(trial: Trial, fault: str, disk: type[Disk] = Disk, only: str = 
     operation = only or trial.chance.choice(sorted(counted))
     lasting = fault in ERRORS and trial.chance.random() < 0.5
     files = disk(operation, trial.chance.randint(1, counted[operation]), fault, lasting)
-    before, starts = trial.content(), len(trial.starts())
+    before, begun = trial.content(), trial.begun()
     status = trial.start(files=files, every=3)
     where = f"{fault} at {operation} {files.target[1]} ended the start with {status}"
     assert status in _STATUSES, where
-    if resumed and status == 1 and len(trial.starts()) == starts:
+    if resumed and status == 1 and trial.begun() == begun:
         assert trial.content() == before, f"{where}, and it changed the run"
     return set()
 

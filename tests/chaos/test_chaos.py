@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.campaign import format_campaign, run_campaign, run_trial
 from tests.chaos.faults import KINDS, operations
-from tests.chaos.judge import judge, stage_subject, toy_subject
+from tests.chaos.judge import Judgement, judge, main, stage_subject, toy_subject
 from tests.chaos.judge import table as table_of_judgements
 from tests.chaos.trial import Disk, Trial
 from tests.support import toy_training
@@ -76,6 +76,22 @@ def test_an_outside_judge_finds_some_boundaries_clean(tmp_path: Path) -> None:
     judgements = judge(toy_subject(), tmp_path / "judged", points=2, modes=["before", "term"])
     assert len(judgements) == 3, "one of each mode, and the control"
     assert [one for one in judgements if not one.clean] == []
+
+
+def test_the_judge_without_a_name_judges_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make chaos-judge` calls it."""
+    monkeypatch.setattr("tests.chaos.judge.stage_subject", lambda root: toy_subject())
+    monkeypatch.setattr("tests.chaos.judge.judge", lambda *_: [Judgement("x [before]", "PASS", True, True)])
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert "toy: 1 of 1 boundaries clean" in said
+    assert "stage: 1 of 1 boundaries clean" in said
+    assert main(["stage"]) == 0
+    assert "toy" not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["tay"])
 
 
 @pytest.mark.slow

@@ -110,6 +110,11 @@ class Trial:
         """Checkpoint folders, oldest first."""
         return sorted((self.run / "checkpoints").glob("step-*"))
 
+    def begun(self) -> set[int]:
+        """Restarts that came as far as their steps: the disk may have refused to keep their `start`."""
+        recorded = events.read_events(self.run / events.EVENTS_FILE)
+        return {event["restart"] for event in recorded if event["event"] != "end"}
+
     def steps(self) -> set[int]:
         """Steps that have something with the name of a checkpoint."""
         return {int(path.name[5:]) for path in self.checkpoints}

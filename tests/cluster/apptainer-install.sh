@@ -2,6 +2,7 @@
 # Install Apptainer on Debian 12, which has it in sid only, linked with a newer glibc: two symbols are relinked and the
 # package is built again. Does nothing where `apptainer` answers.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 export PYTHONUNBUFFERED=1

@@ -3,6 +3,7 @@
 # 12 with Python 3.11, in the cache, once. What this machine needs to reach its package index (certificates, pip's
 # settings) is in this image, so that it need not be in Apptainer.def.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 export PYTHONUNBUFFERED=1

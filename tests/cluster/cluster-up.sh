@@ -3,6 +3,7 @@
 # FOLDER/slurm.conf is what SLURM_CONF has to name. NODES, CPUS, GPUS (of each node), PORT, KILL_WAIT and GRACE (seconds)
 # change it.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "${1:?usage: cluster-up.sh FOLDER}" && cd "$1" && pwd)
 nodes=${NODES:-4} gpus=${GPUS:-2} port=${PORT:-21000}

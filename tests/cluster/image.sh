@@ -2,6 +2,7 @@
 # image.sh OUTPUT: build the image as `make image` does, with the CPU build of torch, on the base image of the cache
 # instead of docker.io's, and with the folders of packages that this machine's pip knows.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 export PYTHONUNBUFFERED=1

@@ -2,6 +2,7 @@
 # Install what tests/cluster needs on Debian 12, as root: SLURM, Apptainer, the base image, an ordinary user. Run it
 # again at any time: what is there stays as it is.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/common.sh"
 export PYTHONUNBUFFERED=1

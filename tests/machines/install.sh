@@ -3,6 +3,7 @@
 # returns no permutation. From Debian's backports, signed by Debian, unpacked beside the checkout; the system stays as it
 # is. Needs apt-get, no root.
 set -euo pipefail
+unset CDPATH # in which `cd` would look for folders, and print what it finds
 cd "$(dirname "$0")/../.."
 target=$PWD/.cache/qemu
 [ ! -x "$target/usr/bin/qemu-x86_64" ] || exit 0

@@ -35,6 +35,7 @@ from unbroken.preemption import Preempted
 from unbroken.processes.distributed import join_group
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
+from unbroken.standard_streams import print_line
 
 STEPS, SHARDS, PER_SHARD, SAMPLES = 24, 8, 2, 50
 BUSY = 9
@@ -180,11 +181,10 @@ def _code(action: Callable[[], object]) -> int:
     except Preempted as left:
         return int(left.code or 0)
     except UnbrokenError as error:
-        # One write, as of `print_sentence`: several processes write into one log.
-        print(f"{error}\n", end="", file=sys.__stderr__, flush=True)
+        print_line(str(error), sys.__stderr__)
         return error.exit_code
     except BaseException:
-        traceback.print_exc(file=sys.__stderr__)
+        print_line(traceback.format_exc(), sys.__stderr__)
         return 1
     return 0
 

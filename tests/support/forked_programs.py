@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.forks import in_child
+from tests.support.forks import start_as_program
 
 
 def run_forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
@@ -19,13 +19,8 @@ def run_forked(command: Sequence[str], variables: Mapping[str, str], log: Path) 
     """
 
     def program() -> None:
-        os.environ.clear()
-        os.environ.update(variables)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        sys.stdout = sys.stderr = os.fdopen(descriptor, "w", buffering=1)
-        for number in (1, 2):
-            os.dup2(descriptor, number)
+        sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         sys.argv = list(command[1:])
         runpy.run_path(command[1], run_name="__main__")
 
-    return in_child(program)
+    return start_as_program(variables, log, program)

@@ -6,7 +6,8 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from unbroken.prove.roots import is_own_module
 
@@ -30,6 +31,23 @@ def list_strangers() -> list[str]:
 def _is_strange(name: str) -> bool:
     package = name.partition(".")[0]
     return package == "latentwire" or (package == "tests" and ".test_" in name)
+
+
+def start_as_program(variables: Mapping[str, str], log: Path, action: Callable[[], object]) -> int:
+    """A start of a program, without the import of torch: a fork that has these variables alone, and prints to the log.
+
+    Returns its exit status, as `in_child`.
+    """
+
+    def start() -> None:
+        os.environ.clear()
+        os.environ.update(variables)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        action()
+
+    return in_child(start)
 
 
 def in_child(action: Callable[[], object], keep: str = "") -> int:

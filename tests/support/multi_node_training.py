@@ -29,6 +29,7 @@ from unbroken.exact.randomness import seed_all, torch_generator
 from unbroken.processes.distributed import join_group
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
+from unbroken.standard_streams import print_line
 
 SHARDS, STEPS = 4, 30
 IDENTITY = Identity({"lr": 0.05})
@@ -65,7 +66,7 @@ def main(folder: Path, target: Path, pause: float) -> None:
     try:
         train(folder, target, STOP, group, pause)
     except Preempted as left:
-        print(f"rank {group.rank}: {left}", flush=True)
+        print_line(f"rank {group.rank}: {left}", sys.stdout)
         raise
     group.barrier()
     group.close()

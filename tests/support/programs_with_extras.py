@@ -84,6 +84,17 @@ class AverageAsAListOfData(Extra):
             average.data.mul_(0.9).add_(parameter.data, alpha=0.1)  # moves no version counter
 
 
+@loses("heat")
+class BuffersThatAreNotPersistent(Extra):
+    def prepare(self) -> None:
+        for name in ("heat", "hits"):
+            self.model.register_buffer(name, torch.zeros(2), persistent=False)
+
+    def after(self, step: int) -> None:
+        self.model.heat += step
+        self.model.hits += 1
+
+
 @loses("AVERAGE")
 class AverageAsAGlobal(Extra):
     def prepare(self) -> None:

@@ -32,19 +32,22 @@ NAMES = {
 }
 STEPS = 60
 
-EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1}
+EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1, "readout": 1.0}
+EASE |= {"wire-probe": 1.3, "wire-unseen": 0.2}
 """Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
 
 
-READERS = ("text", "truncated", "calibrated")
+LEARNED = ("probe", "readout", "wire", "wire-permuted")
+"""Methods that learned from labelled examples."""
+READERS = ("text", "truncated", "calibrated", "readout")
 """Methods whose receivers read the text."""
 
 
-def build(root: Path, seeds: Iterable[int] = (0, 1, 2), count: int = 600) -> dict[str, Any]:
+def build(root: Path, seeds: Iterable[int | str] = (0, 1, 2), count: int = 600) -> dict[str, Any]:
     """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
-    values["aggregate"] |= {"resamples": 500, "reference": "text"}
+    values["aggregate"] |= {"resamples": 500, "reference": "text", "metrics": {}}
     values["report"]["names"] = NAMES
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -72,6 +75,7 @@ def aggregate(root: Path) -> StatsRecord:
 def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random.Generator, count: int) -> None:
     labels = list(values["tasks"][task]["labels"])
     golds = _write_examples(results / "prepare" / task, task, labels, rng, count)
+    _write_prompts(results / "prepare" / task, values["tasks"][task], values["methods"]["wire"]["receivers"])
     difficulty = rng.normal(size=count)
     receivers = values["methods"]["wire"]["receivers"]
     for name in ("text", "truncated"):
@@ -82,16 +86,19 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
     common = str(golds.value_counts().index[0])
     _write_item(results / "baseline" / task / "majority", [_constant(task, golds, labels, common)], trained=False)
     for seed in values["train"]["seeds"]:
+        if str(seed).startswith("permuted-"):
+            _write_permuted(results, task, seed, golds, labels, receivers, values["train"]["steps"])
+            continue
         ease = EASE["wire"] + 0.08 * rng.normal()
         rows = [_answers("wire", model, task, seed, golds, labels, difficulty, rng, ease) for model in receivers]
         shuffled = [_shuffled(row, rng) for row in rows]
         rows += [*shuffled, *(_noise(row, seed) for row in rows)]
+        rows += _beside(task, seed, golds, labels, difficulty, receivers, len(values["tasks"][task]["unseen"]))
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
-    rows = [
-        _answers("calibrated", m, task, None, golds, labels, difficulty, rng, EASE["calibrated"]) for m in receivers
-    ]
-    _write_item(results / "baseline" / task / "calibrated", rows, trained=False)
+    for name in ("calibrated", "readout"):
+        rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
+        _write_item(results / "baseline" / task / name, rows, trained=False)
 
 
 def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.Generator, count: int) -> pd.Series:
@@ -104,10 +111,32 @@ def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.G
         for i, (text, label) in enumerate(zip(texts, classes, strict=True))
     ]
     examples.write_examples(stored, folder / "examples.parquet")
-    facts = {"digest": examples.digest_examples(stored), "counts": {}, "source_sha256": digest("source"), "dropped": {}}
-    (folder / "task.json").write_text(json.dumps(facts), encoding="utf-8")
+    counts = {split: dict.fromkeys(labels, 0) for split in ("train", "validation", "test")}
+    for example in stored:
+        counts[example.split][example.label] += 1
+    facts = {"digest": examples.digest_examples(stored), "counts": counts, "source_sha256": digest("source")}
+    (folder / "task.json").write_text(json.dumps({**facts, "dropped": {}}), encoding="utf-8")
     test = [example for example in stored if example.split == "test"]
     return pd.Series([e.label for e in test], index=pd.Index([e.example_id for e in test], name="example_id"))
+
+
+def _write_prompts(folder: Path, task: dict[str, Any], receivers: list[str]) -> None:
+    """As `prepare` decodes them: the last receiver begins with a token of its own."""
+    end = task["anchor"] + next(iter(task["labels"].values()))
+    prompts = {
+        name: {kind: f"{start}{task['primer']}{middle}{end}" for kind, middle in (("text", " a"), ("wire", "⟨wire⟩"))}
+        for name, start in zip(receivers, [""] * (len(receivers) - 1) + ["<bos>"], strict=True)
+    }
+    (folder / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
+
+
+def _tensors(receivers: list[str]) -> dict[str, Any]:
+    """Trained tensors as a manifest names them, a few of each part."""
+    shapes = {"optimizer/state/0/exp_avg": [8, 192], "wire/resampler.queries": [8, 192]}
+    shapes["wire/resampler.project.0.weight"] = [192, 384]
+    for width, name in enumerate(receivers, 576):
+        shapes |= {f"wire/adapters.{name}.skip.weight": [width, 192], f"wire/adapters.{name}.scale": []}
+    return {name: {"dtype": "float32", "shape": shape, "sha256": digest(name)} for name, shape in shapes.items()}
 
 
 def digest(text: str) -> str:
@@ -171,6 +200,43 @@ def _noise(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return _shuffled(rows, np.random.default_rng([11, seed])).assign(method="wire-noise")
 
 
+def _beside(
+    task: str,
+    seed: int,
+    golds: pd.Series,
+    labels: list[str],
+    difficulty: np.ndarray,
+    receivers: list[str],
+    sets: int,
+) -> list[pd.DataFrame]:
+    """The probe on the wires, and answers with unseen words: the first set of them says something, the others nothing.
+
+    From draws that no other answer depends on.
+    """
+    rng = np.random.default_rng([13, seed, len(labels)])
+    rows = [_answers("wire-probe", "minilm", task, seed, golds, labels, difficulty, rng, EASE["wire-probe"])]
+    for number in range(1, sets + 1):
+        for model in receivers:
+            name = f"wire-unseen-{number}"
+            own = _answers(name, model, task, seed, golds, labels, difficulty, rng, EASE["wire-unseen"])
+            rows.append(own if number == 1 else _shuffled(own, rng).assign(method=name))
+    return rows
+
+
+def _write_permuted(
+    results: Path, task: str, seed: str, golds: pd.Series, labels: list[str], receivers: list[str], steps: int
+) -> None:
+    """A training on permuted labels: answers that follow the frequencies of the labels and nothing else."""
+    number = int(seed.removeprefix("permuted-"))
+    rng = np.random.default_rng([17, len(labels), number])
+    rows = [
+        _frame("wire-permuted", model, task, number, golds, labels, rng.permutation(golds.to_numpy()), rng)
+        for model in receivers
+    ]
+    _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
+    _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, steps, rng)
+
+
 def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
     folder.mkdir(parents=True)
     frame = pd.concat(rows, ignore_index=True)
@@ -182,11 +248,14 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "method": method,
         "task": str(frame["task"].iloc[0]),
         "seed": None if pd.isna(seed) else int(seed),
-        "sees": {"text": reads, "labels": method != "wire", "features": method in ("wire", "probe")},
+        "sees": {"text": reads, "labels": method != "wire", "features": method in ("wire", "wire-permuted", "probe")},
+        "training_labels": len(frame) if method == "majority" else 960 if method in LEARNED else 0,
         "bytes_per_example": {
             "wire": 3072.0,
+            "wire-permuted": 3072.0,
             "text": 131.4,
             "calibrated": 131.4,
+            "readout": 131.4,
             "truncated": 38.2,
             "probe": 1536.0,
             "majority": 0.0,
@@ -214,5 +283,5 @@ def _write_journal(folder: Path, receivers: list[str], steps: int, rng: np.rando
     (folder / journal.JOURNAL_FILE).write_bytes(b"".join(lines))
     journalled = hashlib.sha256((folder / journal.JOURNAL_FILE).read_bytes()).hexdigest()
     facts = {"step": steps, "identity": digest(f"identity {folder.name}"), "state": digest(folder.name)}
-    facts |= {"tree": {}, "files": {"journal.jsonl": {"sha256": journalled}}}
+    facts |= {"tree": {}, "tensors": _tensors(receivers), "files": {"journal.jsonl": {"sha256": journalled}}}
     (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")

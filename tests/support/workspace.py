@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from latentwire.dvc_files import list_inputs
-from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.sandbox import small_params
 from tests.support.warm.client import can_fork
 from tests.support.warm.launch import WarmPython
 
@@ -151,7 +151,8 @@ def make(root: Path, tasks: int = 1, warm: WarmPython | None = None, **changes: 
             shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out))
         elif source.exists():
             shutil.copy(source, target)
-    (root / "params.yaml").write_text(yaml.safe_dump(_params(root, tasks), sort_keys=False))
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (root / "params.yaml").write_text(yaml.safe_dump(small_params(values, root, tasks), sort_keys=False))
     workspace = Workspace(root, warm)
     workspace.set(**changes)
     list_inputs(root)
@@ -176,31 +177,3 @@ def _python_arguments(command: Sequence[str]) -> list[str]:
     script = Path(sys.executable).parent / command[0]  # an absolute path stays as it is
     shebang = b"#!" + str(script.with_name("python")).encode()
     return [str(script), *command[1:]] if script.is_file() and script.read_bytes().startswith(shebang) else []
-
-
-def _params(root: Path, tasks: int) -> Mapping[str, Any]:
-    """Parameters whose inputs, which this writes, are named from the root: in a copy they are the copy's own."""
-    inputs = root / "inputs"
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tiny_encoder_model(inputs / "sender")
-    tiny_causal_model(inputs / "llama", "llama")
-    tiny_causal_model(inputs / "gemma", "gemma3_text")
-    models = {name: {"local": f"inputs/{name}", "reads_english": False} for name in ("sender", "llama", "gemma")}
-    known = {"tiny": tiny_task(inputs / "task", texts=240)}
-    if tasks == 2:
-        known["other"] = tiny_task(inputs / "other", texts=240, seed=1)
-    for task in known.values():
-        task["source"]["local"] = str(Path(task["source"]["local"]).relative_to(root))
-    method = {**values["methods"]["wire"], "slots": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16}
-    values.update(
-        models=models,
-        tasks=known,
-        methods={"wire": {**method, "receivers": ["llama", "gemma"]}},
-        runtime={"device": "cpu", "threads": 1, "dtype": "float32", "numerics": "portable"},
-    )
-    values["prepare"] |= {"tasks": list(known), "limits": {"train": 120, "validation": 20, "test": 60}}
-    values["prepare"]["fractions"] = {"validation": 0.1, "test": 0.3}
-    values["encode"] |= {"sender": "sender", "max_tokens": 16}
-    values["train"] |= {"seeds": [0], "steps": 30, "batch": 8, "warmup": 3, "lr": 0.01}
-    values["train"] |= {"validate": {"every": 7, "examples": 20}, "checkpoint": {"every": 5, "keep": 3}}
-    return values

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from latentwire import result_code
 from latentwire.cli import run
 from latentwire.item import TrainItem
 from latentwire.params.load import load_params
@@ -57,12 +58,25 @@ def test_commands_print_and_exit(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["params", "--path", str(tmp_path / "params.yaml")])
     assert "train.steps = 64" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match=r"^2$"):
-        run(["status", "--root", str(tmp_path / "nowhere")])
+        run(["status", "--root", str(tmp_path / "empty")])
     assert "error: No params.yaml in" in capsys.readouterr().err
 
 
 def test_items_are_the_matrix() -> None:
     values = load_params(ROOT / "params.yaml")
     assert [item.name for item in TrainItem.all(values)][:2] == ["wire-rotten_tomatoes-0", "wire-rotten_tomatoes-1"]
-    assert len(TrainItem.all(values)) == 6
+    assert len(TrainItem.all(values)) == 8
+
+
+def test_the_code_is_read_once_for_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a second, and a matrix may have hundreds of items."""
+    read: list[object] = []
+    monkeypatch.setattr(result_code, "code_digest", lambda *asked: read.append(asked) or {"a": "digest"})
+    result_code._running_code.cache_clear()
+    first = result_code.result_code("train")
+    first["b"] = "of the caller"
+    assert result_code.result_code("train") == {"a": "digest"}
+    assert len(read) == 1
+    result_code._running_code.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from latentwire.dvc_files import mend_dvc_files
+from latentwire.dvc_files import DATABASES, mend_dvc_files
 from latentwire.errors import ConfigurationError
 from latentwire.lock_copy import COPY, keep_lock_copy
 
@@ -24,7 +25,7 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 def run(root: Path, *command: str) -> str:
-    variables = {**os.environ, "DVC_SITE_CACHE_DIR": str(root / ".cache"), "DVC_NO_ANALYTICS": "1"}
+    variables = {**os.environ, "DVC_SITE_CACHE_DIR": str(root / ".cache/dvc"), "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -101,6 +102,29 @@ def test_afterwards_dvc_runs_and_finds_every_stage_again(repository: Path) -> No
     assert said.count("note: ") == 2
     run(repository, sys.executable, "-m", "dvc", "repro")
     assert sorted((repository / "ran").read_text().split()) == ["0", "1", "2"]  # once each, in the fixture
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut", "no database"])
+def test_databases_of_digests_that_a_power_cut_damaged_are_made_anew(damage: str, repository: Path) -> None:
+    run(repository, sys.executable, "-m", "dvc", "status", "-q")
+    whole = sorted((repository / DATABASES).rglob("cache.db"))
+    assert whole
+    assert mend_dvc_files(repository) == []
+    path = next(path for path in whole if "hashes" in path.parts)
+    data = path.read_bytes()
+    for log in path.parent.glob("cache.db-*"):
+        log.unlink()
+    path.write_bytes({"zeros": bytes(len(data)), "cut": data[:5000], "no database": b"this is none"}[damage])
+    (said,) = mend_dvc_files(repository)
+    assert said.startswith(f"{path.relative_to(repository)} was damaged, as by a power cut, and is removed.")
+    run(repository, sys.executable, "-m", "dvc", "status", "-q")
+
+
+def test_without_the_folder_of_locks_dvc_lock_is_mended_all_the_same(repository: Path) -> None:
+    whole = (repository / "dvc.lock").read_bytes()
+    shutil.rmtree(repository / ".dvc/tmp")
+    (repository / "dvc.lock").write_bytes(whole[:-5])
+    assert "It is kept as dvc.lock.broken" in mend_dvc_files(repository)[0]
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"write": {"/a": {"pid": 1', b"[]", b'{"write": {"a": {"pid": "x"}}}'])

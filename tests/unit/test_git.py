@@ -13,7 +13,7 @@ import pytest
 
 from latentwire import git
 from latentwire.environment import clone_environment, forget_other_repositories
-from latentwire.pipeline.report import CODE, find_code_revision
+from latentwire.pipeline.report import find_code_revision
 from latentwire.reporting.provenance import Revision
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.published import find_published
@@ -147,6 +147,42 @@ def test_why_there_is_no_revision_is_what_git_says(ours: Path, tmp_path: Path, m
         git.clone_commit(ours, "HEAD", tmp_path / "clone")
 
 
+@pytest.mark.parametrize("damage", ["object", "branch"])
+def test_a_commit_that_is_gone_is_not_called_none_yet(damage: str, ours: Path) -> None:
+    """As after a power cut, which leaves a branch without its commit, or an empty file for its name."""
+    commit = run_git(ours, "rev-parse", "HEAD")
+    if damage == "object":
+        (ours / ".git/objects" / commit[:2] / commit[2:]).unlink()
+    else:
+        (ours / ".git/refs/heads/main").write_text("")
+    said = str(git.explain_unknown(ours))
+    assert "names no commit that is here" in said or "git says: " in said
+
+
+def test_a_git_that_cannot_be_asked_is_not_called_absent(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert git.explain_unknown(tmp_path / "none") == f"{tmp_path / 'none'} is no folder"
+    assert git.explain_unknown(ours / "params.yaml") == f"{ours / 'params.yaml'} is no folder"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert git.explain_unknown(ours) == "git cannot be started: Exec format error"
+    (tmp_path / "bin/git").chmod(0o644)
+    assert git.explain_unknown(ours) == "git cannot be started: Permission denied"
+    assert git.resolve_commit(ours) is None
+
+
+def test_names_of_no_character_set_are_listed(ours: Path) -> None:
+    name = os.fsencode(ours / "src") + b"/\xe4.py"
+    Path(os.fsdecode(name)).write_text("old")
+    run_git(ours, "add", ".")
+    run_git(ours, "commit", "-q", "-m", "one more")
+    Path(os.fsdecode(name)).write_text("new")
+    assert git.changed_files(ours) == ["src/\\xe4.py"]
+
+
 def test_a_git_that_speaks_german_is_asked_in_english(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,4 +241,3 @@ def test_a_shallow_clone_that_has_the_commit_says_so_by_itself(ours: Path, tmp_p
     code = find_code_revision(tmp_path / "clone")
     assert code is not None
     assert code.commit == run_git(ours, "rev-parse", "HEAD~1")
-    assert code.tree == git.digest_committed(ours, CODE)

@@ -129,6 +129,7 @@ def test_files_of_tasks_and_models_in_use_each_once(repository: Repository) -> N
         ({"train": "."}, r"No data, which tasks.r8.source"),
         ({"train": "a.csv", "model": "nowhere"}, r"No nowhere, which models.gemma3.local"),
         ({"train": "a.csv", "model": "."}, r"models.gemma3.local in params.yaml names ., which holds this repository"),
+        ({"train": "a.csv", "model": "~nobody here/m"}, r"nobody of that name has a home folder here; .* ./~nobody"),
         ({"train": "a.csv", "model": ".."}, r"names .., which holds this repository"),
         ({"train": "a.csv", "model": "state/m"}, r"DVC would not see a change of .*state/m/w, because a .dvcignore"),
     ],

@@ -144,3 +144,14 @@ def test_another_repository_does_not_say_what_is_tracked(
     code, said = make(tree, *arguments, **{name: str(elsewhere / value) for name, value in variables.items()})
     assert code == 0, said
     assert left(tree, (*TRACKED, *COMPUTED)) == [*TRACKED, COMPUTED[0]]
+
+
+def test_a_folder_of_any_name_is_said_as_it_is(tmp_path: Path) -> None:
+    """A shell would run what stands in backticks."""
+    folder = tmp_path / 'say "$HOME" `touch made`'
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    code, said = make(folder, "clean")
+    assert code == 2
+    assert f"error: {folder} is not the top of a git checkout" in said
+    assert not (folder / "made").exists()

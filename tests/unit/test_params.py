@@ -54,7 +54,26 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
             lambda v: v["tasks"]["r8"]["source"].update(tset=1),
             "unknown key `tasks.r8.source.tset` (did you mean `test`?)",
         ),
-        (lambda v: v["train"].update(seeds=[2**63]), "`train.seeds.0`: Input should be less than 9223372036854775808"),
+        (
+            lambda v: v["train"].update(seeds=[2**63]),
+            "`train.seeds.0`: expected an integer seed from 0 and below 2**63, or permuted-SEED, found 922337203685477",
+        ),
+        (lambda v: v["train"].update(seeds=[0, f"permuted-{2**63}"]), "`train.seeds.1`: expected an integer seed from"),
+        (lambda v: v["train"].update(seeds=[0, "permuted-01"]), "or permuted-SEED, found 'permuted-01'"),
+        (lambda v: v["train"].update(seeds=["permuted-0"]), "one that is not permuted, found permuted-0"),
+        (lambda v: v["train"].update(seeds=[0, *["permuted-1"] * 2]), "'permuted-1' stands there more than once"),
+        (
+            lambda v: v["tasks"]["rotten_tomatoes"].update(unseen=[{"0": " bad"}]),
+            "unseen must have, for each of the labels 0, 1, a word",
+        ),
+        (
+            lambda v: v["tasks"]["rotten_tomatoes"].update(unseen=[{"0": " bad", "1": "positive"}]),
+            "nor among those of `labels`, found {'0': ' bad', '1': 'positive'}",
+        ),
+        (
+            lambda v: v["tasks"]["rotten_tomatoes"].update(unseen=[{"0": " bad", "1": "bad "}]),
+            "a word that is neither that of another label",
+        ),
         (lambda v: v["aggregate"].update(seed=2**64), "`aggregate.seed`: Input should be less than 92233720368547758"),
         (lambda v: v["train"].update(lr=float("inf")), "`train.lr`: Input should be a finite number"),
         (lambda v: v["train"].update(steps=2**40), "`train.steps`: Input should be less than 2147483648"),
@@ -96,7 +115,39 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
             "methods.wire.receivers names 'x', which is not among",
         ),
         (lambda v: v["tasks"]["r8"].update(labels={"acq": " a"}), "labels must be at least two and said differently"),
+        (lambda v: v["tasks"]["r8"].update(primer="a\ud800b"), "`tasks.r8.primer`: U+D800 is no character of a text"),
+        (lambda v: v["models"].update(x={"local": "a\0b"}), "`models.x.local`: U+0000 is no character of a text"),
+        (lambda v: v["tasks"]["r8"]["labels"].update({"\udfff": " x"}), "`tasks.r8.labels (a key)`: U+DFFF is no"),
+        (
+            lambda v: v["tasks"]["rotten_tomatoes"]["unseen"][1].update({"0": "\ud83d"}),
+            "`tasks.rotten_tomatoes.unseen.1.0`: U+D83D",
+        ),
+        (lambda v: v["train"].update(lr=1e39), "`train.lr`: expected 0 or a number that single precision holds"),
+        (lambda v: v["train"].update(clip=1e-40), "from 1.2e-38 to below 3.4e+38 without its sign, found 1e-40"),
+        (lambda v: v["methods"]["wire"].update(query_std=1e300), "`methods.wire.query_std`: expected 0 or a number"),
+        (
+            lambda v: v["aggregate"].update(confidence=0.9999, resamples=10_000),
+            "confidence 0.9999 leaves no draw of 10000 resamples outside of an interval on either side",
+        ),
+        (lambda v: v["models"]["smollm2"].update(package=[]), "`models.smollm2.package`: Tuple should have at least 1"),
+        (lambda v: v["models"].update(x={"local": ""}), "`models.x.local`: String should have at least 1 character"),
+        (lambda v: v["report"].update(title=" "), "`report.title`: ' ' has no letter; expected what the report is"),
+        (lambda v: v["report"]["names"].update(wire=""), "`report.names.wire`: '' has no letter"),
+        (
+            lambda v: v["report"]["names"].update(gemma3="SmolLM2  135M"),
+            "report.names has 'SmolLM2 135M' for gemma3 and smollm2; expected another name for each",
+        ),
+        (lambda v: v["report"]["names"].update(text="Wire"), "report.names has 'Wire' for text and wire; expected"),
+        (
+            lambda v: v["report"]["names"].update({"wire-noise": "Noise", "probe": "Noise"}),
+            "'Noise' for probe and wire-",
+        ),
+        (lambda v: v["report"]["names"].update(rotten_tomatoes="Reuters R8"), "'Reuters R8' for r8 and rotten_tom"),
+        (lambda v: v["report"]["names"].update(smollm2="minilm", minilm="minilm"), "'minilm' for minilm and smollm2"),
         (lambda v: v["models"].update(x={}), "a model needs one of package, local, hub"),
+        (lambda v: v["models"].update(x=None), "`models.x`: a model needs one of package, local, hub"),
+        (lambda v: v["models"].update(x=3), "`models.x`: a model needs one of package, local, hub"),
+        (lambda v: v["tasks"]["r8"].update(source=None), "a task's source needs one of package, local, hub"),
         (lambda v: v["models"].update(x={"hub": "a/b"}), "`models.x.revision` is missing"),
         (lambda v: v["aggregate"].update(reference="nothing"), "`aggregate.reference`: Input should be"),
     ],
@@ -110,17 +161,20 @@ def test_a_wrong_file_is_one_sentence(change: Change, sentence: str, values: dic
     assert str(caught.value).endswith("Next: mend it, then `latentwire params`.")
 
 
+SEED = "expected an integer seed from 0 and below 2**63, or permuted-SEED"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "kind"),
     [
-        ("seeds", [1.0], "integer"),
-        ("seeds", [True], "integer"),
-        ("seeds", ["3"], "integer"),
-        ("seeds", ["1_0"], "integer"),
-        ("steps", 64.0, "integer"),
-        ("warmup", False, "integer"),
-        ("lr", "0.1", "number"),
-        ("clip", True, "number"),
+        ("seeds", [1.0], SEED),
+        ("seeds", [True], SEED),
+        ("seeds", ["3"], SEED),
+        ("seeds", ["1_0"], SEED),
+        ("steps", 64.0, "Input should be a valid integer"),
+        ("warmup", False, "Input should be a valid integer"),
+        ("lr", "0.1", "Input should be a valid number"),
+        ("clip", True, "Input should be a valid number"),
     ],
 )
 def test_a_number_is_one_as_dvc_reads_it(key: str, value: Any, kind: str, values: dict[str, Any]) -> None:
@@ -130,8 +184,7 @@ def test_a_number_is_one_as_dvc_reads_it(key: str, value: Any, kind: str, values
         parse_params(values, "params.yaml")
     found, place = (value[0], f"{key}.0") if isinstance(value, list) else (value, key)
     assert str(caught.value) == (
-        f"params.yaml: `train.{place}`: Input should be a valid {kind}, found {found!r}. Next: mend it, then "
-        "`latentwire params`."
+        f"params.yaml: `train.{place}`: {kind}, found {found!r}. Next: mend it, then `latentwire params`."
     )
 
 

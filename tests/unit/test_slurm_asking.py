@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,33 @@ def test_a_preempted_task_sees_its_own_restarts(task: int, stub: Path) -> None:
     variables = {"SLURM_JOB_ID": str(17 if task == 2 else 18 + task), "SLURM_ARRAY_TASK_ID": str(task)}
     said = bash(stub, "come_again", **{**LAST_TASK, **variables})
     assert said == f"=== checkpointed; SLURM starts job 17_{task} again\n"
+
+
+def test_a_controller_that_swallows_the_question_is_away(stub: Path) -> None:
+    """scontrol waits for it, and neither signals nor the requeue would come to their turn."""
+    (stub / "scontrol").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
+    (stub / "timeout").write_text('#!/bin/bash\n[ "$2" = 30 ] && exec "$TIMEOUT" 0.2 "${@:3}"\n')
+    (stub / "timeout").chmod(0o755)
+    own = {"TIMEOUT": shutil.which("timeout") or "", "LATENTWIRE_ASK_S": "0", **LAST_TASK}
+    assert bash(stub, 'ask "$job" || echo "no answer: $?"', **own) == "no answer: 1\n"
+    said = bash(stub, "come_again", **own)
+    assert "but scontrol could not requeue job 17_2; SLURM's controller did not answer" in said
+
+
+def test_a_requeue_of_which_the_answer_was_lost_is_none_that_failed(stub: Path) -> None:
+    """The second try is refused, because the first one did it."""
+    lost = """#!/bin/bash
+echo "$*" >>"$STUB/calls"
+case "$*" in
+"requeue "*)
+    [ -e "$STUB/done" ] || { touch "$STUB/done"; echo "$AWAY" >&2; exit 1; }
+    echo "Job/step already completing or completed" >&2; exit 1 ;;
+*) if [ -e "$STUB/done" ]; then sed s/Restarts=0/Restarts=1/ "$STUB/17_2"; else cat "$STUB/17_2"; fi ;;
+esac
+"""
+    (stub / "scontrol").write_text(lost)
+    assert "=== checkpointed; job 17_2 is requeued" in bash(stub, "come_again", **LAST_TASK)
+    assert (stub / "calls").read_text().count("requeue 17_2") == 2
 
 
 IDENTIFIED = 'identify; echo "$job $LATENTWIRE_JOB ${SLURM_ARRAY_TASK_ID-none} ${SLURM_RESTART_COUNT-none}"'

@@ -11,18 +11,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-import pynvml
 import pytest
 from rich.console import Console
 
 from latentwire import status, watch
 from latentwire.cli import run
 from latentwire.errors import ConfigurationError
-from latentwire.machine import Gpu, Gpus, count_gpus, read_gpus
+from latentwire.nvml import Gpu, Gpus
 from latentwire.status import ItemStatus, read_item_status
 from latentwire.watch import draw_sparkline, render_frame, render_lines
 from unbroken.run_folder.events import uptime
@@ -138,6 +138,35 @@ def test_a_torn_line_is_left_out_and_a_damaged_one_is_said(tmp_path: Path, look:
     assert (look()[SHORT].step, look()[SHORT].problem) == (0, "")
 
 
+def test_a_stop_that_took_too_long_is_a_preemption(tmp_path: Path, look: Look) -> None:
+    events = [at(900, "start", step=0), at(300, "forced-exit", deadline=30, step=5)]
+    store(tmp_path, events, 7)
+    now = look()[SHORT]
+    assert (now.verdict, now.preempted, now.killed) == ("preempted", 1, 0)
+
+
+def test_between_the_end_of_a_start_and_the_next_one_nothing_more_was_killed(tmp_path: Path, look: Look) -> None:
+    """A process has the lock and has not said yet that it started, or has said that it ended."""
+    events = [at(900, "start", step=0), at(600, "start", step=0), at(300, "end", verdict="preempted", step=5)]
+    lock = FolderLock(store(tmp_path, events, 5), 0)
+    now = look()[SHORT]
+    lock.release()
+    assert (now.verdict, now.preempted, now.killed) == ("running", 1, 1)
+
+
+def test_a_run_folder_that_cannot_be_read_is_said_and_hides_no_other(tmp_path: Path, look: Look) -> None:
+    store(tmp_path, life(), 20, item="wire-r8-1")
+    (tmp_path / f"wire-r8-0-{SHORT}" / "events.jsonl").mkdir(parents=True)
+    now = look()[SHORT]
+    assert (now.verdict, now.under_way, now.step) == ("unknown", False, 0)
+    assert now.problem.startswith("The run folder cannot be read: ")
+    assert f"Next: `ls -l {tmp_path}/wire-r8-0-{SHORT}`" in now.problem
+    both = {"a": now, "b": read_item_status(tmp_path, "wire-r8-1", SHORT, STEPS)}
+    text = shown(both)
+    assert "cannot be read" in text
+    assert "20/40" in text
+
+
 def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
     """Every look sees whole steps, never fewer than before."""
     folder = store(tmp_path, life(), 0)
@@ -162,6 +191,20 @@ def test_a_run_that_is_being_written(tmp_path: Path, look: Look) -> None:
     writer.join()
     assert seen == sorted(seen)
     assert look()[SHORT].step == STEPS
+
+
+def test_the_newest_accuracy_of_every_receiver(tmp_path: Path, look: Look) -> None:
+    folder = store(tmp_path, life(), 0)
+    values = [{"validation/accuracy/gemma3": 0.25 * step, "validation/accuracy/smollm2": None} for step in (1, 2)]
+    values[0]["validation/accuracy/smollm2"] = 0.125
+    lines = [encode_record(step, {"train/loss": 1.0, **value}) for step, value in enumerate(values, start=1)]
+    (folder / "journal.jsonl").write_bytes(b"".join(lines))
+    lock = FolderLock(folder, 0)
+    told = [shown(look()), *render_lines(look(), STEPS, ())]
+    lock.release()
+    for text in told:
+        assert "validation/accuracy/gemma3 0.5" in text
+        assert "validation/accuracy/smollm2 0.125" in text
 
 
 def test_lines_for_a_log_file(tmp_path: Path, look: Look) -> None:
@@ -196,12 +239,30 @@ def test_live_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copy(ROOT / "params.yaml", tmp_path)
     frames = iter([ItemStatus("wire-r8-0", step, step, 1, "running", 1.0) for step in (5, 6)])
     last = ItemStatus("wire-r8-0", 64, 64, 1, "finished", None)
-    monkeypatch.setattr(watch, "items_by_identity", lambda *_: {SHORT: "wire-r8-0"})
-    monkeypatch.setattr(watch, "read_item_status", lambda *_: next(frames, last))
+    monkeypatch.setattr(status, "items_by_identity", lambda *_: {SHORT: "wire-r8-0"})
+    monkeypatch.setattr(status, "read_item_status", lambda *_: next(frames, last))
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     assert watch.watch_items(tmp_path, "wire-r8-0", False, 0.01, console) == 0
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(expected in said for expected in ("5/64", "6/64", "64/64", "finished"))
+
+
+@pytest.mark.parametrize("running", [1, 8, 20])
+@pytest.mark.parametrize("width", [60, 80])
+def test_what_is_under_way_is_seen_on_a_terminal_of_any_height(
+    width: int, running: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a frame that is too long, rich shows the beginning: the items that are finished."""
+    verdicts = ["finished"] * 30 + ["running"] * running
+    matrix = {str(n): ItemStatus(f"wire-r8-{n}", 20, 20, 1, verdict, 9.0) for n, verdict in enumerate(verdicts)}
+    console = Console(file=io.StringIO(), width=width, height=24, force_terminal=True, color_system=None)
+    looks = iter([matrix, {short: replace(now, verdict="finished") for short, now in matrix.items()}])
+    monkeypatch.setattr(watch, "read_gpus", lambda: Gpus(None, ()))
+    watch._live(lambda: next(looks), STEPS, 0.01, console)
+    first, *_, last = console.file.getvalue().split("no GPU")[:-1]  # type: ignore[attr-defined]
+    assert "30 finished" in first
+    assert all(f"wire-r8-{n} " in first for n, verdict in enumerate(verdicts) if verdict == "running")
+    assert all(f"wire-r8-{n} " in last for n in range(len(verdicts))), "in the end all of it is there"
 
 
 def test_an_interrupt_ends_it(
@@ -212,7 +273,7 @@ def test_an_interrupt_ends_it(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch, "items_by_identity", interrupted)
+    monkeypatch.setattr(status, "items_by_identity", interrupted)
     assert watch.watch_items(tmp_path, None, False, 0.01, Console(file=io.StringIO())) == 0
     assert capsys.readouterr().err == "The training is not affected.\n"
 
@@ -248,35 +309,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 )
 def test_sparkline(values: list[float], expected: str) -> None:
     assert draw_sparkline(values, width=8) == expected
-
-
-def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-
-    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
-    assert read_gpus() == Gpus(None, ())
-    assert count_gpus() == 0
-    fakes = {
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlSystemGetDriverVersion": lambda: "570.1",
-        "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda handle: "NVIDIA X",
-        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=4 * 2**30, total=8 * 2**30),
-        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=93),
-    }
-    for name, fake in fakes.items():
-        monkeypatch.setattr(pynvml, name, fake)
-    assert read_gpus() == Gpus("570.1", (CARD, CARD))
-    assert count_gpus() == 2
-
-    def unsupported(handle: object) -> None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", unsupported)
-    assert str(read_gpus().cards[0]) == "NVIDIA X: use unknown, 4.00 GiB of 8.00 GiB"
 
 
 def test_a_clock_that_was_set_back_gives_no_negative_ages(tmp_path: Path, look: Look) -> None:

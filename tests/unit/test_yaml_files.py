@@ -51,6 +51,7 @@ def test_our_own_files_read_alike(name: str) -> None:
         (b"a: [1\n", r"f is not YAML 1.2: line \d"),
         (b"a: 1\nb: caf\xe9\n", r"f, line 2, is not UTF-8 .*Next: save the file as UTF-8"),
         (b"a: \x00\n", r"f is not YAML 1.2"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, r"f is not YAML 1.2: maximum recursion depth"),
         (b"!!python/object/apply:os.system [true]", r"f is not YAML 1.2"),
     ],
 )

@@ -7,9 +7,17 @@ import sys
 import time
 
 from latentwire.console.periodic import INTERVAL_S, PeriodicLog
+from latentwire.passwords import hide_passwords
 from unbroken.standard_streams import is_terminal, print_sentence
 
 LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Hides the passwords of URLs, also in what libraries log and in tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_passwords(super().format(record))
 
 
 class _StderrHandler(logging.Handler):
@@ -39,7 +47,7 @@ def configure_logging(restart: int | None = None, level: int = logging.INFO, ran
         root.addHandler(handler)
     tag = "" if restart is None else f"[restart {restart}] "
     tag += "" if rank is None else f"[rank {rank}] "
-    handler.setFormatter(logging.Formatter(tag + LAYOUT))
+    handler.setFormatter(_Formatter(tag + LAYOUT))
     root.setLevel(level)
 
 

@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -17,20 +16,26 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from packaging.markers import Marker
 from rich.table import Table
 from rich.text import Text
 
 from latentwire import assets, git, machine
 from latentwire.console.tables import make_table
+from latentwire.doctor.programs import Answer, ask_program
+from latentwire.environment import user_shell
 from latentwire.errors import LatentWireError
+from latentwire.nvml import read_gpus
 from latentwire.params.load import Params, load_params
 from latentwire.params.sources import PackagedFiles, PackagedModel
+from latentwire.sizes import GIB, format_bytes
 from latentwire.tracking.store import is_unreachable, locate_store
 
-PYTHON = "3.11"
-NEEDED_DISK = 6 * machine.GIB
+PYTHONS = ("3.11", "3.12", "3.13")
+"""What requirements.lock is for."""
+NEEDED_DISK = 6 * GIB
 """What `make repro` writes altogether."""
-_PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.M)
+_PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)(?: *; *([^\\\n]+))?", re.M)
 
 
 CLUSTER = "use it on a cluster that has it, or `bash tests/cluster/install.sh` for a virtual one"
@@ -84,8 +89,12 @@ def checks_as_json(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 
 def parse_pins(text: str) -> dict[str, str]:
-    """Distribution → version, from a requirements file with hashes."""
-    return {name.lower(): version for name, version in _PIN.findall(text)}
+    """Distribution → version, from a requirements file with hashes: of the pins whose marker holds here."""
+    return {name.lower(): version for name, version, marker in _PIN.findall(text) if _holds(marker)}
+
+
+def _holds(marker: str) -> bool:
+    return not marker or Marker(marker).evaluate()
 
 
 def find_unlike_pins(pinned: dict[str, str], installed: Callable[[str], str | None]) -> list[str]:
@@ -101,8 +110,9 @@ def _same(has: str | None, wants: str) -> bool:
 
 def _python(_root: Path) -> Iterator[Check]:
     version = platform.python_version()
-    good = version.startswith(f"{PYTHON}.")
-    yield Check("Python", State.OK if good else State.MISSING, version, "" if good else f"install Python {PYTHON}")
+    good = version.rpartition(".")[0] in PYTHONS
+    advice = "" if good else f"install Python {', '.join(PYTHONS[:-1])} or {PYTHONS[-1]}, then make setup"
+    yield Check("Python", State.OK if good else State.MISSING, version, advice)
 
 
 def check_packages(root: Path) -> Iterator[Check]:
@@ -120,7 +130,7 @@ def check_packages(root: Path) -> Iterator[Check]:
 
 def check_torch(root: Path) -> Iterator[Check]:
     """Torch, its build, and the GPUs that it would use."""
-    version, gpus = machine.installed_version("torch"), machine.read_gpus()
+    version, gpus = machine.installed_version("torch"), read_gpus()
     if version is None:
         yield Check("torch", State.MISSING, "not installed", "make environment")
         return
@@ -137,7 +147,7 @@ def check_torch(root: Path) -> Iterator[Check]:
     idle = gpus.cards and build == "CPU"
     advice = "make environment TORCH=cuda, the GPU is not used otherwise" if idle else ""
     yield Check("torch", State.OPTIONAL if idle else State.OK, f"{version}, {build} build", advice)
-    cards = ", ".join(f"{card.name} ({machine.format_bytes(card.total)})" for card in gpus.cards)
+    cards = ", ".join(f"{card.name} ({card.size})" for card in gpus.cards)
     if cards:
         yield Check("GPU", State.OK, f"{cards}, driver {gpus.driver}")
     else:
@@ -159,8 +169,8 @@ def _machine(root: Path) -> Iterator[Check]:
     free = machine.free_space(root)
     done = (root / "results/aggregate/stats.json").is_file()
     small = free < NEEDED_DISK and not done
-    found = f"{machine.format_bytes(free)} free"
-    advice = f"make room: `make repro` needs {machine.format_bytes(NEEDED_DISK)}" if small else ""
+    found = f"{format_bytes(free)} free"
+    advice = f"make room: `make repro` needs {format_bytes(NEEDED_DISK)}" if small else ""
     yield Check("disk", State.MISSING if small else State.OK, found, advice)
 
 
@@ -212,23 +222,23 @@ def _dvc(root: Path) -> Iterator[Check]:
     advice = "" if shutil.which("dvc") else "put .venv/bin on the PATH to call dvc yourself"
     yield Check("DVC", State.OK, version, advice)
     if (root / ".dvc").is_dir():
-        done = _output(sys.executable, "-m", "dvc", "remote", "list", cwd=root)
-        names = ", ".join(line.split()[0] for line in (done or "").splitlines() if line.split())
-        here = Check("DVC remote", State.OK, names) if names else None
-        yield here or Check(
-            "DVC remote",
-            State.OPTIONAL,
-            "none",
-            "dvc remote add -d NAME URL, to share results and to park checkpoints",
-        )
+        yield _remotes(ask_program(sys.executable, "-m", "dvc", "remote", "list", cwd=root))
     else:
         yield Check("DVC repository", State.MISSING, "no .dvc here", "run it in the root of the repository")
+
+
+def _remotes(answer: Answer) -> Check:
+    if answer.output is None:
+        return Check("DVC remote", State.MISSING, f"DVC does not say: {answer.problem}", "`dvc remote list` says more")
+    names = ", ".join(line.split()[0] for line in answer.output.splitlines() if line.split())
+    advice = "" if names else "dvc remote add -d NAME URL, to share results and to park checkpoints"
+    return Check("DVC remote", State.OK if names else State.OPTIONAL, names or "none", advice)
 
 
 def _mlflow(root: Path) -> Iterator[Check]:
     store = locate_store(root)
     if store.database is None:
-        yield Check("MLflow", State.OK, f"{store.uri} (not asked)")
+        yield Check("MLflow", State.OK, f"{store.shown} (not asked)")
     elif not store.database.is_file():
         yield Check("MLflow", State.OK, f"no {store.database.name} yet; the first run makes it")
     else:
@@ -262,27 +272,30 @@ def _repository(root: Path) -> Check:
     why = git.explain_unknown(root)
     if why is None:
         return Check("git repository", State.OK, f"at {(git.resolve_commit(root) or '')[:12]}")
-    return Check("git repository", State.OPTIONAL, why, "clone it; elsewhere reports are drafts")
+    if "not a git repository" in why:
+        advice = "clone it, or `git init` here, where reports then are drafts: dvc runs in a git repository only"
+        return Check("git repository", State.MISSING, why, advice)
+    return Check("git repository", State.OPTIONAL, why, "mend that, or clone it again; until then reports are drafts")
 
 
 def check_program(name: str, command: tuple[str, ...], advice: str, needed: bool = False) -> Check:
-    """Whether a program answers, and its first line."""
-    output = _output(*command)
-    if output is not None:
-        text = next((line for line in output.splitlines() if line.strip()), "answers")
+    """Whether a program answers, and its first line; `advice` is for where there is none."""
+    answer = ask_program(*command)
+    if answer.output is not None:
+        text = next((line for line in answer.output.splitlines() if line.strip()), "answers")
         return Check(name, State.OK, text.strip())
-    return Check(name, State.MISSING if needed else State.OPTIONAL, f"no {command[0]}", advice)
+    state = State.MISSING if needed else State.OPTIONAL
+    return Check(name, state, answer.problem, advice if answer.absent else f"`{' '.join(command)}` says more")
 
 
-def _output(*command: str, cwd: Path | None = None) -> str | None:
-    """What a command printed; None where it is not there or failed."""
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=30
+def _shell(_root: Path) -> Iterator[Check]:
+    """DVC runs stages by SHELL, which `make` sets; nologin runs none."""
+    answer = ask_program(user_shell(), "-c", "exit 0")
+    if answer.output is None:
+        advice = "`export SHELL=/bin/sh` before you call dvc yourself; `make repro` does"
+        yield Check(
+            "shell", State.OPTIONAL, f"SHELL is {user_shell()}, by which dvc runs stages ({answer.problem})", advice
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
-CHECKS = (_python, check_packages, check_torch, _machine, _parameters, _dvc, _mlflow, _programs)
+CHECKS = (_python, check_packages, check_torch, _machine, _parameters, _dvc, _shell, _mlflow, _programs)

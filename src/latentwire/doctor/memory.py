@@ -28,7 +28,9 @@ from latentwire.models.receiver import MIN_LOGIT_ROWS, Receiver
 from latentwire.models.sources import materialise_model
 from latentwire.models.weights import read_tensor_header, weight_files
 from latentwire.models.wire import Adapter, Resampler, Wire
+from latentwire.nvml import read_gpus
 from latentwire.params.load import Params
+from latentwire.sizes import format_bytes
 from latentwire.training.activation_bytes import SavedActivationBytes
 from latentwire.training.process_count import count_processes
 
@@ -98,10 +100,10 @@ class MemoryPlan:
 
     def lines(self) -> list[str]:
         """The plan for people, the answer last."""
-        rows = [f"{machine.format_bytes(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
-        total = f"{machine.format_bytes(self.each):>11}  one process of method {self.method}"
-        together = f", and {machine.format_bytes(self.shared)} for all of them together" if self.shared else ""
-        here = "; ".join(f"{name} {machine.format_bytes(size)}" for name, size in self.places) or "no GPU"
+        rows = [f"{format_bytes(part.bytes):>11}  {part.name} ({part.how})" for part in self.parts]
+        total = f"{format_bytes(self.each):>11}  one process of method {self.method}"
+        together = f", and {format_bytes(self.shared)} for all of them together" if self.shared else ""
+        here = "; ".join(f"{name} {format_bytes(size)}" for name, size in self.places) or "no GPU"
         return [*rows, f"{total}{together}", f"here: {here}", self.answer()]
 
     def answer(self) -> str:
@@ -111,7 +113,7 @@ class MemoryPlan:
         largest = max(self.parts, key=lambda part: part.bytes)
         return (
             f"does not fit: {self.processes} of the {self.wanted} processes that the train stage starts here; the "
-            f"largest part is {largest.name} with {machine.format_bytes(largest.bytes)}. "
+            f"largest part is {largest.name} with {format_bytes(largest.bytes)}. "
             "Next: set LATENTWIRE_PROCESSES to fewer, use smaller receivers, runtime.dtype bfloat16, or raise "
             "train.shards (which changes the results)."
         )
@@ -134,7 +136,11 @@ def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
 def list_memories(values: Params) -> list[tuple[str, int]]:
     """The memories that training processes may use: all of each GPU's, or what is available of the machine's."""
     if values.runtime.device == "cuda":
-        return [(f"GPU {index}, {card.name}", card.total) for index, card in enumerate(machine.read_gpus().cards)]
+        return [
+            (f"GPU {index}, {card.name}", card.total)
+            for index, card in enumerate(read_gpus().cards)
+            if card.total is not None
+        ]
     return [(MAIN, machine.available_memory())]
 
 

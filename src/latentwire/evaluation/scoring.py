@@ -5,7 +5,7 @@ Shapes: N examples, C labels, M slots, d wire width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,25 +26,33 @@ def write_wires(wire: Wire, features: Features, rows: Sequence[int], length: int
 
 
 @torch.no_grad()
-def score_wires(wire: Wire, receiver: Receiver, wires: Tensor, batch: int, advance: Advance) -> Tensor:
-    """Log-likelihood [N, C] of every label after each sent wire [N, M, d]."""
+def score_wires(
+    wire: Wire, receiver: Receiver, wires: Tensor, batch: int, advance: Advance, words: Sequence[int] = ()
+) -> Tensor:
+    """Log-likelihood [N, C + K] of every label, and of K other tokens in its place, after each wire [N, M, d]."""
     wire.eval()
     scores = []
     for rows in wires.split(batch):
-        scores.append(receiver.label_log_likelihoods(list(wire.read(rows.float(), receiver.name))))
+        scores.append(receiver.label_log_likelihoods(list(wire.read(rows.float(), receiver.name)), words))
         advance(len(rows))
     return torch.cat(scores)
 
 
 @torch.no_grad()
 def score_texts(receiver: Receiver, texts: Sequence[str], max_tokens: int, batch: int, advance: Advance) -> Tensor:
-    """Log-likelihood [N, C] of every label after the first `max_tokens` tokens of each text."""
+    """Log-likelihood [N, C] of every label after the first `max_tokens` tokens of each text.
+
+    Texts of about one length share a batch, since all are padded to the longest.
+    """
+    lengths = [len(receiver.tokenise_text(text, max_tokens)) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: lengths[i])
     scores = []
-    for indices in _batches(len(texts), batch):
-        middle = receiver.embed_texts([texts[i] for i in indices], max_tokens)
+    for first in range(0, len(texts), batch):
+        chosen = order[first : first + batch]
+        middle = receiver.embed_texts([texts[i] for i in chosen], max_tokens)
         scores.append(receiver.label_log_likelihoods(middle))
-        advance(len(indices))
-    return torch.cat(scores)
+        advance(len(chosen))
+    return torch.cat(scores)[torch.tensor(order).argsort()]
 
 
 @torch.no_grad()
@@ -58,7 +66,3 @@ def generate_texts(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -
     """What a receiver says freely, by greedy decoding of `tokens` tokens, after each sent wire [N, M, d]."""
     wire.eval()
     return [receiver.decode(ids) for ids in receiver.generate(list(wire.read(wires.float(), receiver.name)), tokens)]
-
-
-def _batches(count: int, size: int) -> Iterator[list[int]]:
-    return (list(range(start, min(start + size, count))) for start in range(0, count, size))

@@ -13,8 +13,10 @@ from latentwire.execution.sacct import Job
 from latentwire.execution.sessions import RunTotals, Session, read_sessions, sum_sessions
 from latentwire.execution.utilisation import ItemUtilisation
 from latentwire.item import TrainItem
+from latentwire.nvml import read_gpus
 from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
+from latentwire.sizes import format_bytes
 from latentwire.tracking.lookup import open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain
@@ -46,7 +48,7 @@ def gather_execution(root: Path, values: Params) -> Execution:
     sessions = read_sessions(root / "state")
     measured, missing = _measured(root, values)
     gpus = {item.item: item.gpus for item in measured}
-    if not machine.read_gpus().cards:
+    if not read_gpus().cards:
         gpus = {**{session.item: 0 for session in sessions if session.host == platform.node()}, **gpus}
     since = min((session.start for session in sessions), default=None)
     return Execution(
@@ -76,8 +78,8 @@ def write_execution(root: Path, execution: Execution) -> list[Path]:
 
 def describe_hardware() -> dict[str, str]:
     """The machine that this runs on, which need not be the one that trained."""
-    gpus = machine.read_gpus()
-    cards = ", ".join(f"{gpu.name} ({machine.format_bytes(gpu.total)})" for gpu in gpus.cards) or "none"
+    gpus = read_gpus()
+    cards = ", ".join(f"{gpu.name} ({gpu.size})" for gpu in gpus.cards) or "none"
     return {
         "host": platform.node(),
         "processor": machine.describe_processor(),
@@ -127,7 +129,7 @@ def format_appendix(execution: Execution) -> list[str]:
         "",
         "## Disk",
         "",
-        *_pairs({name: machine.format_bytes(count) for name, count in execution.disk.items()}),
+        *_pairs({name: format_bytes(count) for name, count in execution.disk.items()}),
     ]
 
 

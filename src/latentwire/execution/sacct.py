@@ -54,7 +54,7 @@ def query_jobs(since: str) -> list[Job] | None:
             check=False,
             timeout=SACCT_TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return parse_jobs(done.stdout) if done.returncode == 0 else None
 

@@ -44,6 +44,14 @@ class Session:
 
     seconds: float
     """From the start to the last event, by a clock that nobody sets where the events have it; never below 0."""
+    job: str | None = None
+    """SLURM's, `120_4` for a task of an array; None outside SLURM, or where the events do not say."""
+    job_restart: int | None = None
+    """How often SLURM had requeued it."""
+    signal: str | None = None
+    """What ended it in good order."""
+    lost_before: int | None = None
+    """Steps of the start before it that were not durable and are computed again; None where nobody knows."""
     clock_was_set: bool = False
     """The machine's clock went back, or ran ahead of the time that passed."""
 
@@ -78,10 +86,17 @@ def sessions_from_events(folder: str, recorded: Iterable[Mapping[str, Any]]) -> 
     return [_session(item, identity, group) for group in groups if group[0].get("event") == "start"]
 
 
+def read_ending(event: Mapping[str, Any]) -> str | None:
+    """The verdict of an event that ends a start, which a stop that took too long does too; None of any other event."""
+    if event.get("event") == "forced-exit":
+        return PREEMPTED
+    return str(event.get("verdict", PREEMPTED)) if event.get("event") == "end" else None
+
+
 def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Session:
     first, last = group[0], group[-1]
-    stops = [event for event in group if event["event"] in ("end", "forced-exit")]
-    verdict = stops[-1].get("verdict", PREEMPTED) if stops else KILLED
+    stops = [event for event in group if read_ending(event)]
+    verdict = read_ending(stops[-1]) if stops else KILLED
     return Session(
         item=item,
         identity=identity,
@@ -98,6 +113,10 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         processes=int(first["processes"]) if "processes" in first else None,
         image=str(first["image"]) if first.get("image") else None,
         versions={name: str(first[name]) for name in PACKAGES if name in first},
+        job=first.get("job"),
+        job_restart=first.get("job_restart"),
+        signal=next((str(event["signal"]) for event in stops if event.get("signal")), None),
+        lost_before=first.get("lost"),
     )
 
 

@@ -1,6 +1,6 @@
-"""What the wire is compared with and needs no training run: majority, probe, text, truncated text.
+"""What the wire is compared with and needs no training run: majority, and logistic layers on what others computed.
 
-Shapes: N examples, D_s sender width, C labels.
+Shapes: n labelled examples, N examples, D_s sender width, K columns, C labels.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
+
+from latentwire.errors import ConfigurationError
+
+Matrix = NDArray[np.float64]
 
 
 def score_by_majority(labels: Sequence[int], classes: int, count: int) -> Tensor:
@@ -25,17 +30,52 @@ def score_by_majority(labels: Sequence[int], classes: int, count: int) -> Tensor
     return torch.tensor(logs, dtype=torch.float64).expand(count, classes)
 
 
-def score_by_probe(train: Tensor, labels: Sequence[int], test: Tensor, inverse_regularisation: float) -> Tensor:
-    """Log-probabilities [N, C] of a multinomial logistic regression on L2-normalised mean states [N, D_s].
-
-    Raises:
-        ValueError: A label has no training example.
-    """
-    classes = sorted(set(labels))
-    if classes != list(range(len(classes))):
-        raise ValueError(f"a probe needs examples of every label, found those of {classes}")
+def score_by_probe(
+    train: Tensor, labels: Sequence[int], test: Tensor, classes: int, inverse_regularisation: float
+) -> Tensor:
+    """Log-probabilities [N, C] of a multinomial logistic regression on L2-normalised mean states [N, D_s]."""
     # Normalised rows have small entries; without the factor, C would regularise far more than on raw states.
     scale = float(np.sqrt(train.shape[1]))
-    fitted = LogisticRegression(C=inverse_regularisation, max_iter=2000)
-    fitted.fit((F.normalize(train.double(), dim=1) * scale).numpy(), np.asarray(labels))
-    return torch.from_numpy(fitted.predict_log_proba((F.normalize(test.double(), dim=1) * scale).numpy()))
+    given, asked = ((F.normalize(part.double(), dim=1) * scale).numpy() for part in (train, test))
+    return _fit_logistic(given, asked, labels, classes, inverse_regularisation)
+
+
+def score_by_readout(
+    train: Tensor, labels: Sequence[int], test: Tensor, classes: int, inverse_regularisation: float
+) -> Tensor:
+    """Log-probabilities [N, C] of a multinomial logistic regression on standardised columns.
+
+    Args:
+        train: Rows [n, K] of the labelled examples: a receiver's own label scores, or the numbers of a wire.
+        labels: [n] their labels.
+        test: Rows [N, K].
+        classes: C.
+        inverse_regularisation: Of the L2 penalty; the columns have mean 0 and standard deviation 1 in `train`.
+    """
+    given, asked = train.double().numpy(), test.double().numpy()
+    centre, spread = given.mean(axis=0), given.std(axis=0)
+    # A column that never varies says nothing; it stays at 0.
+    divisor = np.where(spread > 0, spread, 1.0)
+    return _fit_logistic(
+        (given - centre) / divisor, (asked - centre) / divisor, labels, classes, inverse_regularisation
+    )
+
+
+def _fit_logistic(
+    train: Matrix, test: Matrix, labels: Sequence[int], classes: int, inverse_regularisation: float
+) -> Tensor:
+    """Log-probabilities [N, C]; a label that no example has gets −∞.
+
+    Raises:
+        ConfigurationError: All examples have one label.
+    """
+    known = sorted(set(labels))
+    if len(known) < 2:
+        raise ConfigurationError(
+            f"The {len(labels)} labelled examples of a logistic layer have the label number {known} alone; expected "
+            "two labels or more. Next: raise train.steps or train.batch in params.yaml."
+        )
+    fitted = LogisticRegression(C=inverse_regularisation, max_iter=2000).fit(train, np.asarray(labels))
+    scores = torch.full((len(test), classes), -math.inf, dtype=torch.float64)
+    scores[:, known] = torch.from_numpy(fitted.predict_log_proba(test))
+    return scores

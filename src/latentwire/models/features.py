@@ -60,10 +60,7 @@ def write_features(
     tensors: dict[str, Tensor] = {}
     ids: dict[str, list[str]] = {}
     for split, example_ids, texts in splits:
-        rows: list[Tensor] = []
-        for start in range(0, len(texts), batch):
-            rows += encode(texts[start : start + batch])
-            advance(len(rows) - start)
+        rows = _encode_by_length(texts, encode, batch, advance)
         tensors[f"{split}.states"] = torch.cat(rows).to(torch.bfloat16)
         tensors[f"{split}.offsets"] = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
         ids[split] = list(example_ids)
@@ -72,6 +69,19 @@ def write_features(
         save_file(tensors, partial)
     index = {"description": description, "example_ids": ids}
     write_text_file(folder / INDEX, json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def _encode_by_length(
+    texts: Sequence[str], encode: Callable[[Sequence[str]], list[Tensor]], batch: int, advance: Callable[[int], None]
+) -> list[Tensor]:
+    """Hidden states of each text, in order; texts of about one length share a batch, since all are padded alike."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    states: dict[int, Tensor] = {}
+    for start in range(0, len(texts), batch):
+        chosen = order[start : start + batch]
+        states.update(zip(chosen, encode([texts[i] for i in chosen]), strict=True))
+        advance(len(chosen))
+    return [states[i] for i in range(len(texts))]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import torch
-from gguf import GGUFReader
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -44,18 +47,44 @@ def convert_gguf(name: str, source: Path, folder: Path) -> str | None:
         ) from error
 
 
+class _PlainReader(gguf.GGUFReader):
+    """A reader whose bytes are a plain array, since each of millions of slices of a memmap costs ten times."""
+
+    @property  # type: ignore[override]
+    def data(self) -> np.ndarray:
+        """All bytes of the file."""
+        return self._bytes
+
+    @data.setter
+    def data(self, mapped: np.memmap) -> None:
+        self._bytes = mapped.view(np.ndarray)
+
+
 def _convert(source: Path, folder: Path) -> str | None:
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        source.parent,
-        gguf_file=source.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with _read_once(source) as reader:
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
     _save(model.to(torch.bfloat16), folder)
     tokenizer.save_pretrained(folder)
-    stated = GGUFReader(source).fields.get("general.license")
+    stated = reader.fields.get("general.license")
     return None if stated is None else str(stated.contents())
+
+
+@contextmanager
+def _read_once(source: Path) -> Iterator[gguf.GGUFReader]:
+    """Within, all of `transformers` shares one reader of the file, of which it makes three."""
+    library: Any = gguf
+    reader, own = _PlainReader(source), library.GGUFReader
+    library.GGUFReader = lambda _: reader
+    try:
+        yield reader
+    finally:
+        library.GGUFReader = own
 
 
 def _save(model: Any, folder: Path) -> None:

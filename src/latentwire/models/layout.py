@@ -90,8 +90,8 @@ class Prompt:
     """[B, L, D]; exactly 0 at padding."""
     mask: Tensor
     """[B, L] bool; False at padding."""
-    answer: Tensor
-    """[B, L] int64; the token id at positions of the answer, -100 elsewhere."""
+    shared: int = 0
+    """How many of its first positions are BOS and primer, the same in every prompt of a task."""
 
 
 def compose_prompt(
@@ -106,7 +106,8 @@ def compose_prompt(
         layout: Token ids around the middle.
         embed: Token ids [N] → embeddings [N, D], as the receiver's own embedding layer computes them.
         middle: Per example [S_b, D]: the adapted wire, or the embedded text.
-        answers: Per example the answer's token ids so far; empty to score or generate the first one.
+        answers: Per example the answer's token ids so far; empty to score or generate the first one. The last token of
+            an answer that is scored has no place here: what follows it is asked by nobody.
     """
     before = embed(torch.tensor(layout.bos + layout.primer, dtype=torch.long))
     after = embed(torch.tensor(layout.anchor, dtype=torch.long))
@@ -117,10 +118,7 @@ def compose_prompt(
     lengths = torch.tensor([len(row) for row in rows])
     embeddings = pad_sequence(rows, batch_first=True)
     positions = torch.arange(embeddings.shape[1])
-    labels = torch.full(embeddings.shape[:2], -100, dtype=torch.long)
-    for row, (length, answer) in enumerate(zip(lengths.tolist(), answers, strict=True)):
-        labels[row, length - len(answer) : length] = torch.tensor(answer, dtype=torch.long)
-    return Prompt(embeddings, positions[None, :] < lengths[:, None], labels)
+    return Prompt(embeddings, positions[None, :] < lengths[:, None], len(before))
 
 
 def _tokenise_anchor(tokenise: Tokenise, anchor: str) -> tuple[str, list[int]]:

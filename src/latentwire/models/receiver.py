@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from latentwire.models.layout import Layout, Prompt, compose_prompt
 from latentwire.models.loading import FrozenModel, tokenise_plain
 from latentwire.models.pieces import tokenise_text
+from latentwire.models.prefix import Prefix, keeps_keys_and_values, read_prefix
+from latentwire.models.unseen_words import word_tokens
 
 MIN_LOGIT_ROWS = 8
 """Rows that the output layer is given at least."""
@@ -35,8 +38,10 @@ class Receiver:
         self.width = frozen.embedding_width
         self._model = frozen.model
         self._tokenizer = frozen.tokenizer
-        self._primer = primer
+        self._primer, self._anchor = primer, anchor
         self.layout = Layout.build(self.tokenise, frozen.bos_id, primer, anchor, answers)
+        self.shares_prefix = keeps_keys_and_values(self._model)
+        """Whether BOS and primer are read once for all prompts, and not anew in each."""
 
     def parameters(self) -> Iterator[Tensor]:
         """The frozen weights."""
@@ -49,6 +54,10 @@ class Receiver:
     def tokenise_text(self, text: str, max_tokens: int | None = None) -> list[int]:
         """Token ids of an example's text as it stands after the primer, the first `max_tokens` of them."""
         return tokenise_text(self.tokenise, self._primer, text)[:max_tokens]
+
+    def answer_tokens(self, words: Sequence[str]) -> list[int]:
+        """The one token of each word as an answer after the anchor; see `word_tokens`."""
+        return word_tokens(self.name, self.tokenise, self._primer, self._anchor, words)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
@@ -82,11 +91,23 @@ class Receiver:
         The model's own forward computes them, with whatever its family does to its logits: scaling, capping, bias. Only
         the positions that are needed come to its output layer: the vocabulary is most of a small model's work.
         """
-        with _keep_positions(self._model.get_decoder(), rows, columns):
+        done = prompt.shared if self.shares_prefix else 0
+        past = self._prefix.expand(len(prompt.mask)) if done else None
+        with _keep_positions(self._model.get_decoder(), rows, columns - done):
             # Padding is on the right: each family counts the positions before it as it does for a text alone.
-            output = self._model(inputs_embeds=prompt.embeddings, attention_mask=prompt.mask.long(), use_cache=False)
+            output = self._model(
+                inputs_embeds=prompt.embeddings[:, done:],
+                attention_mask=prompt.mask.long(),
+                use_cache=past is not None,
+                **({} if past is None else {"past_key_values": past}),
+            )
         logits: Tensor = output.logits[0, : len(rows)]
         return F.log_softmax(logits.float(), dim=-1)
+
+    @cached_property
+    def _prefix(self) -> Prefix:
+        with torch.no_grad():
+            return read_prefix(self._model, self.embed(torch.tensor(self.layout.bos + self.layout.primer)))
 
     def log_probabilities_of_ids(self, ids: Tensor) -> Tensor:
         """What the model itself says of token ids [L]: log-probabilities [L, V], without anything of this class."""
@@ -95,10 +116,14 @@ class Receiver:
 
     def answer_log_likelihoods(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
         """Summed log-likelihood [B] of each example's answer; position t predicts the token at t + 1, once."""
-        prompt = self.prompt(middle, answers)
-        rows, columns = torch.nonzero(prompt.answer != -100, as_tuple=True)
-        log_p = self.log_probabilities(prompt, rows, columns - 1)
-        chosen = log_p.gather(1, prompt.answer[rows, columns, None]).squeeze(1)
+        prompt = self.prompt(middle, [answer[:-1] for answer in answers])
+        lengths = torch.tensor([len(answer) for answer in answers])
+        rows = torch.arange(len(answers)).repeat_interleave(lengths)
+        within = torch.cat([torch.arange(length) for length in lengths.tolist()])
+        columns = (prompt.mask.sum(dim=1) - lengths)[rows] + within
+        log_p = self.log_probabilities(prompt, rows, columns)
+        targets = torch.tensor([token for answer in answers for token in answer])
+        chosen = log_p.gather(1, targets[:, None]).squeeze(1)
         return torch.zeros(len(answers)).index_add(0, rows, chosen)
 
     def next_token(self, middle: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> Tensor:
@@ -107,13 +132,17 @@ class Receiver:
         last = prompt.mask.sum(dim=1) - 1
         return self.log_probabilities(prompt, torch.arange(len(answers)), last)
 
-    def label_log_likelihoods(self, middle: Sequence[Tensor]) -> Tensor:
-        """Summed log-likelihood [B, C] of every label's answer."""
+    def label_log_likelihoods(self, middle: Sequence[Tensor], words: Sequence[int] = ()) -> Tensor:
+        """Summed log-likelihood [B, C + K] of every label's answer, and of K other tokens in its place.
+
+        Labels of one token and all other tokens come from one forward.
+        """
         if self.layout.one_token_answers:
-            ids = torch.tensor([answer[0] for answer in self.layout.answers])
+            ids = torch.tensor([*(answer[0] for answer in self.layout.answers), *words])
             return self.next_token(middle, [()] * len(middle))[:, ids]
         columns = [self.answer_log_likelihoods(middle, [answer] * len(middle)) for answer in self.layout.answers]
-        return torch.stack(columns, dim=1)
+        others = [self.next_token(middle, [()] * len(middle))[:, torch.tensor(words)]] if words else []
+        return torch.cat([torch.stack(columns, dim=1), *others], dim=1)
 
     @torch.no_grad()
     def generate(self, middle: Sequence[Tensor], tokens: int) -> list[tuple[int, ...]]:

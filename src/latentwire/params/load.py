@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
+from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
 from latentwire.params.section import Name, Section
 from latentwire.params.sections import (
     BASELINES,
@@ -26,12 +28,24 @@ from latentwire.params.sections import (
     Train,
     Verify,
 )
-from latentwire.params.sources import HubModel, LocalFiles, LocalModel, ModelSource, PackagedFiles, PackagedModel
+from latentwire.params.sources import (
+    HubFiles,
+    HubModel,
+    LocalFiles,
+    LocalModel,
+    ModelSource,
+    PackagedFiles,
+    PackagedModel,
+)
 from latentwire.yaml_files import read_yaml
 
 T = TypeVar("T", str, int)
 
-_TAGGED = {kind.__name__: kind for kind in (PackagedModel, LocalModel, HubModel, PackagedFiles, LocalFiles)}
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+
+_SOURCES = (PackagedModel, LocalModel, HubModel, PackagedFiles, LocalFiles, HubFiles)
+_FORMATS = (CsvFormat, TsvFormat, OrangeFormat, JsonlFormat, ParquetFormat)
+_TAGGED: dict[Any, type[Section]] = {kind.__name__: kind for kind in (*_SOURCES, *_FORMATS)}
 
 
 class Params(Section):
@@ -58,9 +72,17 @@ class Params(Section):
         _known("baseline.budget_of", [self.baseline.budget_of], self.methods)
         _known("encode.sender", [self.encode.sender], self.models)
         _known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
+        _known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         _unlike("train.methods", self.train.methods, BASELINES)
         for name, method in self.methods.items():
             _known(f"methods.{name}.receivers", method.receivers, self.models)
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_told_apart(self) -> Params:
+        names, others = self.report.names, self.report.names.keys() - self.models.keys() - self.tasks.keys()
+        for keys in (self.models, self.tasks, others):
+            _unlike_each_other({key: names.get(key, key) for key in keys})
         return self
 
     @property
@@ -95,11 +117,14 @@ def parse_params(values: Any, where: str) -> Params:
         ConfigurationError: A key is unknown or a value is wrong.
     """
     try:
+        _check_texts(values)
         return Params.model_validate(values)
     except ValidationError as error:
         causes = [dict(e) for e in error.errors(include_url=False) if _is_cause(e)]
         sentences = "; ".join(dict.fromkeys(map(_sentence, causes)))
-        raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.") from None
+    except ValueError as error:
+        sentences = str(error)
+    raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.")
 
 
 def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
@@ -124,11 +149,39 @@ def _known(where: str, names: Sequence[str], valid: Any) -> None:
             raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
 
 
+def _unlike_each_other(names: Mapping[str, str]) -> None:
+    """Two models, tasks or methods of one name would be rows that nobody can tell apart."""
+    for name in names.values():
+        keys = sorted(key for key, other in names.items() if other == name)
+        if len(keys) > 1:
+            raise ValueError(f"report.names has {name!r} for {' and '.join(keys)}; expected another name for each")
+
+
 def _unlike(where: str, names: Sequence[str], taken: Sequence[str]) -> None:
     """Methods and baselines stand in the same tables under their names."""
     for name in names:
         if name in taken:
             raise ValueError(f"{where} names {name!r}, which is a baseline; expected none of {', '.join(taken)}")
+
+
+def _check_texts(values: Any) -> None:
+    """Refuse what YAML can write and no file or tokenizer takes: half of a pair of surrogates, or a NUL."""
+    for key, text in _list_texts(values, "", set()):
+        found = _NO_CHARACTER.search(text)
+        if found:
+            raise ValueError(f"`{key}`: U+{ord(found[0]):04X} is no character of a text, found {text!r}")
+
+
+def _list_texts(values: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """Every text with its key; what an alias names is looked at once, also within itself."""
+    if isinstance(values, str):
+        yield key, values
+    elif isinstance(values, Mapping | list) and id(values) not in seen:
+        seen.add(id(values))
+        pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
+        for name, value in pairs:
+            yield from _list_texts(name, f"{key} (a key)", seen)
+            yield from _list_texts(value, f"{key}.{name}".removeprefix("."), seen)
 
 
 def _is_cause(error: Mapping[str, Any]) -> bool:

@@ -26,9 +26,11 @@ def clean_title(text: str) -> str:
     """The text without blanks around it, with one blank between words, and with accents on their letters.
 
     Raises:
-        ValueError: The report has no such character; the message names it and where it is.
+        ValueError: There is no letter, or one that the report does not have; the message names it and where it is.
     """
     cleaned = unicodedata.normalize("NFC", re.sub(r"[ \t\r\n]+", " ", text).strip())
+    if not cleaned:
+        raise ValueError(f"{text!r} has no letter; expected what the report is to print there")
     for place, letter in enumerate(cleaned, 1):
         if letter not in PRINTED:
             name = unicodedata.name(letter, "a character without a name")

@@ -8,13 +8,29 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Whole = Annotated[int, Field(strict=True)]
-Real = Annotated[float, Field(strict=True)]
 """A number as YAML writes one: DVC names items by what stands there, so `1.0`, `"1"` and `true` are no seed 1."""
+SMALLEST, LARGEST = 2.0**-126, 2.0**128
+
+
+def _check_single(value: float) -> float:
+    if value != 0 and not SMALLEST <= abs(value) < LARGEST:
+        raise ValueError(
+            f"expected 0 or a number that single precision holds, from {SMALLEST:.2g} to below {LARGEST:.2g} without "
+            f"its sign, found {value}"
+        )
+    return value
+
+
+Real = Annotated[float, Field(strict=True), AfterValidator(_check_single)]
+"""What a model computes with: as infinity or 0 it would be another value than the one that stands there."""
 Positive = Annotated[Whole, Field(gt=0, lt=2**31)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
 """What fits the columns of 64 bits in which results are stored."""
 Fraction = Annotated[Real, Field(ge=0.0, lt=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Place = Annotated[str, Field(min_length=1)]
+"""A path or the name of a package; without one the folder of the repository itself would be meant."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
 """Three of them are the name of a folder."""
 T = TypeVar("T")

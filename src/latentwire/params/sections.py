@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from latentwire.params.formats import DataFormat, read_label_keys
 from latentwire.params.printed_names import clean_name, clean_title
 from latentwire.params.section import Distinct, Fraction, Name, Positive, Real, Section, Seed, Whole
 from latentwire.params.sources import DataSource
 from unbroken.exact.kernels import Kernels
 
-BaselineName = Literal["majority", "probe", "text", "calibrated", "truncated"]
+MetricName = Literal["accuracy", "macro_f1", "balanced_accuracy"]
+BaselineName = Literal["majority", "probe", "text", "calibrated", "truncated", "readout"]
+PERMUTED = "permuted-"
+"""Before a seed whose training labels are permuted."""
+_PERMUTED_SEED = re.compile(rf"{PERMUTED}(0|[1-9][0-9]*)", re.ASCII)
 BASELINES: tuple[str, ...] = get_args(BaselineName)
-
-
-class TableFormat(Section):
-    """How a data file is read."""
-
-    kind: Literal["csv", "orange"]
-    """`csv` with a header line, or Orange's tab-separated file with three."""
-    text: str
-    """Column of the text."""
-    label: str
-    """Column of the label."""
-    where: dict[str, str] = Field(default_factory=dict)
-    """Rows are kept only where each named column has this value."""
 
 
 class Task(Section):
     """A text classification task and the words around the wire."""
 
     source: DataSource
-    format: TableFormat
-    labels: dict[str, str]
+    format: DataFormat
+    labels: Annotated[dict[str, str], BeforeValidator(read_label_keys)]
     """Label in the data → what the receiver is to say after the anchor."""
     primer: str
     """Read by the receiver before the wire or the text. Where primer, text, anchor and answer would be glued together,
     a space stands between them; white space that is there already is not doubled. `prompts.json` shows the result."""
     anchor: str
     """Read by the receiver after the wire or the text; the answer follows."""
+    unseen: tuple[dict[str, str], ...] = ()
+    """Other words for the labels, each set as `labels`. Wires are asked for them, too, though no training names them;
+    every word is one token of every receiver."""
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Task:
         if len(self.labels) < 2 or len(set(self.labels.values())) != len(self.labels):
             raise ValueError(f"labels must be at least two and said differently, found {self.labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _unseen_words_are_others(self) -> Task:
+        trained = {word.strip() for word in self.labels.values()}
+        for words in self.unseen:
+            said = {word.strip() for word in words.values()}
+            if set(words) != set(self.labels) or len(said) != len(words) or said & trained:
+                raise ValueError(
+                    f"unseen must have, for each of the labels {', '.join(self.labels)}, a word that is neither that "
+                    f"of another label nor among those of `labels`, found {words}"
+                )
         return self
 
 
@@ -170,6 +178,13 @@ class Validate(Section):
     """Number of texts, the first ones of the validation split."""
 
 
+def _seed_or_permuted(value: Any) -> Any:
+    number = int(value.removeprefix(PERMUTED)) if _PERMUTED_SEED.fullmatch(str(value)) else value
+    if type(number) is int and 0 <= number < 2**63:
+        return value
+    raise ValueError(f"expected an integer seed from 0 and below 2**63, or {PERMUTED}SEED, found {value!r}")
+
+
 def _steps_or_auto(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value > 0):
         return value
@@ -191,7 +206,9 @@ class Train(Section):
     """Stage `train`."""
 
     methods: Distinct[Name] = Field(min_length=1)
-    seeds: Distinct[Seed] = Field(min_length=1)
+    seeds: Distinct[Annotated[int | str, PlainValidator(_seed_or_permuted)]] = Field(min_length=1)
+    """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else equal: a
+    control, whose answers are right by chance alone unless something leaks."""
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
@@ -210,8 +227,20 @@ class Train(Section):
     validate_: Validate = Field(alias="validate")
     checkpoint: CheckpointPolicy
 
+    @property
+    def own_seeds(self) -> tuple[int, ...]:
+        """Seeds of the trainings on the labels as they are."""
+        return tuple(seed for seed in self.seeds if isinstance(seed, int))
+
+    @property
+    def permuted_seeds(self) -> tuple[int, ...]:
+        """Seeds of the trainings on permuted labels."""
+        return tuple(int(seed.removeprefix(PERMUTED)) for seed in self.seeds if isinstance(seed, str))
+
     @model_validator(mode="after")
     def _consistent(self) -> Train:
+        if not self.own_seeds:
+            raise ValueError(f"seeds must have one that is not permuted, found {', '.join(map(str, self.seeds))}")
         if self.batch % self.shards:
             raise ValueError(f"batch must be a multiple of shards, found {self.batch} and {self.shards}")
         if self.warmup >= self.steps:
@@ -223,12 +252,15 @@ class Baseline(Section):
     """Stage `baseline`: what has no seed is computed once."""
 
     methods: Distinct[BaselineName]
+    """`readout`: a logistic layer on a receiver's label scores for the text. It and the `probe` on the sender's mean
+    features learn from the labelled examples that a wire of the first seed is trained on, `majority` from the whole
+    training split, the others from none."""
     budget_of: Name
     """Method whose number of slots is the token budget of `truncated`."""
     max_tokens: Positive
     """Longer texts are cut here."""
     probe_c: Real = Field(gt=0)
-    """Inverse regularisation of the logistic probe on the sender's features."""
+    """Inverse regularisation of every logistic layer: on the sender's features, on label scores, on wires."""
 
 
 class Samples(Section):
@@ -255,6 +287,9 @@ class Aggregate(Section):
 
     confidence: Real = Field(gt=0.5, lt=1)
     """Coverage of every interval."""
+    metrics: dict[Name, MetricName] = Field(default_factory=dict)
+    """Task → metric by which its methods are judged: `accuracy`, `macro_f1` or `balanced_accuracy`; accuracy where none
+    is named, which misleads where a few classes hold most texts. All three are computed and printed."""
     reference: BaselineName
     """Baseline that differences are taken from."""
     adjust: Literal["holm", "bh"]
@@ -267,6 +302,15 @@ class Aggregate(Section):
     """Draws of every bootstrap and permutation test."""
     seed: Seed
     """Of the generator of those draws."""
+
+    @model_validator(mode="after")
+    def _draws_reach_the_tails(self) -> Aggregate:
+        if (1 - self.confidence) * self.resamples < 2:
+            raise ValueError(
+                f"confidence {self.confidence} leaves no draw of {self.resamples} resamples outside of an interval on "
+                f"either side; expected resamples of 2 / (1 - confidence) or more"
+            )
+        return self
 
 
 class Report(Section):

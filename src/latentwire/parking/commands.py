@@ -10,13 +10,13 @@ from latentwire.console.logging import configure_logging
 from latentwire.console.tables import make_table, print_table
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.item import TrainItem
-from latentwire.machine import format_bytes
 from latentwire.params.load import Params, check_choice, load_params
 from latentwire.parking.fetch import NothingParkedError, fetch_checkpoint
 from latentwire.parking.park import REF, NothingToParkError, park_checkpoint, write_pointer
 from latentwire.parking.pointer import FOLDER
 from latentwire.parking.run_location import RunLocation
 from latentwire.parking.store import RemoteStore, open_store
+from latentwire.sizes import format_bytes
 from latentwire.training.run_identity import identity
 from unbroken.errors import UnbrokenError
 from unbroken.standard_streams import print_sentence

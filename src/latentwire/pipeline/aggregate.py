@@ -29,7 +29,7 @@ def aggregate_results(values: Params) -> None:
         results / "aggregate", summary, learning_curves(results, expected_grid(values), values.train.steps)
     )
     print(
-        f"{len(summary['cells'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
+        f"{len(summary['classes'])} cells and {len(summary['comparisons'])} differences in results/aggregate/stats.json"
     )
     publish.publish_journals(values, Path())
     publish.publish_statistics(values, Path(), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from torch import Tensor
 from latentwire.console.progress import stoppable_progress
 from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.scoring import label_prior, score_texts
-from latentwire.models.baselines import score_by_majority, score_by_probe
+from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
+from latentwire.tasks.labelled import Labelled
 from latentwire.tasks.stored import StoredTask
 
 SEES: Mapping[str, Mapping[str, bool]] = {
@@ -25,13 +27,22 @@ SEES: Mapping[str, Mapping[str, bool]] = {
     "text": {"text": True, "labels": True, "features": False},
     "calibrated": {"text": True, "labels": True, "features": False},
     "truncated": {"text": True, "labels": True, "features": False},
+    "readout": {"text": True, "labels": True, "features": False},
 }
 """What each baseline is given about an example and about the label names."""
 CALIBRATED = ("calibrated", "truncated")
 """Text baselines whose scores have the label prior subtracted: without that, a small model mostly says one label."""
 
-Predicted = tuple[Sequence[MethodScores], float]
-"""Scores, and the bytes that the predictor was given about an example."""
+
+@dataclass(frozen=True)
+class Predicted:
+    """The answers of a baseline and what they were made from."""
+
+    scored: Sequence[MethodScores]
+    bytes_per_example: float
+    """What the predictor was given about an example."""
+    training_labels: int = 0
+    """Labelled examples that it learned from."""
 
 
 def predict_baselines(values: Params, name: str) -> None:
@@ -42,12 +53,20 @@ def predict_baselines(values: Params, name: str) -> None:
     predictors: dict[str, Callable[[], Predicted]] = {
         "majority": lambda: _predict_majority(values, task),
         "probe": lambda: _predict_probe(values, task),
+        "readout": text.predict_readout,
         **{method: partial(text.predict, method, tokens) for method, tokens in text_budgets(values).items()},
     }
     ids, labels = [example.example_id for example in task.split("test")], list(values.tasks[name].labels)
     for method in values.baseline.methods:
-        scored, size = predictors[method]()
-        write_predictions(Path("results/baseline") / name / method, scored, ids, labels, _describe(method, task, size))
+        predicted = predictors[method]()
+        folder, described = Path("results/baseline") / name / method, _describe(method, task, predicted)
+        write_predictions(folder, predicted.scored, ids, labels, described)
+
+
+def labelled_examples(values: Params, task: StoredTask) -> Labelled:
+    """The labelled examples of the baselines that learn: those that a wire of the first seed is trained on."""
+    labels = list(values.tasks[task.name].labels)
+    return Labelled.draw(values.train, values.train.own_seeds[0], task.split("train"), labels)
 
 
 def text_budgets(values: Params) -> dict[str, int]:
@@ -62,60 +81,81 @@ def calibrate_scores(method: str, receiver: Receiver, scores: Tensor) -> Tensor:
 
 
 class _TextBaselines:
-    """Receivers that read the text itself, loaded once for both text baselines."""
+    """Receivers that read the text itself, loaded once for all text baselines."""
 
     def __init__(self, values: Params, task: StoredTask) -> None:
-        self._values, self._task = values, task.name
+        self._values, self._task = values, task
         self._texts = [example.text for example in task.split("test")]
         self._receivers: list[Receiver] = []
         self._scores: dict[int, Mapping[str, Tensor]] = {}
 
     def predict(self, method: str, max_tokens: int) -> Predicted:
         """Scores of every receiver for the first `max_tokens` tokens, and the mean UTF-8 bytes of those."""
-        scores = self._score(max_tokens)
+        scores = self._score_test(max_tokens)
         scored = [MethodScores(method, r.name, calibrate_scores(method, r, scores[r.name])) for r in self._receivers]
+        return Predicted(scored, self._mean_bytes(max_tokens))
+
+    def predict_readout(self) -> Predicted:
+        """A logistic layer on each receiver's label scores for the text, learned from labelled examples."""
+        values, length = self._values, self._values.baseline.max_tokens
+        labelled, classes = labelled_examples(values, self._task), len(values.tasks[self._task.name].labels)
+        test, train = self._score_test(length), self._score(labelled.texts, length, "labelled texts")
+        scored = [
+            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, self._c))
+            for name, rows in train.items()
+        ]
+        return Predicted(scored, self._mean_bytes(length), len(labelled))
+
+    @property
+    def _c(self) -> float:
+        return self._values.baseline.probe_c
+
+    def _mean_bytes(self, max_tokens: int) -> float:
         given = [r.decode(r.tokenise_text(text, max_tokens)) for r in self._receivers for text in self._texts]
         # The space after the primer says nothing of the example.
-        return scored, sum(len(text.lstrip().encode()) for text in given) / len(given)
+        return sum(len(text.lstrip().encode()) for text in given) / len(given)
 
-    def _score(self, max_tokens: int) -> Mapping[str, Tensor]:
-        """Receiver name → label scores [N, C]; computed once for each number of tokens."""
-        if max_tokens in self._scores:
-            return self._scores[max_tokens]
-        values, texts = self._values, self._texts
-        self._receivers = self._receivers or load_receivers(values, values.receivers, self._task)
-        steps = len(texts) * len(self._receivers)
-        with stoppable_progress(steps, f"{self._task}, texts of {max_tokens} tokens") as advance:
-            self._scores[max_tokens] = {
+    def _score_test(self, max_tokens: int) -> Mapping[str, Tensor]:
+        """Receiver name → label scores [N, C] of the test texts; computed once for each number of tokens."""
+        if max_tokens not in self._scores:
+            self._scores[max_tokens] = self._score(self._texts, max_tokens, "texts")
+        return self._scores[max_tokens]
+
+    def _score(self, texts: Sequence[str], max_tokens: int, what: str) -> Mapping[str, Tensor]:
+        values, name = self._values, self._task.name
+        self._receivers = self._receivers or load_receivers(values, values.receivers, name)
+        with stoppable_progress(len(texts) * len(self._receivers), f"{name}, {what} of {max_tokens} tokens") as advance:
+            return {
                 receiver.name: score_texts(receiver, texts, max_tokens, values.evaluate.batch, advance)
                 for receiver in self._receivers
             }
-        return self._scores[max_tokens]
 
 
 def _predict_majority(values: Params, task: StoredTask) -> Predicted:
     labels = list(values.tasks[task.name].labels)
     train = [labels.index(example.label) for example in task.split("train")]
-    return [MethodScores("majority", "none", score_by_majority(train, len(labels), len(task.split("test"))))], 0.0
+    scores = score_by_majority(train, len(labels), len(task.split("test")))
+    return Predicted([MethodScores("majority", "none", scores)], 0.0, len(train))
 
 
 def _predict_probe(values: Params, task: StoredTask) -> Predicted:
-    labels = list(values.tasks[task.name].labels)
-    golds = [labels.index(example.label) for example in task.split("train")]
+    labelled, classes = labelled_examples(values, task), len(values.tasks[task.name].labels)
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
-    scores = score_by_probe(train, golds, test, values.baseline.probe_c)
-    return [MethodScores("probe", values.encode.sender, scores)], float(test[0].nbytes)
+    given = train[labelled.positions]
+    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c)
+    return Predicted([MethodScores("probe", values.encode.sender, scores)], float(test[0].nbytes), len(labelled))
 
 
-def _describe(method: str, task: StoredTask, bytes_per_example: float) -> dict[str, Any]:
+def _describe(method: str, task: StoredTask, predicted: Predicted) -> dict[str, Any]:
     return {
         "method": method,
         "task": task.name,
         "seed": None,
         "trained": False,
         "sees": SEES[method],
+        "training_labels": predicted.training_labels,
         "slots": None,
-        "bytes_per_example": bytes_per_example,
+        "bytes_per_example": predicted.bytes_per_example,
         "checkpoint": None,
         "data_digest": task.digest,
     }

@@ -13,6 +13,7 @@ from latentwire.models.limits import check_model_limits
 from latentwire.models.loading import Role, load_tokenizer, supported_attention
 from latentwire.models.prompts import decode_prompts
 from latentwire.models.sources import Source, materialise_model
+from latentwire.models.unseen_words import check_unseen_words
 from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.tasks.examples import Example
@@ -43,6 +44,7 @@ def prepare_inputs(
     by_name = {source.name: source for source in sources}
     check_model_limits(values, by_name)
     readers = {name: load_tokenizer(by_name[name]) for name in values.receivers}
+    check_unseen_words(values, readers)
     for task, described in prepared.items():
         shown = decode_prompts(values.tasks[task], _shortest(described.examples), readers)
         _write(results / task / "prompts.json", shown)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from latentwire import git
@@ -13,7 +16,9 @@ from latentwire.reporting.provenance import parse_revision
 from latentwire.reporting.report_data import Revision
 from latentwire.result_code import ROOMS
 from latentwire.tracking import publish
+from unbroken.canonical_json import digest_json
 from unbroken.preemption import StopFlag
+from unbroken.run_folder.syntax_digest import syntax_digest
 
 SCIENCE = (*(f"src/{room.replace('.', '/')}" for room in ROOMS), "src/latentwire/pipeline")
 OTHERS = ("params.yaml", "dvc.yaml", "assets.lock", "requirements.lock")
@@ -61,16 +66,37 @@ def _compile_report() -> None:
 
 
 def find_code_revision(root: Path) -> Revision | None:
-    """The newest commit of what defines the results, and whether files differ from it; None where nobody knows it.
+    """The commit of what defines the results, and whether files differ from it; None where nobody knows it.
 
-    A commit of anything else, such as `dvc.lock`, is no other code, so that publishing results does not change them.
-    A shallow clone lacks that commit: there it is the one that the committed report names, if the files are its.
+    It is the one that the committed report names, if what its files do is the same here: a commit of comments, or of
+    anything else, such as `dvc.lock`, is no other code, so that the same report comes out of it. A shallow clone need
+    not have that commit. Otherwise it is the newest one.
     """
-    commit, changed = git.newest_commit(root, CODE), git.has_changes(root, CODE)
-    tree = git.digest_committed(root, CODE)
-    if commit and git.is_cut_off(root, commit):
-        commit = _find_published_commit(root, tree)
+    tree, changed = _digest_code(root), git.has_changes(root, CODE)
+    commit = _find_published_commit(root, tree) or _find_newest_commit(root)
     return Revision(commit, changed, tree) if commit and changed is not None else None
+
+
+def _find_newest_commit(root: Path) -> str | None:
+    commit = git.newest_commit(root, CODE)
+    return commit if commit and not git.is_cut_off(root, commit) else None
+
+
+def _digest_code(root: Path) -> str | None:
+    """64 hex over what the files of the code do; None where git does not say which they are."""
+    names = git.tracked_files(root, CODE)
+    if names is None:
+        return None
+    digests = {name: _digest_file(root / name) for name in names if (root / name).is_file()}
+    return digest_json(digests)
+
+
+def _digest_file(path: Path) -> str:
+    content = path.read_bytes()
+    if path.suffix == ".py":
+        with suppress(SyntaxError, ValueError):  # of another Python: then every byte counts
+            return syntax_digest(ast.parse(content))
+    return hashlib.sha256(content).hexdigest()
 
 
 def _find_published_commit(root: Path, tree: str | None) -> str | None:
@@ -79,7 +105,8 @@ def _find_published_commit(root: Path, tree: str | None) -> str | None:
         published = parse_revision(record) if record else None
     except (ValueError, KeyError, AttributeError):  # edited by hand
         return None
-    return published.commit if published and published.tree == tree and not published.dirty else None
+    is_this = published and not published.dirty and tree is not None and published.tree == tree
+    return published.commit if published and is_this else None
 
 
 def list_artifacts(reports: Path) -> dict[str, list[Path]]:

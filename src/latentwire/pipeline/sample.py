@@ -100,8 +100,9 @@ def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Calla
         wires = write_wires(trained.wire, features, range(len(features)), length, batch)
         read = {"": wires, f"-{SHUFFLED}": shuffle_rows(wires), f"-{NOISE}": draw_noise(wires, item.seed)}
         scored = []
-        for end in ("", *(f"-{control}" for control in values.evaluate.controls)):
-            method = f"{item.method}{end}"
+        controls = () if item.permuted else values.evaluate.controls
+        for end in ("", *(f"-{control}" for control in controls)):
+            method = f"{item.answers_as}{end}"
             for receiver in trained.receivers:
                 scores = score_wires(trained.wire, receiver, read[end][positions], batch, lambda _: None)
                 scored.append(MethodScores(method, receiver.name, scores))

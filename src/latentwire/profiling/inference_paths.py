@@ -44,7 +44,7 @@ def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[I
     texts = [example.text for example in StoredTask.open(task).split("test")][:examples]
     sender = load_frozen(values, values.encode.sender, "encoder", "float32")
     for method in values.train.methods:
-        item = TrainItem.of(values, method, task, values.train.seeds[0])
+        item = TrainItem.of(values, method, task, values.train.own_seeds[0])
         features = Features.open(item.features, "test")
         trained = load_trained(values, item, features.width)
         for receiver in trained.receivers:

@@ -9,11 +9,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from latentwire.machine import format_bytes
 from latentwire.output_files import replace_file, write_text_file
 from latentwire.reporting.fitting import fit_names
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.style import SeriesStyle, assign_styles, open_panels
+from latentwire.sizes import format_bytes
 
 FOLDER = Path("reports/execution")
 DATA, TEXT, FIGURE = "profile.json", "profile.md", "latency.png"
@@ -84,7 +84,7 @@ def _draw_profile(profile: Profile, data: ReportData, path: Path) -> Path:
 
 
 def _point(ax: Axes, record: Profile, data: ReportData, style: SeriesStyle) -> None:
-    cell = data.get_cell(f"{record['task']}/{record['receiver']}/{record['method']}/{data.get_setting('metric')}")
+    cell = data.get_cell(data.cell_id(record["task"], record["receiver"], record["method"], "accuracy"))
     spent, value = record["milliseconds"]["total"], 100 * cell["value"]
     ax.errorbar(
         spent["median"], value, label=data.drawn_name(record["method"]),

@@ -43,7 +43,7 @@ def _appendix_table(
         caption=(caption,),
         columns=tuple(columns),
         groups=tuple(groups),
-        notes=(note,),
+        notes=(note,) if note else (),
         signatures=tuple(sorted(set(signatures))),
         ids=unique_ids([key for group in groups for row in group.rows for key in row.ids]),
         density="dense",
@@ -102,7 +102,7 @@ def build_statistics_table(data: ReportData) -> Table:
 
 def _statistics_columns() -> tuple[Column, ...]:
     return (
-        Column(("Difference",)),
+        Column(("Difference",), width="1.4in"),
         Column(("Checkpoint",), align="center"),
         Column((Math((Variable("p", "flip"),)),), align="right"),
         Column(("Bootstrap",), align="center"),
@@ -152,7 +152,7 @@ def build_calibration_table(data: ReportData) -> Table:
     ]
     signatures = [block["ranks"]["signature"] for block in blocks]
     signatures += [record["signature"] for record in data.stats["calibration"].values()]
-    caption = "How far confidence can be believed, and how sure the order of the methods is."
+    caption = "How far confidence can be believed, and how sure the order of methods is."
     return _appendix_table(
         "calibration", caption, _calibration_columns(data), groups, _calibration_note(data), signatures
     )
@@ -179,7 +179,7 @@ def _calibration_note(data: ReportData) -> Text:
 
 
 def _calibration_row(data: ReportData, block: Record, row: Record) -> TableRow:
-    key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
+    key = data.same_cell(row["cell"], "ece")
     error, rank = data.stats["calibration"][key], block["ranks"]["methods"].get(row["method"])
     words = [
         data.display_name(row["method"]),
@@ -201,7 +201,7 @@ def build_checklist_table(data: ReportData, revision: Revision | None) -> Table:
     return _appendix_table(
         "checklist",
         "Reproducibility checklist, answered from the data.",
-        [Column(("Question",), width="2.1in"), Column(("Answer",), width="4.4in")],
+        [Column(("Question",), width="2.1in"), Column(("Answer",), width="4.45in")],
         [RowGroup((), rows)],
-        ("Answers are composed from the same files as the tables; none was typed in.",),
+        (),
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from latentwire.errors import EvidenceError
-from latentwire.reporting.document import BUG, Block, iterate_texts, plain_text
+from latentwire.reporting.document import BUG, Block, Quote, iterate_texts, plain_text
 
 PLACEHOLDER = re.compile(r"\b(nan|inf|None|Undefined)\b")
 """How Python prints what is not a number or was not given."""
@@ -27,7 +27,8 @@ def check_blocks(blocks: Iterable[Block], where: str, given_words: Sequence[str]
     given = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words) or "(?!)")
     for block in blocks:
         for text in iterate_texts(block):
-            bad = PLACEHOLDER.search(given.sub("", plain_text(text)))
+            ours = tuple(piece for piece in text if not isinstance(piece, Quote))
+            bad = PLACEHOLDER.search(given.sub("", plain_text(ours)))
             if bad:
                 raise EvidenceError(f"{where} would print {bad.group()!r}, expected a number or a dash. {BUG}")
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from latentwire.reporting.document import Emphasis, Piece, Strong, Text, compose_text, join_texts
+from latentwire.reporting.document import Emphasis, Strong, Text, compose_text, join_items, join_texts
 from latentwire.reporting.number_format import (
     PERCENT,
     decimals_for,
+    format_decimal,
     format_interval,
-    format_p_clause,
-    format_percent,
-    format_points,
     format_signed,
 )
-from latentwire.reporting.report_data import OPEN_VERDICTS, Record, ReportData
-from latentwire.reporting.shared_rows import ADJUSTMENTS
+from latentwire.reporting.report_data import METRIC_NAMES, OPEN_VERDICTS, Record, ReportData
+from latentwire.reporting.shared_rows import ADJUSTMENTS, name_opposed
 
 MOST_EFFECTS = 4
 """Differences up to which the abstract names all."""
@@ -25,18 +23,17 @@ UNCORRECTED = (
     "Intervals are not corrected: each of these leaves 0 out, but so would one in twenty if there were no differences."
 )
 OPEN = (
-    "This is no evidence of equality; beside each stands the smallest true difference that the design would find with "
-    f"80{PERCENT} power."
+    "This is no evidence of equality; the table has, beside each, the smallest true difference that the design would "
+    f"find with 80{PERCENT} power."
 )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A heading, and the comparisons that belong under it."""
+    """A heading, and which comparisons belong under it; their numbers stand in the table."""
 
     heading: str
-    items: tuple[Text, ...]
-    introduction: str = ""
+    text: Text
 
 
 def list_claims(data: ReportData, method: str) -> Iterator[Claim]:
@@ -46,38 +43,69 @@ def list_claims(data: ReportData, method: str) -> Iterator[Claim]:
         [record for record in records if record["verdict"] == verdict]
         for verdict in ("better", "worse", *OPEN_VERDICTS)
     )
-    yield Claim(
-        f"Where {data.display_name(method)} wins ({len(won)} of {len(records)}).",
-        _items(data, won, "{place}, against {baseline}: {difference}."),
-    )
-    yield Claim(
-        f"Where a baseline wins ({len(lost)} of {len(records)}).",
-        _items(data, lost, "{place}, {baseline} is better: {difference}."),
-    )
-    pattern = "{place}, against {baseline}: {difference}, detectable {detectable}."
-    yield Claim(
-        f"Where no difference was shown ({len(undecided)} of {len(records)}).", _items(data, undecided, pattern), OPEN
-    )
+    name, adjustment = data.display_name(method), ADJUSTMENTS[data.get_setting("adjust")]
+    late = f"Where a difference does not outlast {adjustment}'s correction ({len(uncorrected)} of {len(records)})."
+    yield _claim(data, f"Where {name} wins ({len(won)} of {len(records)}).", won)
+    yield _claim(data, f"Where a baseline wins ({len(lost)} of {len(records)}).", lost)
+    yield _claim(data, f"Where no difference was shown ({len(undecided)} of {len(records)}).", undecided, OPEN)
     if uncorrected:
-        adjustment = ADJUSTMENTS[data.get_setting("adjust")]
-        yield Claim(
-            f"Where a difference does not outlast {adjustment}'s correction ({len(uncorrected)} of {len(records)}).",
-            _items(data, uncorrected, pattern),
-            UNCORRECTED,
-        )
+        yield _claim(data, late, uncorrected, UNCORRECTED)
+
+
+def _claim(data: ReportData, heading: str, records: Sequence[Record], remark: str = "") -> Claim:
+    """The places of these comparisons, by baseline; a remark on them stands behind, if there are any."""
+    if not records:
+        return Claim(heading, ("Nowhere.",))
+    against = [
+        (Emphasis((data.display_name(name),)), f" ({'; '.join(_claimed_places(data, records, name))})")
+        for name in dict.fromkeys(record["b"] for record in records)
+    ]
+    return Claim(heading, ("Against ", *join_texts(against, ", "), f". {remark}" if remark else "."))
+
+
+def _claimed_places(data: ReportData, records: Sequence[Record], baseline: str) -> Iterator[str]:
+    for record in records:
+        if record["b"] == baseline:
+            yield _place(data, record) + (", where the metrics disagree" if record["opposed"] else "")
 
 
 def summarize_claims(data: ReportData, method: str) -> Text:
-    """How far a trained method is from chance and from the baselines, with intervals, for the abstract."""
-    chance, baselines = chance_records(data, method), baseline_records(data, method)
+    """How far a trained method is from the baselines, with intervals, for the abstract."""
+    baselines = baseline_records(data, method)
     reference = data.get_setting("reference")
     against = [record for record in baselines if record["b"] == reference]
     best = [_strongest(place) for place in _by_place(baselines) if _strongest(place)["b"] != reference]
     return (
-        *_effects_sentence(data, method, data.display_name(data.get_setting("chance")), chance),
         *_effects_sentence(data, method, data.reference_name, against),
         *_strongest_sentence(data, best),
+        *cost_sentence(data, method),
     )
+
+
+def cost_sentence(data: ReportData, method: str) -> Text:
+    """What a method costs beside the reference, and where something cheaper is as good; nothing where it reads none."""
+    blocks = [block for block in data.stats["blocks"] if method in block["cost_ratio"]]
+    ratios = {block["task"]: block["cost_ratio"][method] for block in blocks if block["cost_ratio"][method] is not None}
+    times = [f"{format_decimal(ratio, 1)} times on {data.display_name(task)}" for task, ratio in ratios.items()]
+    costs = compose_text(
+        "An example costs {method} {times} the bytes of {reference}",
+        method=Emphasis((data.display_name(method),)),
+        times=join_items(times),
+        reference=Emphasis((data.reference_name,)),
+    )
+    cheaper = "; ".join(_list_dominators(data, method, blocks))
+    start = (*costs, "; ") if times else ("By bytes, ",)
+    if cheaper:
+        return (*start, f"as much or more is scored for no more bytes by {cheaper}.\n")
+    return (*start, "nothing that costs no more scores as much.\n")
+
+
+def _list_dominators(data: ReportData, method: str, blocks: Sequence[Record]) -> Iterator[str]:
+    """Every method that is better for no more bytes, with where."""
+    for name in dict.fromkeys(name for block in blocks for name in block["dominated"][method]):
+        places = [_place(data, block) for block in blocks if name in block["dominated"][method]]
+        where = "everywhere" if len(places) == len(blocks) else f"({'; '.join(places)})"
+        yield f"{data.display_name(name)} {where}"
 
 
 def _effects_sentence(data: ReportData, method: str, other: str, records: Sequence[Record]) -> Text:
@@ -135,63 +163,46 @@ def count_better(records: Sequence[Record]) -> str:
     return f"{sum(record['verdict'] == 'better' for record in records)} of {len(records)}"
 
 
-def chance_items(data: ReportData, method: str) -> Iterator[Text]:
-    """A sentence on each difference from chance."""
-    for record in chance_records(data, method):
-        decimals = _decimals(record)
-        cell = data.get_cell(f"{record['task']}/{record['receiver']}/{record['a']}/{data.get_setting('metric')}")
-        yield compose_text(
-            "{place}: {accuracy} {interval}, {difference} against the majority class, {p}:\n{outcome}",
-            place=_place(data, record),
-            accuracy=format_percent(cell["value"], decimals),
-            interval=format_interval(cell["low"], cell["high"], decimals),
-            difference=_difference(record),
-            p=_p_clause(data, record),
-            outcome=_chance_outcome(record, decimals),
-        )
+def chance_text(data: ReportData, method: str) -> Text:
+    """In how many cases a method is better than the majority class, and in which it is not."""
+    records = chance_records(data, method)
+    others = [f"{_place(data, record)} ({_chance_outcome(record)})" for record in records if _is_open(record)]
+    return compose_text(
+        "{method} is better than the majority class in {better} cases{others}.\n",
+        method=Emphasis((data.display_name(method),)),
+        better=count_better(records),
+        others=f"; not in {'; '.join(others)}" if others else "",
+    )
 
 
-def _chance_outcome(record: Record, decimals: int) -> str:
-    if record["verdict"] in ("better", "worse"):
-        return f"{record['verdict']} than chance."
-    detectable = format_points(record["mde"], decimals)
-    state = "not shown to differ from chance" if record["verdict"] == OPEN_VERDICTS[0] else "not after the correction"
-    return f"{state} (smallest detectable difference {detectable} points)."
+def _is_open(record: Record) -> bool:
+    return bool(record["verdict"] != "better")
+
+
+def _chance_outcome(record: Record) -> str:
+    if record["verdict"] == "worse":
+        return "worse"
+    return "not shown to differ" if record["verdict"] == OPEN_VERDICTS[0] else "not after the correction"
 
 
 def control_items(data: ReportData) -> Iterator[Text]:
-    """A sentence on each control: whether it is right more often than its own answers in another order."""
+    """A sentence on each control: whether it was shown to be right more often than its answers in another order."""
     for method in data.control_methods:
-        records = [record for record in data.get_controls() if record["method"] == method]
-        leaks = [record for record in records if record["verdict"] == "leak"]
-        yield compose_text(
-            "{name}: {outcome}",
-            name=data.display_name(method),
-            outcome=_control_outcome(data, leaks, len(records)),
-        )
+        records = [record for record in data.get_excesses("controls") if record["method"] == method]
+        outcome = _control_outcome(data, records)
+        yield compose_text("{name}: {outcome}\n", name=Emphasis((data.display_name(method),)), outcome=outcome)
 
 
-def _control_outcome(data: ReportData, leaks: Sequence[Record], count: int) -> Text:
+def _control_outcome(data: ReportData, records: Sequence[Record]) -> Text:
+    count, leaks = len(records), [record for record in records if record["verdict"] == "leak"]
+    if records[0]["S"] == 1:
+        return (f"trained once, so that none of {count} cases has a verdict.",)
     if not leaks:
-        return (f"not above its permuted answers in any of {count} cases, as it should be.",)
+        return (f"not shown to be above its permuted answers in any of {count} cases, as it should be.",)
     places = "; ".join(f"{_place(data, record)}, {format_signed(record['value'])} points" for record in leaks)
     return (
         Strong((f"above its permuted answers in {len(leaks)} of {count} cases; the control fails",)),
         f" ({places}).",
-    )
-
-
-def _items(data: ReportData, records: Sequence[Record], pattern: str) -> tuple[Text, ...]:
-    return tuple(_item(data, record, pattern) for record in records)
-
-
-def _item(data: ReportData, record: Record, pattern: str) -> Text:
-    return compose_text(
-        pattern,
-        place=_place(data, record),
-        baseline=Emphasis((data.display_name(record["b"]),)),
-        difference=(_difference(record), ", ", _p_clause(data, record)),
-        detectable=format_points(record["mde"], _decimals(record)),
     )
 
 
@@ -202,11 +213,9 @@ def _place(data: ReportData, record: Record) -> str:
 def _difference(record: Record) -> str:
     decimals = _decimals(record)
     interval = format_interval(record["low"], record["high"], decimals, sign=True)
-    return f"{format_signed(record['value'], decimals)} points {interval}"
-
-
-def _p_clause(data: ReportData, record: Record) -> Piece:
-    return format_p_clause(record["p_adjusted"], ADJUSTMENTS[data.get_setting("adjust")])
+    judged = "" if record["metric"] == "accuracy" else f" of {METRIC_NAMES[record['metric']]}"
+    opposed = f", but {name_opposed(record)}: the metrics disagree" if record["opposed"] else ""
+    return f"{format_signed(record['value'], decimals)} points{judged} {interval}{opposed}"
 
 
 def _decimals(record: Record) -> int:

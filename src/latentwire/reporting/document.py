@@ -38,6 +38,14 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Quote:
+    """Words of the data, which may be any, between quotation marks; `verbatim` ones have a fixed width instead."""
+
+    text: str
+    verbatim: bool = False
+
+
+@dataclass(frozen=True)
 class Variable:
     """A variable of a formula, with a word as its subscript."""
 
@@ -66,7 +74,7 @@ class Reference:
     label: str
 
 
-Piece = str | Emphasis | Strong | Code | Math | NoteMark | Reference
+Piece = str | Emphasis | Strong | Code | Quote | Math | NoteMark | Reference
 Text = tuple[Piece, ...]
 
 
@@ -110,6 +118,8 @@ class Heading:
     text: Text
     holds_floats: bool = False
     """Tables and figures from before it may not move past it."""
+    begins_appendix: bool = False
+    """It begins a page, and sections are lettered from it on."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +173,19 @@ class Figure:
     caption: Text
 
 
-Block = Heading | Paragraph | ItemList | Table | Figure
+@dataclass(frozen=True)
+class FigureRow:
+    """Figures side by side, each drawn for its share of the width."""
+
+    figures: tuple[Figure, ...]
+
+    @property
+    def share(self) -> str:
+        """The share of the width that each has."""
+        return f"{0.98 / len(self.figures):.3f}"
+
+
+Block = Heading | Paragraph | ItemList | Table | Figure | FigureRow
 
 
 @dataclass(frozen=True)
@@ -184,13 +206,35 @@ class Document:
     @property
     def figures(self) -> list[Figure]:
         """The figures in order."""
-        return [block for block in self.blocks if isinstance(block, Figure)]
+        return [figure for block in self.blocks for figure in figures_of(block)]
 
     @property
     def numbers(self) -> dict[str, int]:
         """Label of each numbered table and figure → its number."""
         tables = {table.label: number for number, table in enumerate(self.tables, 1)}
         return tables | {figure.label: number for number, figure in enumerate(self.figures, 1)}
+
+    @property
+    def section_numbers(self) -> dict[int, str]:
+        """Place of each section among the blocks → its number, which is a letter in the appendix."""
+        numbers: dict[int, str] = {}
+        count, first = 0, "1"
+        for place, block in enumerate(self.blocks):
+            if isinstance(block, Heading) and block.level == 2:
+                count, first = (0, "A") if block.begins_appendix else (count, first)
+                numbers[place] = chr(ord(first) + count) if first == "A" else str(1 + count)
+                count += 1
+        return numbers
+
+
+def figures_of(block: Block) -> tuple[Figure, ...]:
+    """The figures in a block."""
+    match block:
+        case Figure():
+            return (block,)
+        case FigureRow():
+            return block.figures
+    return ()
 
 
 def compose_text(pattern: str, **values: object) -> Text:
@@ -212,7 +256,7 @@ def _pieces_of(value: object) -> Sequence[Piece]:
     match value:
         case tuple():
             return value
-        case str() | Emphasis() | Strong() | Code() | Math() | NoteMark() | Reference():
+        case str() | Emphasis() | Strong() | Code() | Quote() | Math() | NoteMark() | Reference():
             return [value]
         case int() if not isinstance(value, bool):
             return [str(value)]
@@ -246,6 +290,8 @@ def _words(piece: Piece) -> str:
             return plain_text(inner)
         case Code(words) | NoteMark(words):
             return words
+        case Quote(words, verbatim):
+            return words if verbatim else f"“{words}”"
         case Math(parts):
             return "".join(part if isinstance(part, str) else part.name + part.subscript for part in parts)
         case Reference():
@@ -260,8 +306,8 @@ def iterate_texts(block: Block) -> Iterator[Text]:
             yield block.text
         case ItemList():
             yield from block.items
-        case Figure():
-            yield block.caption
+        case Figure() | FigureRow():
+            yield from (figure.caption for figure in figures_of(block))
         case Table():
             yield block.caption
             yield from (column.header for column in block.columns)

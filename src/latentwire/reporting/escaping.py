@@ -65,6 +65,12 @@ FORMULA = (
 )
 LIGATURE = re.compile(r"(?<=[-–—])(?=[-–—])|(?<=')(?=')|(?<=,)(?=,)|(?<=[-',])$")
 """Where TeX would make one sign of two; at the end too, since the next piece of text may begin with the second."""
+LONGEST_WORD = 10
+"""Letters of a word of the data after which a line may end, if no blank serves."""
+UNPRINTED = re.compile(
+    r"(?:(?![\s{0}]).)+(?:\s+(?:(?![\s{0}]).)+)*".format(re.escape("".join(sorted({*LATEX, *PRINTED}))))
+)
+"""Words in letters that LaTeX lacks."""
 NUMBER = re.compile(r"[+−]?\d[\d.,]*")
 LINE_OF_NAME = 17
 """Letters of a name that stand on one line of a table."""
@@ -79,6 +85,25 @@ STARTS = re.compile(r"^(\d+)(?=[.)](?:\s|$))|^(?=[-+=](?:\s|$|[-+=]))")
 def escape_latex(text: str) -> Markup:
     """The text as LaTeX prints it; no line of it is blank, because that would end the paragraph."""
     return _marked(text, LATEX)
+
+
+def quote_latex(text: str) -> Markup:
+    """Words of the data as LaTeX prints them, which may end a line anywhere in a long word.
+
+    Of letters that LaTeX lacks, such as a sentence in another script, the first is named and the others are counted.
+    """
+    short = UNPRINTED.sub(lambda found: _count_unprinted(re.sub(r"\s", "", found.group())), text)
+    return Markup("").join(map(_breakable, re.split(r"(\s+)", short)))
+
+
+def _count_unprinted(letters: str) -> str:
+    more = f" and {len(letters) - 1} more" if len(letters) > 1 else ""
+    return f"[U+{ord(letters[0]):04X}{more}]"
+
+
+def _breakable(word: str) -> Markup:
+    pieces = [word[start : start + LONGEST_WORD] for start in range(0, len(word), LONGEST_WORD)]
+    return Markup(r"\penalty500{}").join(map(escape_latex, pieces))
 
 
 def escape_formula(text: str) -> Markup:
@@ -129,6 +154,13 @@ def align_number(cell: Text) -> Markup:
     """A number for siunitx, which keeps bold with `mode=text, reset-text-series=false` and prints a minus itself."""
     bold = r"\bfseries " if isinstance(cell[0], Strong) else ""
     return Markup(bold + _number(cell).replace("−", "-"))
+
+
+def sign_number(cell: Text, signed: bool) -> Text:
+    """A cell of a column that is `signed`, with the plus that siunitx prints by itself."""
+    if not signed or not is_aligned(cell) or _number(cell)[0] in "+−":
+        return cell
+    return (Strong((f"+{_number(cell)}",)),) if isinstance(cell[0], Strong) else (f"+{_number(cell)}",)
 
 
 def _number(cell: Text) -> str:

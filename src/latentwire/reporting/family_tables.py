@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from latentwire.reporting.document import Column, Emphasis, RowGroup, Table, TableRow, Text, compose_text
 from latentwire.reporting.number_format import decimals_for, format_points, whole_digits
-from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.report_data import METRIC_HEADS, METRIC_NAMES, Record, ReportData
 from latentwire.reporting.shared_rows import (
+    NAMES,
+    VERDICTS,
     difference_cells,
     difference_columns,
     family_notes,
     merge_sentences,
+    opposed_sentence,
     unique_ids,
     verdict_cell,
 )
@@ -74,25 +77,28 @@ class _FamilyTable:
         return Table(
             name=self.name,
             caption=caption,
-            columns=(*self._first_columns(digits), *differences, Column(("Verdict",))),
+            columns=(*self._first_columns(digits), *differences, Column(("Verdict",), width=VERDICTS)),
             groups=tuple(self._task_group(task) for task in self.data.tasks),
-            notes=(merge_sentences(*notes.table_sentences()),),
+            notes=(merge_sentences(*opposed_sentence(self.data, keys), *notes.table_sentences()),),
             signatures=notes.signatures,
             ids=unique_ids([*self._accuracy_ids(), *keys]),
+            density="tight",
         )
 
     def _first_columns(self, digits: tuple[int, int]) -> tuple[Column, ...]:
         if self.second:
-            return (Column(("Receiver",)), Column(("Method",)), Column((self.second,)))
-        accuracy = Column(("Acc.",), align="right", digits=digits)
-        return (Column(("Answers",)), Column(("Method",)), Column(("Seeds",), align="right"), accuracy)
+            return (Column(("Receiver",)), Column(("Method",)), Column((self.second,), width=NAMES))
+        head = METRIC_HEADS[self.data.get_setting("metric_of_mean")]
+        score = Column((head,), align="right", digits=digits)
+        return (Column(("Answers",)), Column(("Method",), width=NAMES), Column(("Seeds",), align="right"), score)
 
     def _task_group(self, task: str) -> RowGroup:
         """The differences on one task; a receiver is named in the first of its rows only."""
         records = [record for record in self.records if record["task"] == task]
         above = [None, *(record["receiver"] for record in records)]
         rows = (self._row(record, record["receiver"] == name) for record, name in zip(records, above, strict=False))
-        return RowGroup((self.data.display_name(task),), tuple(rows))
+        title = f"{self.data.display_name(task)}: {METRIC_NAMES[self.data.metric_of(task)]}"
+        return RowGroup((title,), tuple(rows))
 
     def _row(self, record: Record, repeated: bool) -> TableRow:
         receiver, method = self.data.display_name(record["receiver"]), self.data.display_name(record["a"])
@@ -119,4 +125,4 @@ class _FamilyTable:
         """Id of the accuracy of the first method of a difference."""
         method = self.data.stats["methods"][record["a"]]
         model = record["receiver"] if method["reads_receiver"] else method["models"][0]
-        return f"{record['task']}/{model}/{record['a']}/{self.data.get_setting('metric')}"
+        return self.data.cell_id(record["task"], model, record["a"])

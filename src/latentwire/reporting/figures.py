@@ -21,11 +21,14 @@ from latentwire.reporting.figures_quality import (
     draw_pareto_front,
     draw_rank_differences,
     draw_variance_shares,
+    half_height,
 )
-from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.method_figure import draw_method
+from latentwire.reporting.report_data import METRIC_NAMES, Record, ReportData, score_label
 from latentwire.reporting.style import (
     DASHES,
     GREY,
+    HALF,
     Dashes,
     DrawnFigure,
     SeriesStyle,
@@ -41,14 +44,14 @@ ACCURACY = "validation/accuracy/"
 
 def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
     """Draw every figure of the report into `folder`."""
-    always = (draw_learning_curves, draw_accuracies, draw_differences, draw_pareto_front, draw_calibration)
+    always = (draw_method, draw_learning_curves, draw_accuracies, draw_differences, draw_pareto_front, draw_calibration)
     sometimes = (draw_variance_shares(data, folder), draw_rank_differences(data, folder))
     return [*(draw(data, folder) for draw in always), *(figure for figure in sometimes if figure)]
 
 
 def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
     """Training loss and validation accuracy: a thin line per seed, their range and their mean; a row per task."""
-    with open_panels(len(data.tasks), 2, 0.35 + 1.65 * len(data.tasks)) as (figure, axes):
+    with open_panels(len(data.tasks), 2, 0.35 + 1.5 * len(data.tasks)) as (figure, axes):
         for task, (left, right) in zip(data.tasks, axes, strict=True):
             runs = data.curves[data.curves["task"] == task]
             _draw_loss(data, left, runs[runs["series"] == LOSS])
@@ -135,7 +138,7 @@ def draw_accuracies(data: ReportData, folder: Path) -> DrawnFigure:
                 _draw_bars(data, ax, rows, cells)
                 ids += [floor, *(row["cell"] for row in rows)]
             _share_limits(line)
-        _label_panels(data, axes, "accuracy (%)")
+        _label_panels(data, axes, [score_label(data, task) for task in data.tasks])
         paths = save_figure(figure, folder, "accuracy")
     return DrawnFigure("accuracy", tuple(paths), tuple(dict.fromkeys(ids)))
 
@@ -143,8 +146,7 @@ def draw_accuracies(data: ReportData, folder: Path) -> DrawnFigure:
 def draw_differences(data: ReportData, folder: Path) -> DrawnFigure:
     """Forest of paired differences from the reference, with the band of ± the share that may be lost."""
     ids: list[str] = []
-    count = len([method for method in data.stats["methods"] if not data.control_of(method)]) - 1
-    with _method_panels(data, count) as (figure, axes):
+    with open_panels(len(data.tasks), len(data.receivers), half_height(data), HALF) as (figure, axes):
         for task, line in zip(data.tasks, axes, strict=True):
             for receiver, ax in zip(data.receivers, line, strict=True):
                 block = data.get_block(task, receiver)["rows"]
@@ -156,7 +158,8 @@ def draw_differences(data: ReportData, folder: Path) -> DrawnFigure:
                 _draw_bars(data, ax, rows, [data.get_comparison(row["versus_reference"]) for row in rows])
                 ids += [reference, *(row["versus_reference"] for row in rows)]
             _share_limits(line)
-        _label_panels(data, axes, f"difference from {data.drawn_name(data.get_setting('reference'))} (points)")
+        names = [METRIC_NAMES[data.metric_of(task)] for task in data.tasks]
+        _label_panels(data, axes, [f"points of {name}" for name in names], between=":\n")
         paths = save_figure(figure, folder, "differences")
     return DrawnFigure("differences", tuple(paths), tuple(dict.fromkeys(ids)))
 
@@ -199,13 +202,15 @@ def _share_limits(line: Sequence[Axes]) -> None:
         ax.set_xlim(low, high)
 
 
-def _label_panels(data: ReportData, axes: Sequence[Sequence[Axes]], label: str) -> None:
+def _label_panels(data: ReportData, axes: Sequence[Sequence[Axes]], labels: Sequence[str], between: str = ": ") -> None:
+    """Titles, with a sign `between` task and receiver, and below a row what its axis shows unless the next one does."""
     for task, line in zip(data.tasks, axes, strict=True):
         for receiver, ax in zip(data.receivers, line, strict=True):
-            ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
+            ax.set_title(f"{data.drawn_name(task)}{between}{data.drawn_name(receiver)}", loc="left")
             ax.tick_params(axis="y", length=0)
             ax.set(xlabel="", ylabel="")
         for ax in line[1:]:
             ax.set_yticklabels([])
-    for ax in axes[-1]:
-        ax.set_xlabel(label)
+    for line, label, below in zip(axes, labels, [*labels[1:], ""], strict=True):
+        for ax in line:
+            ax.set_xlabel("" if label == below else label)

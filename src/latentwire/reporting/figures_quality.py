@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from latentwire.reporting.report_data import Record, ReportData
-from latentwire.reporting.style import GREY, PALETTE, DrawnFigure, SeriesStyle, method_styles, open_panels, save_figure
+from latentwire.reporting.report_data import Record, ReportData, score_label
+from latentwire.reporting.style import (
+    GREY,
+    HALF,
+    PALETTE,
+    DrawnFigure,
+    SeriesStyle,
+    method_styles,
+    open_panels,
+    save_figure,
+)
 
 PARTS = ("seeds", "examples", "residual")
+
+
+def half_height(data: ReportData) -> float:
+    """The height of the two figures that stand side by side, for the rows of methods in the first of them."""
+    rows = sum(data.control_of(method) is None for method in data.methods)
+    return 0.45 + (0.5 + 0.15 * rows) * len(data.tasks)
 
 
 def draw_pareto_front(data: ReportData, folder: Path) -> DrawnFigure:
     """Accuracy against bytes per example on a log₂ axis, with the front: nothing cheaper is better."""
     ids: list[str] = []
     styles = method_styles(data)
-    with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.75 * len(data.tasks)) as (figure, axes):
+    with open_panels(len(data.tasks), len(data.receivers), half_height(data), HALF) as (figure, axes):
         for task, line in zip(data.tasks, axes, strict=True):
             for receiver, ax in zip(data.receivers, line, strict=True):
                 rows = [r for r in data.get_block(task, receiver)["rows"] if r["method"] not in data.control_methods]
@@ -28,12 +44,13 @@ def draw_pareto_front(data: ReportData, folder: Path) -> DrawnFigure:
                 _draw_front(ax, cells)
                 ax.set_xscale("symlog", base=2, linthresh=8, linscale=0.5)
                 ax.set_xlim(-2, None)
-                ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
+                ax.set_xticks(_byte_ticks(max(cell["bytes_per_example"] for cell in cells)))
+                ax.set_title(f"{data.drawn_name(task)}:\n{data.drawn_name(receiver)}", loc="left")
                 ids += [row["cell"] for row in rows]
-            line[0].set_ylabel("accuracy (%)")
+            line[0].set_ylabel(score_label(data, task))
         for ax in axes[-1]:
             ax.set_xlabel("bytes per example")
-        figure.legend(handles=_handles(data, styles), loc="outside lower center", ncols=6)
+        figure.legend(handles=_handles(data, styles), loc="outside lower center", ncols=3)
         paths = save_figure(figure, folder, "pareto")
     return DrawnFigure("pareto", tuple(paths), tuple(dict.fromkeys(ids)))
 
@@ -45,6 +62,13 @@ def pareto_front(cells: Sequence[Record]) -> list[tuple[float, float]]:
         if not steps or cell["value"] > steps[-1][1]:
             steps.append((cell["bytes_per_example"], cell["value"]))
     return steps
+
+
+def _byte_ticks(most: float) -> list[int]:
+    """0 and up to three powers of two, the largest of them no more than `most` but for small ones."""
+    top = max(3, int(math.log2(max(most, 1))))
+    step = max(1, -(-(top - 3) // 2))
+    return [0, *(2**power for power in sorted({max(3, top - count * step) for count in range(3)}))]
 
 
 def _draw_front(ax: Axes, cells: Sequence[Record]) -> None:
@@ -83,7 +107,7 @@ def draw_calibration(data: ReportData, folder: Path) -> DrawnFigure:
                 ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
                 for row in data.get_block(task, receiver)["rows"]:
                     if row["method"] in shown:
-                        key = row["cell"].removesuffix(data.get_setting("metric")) + "ece"
+                        key = data.same_cell(row["cell"], "ece")
                         _draw_bins(ax, records[key]["bins"], styles[row["method"]])
                         ids.append(key)
                 ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
@@ -109,7 +133,7 @@ def draw_variance_shares(data: ReportData, folder: Path) -> DrawnFigure | None:
     records = [r for r in data.reference_differences() if r["shares"] and r["a"] not in data.control_methods]
     if not records:
         return None
-    with open_panels(1, 1, 0.75 + 0.2 * len(records)) as (figure, axes):
+    with open_panels(1, 1, 0.65 + 0.17 * len(records)) as (figure, axes):
         ax = axes[0][0]
         for height, record in enumerate(records):
             left = 0.0

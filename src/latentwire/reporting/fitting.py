@@ -60,20 +60,25 @@ def fit_names(figure: Figure) -> None:
 
 
 def wrap_text(text: str, width: float, size: float | str) -> str:
-    """Break a text into lines of at most `width` points: after blanks and `-_/,:`, else inside a word.
+    """Break the lines of a text into some of at most `width` points: after blanks and `-_/,:`, else inside a word.
 
     Args:
         text: As matplotlib takes it; `\\$` stays together.
         width: In points.
         size: Of the font, in points.
     """
+    lines = [short for line in text.split("\n") for short in _wrap_line(line, width, size)]
+    return "\n".join(line.strip(" ") for line in lines if line.strip(" "))
+
+
+def _wrap_line(line: str, width: float, size: float | str) -> list[str]:
     lines = [""]
-    for piece in filter(None, _PIECE.findall(text)):
+    for piece in filter(None, _PIECE.findall(line)):
         if _measure_width(lines[-1] + piece.rstrip(" "), size) <= width:
             lines[-1] += piece
             continue
         lines += _split_word(piece, width, size)
-    return "\n".join(line.strip(" ") for line in lines if line.strip(" "))
+    return lines
 
 
 def list_text_boxes(figure: Figure) -> list[tuple[Text, Bbox]]:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from latentwire.reporting.document import Column, Emphasis, NoteMark, RowGroup, Table, TableRow, Text, compose_text
+from latentwire.reporting.document import (
+    Column,
+    Emphasis,
+    NoteMark,
+    RowGroup,
+    Table,
+    TableRow,
+    Text,
+    compose_text,
+    join_items,
+)
 from latentwire.reporting.number_format import decimals_for, format_interval, format_points, whole_digits
-from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.report_data import METRIC_NAMES, Record, ReportData
 from latentwire.reporting.shared_rows import (
     FamilyNotes,
     dagger_sentence,
@@ -53,9 +63,11 @@ def build_main_table(data: ReportData) -> Table:
 
 
 def _caption(data: ReportData) -> Text:
+    metrics = [f"{METRIC_NAMES[data.metric_of(task)]} on {data.display_name(task)}" for task in data.tasks]
     return compose_text(
-        "Accuracy (%) over all tasks. Mean: unweighted, over these {count} tasks;\n"
+        "Scores (%) over all tasks: {metrics}. Mean: unweighted, over these {count} tasks;\n"
         "Δ is its paired difference from that of {reference} in points.",
+        metrics=join_items(metrics),
         count=len(data.tasks),
         reference=Emphasis((data.reference_name,)),
     )
@@ -78,7 +90,7 @@ def _columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> I
 def _cell_ids(data: ReportData, row: Record) -> list[str]:
     """Ids of the accuracies that a mean is made of."""
     model = data.get_average(row["average"])["model"]
-    return [f"{task}/{model}/{row['method']}/{data.get_setting('metric')}" for task in _shown_tasks(data)]
+    return [data.cell_id(task, model, row["method"]) for task in _shown_tasks(data)]
 
 
 def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
@@ -112,5 +124,5 @@ def _sentences(data: ReportData, notes: FamilyNotes, differences: Sequence[str])
     yield (FIXED_TASKS,)
     if any(data.get_comparison(key)["signs_differ"] for key in differences):
         yield (MIXED_SIGNS,)
-    yield dagger_sentence(data, notes)
+    yield dagger_sentence(data, notes, METRIC_NAMES[data.get_setting("metric_of_mean")])
     yield from notes.table_sentences()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from latentwire.reporting.document import Math, Piece, Strong, Text, Variable
+from latentwire.reporting.document import Math, Strong, Text
 
 MISSING = "–"
 """A cell without a number: an empty one would look like an oversight."""
 PERCENT = "\u202f%"
+
+
+def capitalize(words: str) -> str:
+    """The words with a capital at their beginning, and no other letter changed."""
+    return words[:1].upper() + words[1:]
 
 
 def format_points(share: float | None, decimals: int = 1) -> str:
@@ -46,13 +51,6 @@ def format_p_value(p: float | None) -> Text:
     if p is None:
         return (MISSING,)
     return (Math(("<",)), "\u202f0.001") if p < 0.001 else (f"{p:.3f}",)
-
-
-def format_p_clause(p: float | None, adjustment: str) -> Piece:
-    """A p-value in running text, for example `p_Holm = 0.012`."""
-    if p is None:
-        return "no test"
-    return Math((Variable("p", adjustment), " < 0.001" if p < 0.001 else f" = {p:.3f}"))
 
 
 def emphasize_best(number: str, best: bool) -> Text:

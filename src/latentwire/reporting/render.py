@@ -18,11 +18,13 @@ from latentwire.reporting.document import (
     Document,
     Emphasis,
     Figure,
+    FigureRow,
     Heading,
     ItemList,
     Math,
     NoteMark,
     Paragraph,
+    Quote,
     Reference,
     Strong,
     Table,
@@ -39,11 +41,16 @@ from latentwire.reporting.escaping import (
     fence_code,
     is_aligned,
     protect_start,
+    quote_latex,
+    sign_number,
     wrap_name,
 )
 
 FOLDER = Path(__file__).parent / "templates"
-TYPES = (Code, Emphasis, Figure, Heading, ItemList, Math, NoteMark, Paragraph, Reference, Strong, Table, Variable)
+TYPES = (
+    *(Code, Emphasis, Figure, FigureRow, Heading, ItemList, Math, NoteMark, Paragraph, Quote, Reference, Strong),
+    *(Table, Variable),
+)
 LATEX_DELIMITERS = {
     "block_start_string": "<%",
     "block_end_string": "%>",
@@ -104,6 +111,7 @@ def latex_environment() -> Environment:
         "verbatim": Markup,
         "wrapped": wrap_name,
         "metadata": escape_metadata,
+        "quoted": quote_latex,
     }
     return environment
 
@@ -139,7 +147,7 @@ def _environment(escape: Callable[[str], str], **delimiters: str) -> Environment
     )
     for kind in TYPES:
         environment.tests[kind.__name__.lower()] = lambda value, kind=kind: isinstance(value, kind)
-    environment.filters |= {"listed": join_items, "refused": _refuse_piece}
+    environment.filters |= {"listed": join_items, "refused": _refuse_piece, "signed": sign_number}
     return environment
 
 

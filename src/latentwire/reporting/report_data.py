@@ -12,7 +12,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 
-SCHEMA = "latentwire-stats/3"
+SCHEMA = "latentwire-stats/7"
 Record = dict[str, Any]
 
 
@@ -24,15 +24,25 @@ class Revision:
     dirty: bool
     """Files differ from that commit."""
     tree: str | None = None
-    """64 hex over the committed files of the code: it tells the code where git has no history of it."""
+    """64 hex over what the files of the code do, comments left out: another commit with the same is no other code."""
 
 
 OPEN_VERDICTS = ("not different", "not after correction")
 """Verdicts of comparisons in which no difference was shown."""
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "own_metrics": "score",
+}
+"""How metrics are called; a mean over tasks with different ones is one of scores."""
+METRIC_HEADS = {"accuracy": "Acc.", "macro_f1": "F1", "balanced_accuracy": "Bal. acc.", "own_metrics": "Score"}
+"""The same at the head of a column."""
 DEFAULT_NAMES = {
     "text": "Text (zero-shot)",
     "calibrated": "Text (calibrated)",
     "truncated": "Text (truncated)",
+    "readout": "Text + logistic layer",
     "probe": "Linear probe",
     "majority": "Majority class",
     "none": "no model",
@@ -52,6 +62,8 @@ class ReportData:
         method = self.stats["methods"].get(key)
         if method is not None and method["control_of"] is not None and key not in self.names:
             return f"{self.display_name(method['control_of'])} ({key.removeprefix(method['control_of'] + '-')})"
+        if method is not None and method["probe_of"] is not None and key not in self.names:
+            return f"Probe on {self.display_name(method['probe_of'])}"
         return self.names.get(key) or DEFAULT_NAMES.get(key, key)
 
     def drawn_name(self, key: str) -> str:
@@ -64,16 +76,35 @@ class ReportData:
         """All that users, data and models call their own: names, keys, classes, families and licenses."""
         tasks, models = self.stats["tasks"], self.stats["models"]
         keys = [*self.stats["methods"], *tasks, *models]
-        classes = [label for task in tasks.values() for label in task["absent"]]
+        classes = [label for task in tasks.values() for label in (*task["absent"], *task["counts"])]
+        words = [word for record in self.stats["unseen"].values() for word in record["words"].values()]
         stated = [about[fact] for about in models.values() for fact in ("family", "license") if about[fact]]
-        return tuple(dict.fromkeys([*map(self.display_name, keys), *keys, *classes, *stated]))
+        return tuple(dict.fromkeys([*map(self.display_name, keys), *keys, *classes, *words, *stated]))
 
     def get_cell(self, key: str) -> Record:
-        """Accuracy by id."""
+        """A metric of a cell by id."""
         return dict(self.stats["cells"][key])
 
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics by which cells are scored."""
+        return list(dict.fromkeys(cell["metric"] for cell in self.stats["cells"].values()))
+
+    def metric_of(self, task: str) -> str:
+        """The metric by which the methods are judged on a task."""
+        return str(self.stats["settings"]["metrics"][task])
+
+    def cell_id(self, task: str, model: str, method: str, metric: str | None = None) -> str:
+        """Id of a cell, by the metric of its task unless another one is named."""
+        return f"{task}/{model}/{method}/{metric or self.metric_of(task)}"
+
+    def same_cell(self, key: str, metric: str) -> str:
+        """Id of a cell by another metric, or of its `ece` or `classes`."""
+        cell = self.get_cell(key)
+        return self.cell_id(cell["task"], cell["model"], cell["method"], metric)
+
     def get_average(self, key: str) -> Record:
-        """Mean accuracy over the tasks by id."""
+        """Mean over the tasks by id."""
         return dict(self.stats["averages"][key])
 
     def get_comparison(self, key: str) -> Record:
@@ -93,9 +124,9 @@ class ReportData:
         members = self.stats["families"].get(name, {"members": ()})["members"]
         return [self._corrected(key) for key in members]
 
-    def get_controls(self) -> list[Record]:
-        """Every control against its own answers in another order, each with `id`, adjusted p, verdict and signature."""
-        records, members = self.stats["controls"], self.stats["families"].get("controls", {"members": ()})["members"]
+    def get_excesses(self, section: str) -> list[Record]:
+        """All `controls`, or sets of `unseen` words, each with `id`, adjusted p, verdict and signature."""
+        records, members = self.stats[section], self.stats["families"].get(section, {"members": ()})["members"]
         return [{**records[key], **_adjusted(records[key]), "id": key} for key in members]
 
     def reference_differences(self) -> list[Record]:
@@ -125,8 +156,10 @@ class ReportData:
 
     @property
     def trained_methods(self) -> list[str]:
-        """Trained methods without controls."""
-        return [key for key in self.methods if self.stats["methods"][key]["trained"] and not self.control_of(key)]
+        """Trained methods without controls and probes."""
+        about = self.stats["methods"]
+        own = [key for key in self.methods if about[key]["trained"] and not self.control_of(key)]
+        return [key for key in own if about[key]["probe_of"] is None]
 
     @property
     def baseline_methods(self) -> list[str]:
@@ -164,6 +197,16 @@ class ReportData:
         return self.display_name(self.get_setting("reference"))
 
 
+def score_name(data: ReportData) -> str:
+    """What a number on any of the tasks is: the metric that all are judged by, or a score."""
+    return METRIC_NAMES[data.get_setting("metric_of_mean")]
+
+
+def score_label(data: ReportData, task: str) -> str:
+    """The label of an axis with scores on one task."""
+    return f"{METRIC_NAMES[data.metric_of(task)]} (%)"
+
+
 def _adjusted(record: Record) -> Record:
     adjusted = record["adjusted"]
     return {"p_adjusted": adjusted["p"], **{name: adjusted[name] for name in ("verdict", "mde", "signature")}}
@@ -175,13 +218,26 @@ def read_report_data(folder: Path, names: Mapping[str, str]) -> ReportData:
     Raises:
         EvidenceError: A file is missing or was written by another version.
     """
-    for name in ("stats.json", "curves.csv"):
-        if not (folder / name).is_file():
-            raise EvidenceError(f"{folder / name} is missing, expected the statistics. Next: `dvc repro aggregate`.")
-    stats = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
+    stats = read_statistics(folder)
+    return ReportData(stats, pd.read_csv(_find(folder / "curves.csv")), dict(names))
+
+
+def read_statistics(folder: Path) -> Record:
+    """Read `stats.json` of `results/aggregate/`.
+
+    Raises:
+        EvidenceError: It is missing or was written by another version.
+    """
+    stats: Record = json.loads(_find(folder / "stats.json").read_text(encoding="utf-8"))
     if stats.get("schema") != SCHEMA:
         raise EvidenceError(
             f"{folder / 'stats.json'} has the schema {stats.get('schema')!r}, expected {SCHEMA!r}. "
             "Next: `dvc repro aggregate`."
         )
-    return ReportData(stats, pd.read_csv(folder / "curves.csv"), dict(names))
+    return stats
+
+
+def _find(path: Path) -> Path:
+    if not path.is_file():
+        raise EvidenceError(f"{path} is missing, expected the statistics. Next: `dvc repro aggregate`.")
+    return path

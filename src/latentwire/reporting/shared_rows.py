@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from latentwire.reporting.caveats import list_caveats
 from latentwire.reporting.document import (
@@ -17,20 +18,30 @@ from latentwire.reporting.document import (
     compose_text,
     join_items,
 )
-from latentwire.reporting.number_format import MISSING, PERCENT, format_interval, format_p_value, format_points
-from latentwire.reporting.report_data import OPEN_VERDICTS, ReportData
+from latentwire.reporting.number_format import (
+    MISSING,
+    PERCENT,
+    format_interval,
+    format_p_value,
+    format_points,
+    format_signed,
+)
+from latentwire.reporting.report_data import METRIC_NAMES, OPEN_VERDICTS, ReportData
 
 ADJUSTMENTS = {"holm": "Holm", "bh": "BH"}
 FAMILIES = {
     "versus_chance": "with chance",
     "versus_baselines": "of trained methods with baselines",
     "versus_reference": "of other methods with {reference}",
-    "ablations": "of trained methods with each other and with controls",
+    "ablations": "of trained methods with each other, with controls and with probes on their wires",
 }
 """What the differences of a family are."""
 SEES = {"text": "T", "labels": "L", "features": "F"}
 """How tables say what a method sees."""
+NAMES, VERDICTS = "1.2in", "1.1in"
+"""Widths of columns in which names, or verdicts, mostly stand on one line."""
 METHOD, CHECKPOINT = Emphasis(("this method",)), Emphasis(("this checkpoint",))
+OPPOSED = "‡"
 DETECTABLE = (
     f"MDE: where no difference was shown, the smallest true one for which this design gives a verdict, after the "
     f"correction, with 80{PERCENT} power.\n"
@@ -136,9 +147,35 @@ def difference_cells(data: ReportData, key: str | None, decimals: int) -> tuple[
     detectable = adjusted["mde"] if adjusted["verdict"] in OPEN_VERDICTS else None
     return (
         (format_points(record["value"], decimals),),
-        (format_interval(record["low"], record["high"], decimals, sign=True),),
+        (format_interval(record["low"], record["high"], decimals, sign=True), *opposed_mark(record)),
         format_p_value(adjusted["p_adjusted"]),
         (format_points(detectable, decimals),),
+    )
+
+
+def opposed_mark(record: Mapping[str, Any]) -> Text:
+    """A mark where another metric has the other method ahead; the means over tasks are of one metric each."""
+    return (NoteMark(OPPOSED),) if record.get("opposed") else ()
+
+
+def opposed_sentence(data: ReportData, keys: Sequence[str]) -> Iterator[Text]:
+    """What the mark means, with the differences by the metrics that disagree."""
+    marked = [data.get_comparison(key) for key in keys if data.get_comparison(key).get("opposed")]
+    if marked:
+        listed = [
+            f"{data.display_name(record['receiver'])}, {data.display_name(record['a'])} minus "
+            f"{data.display_name(record['b'])}: {name_opposed(record)}"
+            for record in marked
+        ]
+        yield (f"{OPPOSED}: by another metric the other method is ahead ({'; '.join(listed)}).\n",)
+
+
+def name_opposed(record: Mapping[str, Any]) -> str:
+    """The differences by the metrics that disagree with the one that the task is judged by."""
+    others = [(METRIC_NAMES[name], record["metrics"][name]) for name in record["opposed"]]
+    return " and ".join(
+        f"{name} {format_signed(other['value'])} {format_interval(other['low'], other['high'], sign=True)}"
+        for name, other in others
     )
 
 
@@ -151,12 +188,13 @@ def method_cell(data: ReportData, method: str, key: str | None) -> Text:
     return (name, NoteMark("†")) if kept else (name,)
 
 
-def dagger_sentence(data: ReportData, notes: FamilyNotes) -> Text:
+def dagger_sentence(data: ReportData, notes: FamilyNotes, metric: str) -> Text:
     """What the dagger of `method_cell` means."""
     return compose_text(
-        "†: not better than {reference}, but keeps at least {retained} of its accuracy (one-sided, {alpha}).\n",
+        "†: not better than {reference}, but keeps at least {retained} of its {metric} (one-sided, {alpha}).\n",
         reference=Emphasis((data.reference_name,)),
         retained=data.retained + PERCENT,
+        metric=metric,
         alpha=Math((f"α = {notes.alpha}",)),
     )
 

@@ -19,6 +19,8 @@ from latentwire.reporting.report_data import ReportData
 
 WIDE = 6.75
 """Width of two columns, in inches."""
+HALF = 3.3
+"""Width of one of two figures side by side."""
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 GREY = "#6e6e6e"
@@ -94,12 +96,14 @@ def method_styles(data: ReportData) -> dict[str, SeriesStyle]:
 
 
 @contextmanager
-def open_panels(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[list[Axes]]]]:
-    """A wide figure of rows × columns axes, `height` inches in all, in the common style."""
+def open_panels(
+    rows: int, columns: int, height: float, width: float = WIDE
+) -> Iterator[tuple[Figure, list[list[Axes]]]]:
+    """A figure of rows × columns axes, `height` and `width` inches in all, in the common style."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
-        figure = Figure(figsize=(WIDE, height), layout=ConstrainedLayoutEngine(h_pad=0.06))
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.06))
         yield figure, [list(line) for line in figure.subplots(rows, columns, squeeze=False)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from latentwire.errors import EvidenceError
 from latentwire.reporting.appendix import build_appendix_tables
+from latentwire.reporting.class_tables import build_class_tables
 from latentwire.reporting.control_table import build_controls_table
 from latentwire.reporting.document import (
     Column,
@@ -27,20 +28,22 @@ from latentwire.reporting.family_tables import (
 )
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.number_format import (
-    MISSING,
     PERCENT,
+    capitalize,
     decimals_for,
     emphasize_best,
     format_interval,
     format_points,
     whole_digits,
 )
-from latentwire.reporting.report_data import Record, ReportData, Revision
+from latentwire.reporting.report_data import METRIC_HEADS, METRIC_NAMES, Record, ReportData, Revision
+from latentwire.reporting.samples_table import build_sample_tables
+from latentwire.reporting.setup_tables import build_setup_tables
 from latentwire.reporting.shared_rows import (
     CHECKPOINT,
     DETECTABLE,
     METHOD,
-    SEES,
+    NAMES,
     FamilyNotes,
     dagger_sentence,
     difference_cells,
@@ -50,8 +53,10 @@ from latentwire.reporting.shared_rows import (
     join_ids,
     merge_sentences,
     method_cell,
+    opposed_sentence,
     unique_ids,
 )
+from latentwire.reporting.unseen_table import build_unseen_table
 
 REFERENCE = "versus_reference"
 
@@ -70,49 +75,62 @@ def build_tables(data: ReportData, revision: Revision | None = None) -> list[Tab
         tables.append(build_ablations_table(data))
     if data.stats["controls"]:
         tables.append(build_controls_table(data))
-    tables += build_appendix_tables(data, revision)
+    if data.stats["unseen"]:
+        tables.append(build_unseen_table(data))
+    tables += [*build_setup_tables(data), *build_sample_tables(data)]
+    tables += [*build_class_tables(data), *build_appendix_tables(data, revision)]
     _check_names([table.name for table in tables])
     return tables
 
 
 def build_task_table(data: ReportData, task: str) -> Table:
     """Accuracy of every method on one task, with the difference from the reference, a block per receiver."""
-    blocks = [data.get_block(task, receiver) for receiver in data.receivers]
+    blocks = [_without_controls(data, data.get_block(task, receiver)) for receiver in data.receivers]
     rows = [row for block in blocks for row in block["rows"]]
     cells = [data.get_cell(row["cell"]) for row in rows]
     decimals = decimals_for([cell["high"] - cell["low"] for cell in cells])
     differences = [row[REFERENCE] for row in rows if row[REFERENCE]]
     notes = family_notes(data, differences, [task])
+    groups = tuple(_receiver_group(data, block, decimals) for block in blocks)
     return Table(
         name=task,
         caption=_task_caption(data, task),
-        columns=_task_columns(data, notes, (whole_digits([cell["value"] for cell in cells]), decimals)),
-        groups=tuple(_receiver_group(data, block, decimals) for block in blocks),
-        notes=(merge_sentences(*_task_sentences(data, task, notes, cells)),),
+        columns=_task_columns(data, task, notes, (whole_digits([cell["value"] for cell in cells]), decimals)),
+        groups=groups,
+        notes=(merge_sentences(*_task_sentences(data, task, notes, differences)),),
         signatures=notes.signatures,
-        ids=unique_ids([*(row["cell"] for row in rows), *differences]),
+        ids=unique_ids([key for group in groups for row in group.rows for key in row.ids]),
+        density="dense",
     )
 
 
+def _without_controls(data: ReportData, block: Record) -> Record:
+    """The rows of a block; controls have a table of their own, with what is to be expected of them."""
+    return {**block, "rows": [row for row in block["rows"] if not data.control_of(row["method"])]}
+
+
 def _task_caption(data: ReportData, task: str) -> Text:
-    about = data.stats["tasks"][task]
     return compose_text(
-        "Accuracy (%) on {task}: {count} test texts, {classes} classes.\n"
+        "{metric} (%) on {task}, with the other metrics beside.\n"
         "Δ is the paired difference from {reference} in points.",
+        metric=capitalize(METRIC_NAMES[data.metric_of(task)]),
         task=data.display_name(task),
-        count=about["n"],
-        classes=len(about["counts"]),
         reference=Emphasis((data.reference_name,)),
     )
 
 
-def _task_columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> tuple[Column, ...]:
+def _task_columns(data: ReportData, task: str, notes: FamilyNotes, digits: tuple[int, int]) -> tuple[Column, ...]:
     return (
-        *(Column(("Method",)), Column(("Sees",))),
-        *(Column(("Seeds",), align="right"), Column(("Bytes",), align="right")),
-        *(Column(("Acc.",), align="right", digits=digits), interval_column(data)),
+        *(Column(("Method",), width=NAMES), Column(("Labels",), align="right"), Column(("Seeds",), align="right")),
+        *(Column((METRIC_HEADS[metric],), align="right", digits=digits) for metric in _other_metrics(data, task)),
+        *(Column((METRIC_HEADS[data.metric_of(task)],), align="right", digits=digits), interval_column(data)),
         *difference_columns(data, notes, digits),
     )
+
+
+def _other_metrics(data: ReportData, task: str) -> list[str]:
+    """The metrics beside the one that the task is judged by."""
+    return [metric for metric in data.metrics if metric != data.metric_of(task)]
 
 
 def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
@@ -122,34 +140,44 @@ def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
 
 def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> TableRow:
     cell, key = data.get_cell(row["cell"]), row[REFERENCE]
+    others = [data.same_cell(row["cell"], metric) for metric in _other_metrics(data, cell["task"])]
     best = row["method"] == block["best"] or row["method"] in block["tied"]
     return TableRow(
         (
             method_cell(data, row["method"], key),
-            (" ".join(short for name, short in SEES.items() if cell["sees"][name]) or MISSING,),
+            (f"{cell['training_labels']:,}",),
             (str(cell["S"]),),
-            (f"{cell['bytes_per_example']:,.0f}",),
+            *((format_points(data.get_cell(other)["value"], decimals),) for other in others),
             emphasize_best(format_points(cell["value"], decimals), best),
             (format_interval(cell["low"], cell["high"], decimals),),
             *difference_cells(data, key, decimals),
         ),
-        join_ids(row["cell"], key),
+        join_ids(row["cell"], key, *others),
     )
 
 
-def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequence[Record]) -> Iterator[Text]:
+def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, differences: Sequence[str]) -> Iterator[Text]:
+    """What the columns mean stands under the table of the first task."""
+    if task == data.tasks[0]:
+        yield from _column_sentences(data, notes)
+    else:
+        yield (f"Columns and signs are those of the table of {data.display_name(data.tasks[0])}.\n",)
+    yield from opposed_sentence(data, differences)
+    yield from _exceptional_notes(data, task)
+    yield from notes.final_sentences()
+
+
+def _column_sentences(data: ReportData, notes: FamilyNotes) -> Iterator[Text]:
     yield compose_text(
-        "Sees: T the text, L the names of the labels, F features of the sender.\n"
+        "Labels: labelled examples that each was trained on; rows with 0 are zero-shot.\n"
         "Bold: the best of a block, and methods that neither differ from it ({adjustment}, {alpha}) nor fail to keep\n"
         "{retained} of it. ",
         adjustment=notes.adjustment,
         alpha=Math((f"α = {notes.alpha}",)),
         retained=data.retained + PERCENT,
     )
-    yield dagger_sentence(data, notes)
+    yield dagger_sentence(data, notes, "score")
     yield notes.family_sentence(data.reference_name)
-    if data.control_methods:
-        yield ("Controls have no Δ: they are compared with their own answers in another order.\n",)
     chance = data.get_setting("chance")
     if chance != data.get_setting("reference"):
         yield compose_text(
@@ -163,18 +191,18 @@ def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, cells: Sequ
         method=METHOD,
         checkpoint=CHECKPOINT,
     )
-    yield from _exceptional_notes(data, task, cells)
-    yield from notes.final_sentences()
 
 
-def _exceptional_notes(data: ReportData, task: str, cells: Sequence[Record]) -> Iterator[Text]:
+def _exceptional_notes(data: ReportData, task: str) -> Iterator[Text]:
     """What holds for some tasks only."""
     absent = data.stats["tasks"][task]["absent"]
+    cells = [cell for cell in data.stats["cells"].values() if cell["task"] == task]
     if any(cell["seed_variance"] == "not estimated" for cell in cells):
         yield ("One trained run only: seed variance not estimated.\n",)
     if absent:
         yield compose_text("Classes without a test text: {labels}.\n", labels=join_items(absent))
-    yield ("Intervals of accuracies are Wilson's, from the two-way variance and its degrees of freedom.\n",)
+    how = "two-way variance" if data.metric_of(task) == "accuracy" else "variance of the crossed bootstrap"
+    yield (f"Intervals of scores are Wilson's, from the {how} and its degrees of freedom.\n",)
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from latentwire.statistics.exact import proportion_interval
 from latentwire.statistics.families import ALL_TASKS, cell_id, comparison_id, methods_for_receiver, scope_of
 from latentwire.statistics.grid import Grid, GridMethod
 from latentwire.statistics.mean_over_tasks import estimate_mean_over_tasks
-from latentwire.statistics.scores import Paired, Scores, digest_items, pair_scores
+from latentwire.statistics.scores import Scores, digest_items, pair_scores
 from latentwire.statistics.signature import format_signature
 from latentwire.statistics.twoway import Estimate
 
@@ -19,11 +19,11 @@ AVERAGE_FAMILY = "average_versus_reference"
 
 
 def average_records(evidence: Evidence, grid: Grid, settings: Settings) -> dict[str, StatsRecord]:
-    """Mean accuracy over the tasks of every method on every model that answers; none where there is one task."""
+    """Mean over the tasks, each by its metric, of every method by model; none where there is one task."""
     if len(grid.tasks) < 2:
         return {}
     return {
-        cell_id(ALL_TASKS, model, method.name): _average(evidence, grid, method, model, settings)
+        cell_id(ALL_TASKS, model, method.name, grid.metric_of_mean): _average(evidence, grid, method, model, settings)
         for method in grid.methods.values()
         for model in method.models
     }
@@ -41,13 +41,15 @@ def _differences(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator
     for receiver in grid.receivers:
         for method in methods_for_receiver(grid, receiver):
             if method.name != reference.name and not method.control_of:
-                key = comparison_id(ALL_TASKS, scope_of(method, reference, receiver), method.name, reference.name)
-                yield key, _difference(evidence, grid, (method, reference), receiver, settings)
+                yield (
+                    _difference_id(grid, method, reference, receiver),
+                    _difference(evidence, grid, (method, reference), receiver, settings),
+                )
 
 
 def _average(evidence: Evidence, grid: Grid, method: GridMethod, model: str, settings: Settings) -> StatsRecord:
     scores = [evidence.scores[task, model, method.name] for task in grid.tasks]
-    mean = estimate_mean_over_tasks([Paired(task.values) for task in scores])
+    mean = estimate_mean_over_tasks([task.paired for task in scores])
     low, high = (None, None) if mean.constant else proportion_interval(mean, settings.confidence)
     return {
         "model": model,
@@ -119,15 +121,19 @@ def main_table_rows(grid: Grid, settings: Settings, known: Mapping[str, StatsRec
     return [
         {
             "receiver": receiver,
-            "rows": [_row(method, reference, receiver) for method in methods_for_receiver(grid, receiver)],
+            "rows": [_row(grid, method, reference, receiver) for method in methods_for_receiver(grid, receiver)],
         }
         for receiver in grid.receivers
     ]
 
 
-def _row(method: GridMethod, reference: GridMethod, receiver: str) -> StatsRecord:
-    mean = cell_id(ALL_TASKS, str(method.model_for(receiver)), method.name)
+def _row(grid: Grid, method: GridMethod, reference: GridMethod, receiver: str) -> StatsRecord:
+    mean = cell_id(ALL_TASKS, str(method.model_for(receiver)), method.name, grid.metric_of_mean)
     if method.name == reference.name or method.control_of:
         return {"method": method.name, "average": mean, "difference": None}
-    key = comparison_id(ALL_TASKS, scope_of(method, reference, receiver), method.name, reference.name)
+    key = _difference_id(grid, method, reference, receiver)
     return {"method": method.name, "average": mean, "difference": key}
+
+
+def _difference_id(grid: Grid, a: GridMethod, b: GridMethod, receiver: str) -> str:
+    return comparison_id(ALL_TASKS, scope_of(a, b, receiver), a.name, b.name, grid.metric_of_mean)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from latentwire.statistics.comparisons import UNDECIDED, Settings, StatsRecord, compare_methods, comparison_verdict
+from latentwire.statistics.cost_records import cost_record
 from latentwire.statistics.evidence import Evidence, Key
 from latentwire.statistics.families import cell_id, comparison_id, methods_for_receiver, scope_of
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
@@ -44,12 +45,13 @@ class _Block:
     def record(self, cells: Mapping[str, StatsRecord]) -> StatsRecord:
         """Ids of cells and differences, the best method, its ties and the ranks."""
         contenders = [method.name for method in self._methods if method.control_of is None]
-        best = max(contenders, key=lambda name: cells[cell_id(*self._key(name))]["value"])
+        best = max(contenders, key=lambda name: cells[self._cell(name)]["value"])
         return {
             "task": self._task,
             "receiver": self._receiver,
             "rows": [self._row(method) for method in self._methods],
             "best": best,
+            **cost_record({name: cells[self._cell(name)] for name in contenders}, self._settings.reference),
             "tied": self._tied(best, [name for name in contenders if name != best]),
             "ranks": block_ranks(
                 [self._evidence.scores[self._key(name)] for name in contenders], contenders, self._settings
@@ -59,10 +61,13 @@ class _Block:
     def _key(self, name: str) -> Key:
         return self._task, str(self._grid.methods[name].model_for(self._receiver)), name
 
+    def _cell(self, name: str) -> str:
+        return cell_id(*self._key(name), self._grid.metric_of(self._task))
+
     def _row(self, method: GridMethod) -> StatsRecord:
         return {
             "method": method.name,
-            "cell": cell_id(*self._key(method.name)),
+            "cell": self._cell(method.name),
             "versus_reference": self._declared(method.name, self._settings.reference),
             "versus_chance": self._declared(method.name, CHANCE),
         }
@@ -70,7 +75,7 @@ class _Block:
     def _declared(self, a: str, b: str) -> str | None:
         """Id of a − b; None where only b − a is declared, or neither."""
         scope = scope_of(self._grid.methods[a], self._grid.methods[b], self._receiver)
-        key = comparison_id(self._task, scope, a, b)
+        key = comparison_id(self._task, scope, a, b, self._grid.metric_of(self._task))
         return key if key in self._comparisons else None
 
     def _tied(self, best: str, others: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ Shapes: R resamples, N examples, S seeds, K columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,13 @@ def resample_examples(columns: Matrix, plan: BootstrapPlan) -> Matrix:
 
 
 def resample_crossed(methods: Sequence[Scores], plan: BootstrapPlan) -> list[Matrix]:
-    """Resampled means [R] of every method, over the same draws of examples and, where they correspond, of seeds."""
+    """Resampled means [R] of every method, over the same draws of examples and, where they correspond, of seeds.
+
+    A metric that is no mean over examples was resampled when it was computed (`measures.py`), with one set of draws.
+    """
+    drawn = [method.resampled.draws for method in methods if method.resampled is not None]
+    if len(drawn) == len(methods):
+        return drawn
     stacked = np.concatenate([method.values for method in methods]).T
     means = resample_examples(stacked, plan)
     ends = np.cumsum([len(method.values) for method in methods])
@@ -92,13 +98,18 @@ def _patterns(columns: Matrix) -> tuple[Matrix, NDArray[np.int_]]:
 
 
 def _by_weights(columns: Matrix, resamples: int, rng: np.random.Generator) -> Matrix:
-    examples = len(columns)
+    return np.concatenate([weights @ columns / len(columns) for weights in _weights(len(columns), resamples, rng)])
+
+
+def draw_weights(examples: int, plan: BootstrapPlan) -> Iterator[Matrix]:
+    """How often each example is drawn, as parts [rows, N] of [R, N]; every caller gets the same draws."""
+    return _weights(examples, plan.resamples, np.random.default_rng([plan.seed, EXAMPLES]))
+
+
+def _weights(examples: int, resamples: int, rng: np.random.Generator) -> Iterator[Matrix]:
     rows = max(1, WEIGHTS_AT_ONCE // examples)
     offsets = np.arange(rows, dtype=np.int64)[:, None] * examples
-    means = np.empty((resamples, columns.shape[1]))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
         drawn = rng.integers(0, examples, size=(size, examples), dtype=np.int32) + offsets[:size]
-        weights = np.bincount(drawn.ravel(), minlength=size * examples).reshape(size, examples)
-        means[start : start + size] = weights.astype(np.float64) @ columns / examples
-    return means
+        yield np.bincount(drawn.ravel(), minlength=size * examples).reshape(size, examples).astype(np.float64)

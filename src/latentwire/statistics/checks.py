@@ -13,7 +13,9 @@ from latentwire.statistics.golds import Golds
 from latentwire.statistics.grid import Grid, PredictionItem
 
 PREDICTION_COLUMNS = ("method", "model", "task", "seed", "example_id", "prediction", "scores")
-META_FIELDS = frozenset({"method", "task", "seed", "data_digest", "sees", "bytes_per_example", "checkpoint", "slots"})
+META_FIELDS = frozenset(
+    {"method", "task", "seed", "data_digest", "sees", "training_labels", "bytes_per_example", "checkpoint", "slots"}
+)
 """What must be in the `meta.json` beside predictions."""
 PREDICT_AGAIN = "Next: `dvc repro evaluate baseline`."
 
@@ -41,7 +43,10 @@ def check_keys(frame: pd.DataFrame, item: PredictionItem, where: str) -> None:
 def check_models(frame: pd.DataFrame, item: PredictionItem, grid: Grid, where: str) -> None:
     """Check that exactly the models of each method have answered."""
     for name in item.holds:
-        models, expected = set(frame.loc[frame["method"] == name, "model"]), grid.methods[name].models
+        models, expected = (
+            set(frame.loc[frame["method"] == name, "model"]),
+            grid.expected_method(item.task, name).models,
+        )
         if models != set(expected):
             raise EvidenceError(
                 f"{where} has answers of {name} by {join_sorted(models)}, expected {join_sorted(expected)}. "

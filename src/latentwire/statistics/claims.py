@@ -17,6 +17,8 @@ from latentwire.statistics.twoway import Estimate, estimate_mean
 Outcome = Literal["non-inferior", "inferior", "inconclusive"]
 Equivalence = Literal["equivalent", "different", "inconclusive"]
 NO_VARIANCE = "the scores do not vary"
+ONE_TRAINING = "one training"
+"""Reason and verdict of what is said of trainings, where there is one: it is in a family, but no test of it."""
 POWER = 0.8
 """Chance with which a detectable effect is found."""
 QUANTILES = 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentwire.params.sections import Aggregate
@@ -24,6 +24,8 @@ from latentwire.statistics.twoway import Estimate, estimate_mean
 
 StatsRecord = dict[str, Any]
 NOT_DIFFERENT, NOT_CORRECTED = "not different", "not after correction"
+EFFECTS = ("cohen_h", "d_z", "odds_ratio")
+NO_PROPORTION = "the metric is no share of the examples"
 UNDECIDED = (NOT_DIFFERENT, NOT_CORRECTED)
 """Verdicts that show no difference; by the second there is one for a reader who looks at this comparison alone."""
 
@@ -40,6 +42,8 @@ class Settings:
     """Correction within a family: holm or bh."""
     retained: float
     """Share of a mean that has to be kept for `non-inferior`."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Task → metric by which it is judged; accuracy where none is named."""
     margin: float = 0.02
     """Differences within ± this share count as none, for equivalence and the posterior."""
     resamples: int = 10_000
@@ -63,8 +67,8 @@ def name_estimand(seeds: int) -> str:
 
 
 def cell_record(scores: Scores, trained: bool, settings: Settings) -> StatsRecord:
-    """Accuracy of one method on one task, with its interval."""
-    rate = estimate_mean(scores.values)
+    """A metric of one method on one task, with its interval."""
+    rate = estimate_mean(scores.paired)
     low, high = proportion_interval(rate, settings.confidence)
     return {
         "value": rate.mean,
@@ -74,13 +78,14 @@ def cell_record(scores: Scores, trained: bool, settings: Settings) -> StatsRecor
         "per_seed": _per_seed(scores),
         "seed_variance": _seed_variance(rate, trained),
         "signature": format_signature(
-            ci="wilson-twoway", conf=settings.confidence, S=rate.seeds, N=rate.examples, ids=scores.ids[:8]
+            ci="wilson-pigeonhole" if scores.resampled else "wilson-twoway", conf=settings.confidence, S=rate.seeds,
+            N=rate.examples, **_draws(scores, settings), ids=scores.ids[:8],
         ),
-    }
+    }  # fmt: skip
 
 
 def compare_methods(a: Scores, b: Scores, settings: Settings) -> StatsRecord:
-    """Difference in accuracy A − B: unadjusted interval and p, detectable and standardised effects."""
+    """Difference A − B by one metric: unadjusted interval and p, detectable and standardised effects."""
     difference = estimate_mean(pair_scores(a, b))
     interval = difference.interval(settings.confidence)
     p, test = _p_value(a, b, difference)
@@ -97,9 +102,15 @@ def compare_methods(a: Scores, b: Scores, settings: Settings) -> StatsRecord:
         "effects": _effects(a, b),
         "retention": {**vars(kept), "low": ratio_low, "high": ratio_high},
         "signature": format_signature(
-            ci="twoway", conf=settings.confidence, p=test, S=difference.seeds, N=difference.examples, ids=a.ids[:8]
+            ci="pigeonhole-t" if a.resampled else "twoway", conf=settings.confidence, p=test, S=difference.seeds,
+            N=difference.examples, **_draws(a, settings), ids=a.ids[:8],
         ),
-    }
+    }  # fmt: skip
+
+
+def _draws(scores: Scores, settings: Settings) -> dict[str, int]:
+    """For the signature of what was resampled."""
+    return {"R": settings.resamples, "seed": settings.seed} if scores.resampled else {}
 
 
 def comparison_verdict(record: Mapping[str, Any], adjusted: float | None, alpha: float) -> str:
@@ -123,6 +134,8 @@ def detectable_difference(record: Mapping[str, Any], level: float) -> float | No
 
 def _p_value(a: Scores, b: Scores, difference: Estimate) -> tuple[float | None, str]:
     """Two-sided p of the difference, and the name of the test."""
+    if a.resampled is not None:
+        return difference.p_value(), "t"
     if len(a.values) == 1 and len(b.values) == 1:
         return mcnemar_p(*count_discordant(a.values, b.values)), "mcnemar"
     if difference.constant:
@@ -158,6 +171,8 @@ def _seed_variance(rate: Estimate, trained: bool) -> str:
 
 def _effects(a: Scores, b: Scores) -> StatsRecord:
     """Effect sizes by name; one that is not defined is None, with the reason under `undefined`."""
+    if a.resampled is not None:
+        return dict.fromkeys(EFFECTS) | {"undefined": dict.fromkeys(EFFECTS, NO_PROPORTION)}
     rate_a, rate_b = float(a.values.mean()), float(b.values.mean())
     effects = {"cohen_h": cohen_h(rate_a, rate_b), "d_z": d_z(a, b), "odds_ratio": odds_ratio(a, b)}
     several = len(a.values) > 1 or len(b.values) > 1

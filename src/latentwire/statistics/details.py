@@ -51,8 +51,11 @@ def improvement_probability(a: Scores, b: Scores) -> float | None:
 
 
 def _checkpoint(a: Scores, b: Scores, settings: Settings) -> StatsRecord | None:
-    """The difference between the checkpoints at hand, with only the examples random; None for two single runs."""
-    if len(a.values) == len(b.values) == 1:
+    """The difference between the checkpoints at hand, with only the examples random.
+
+    None for two single runs, and for a metric that is no mean over examples, whose draws have the seeds in them.
+    """
+    if len(a.values) == len(b.values) == 1 or a.resampled is not None:
         return None
     means = a.values.mean(axis=0, keepdims=True) - b.values.mean(axis=0, keepdims=True)
     difference = estimate_mean(means)
@@ -71,8 +74,8 @@ def _checkpoint(a: Scores, b: Scores, settings: Settings) -> StatsRecord | None:
 
 
 def _single(a: Scores, b: Scores, confidence: float) -> StatsRecord | None:
-    """Counts of two single runs, mid-p and Newcombe's interval; None with several seeds."""
-    if len(a.values) > 1 or len(b.values) > 1:
+    """Counts of two single runs, mid-p and Newcombe's interval; None with several seeds or another metric."""
+    if len(a.values) > 1 or len(b.values) > 1 or a.resampled is not None:
         return None
     only_a, only_b = count_discordant(a.values, b.values)
     both = int(((a.values == 1) & (b.values == 1)).sum())

@@ -46,18 +46,32 @@ class PredictionSource:
 
 
 @dataclass(frozen=True)
+class UnseenAnswers:
+    """Answers with a set of words that no training named, in the order of seeds and examples."""
+
+    right: Scores
+    answers: Scores
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All scores by cell, with the golds and files that they come from."""
 
     golds: Mapping[str, Golds]
     scores: Mapping[Key, Scores]
-    """Right (1) or wrong (0)."""
+    """Right (1) or wrong (0), or as another metric scores the cell (`measures.py`)."""
     confidence: Mapping[Key, Scores]
     """Confidence of each answer, in the same cells."""
     answers: Mapping[Key, Scores]
     """Each answer as the number of its label among those of the task, in the same cells."""
+    unseen: Mapping[Key, UnseenAnswers]
+    """What trained methods answer when they are asked for other words, by task, receiver and name of the set."""
     sources: Mapping[str, PredictionSource]
     models: Mapping[str, Mapping[str, str | None]]
+
+    def sources_of(self, task: str, method: str) -> list[str]:
+        """Paths of the predictions of a method on a task."""
+        return [path for path, source in self.sources.items() if source.item.feeds(task, method)]
 
 
 def gather_evidence(results: Path, grid: Grid) -> Evidence:
@@ -74,8 +88,12 @@ def gather_evidence(results: Path, grid: Grid) -> Evidence:
         frame, source = _read_item(results, item, grid, golds[item.task])
         frames.append(frame)
         sources[f"{results.name}/{item.folder}/predictions.parquet"] = source
-    cells = _score(pd.concat(frames), grid, golds)
-    return Evidence(golds, *cells, sources, read_models(results, grid))
+    everything = pd.concat(frames)
+    own = everything["method"].isin(grid.methods)
+    cells = _score(everything[own], grid, golds)
+    right, _, answers = _score(everything[~own], grid, golds)
+    unseen = {key: UnseenAnswers(right[key], answers[key]) for key in right}
+    return Evidence(golds, *cells, unseen, sources, read_models(results, grid))
 
 
 def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
@@ -138,7 +156,7 @@ def _score(
     answers: dict[Key, Scores] = {}
     for (task, model, name), rows in frame.groupby(["task", "model", "method"]):
         key = (str(task), str(model), str(name))
-        method, known = grid.methods[key[2]], golds[key[0]]
+        method, known = grid.expected_method(key[0], key[2]), golds[key[0]]
         hits = rows["prediction"].to_numpy() == known.labels.loc[rows["example_id"]].to_numpy()
         right[key] = _matrix(rows, hits.astype(float), key, method, known)
         certain = top_label_confidence(np.stack(rows["scores"].tolist()))

@@ -8,25 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from latentwire.statistics.claims import ONE_TRAINING
 from latentwire.statistics.comparisons import Settings, StatsRecord, comparison_verdict, detectable_difference
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
 from latentwire.statistics.multiplicity import adjust_p_values
 
-METRIC = "accuracy"
 ALL_TASKS = "all-tasks"
 """Stands in ids where a task would; no task can have this name."""
 Pair = tuple[str, str, str, str, str]
 """(task, scope, receiver, a, b); the scope is the receiver, or a's model where neither reads a receiver."""
 
 
-def cell_id(task: str, model: str, method: str, metric: str = METRIC) -> str:
-    """Id of an accuracy; it stays the same as long as the cell is in the grid."""
+def cell_id(task: str, model: str, method: str, metric: str) -> str:
+    """Id of a metric of a cell; it stays the same as long as the cell is in the grid."""
     return f"{task}/{model}/{method}/{metric}"
 
 
-def comparison_id(task: str, scope: str, a: str, b: str) -> str:
+def comparison_id(task: str, scope: str, a: str, b: str, metric: str) -> str:
     """Id of a difference."""
-    return f"{task}/{scope}/{a}-vs-{b}/{METRIC}"
+    return f"{task}/{scope}/{a}-vs-{b}/{metric}"
 
 
 def scope_of(a: GridMethod, b: GridMethod, receiver: str) -> str:
@@ -81,22 +81,28 @@ def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pa
             for a in firsts:
                 for b in seconds:
                     if a != b and {a, b} <= names:
-                        scope = scope_of(grid.methods[a], grid.methods[b], receiver)
-                        pairs.setdefault(comparison_id(task, scope, a, b), (task, scope, receiver, a, b))
+                        pair = task, scope_of(grid.methods[a], grid.methods[b], receiver), receiver, a, b
+                        pairs.setdefault(pair_id(grid, pair), pair)
     return list(pairs.values())
 
 
 def _ablations(grid: Grid) -> list[Pair]:
-    """The first trained method against the other trained ones, and every trained method against its controls."""
+    """The first trained method against the other trained ones, and each against its controls and the probe on it."""
     first, *others = [method.name for method in grid.trained()]
-    controls = [(str(m.control_of), m.name) for m in grid.methods.values() if m.control_of]
-    wanted = [*((first, other) for other in others), *controls]
+    beside = [(owner, m.name) for m in grid.methods.values() if (owner := m.control_of or m.probe_of)]
+    wanted = [*((first, other) for other in others), *beside]
     return [pair for a, b in wanted for pair in _pairs(grid, [a], [b])]
 
 
-def comparison_ids(pairs: Sequence[Pair]) -> list[str]:
+def pair_id(grid: Grid, pair: Pair) -> str:
+    """Id of the difference of a pair, by the metric of its task."""
+    task, scope, _, a, b = pair
+    return comparison_id(task, scope, a, b, grid.metric_of(task))
+
+
+def comparison_ids(grid: Grid, pairs: Sequence[Pair]) -> list[str]:
     """Ids of the differences of a family."""
-    return [comparison_id(task, scope, a, b) for task, scope, _, a, b in pairs]
+    return [pair_id(grid, pair) for pair in pairs]
 
 
 @dataclass(frozen=True)
@@ -122,16 +128,18 @@ def correct_family(
     """Correct the p-values of a family, writing them into its comparisons with verdict and detectable effect.
 
     The effect is that of the strictest step of the correction, α / m, which every verdict passes that is ever found.
+    What has one training where the family speaks of trainings is a member, but none of the m that are tested.
     """
-    corrected = adjust_p_values({key: comparisons[key]["p"] for key in ids}, settings.adjust)
-    extra = f"|adj:{settings.adjust}|m:{len(ids)}"
+    tested = [key for key in ids if comparisons[key]["reason"] != ONE_TRAINING]
+    corrected = adjust_p_values({key: comparisons[key]["p"] for key in tested}, settings.adjust)
     for key in ids:
-        record = comparisons[key]
+        record, p = comparisons[key], corrected.get(key)
+        extra = f"|adj:{settings.adjust}|m:{len(tested)}" if key in corrected else ""
         record["adjusted"] = {
             "family": name,
-            "p": corrected[key],
-            "verdict": reading.verdict(record, corrected[key], settings.alpha),
-            "mde": reading.detectable(record, settings.alpha / len(ids)),
+            "p": p,
+            "verdict": reading.verdict(record, p, settings.alpha),
+            "mde": reading.detectable(record, settings.alpha / max(len(tested), 1)),
             "signature": record["signature"].replace("|S:", f"{extra}|S:", 1),
         }
-    return {"m": len(ids), "adjust": settings.adjust, "alpha": settings.alpha, "members": list(ids)}
+    return {"m": len(tested), "adjust": settings.adjust, "alpha": settings.alpha, "members": list(ids)}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from latentwire.errors import ConfigurationError
+from latentwire.item import TrainItem, permuted_method, probe_method, unseen_method
 from latentwire.params.load import Params
+from latentwire.statistics.metrics import ACCURACY
 
 CHANCE = "majority"
 """The baseline that stands for chance: the most frequent class of the training split."""
+OWN_METRICS = "own_metrics"
+"""Stands in ids where a mean is over tasks that are judged by different metrics."""
 NO_MODEL = "none"
 """In the column `model`: no model answers."""
 
@@ -23,13 +27,39 @@ class GridMethod:
     seeds: tuple[int, ...] | None
     trained: bool
     control_of: str | None = None
+    """The trained method that it is a control of."""
     reads_receiver: bool = True
+    probe_of: str | None = None
+    """The trained method whose wires it reads without a receiver."""
+    permuted: bool = False
+    """A control with trainings of its own, on permuted labels."""
+
+    @property
+    def stored_with(self) -> str | None:
+        """The method in whose files its answers stand; None where they have files of their own."""
+        return None if self.permuted else self.control_of or self.probe_of
+
+    @property
+    def reads_own_wire(self) -> bool:
+        """Whether it answers from what belongs to the example; controls do not, but for one with own trainings."""
+        return self.control_of is None or self.permuted
 
     def model_for(self, receiver: str) -> str | None:
         """The model whose answers stand in the block of `receiver`; None where there is none."""
         if receiver in self.models:
             return receiver
         return None if self.reads_receiver else self.models[0]
+
+
+@dataclass(frozen=True)
+class UnseenWords:
+    """A trained method that is asked for other words than it was trained for."""
+
+    method: GridMethod
+    asked: str
+    """The trained method."""
+    words: Mapping[str, str]
+    """Label → word, in the order of the labels."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +84,47 @@ class Grid:
     tasks: Mapping[str, tuple[str, ...]]
     methods: Mapping[str, GridMethod]
     receivers: tuple[str, ...]
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Task → metric by which its methods are judged; accuracy where none is named."""
+    unseen: Mapping[str, Mapping[str, UnseenWords]] = field(default_factory=dict)
+    """Task → name → a set of other words; they have a table of their own and are no methods of the others."""
+
+    def metric_of(self, task: str) -> str:
+        """The metric by which the methods are judged on a task."""
+        return self.metrics.get(task, ACCURACY)
+
+    @property
+    def metric_of_mean(self) -> str:
+        """What a mean over the tasks is a mean of: one metric, or the one of each task."""
+        names = {self.metric_of(task) for task in self.tasks}
+        return names.pop() if len(names) == 1 else OWN_METRICS
+
+    def expected_method(self, task: str, name: str) -> GridMethod:
+        """The method whose answers are stored under a name."""
+        unseen = self.unseen.get(task, {}).get(name)
+        return self.methods[name] if unseen is None else unseen.method
 
     def items(self) -> Iterator[PredictionItem]:
         """All folders of predictions, relative to `results/`."""
         for task in self.tasks:
             for method in self.methods.values():
-                if method.control_of is None:
+                if method.stored_with is None:
                     yield from self._items_of(method, task)
 
     def _items_of(self, method: GridMethod, task: str) -> Iterator[PredictionItem]:
-        controls = [other.name for other in self.methods.values() if other.control_of == method.name]
-        holds = (method.name, *controls)
+        beside = [other.name for other in self.methods.values() if other.stored_with == method.name]
+        asked = [name for name, words in self.unseen.get(task, {}).items() if words.asked == method.name]
+        holds = (method.name, *beside, *asked)
         if method.seeds is None:
             yield PredictionItem(f"baseline/{task}/{method.name}", method.name, task, None, holds)
         for seed in method.seeds or ():
-            yield PredictionItem(f"evaluate/{method.name}-{task}-{seed}", method.name, task, seed, holds)
+            item = TrainItem(method.control_of or method.name, task, seed, method.permuted)
+            yield PredictionItem(f"evaluate/{item.name}", method.name, task, seed, holds)
 
     def trained(self) -> list[GridMethod]:
-        """Trained methods, without their controls."""
-        return [method for method in self.methods.values() if method.trained and method.control_of is None]
+        """Trained methods, without their controls and probes."""
+        own = [method for method in self.methods.values() if method.trained and method.control_of is None]
+        return [method for method in own if method.probe_of is None]
 
     def baselines(self) -> list[GridMethod]:
         """Methods without seeds."""
@@ -92,19 +144,38 @@ def expected_grid(params: Params) -> Grid:
         )
     names = {name: params.methods[name] for name in params.train.methods}
     receivers = tuple(dict.fromkeys(model for method in names.values() for model in method.receivers))
-    trained = [GridMethod(name, method.receivers, params.train.seeds, True) for name, method in names.items()]
-    controls = [
-        GridMethod(f"{method.name}-{control}", method.models, method.seeds, True, control_of=method.name)
+    seeds, sender = params.train.own_seeds, params.encode.sender
+    trained = [GridMethod(name, method.receivers, seeds, True) for name, method in names.items()]
+    probes = [
+        GridMethod(probe_method(method.name), (sender,), seeds, True, reads_receiver=False, probe_of=method.name)
         for method in trained
-        for control in params.evaluate.controls
     ]
-    baselines = [_baseline(name, receivers, params.encode.sender) for name in params.baseline.methods]
+    controls = [control for method in trained for control in _controls(params, method)]
+    baselines = [_baseline(name, receivers, sender) for name in params.baseline.methods]
     order = sorted(baselines, key=lambda method: (method.name == CHANCE, not method.reads_receiver, method.name))
     return Grid(
         tasks={task: tuple(params.tasks[task].labels) for task in params.prepare.tasks},
-        methods={method.name: method for method in (*trained, *order, *controls)},
+        methods={method.name: method for method in (*trained, *order, *probes, *controls)},
         receivers=receivers,
+        unseen={task: dict(_unseen(params, task, trained)) for task in params.prepare.tasks},
+        metrics=params.aggregate.metrics,
     )
+
+
+def _unseen(params: Params, task: str, trained: Sequence[GridMethod]) -> Iterator[tuple[str, UnseenWords]]:
+    for method in trained:
+        for number, words in enumerate(params.tasks[task].unseen, 1):
+            name = unseen_method(method.name, number)
+            said = {label: words[label].strip() for label in params.tasks[task].labels}
+            yield name, UnseenWords(GridMethod(name, method.models, method.seeds, True), method.name, said)
+
+
+def _controls(params: Params, method: GridMethod) -> Iterator[GridMethod]:
+    for control in params.evaluate.controls:
+        yield GridMethod(f"{method.name}-{control}", method.models, method.seeds, True, control_of=method.name)
+    if seeds := params.train.permuted_seeds:
+        name = permuted_method(method.name)
+        yield GridMethod(name, method.models, seeds, True, control_of=method.name, permuted=True)
 
 
 def _baseline(name: str, receivers: tuple[str, ...], sender: str) -> GridMethod:

@@ -50,9 +50,11 @@ def rank_records(cells: Mapping[str, StatsRecord], grid: Grid, settings: Setting
 
 def _over_tasks(cells: Mapping[str, StatsRecord], grid: Grid, receiver: str, settings: Settings) -> StatsRecord:
     methods = [method for method in methods_for_receiver(grid, receiver) if method.control_of is None]
-    table = np.array(
-        [[cells[cell_id(t, str(m.model_for(receiver)), m.name)]["value"] for m in methods] for t in grid.tasks]
-    )
+    ids = [
+        [cell_id(task, str(m.model_for(receiver)), m.name, grid.metric_of(task)) for m in methods]
+        for task in grid.tasks
+    ]
+    table = np.array([[cells[key]["value"] for key in row] for row in ids])
     sets, count = table.shape
     test = friedman_test(table)
     return {

@@ -46,7 +46,7 @@ def run_records(results: Path, evidence: Evidence, mode: str, numerics: str) -> 
 
 def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str, str]) -> tuple[str, StatsRecord]:
     item, folder = source.item, results / "train" / Path(path).parent.name
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest["state"] != source.meta["checkpoint"]:
         raise EvidenceError(
             f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "
@@ -71,7 +71,12 @@ def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str
     }
 
 
-def _read_manifest(folder: Path) -> Mapping[str, Any]:
+def read_manifest(folder: Path) -> Mapping[str, Any]:
+    """The manifest of the final checkpoint in `results/train/ITEM`, as it was written.
+
+    Raises:
+        EvidenceError: There is none.
+    """
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro train`.")

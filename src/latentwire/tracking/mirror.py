@@ -2,6 +2,7 @@
 
 The journal is the truth. A daemon thread does everything that touches MLflow, so MLflow may be slow, locked or gone:
 training goes on, the points wait, and what is still missing at the end is sent by the next start or by `aggregate`.
+A second thread looks at the machine for `latentwire dashboard`, with MLflow or without.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from latentwire.tracking.origin import note_origin
 from latentwire.tracking.runs import Record, TrackedItem, TrackedRun, split_metrics
-from latentwire.tracking.store import locate_store, tracking_errors
+from latentwire.tracking.sampler import Sampler, find_own_folder
+from latentwire.tracking.store import TrackingStore, locate_store, tracking_errors
 from latentwire.tracking.system import SystemMetrics
 
 logger = logging.getLogger(__name__)
@@ -40,17 +44,22 @@ class MlflowMirror:
         timeout: float = TIMEOUT_S,
         report: Callable[[str], None] = logger.warning,
     ) -> None:
-        self._item = item
+        self._item, self._root = item, root
         store = locate_store(root)
-        self._where = store.uri
+        self._where = store.shown
         self._timeout = timeout
         self._report = report
         self._reported: set[str] = set()
-        self._sender = _Sender(lambda: item.open(store, experiment, report), system_metrics, self._failed)
+        self._sender = _Sender(partial(_open, item, store, experiment, root, report), system_metrics, self._failed)
+        self._sampler: Sampler | None = None
 
     def started(self, step: int) -> None:  # noqa: ARG002 (the protocol of observers)
-        """Begin: the run appears in MLflow as running."""
+        """Begin: the run appears in MLflow as running, and the machine is looked at."""
         self._sender.start()
+        folder = find_own_folder(self._root, self._item)
+        if folder is not None:
+            self._sampler = Sampler(self._item, folder, self._report)
+            self._sampler.start()
 
     def committed(self, step: int, records: Sequence[Record]) -> None:  # noqa: ARG002 (the protocol of observers)
         """Hand over records that became durable, some of them perhaps again; returns at once."""
@@ -58,6 +67,8 @@ class MlflowMirror:
 
     def ended(self, verdict: str) -> None:
         """Wait for MLflow, for a bounded time, and say in a sentence what could not be sent."""
+        if self._sampler is not None:
+            self._sampler.close()
         if self._sender.ident is None:  # it ended before it started: MLflow knows nothing of it
             return
         preempted = verdict == "preempted"
@@ -80,6 +91,14 @@ class MlflowMirror:
         if kind not in self._reported:
             self._reported.add(kind)
             self._report(f"'{self._item.name}' is not mirrored for now, nothing waits for it: {error}")
+
+
+def _open(
+    item: TrackedItem, store: TrackingStore, experiment: str, root: Path, report: Callable[[str], None]
+) -> TrackedRun:
+    run = item.open(store, experiment, report)
+    note_origin(run, item, root, report)
+    return run
 
 
 class _Sender(threading.Thread):

@@ -12,6 +12,7 @@ from typing import Any
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.statistics.write import signed_entries
+from latentwire.tracking.origin import note_origin
 from latentwire.tracking.runs import TrackedItem, tracked_item
 from latentwire.tracking.statistics import log_statistics
 from latentwire.tracking.store import locate_store, report_tracking_error, tracking_errors
@@ -20,7 +21,7 @@ from unbroken.run_folder.journal import read_journal
 logger = logging.getLogger(__name__)
 
 STATS = Path("results/aggregate/stats.json")
-NUMBERS = ("cells", "averages", "comparisons", "controls", "calibration", "ranks", "blocks")
+NUMBERS = ("cells", "averages", "comparisons", "controls", "unseen", "calibration", "ranks", "blocks")
 
 
 def publish_journals(values: Params, root: Path) -> None:
@@ -53,6 +54,7 @@ def sync_journal(
     records = read_journal(journal_path)
     run = item.open(locate_store(root), experiment, report)
     with tracking_errors(run.experiment.store):
+        note_origin(run, item, root, report)
         sent = run.send(records)
         run.close("FINISHED")
     return sent

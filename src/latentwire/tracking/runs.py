@@ -9,7 +9,7 @@ events.jsonl and the system metrics.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -41,6 +41,9 @@ class TrackedRun:
     params: Mapping[str, str]
     last: dict[str, int]
     """Newest step of each metric."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    data_sets: Collection[str] = ()
+    """Digests of the data sets that it is known to have read."""
     grown: bool = False
     """Whether points were added since it was opened."""
 
@@ -149,7 +152,17 @@ def _tracked(experiment: Experiment, run: Any) -> TrackedRun:
     newest = {metric.key: metric.step for metric in run.data._metric_objs}
     info = run.info
     finished_ms = info.end_time if info.status == "FINISHED" else None
-    return TrackedRun(experiment, info.run_id, info.start_time, info.status, finished_ms, dict(run.data.params), newest)
+    return TrackedRun(
+        experiment,
+        info.run_id,
+        info.start_time,
+        info.status,
+        finished_ms,
+        dict(run.data.params),
+        newest,
+        dict(run.data.tags),
+        [read.dataset.digest for read in run.inputs.dataset_inputs],
+    )
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -186,5 +199,5 @@ class TrackedItem:
 
 def tracked_item(values: Params, item: TrainItem, identity: str) -> TrackedItem:
     """Name, identity, parameters and tags of an item's one MLflow run."""
-    tags = {"method": item.method, "task": item.task, "seed": str(item.seed), "stage": "train"}
+    tags = {"method": item.answers_as, "task": item.task, "seed": str(item.seed), "stage": "train"}
     return TrackedItem(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.tracking.names import flatten_numbers, safe_name
+from latentwire.tracking.origin import note_origin
 from latentwire.tracking.runs import IDENTITY_TAG, TrackedItem, TrackedRun
 from latentwire.tracking.store import Experiment, locate_store, tracking_errors
 
@@ -56,6 +57,7 @@ def log_statistics(
     numbers = flatten_numbers(stats if sections is None else {key: stats[key] for key in sections})
     run = item.open(locate_store(root), experiment, report)
     with tracking_errors(run.experiment.store):
+        note_origin(run, item, root, report)
         linked = _linked(run.experiment, sources)
         for name, target in linked.items():
             run.experiment.client.set_tag(run.run_id, f"source.{safe_name(name)}", target)

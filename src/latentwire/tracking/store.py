@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from latentwire import environment
 from latentwire.errors import LatentWireError
+from latentwire.passwords import hide_passwords
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,6 +53,11 @@ class TrackingStore:
     """Its SQLite file; None where it is something else."""
     artifacts: str | None
     """Where new experiments put their artifacts; None where a server decides."""
+
+    @property
+    def shown(self) -> str:
+        """The URI as messages have it, without its password."""
+        return hide_passwords(self.uri)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -133,9 +139,8 @@ def tracking_errors(store: TrackingStore) -> Iterator[None]:
         raise
     except Exception as error:  # MLflow's stores raise anything: requests, SQLAlchemy, OSError, its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TrackingError(
-            f"MLflow at {store.uri} failed: {reason[:300]} ({type(error).__name__}). Next: {_next_step(store, reason)}."
-        ) from error
+        said = f"{hide_passwords(reason)[:300]} ({type(error).__name__})"
+        raise TrackingError(f"MLflow at {store.shown} failed: {said}. Next: {_next_step(store, reason)}.") from error
 
 
 def report_tracking_error(action: Callable[[], T], report: Callable[[str], None] = logger.warning) -> T | None:
@@ -205,9 +210,11 @@ def _experiment_id(store: TrackingStore, client: Any, name: str) -> str:
             if experiment is None:  # not a lost race
                 raise
     if experiment.lifecycle_stage != "active":
+        # A URI with a password is in the environment already.
+        named = f"MLFLOW_TRACKING_URI={quote(store.uri)} " if store.shown == store.uri else ""
         raise TrackingError(
-            f"The MLflow experiment '{name}' at {store.uri} is in the trash; expected an active one. Next: "
-            f"`MLFLOW_TRACKING_URI={quote(store.uri)} mlflow experiments restore -x {experiment.experiment_id}` "
+            f"The MLflow experiment '{name}' at {store.shown} is in the trash; expected an active one. Next: "
+            f"`{named}mlflow experiments restore -x {experiment.experiment_id}` "
             "or another tracking.experiment in params.yaml."
         )
     return str(experiment.experiment_id)

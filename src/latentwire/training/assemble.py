@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +17,7 @@ from latentwire.params.sections import Runtime
 from latentwire.tasks.examples import Example
 from latentwire.tasks.stored import StoredTask
 from latentwire.training.exact import Exact
+from latentwire.training.label_permutation import permute_labels
 from latentwire.training.loop import LabelledFeatures, Trainer
 from latentwire.training.throughput import Throughput
 from latentwire.training.validation import Validation
@@ -50,6 +52,8 @@ def assemble_trainer(values: Params, item: TrainItem, group: Group = SOLO) -> Tr
     method, labels = values.methods[item.method], list(values.tasks[item.task].labels)
     task = StoredTask.open(item.task)
     train = _open_split(item, task.split("train"), "train", labels, values.encode.max_tokens)
+    if item.permuted:
+        train = replace(train, labels=permute_labels(train.labels, item.seed))
     validation = _open_split(item, task.split("validation"), "validation", labels, values.encode.max_tokens)
     readers = load_receivers(values, method.receivers, item.task)
     wire = new_wire(method, train.features.width, readers, item.seed)

@@ -31,7 +31,7 @@ def identity(values: Params, item: TrainItem, root: Path = Path()) -> Identity:
     features = Features.file(root / item.features)
     names = (values.encode.sender, *values.methods[item.method].receivers)
     parts: dict[str, JSON] = {
-        "item": {"method": item.method, "task": item.task},
+        "item": {"method": item.answers_as, "task": item.task},
         "params": defining_params(values, item),
         "data": {"examples": task.digest, "features": sha256_of(features)},
         "models": {name: models[name]["digest"] for name in sorted(set(names))},

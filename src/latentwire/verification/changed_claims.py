@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from latentwire.statistics.control_records import LEAK
+from latentwire.statistics.unseen_records import CARRIED
 from latentwire.statistics.write import signed_entries
 
-DECIDED = {"leak"}
+DECIDED = {LEAK, CARRIED}
 """Claims besides the opposites that something was shown."""
 OPPOSITES = ({"better", "worse"}, {"non-inferior", "inferior"}, {"equivalent", "different"})
 

@@ -37,7 +37,7 @@ class _Seen:
     def find_twin(self, kind: str, content: object, item: TrainItem) -> str | None:
         """An item of another seed that has the same content; one method under two names may have it twice."""
         other = self._items.setdefault((kind, content), item)
-        return None if other.seed == item.seed else other.name
+        return None if (other.seed, other.permuted) == (item.seed, item.permuted) else other.name
 
 
 def find_disproofs(root: Path, values: Params) -> dict[str, str]:

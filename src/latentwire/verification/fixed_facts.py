@@ -14,12 +14,21 @@ FOLLOWS = {
     "comparisons": {
         "value", "low", "high", "p", "mde", "reason", "df", "variance", "shares", "effects", "ratio", "outcome",
         "p_low", "p_high", "posterior", "checkpoint", "single", "improvement", "bootstrap", "verdict", "signature",
-        "by_task", "signs_differ",
+        "by_task", "signs_differ", "metrics", "opposed",
     },
-    "controls": {"value", "accuracy", "expected", "error", "p", "reason", "verdict", "mde", "signature"},
+    "classes": {"said", "recall", "never_right"},
+    "controls": {
+        "value", "low", "high", "df", "variance", "shares", "accuracy", "expected", "p", "reason", "verdict", "mde",
+        "signature",
+    },
+    "unseen": {
+        "value", "low", "high", "df", "variance", "shares", "per_seed", "expected", "p", "reason", "verdict", "mde",
+        "signature",
+    },
     "calibration": {"value", "low", "high", "df", "bins"},
+    "disagreements": {"counts", "samples"},
     "ranks": {"methods", "friedman", "pairs"},
-    "blocks": {"best", "tied", "ranks"},
+    "blocks": {"best", "tied", "ranks", "dominated"},
     "sources": {"sha256", "checkpoint"},
     "runs": {"identity", "checkpoint", "journal", "numerics_changed", "slots", "signature"},
 }  # fmt: skip

@@ -81,6 +81,13 @@ def judge_statistics(published: Stats, here: Stats, metrics: Mapping[str, Both],
     return Judgement(found, list(changed_claims(published, here)), _parts(here))
 
 
+def ids_fed_by(stats: Stats, folders: Iterable[str]) -> list[str]:
+    """Ids of the numbers and trainings that are computed from predictions in these folders."""
+    under = tuple(f"{folder}/" for folder in folders)
+    entries = {**stats["cells"], **stats["calibration"], **stats["unseen"], **stats["runs"]}
+    return [key for key, entry in entries.items() if any(path.startswith(under) for path in entry["sources"])]
+
+
 def _has(wanted: set[str] | None, key: str) -> bool:
     return wanted is None or not key or key in wanted
 
@@ -96,7 +103,7 @@ def _tests(published: Stats, here: Stats, paired: Paired) -> Iterator[tuple[str,
             continue
         trained = bool(here["methods"][entry["method"]]["trained"])
         both = measure_entry(was, trained, confidence), measure_entry(entry, trained, confidence)
-        exact = paired(entry) if not trained and entry["section"] == "cells" else None
+        exact = paired(entry) if not trained and entry.get("metric") == "accuracy" else None
         yield key, exact or compare_values(*both)
         yield f"{key}{SPREAD}", compare_spreads(*both)
 
@@ -109,7 +116,7 @@ def _tests_of_metrics(metrics: Mapping[str, Both]) -> Iterator[tuple[str, Trial 
 
 def _numbers(stats: Stats) -> Iterator[tuple[str, dict[str, Any]]]:
     """The numbers that are not made of other numbers."""
-    for section in ("cells", "calibration"):
+    for section in ("cells", "calibration", "unseen"):
         for key, entry in stats[section].items():
             yield key, {**entry, "section": section}
 

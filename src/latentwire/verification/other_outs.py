@@ -9,6 +9,7 @@ from typing import Any
 
 from latentwire.verification.differences import format_leaf, json_differences
 from latentwire.verification.features import check_features
+from latentwire.verification.judgement import ids_fed_by
 from latentwire.verification.local_results import LocalResults
 from latentwire.verification.lockfile import LockedStage
 from latentwire.verification.published import Published, Unknown
@@ -78,6 +79,4 @@ def _sources_under(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[s
 
 def _fed_by(stats: Mapping[str, Any], folders: tuple[str, ...]) -> list[str]:
     """Ids of the numbers that are computed from predictions in these folders, and those predictions."""
-    sources = _sources_under(stats, folders)
-    entries = {**stats["cells"], **stats["calibration"], **stats["runs"]}
-    return sources + [key for key, entry in entries.items() if set(sources) & set(entry["sources"])]
+    return _sources_under(stats, folders) + ids_fed_by(stats, folders)

@@ -28,7 +28,7 @@ def _judge_paper(path: Path, rebuilt: Rebuilt) -> tuple[Status, str]:
         return Status.NOT_VERIFIABLE, f"it cannot be built again: {rebuilt.refusal}"
     try:
         again = compile_paper(rebuilt.report / "reports/paper.tex")
-    except LatentWireError as error:
+    except (LatentWireError, OSError, subprocess.TimeoutExpired) as error:  # it may be of another kind of machine
         return Status.NOT_VERIFIABLE, str(error)
     if again is None:
         return Status.NOT_VERIFIABLE, f"it cannot be compiled again without {ENGINE}. Next: install TeX Live"
@@ -42,16 +42,22 @@ def _compare_texts(path: Path, again: Path) -> tuple[Status, str]:
     if shutil.which(READER) is None:
         return Status.NOT_VERIFIABLE, f"it has other bytes, and no {READER} reads them. Next: install poppler-utils"
     here, expected = read_words(path), read_words(again)
+    if expected is None:
+        why = f"{READER} cannot read even the paper that was compiled just now"
+        return Status.NOT_VERIFIABLE, f"it has other bytes, and {why}. Next: `{READER} -v`"
     if here is None:
         return Status.CONTRADICTED, f"{READER} cannot read it: it is no PDF"
     if here == expected:
         return Status.NOT_VERIFIABLE, f"it has the same words; another TeX set it, or it has other drawings. {AGAIN}"
-    return Status.CONTRADICTED, f"its text is not that of the predictions: {first_other_words(expected or [], here)}"
+    return Status.CONTRADICTED, f"its text is not that of the predictions: {first_other_words(expected, here)}"
 
 
 def read_words(path: Path) -> list[str] | None:
-    """The words of a PDF in their order; None where it is none."""
-    done = subprocess.run([READER, str(path), "-"], capture_output=True, check=False, timeout=SECONDS)
+    """The words of a PDF in their order; None where it is none, or nothing here can read it."""
+    try:
+        done = subprocess.run([READER, str(path), "-"], capture_output=True, check=False, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return done.stdout.decode("utf-8", errors="replace").split() if done.returncode == 0 else None
 
 

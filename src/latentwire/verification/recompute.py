@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.environment import clone_environment
@@ -13,10 +14,11 @@ from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.published import Published
 
 
-def recompute_published(root: Path, published: Published, folder: Path) -> Path:
-    """Clone the published revision into `folder` and run its whole pipeline; return the clone.
+def recompute_published(root: Path, published: Published, folder: Path, stages: Sequence[str] = ()) -> Path:
+    """Clone the published revision into `folder` and run its pipeline there; return the clone.
 
-    DVC's caches are not used, so that every stage really runs. It takes as long as `make repro`.
+    DVC's caches are not used, so that every stage really runs. The whole takes as long as `make repro`; of `stages`, if
+    any are named, only they and what they need are run.
 
     Raises:
         UnverifiableError: The revision of the published code is not known or not here.
@@ -26,7 +28,7 @@ def recompute_published(root: Path, published: Published, folder: Path) -> Path:
     _clone(root, published, clone)
     if (root / "assets").is_dir():
         (clone / "assets").symlink_to((root / "assets").resolve())
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *stages]
     done = subprocess.run(command, cwd=clone, env=clone_environment(clone), check=False)
     if done.returncode:
         raise LatentWireError(

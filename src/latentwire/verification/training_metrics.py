@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from latentwire.verification.judgement import Both
+from latentwire.verification.judgement import Both, ids_fed_by
 from latentwire.verification.published import Published
 from latentwire.verification.run_noise import measure_seeds
 
@@ -36,9 +36,7 @@ def metric_id(task: str, method: str, name: str) -> str:
 
 def metric_ids(stats: Mapping[str, Any], item: str, names: list[str]) -> list[str]:
     """Ids of all numbers that an item's training and its answers have a part in."""
-    folder = f"results/evaluate/{item}/"
-    entries = {**stats["cells"], **stats["calibration"], **stats["runs"]}
-    made = [key for key, entry in entries.items() if any(path.startswith(folder) for path in entry["sources"])]
+    made = ids_fed_by(stats, (f"results/evaluate/{item}",))
     runs = [stats["runs"][key] for key in made if key in stats["runs"]]
     return made + [metric_id(run["task"], run["method"], name) for run in runs for name in names]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from unbroken.exact.numerics import Numerics
 from unbroken.exact.randomness import get_global_state, set_global_state
 
 RNG = "rng"
+_SEEDS, _SPAWNED = "seed_seq", "n_children_spawned"
 _READING = {"state_dict", "_save_to_state_dict", "get_extra_state"}
 
 
@@ -41,7 +42,7 @@ def read_holder(holder: Holder, name: str) -> Any:
     if isinstance(holder, torch.Generator):
         return holder.get_state()
     if isinstance(holder, np.random.Generator):
-        return holder.bit_generator.state
+        return _read_bit_generator(holder.bit_generator)
     if isinstance(holder, np.random.RandomState):
         return holder.get_state(legacy=False)
     if isinstance(holder, random.Random) and is_generator(holder):
@@ -62,11 +63,45 @@ def set_generator(holder: object, state: Any) -> None:
     if isinstance(holder, torch.Generator):
         holder.set_state(state)
     elif isinstance(holder, np.random.Generator):
-        holder.bit_generator.state = state
+        _set_bit_generator(holder.bit_generator, state)
     elif isinstance(holder, np.random.RandomState):
         holder.set_state(state)
     elif isinstance(holder, random.Random):
         holder.setstate(state)
+
+
+def _read_bit_generator(bits: np.random.BitGenerator) -> dict[str, Any]:
+    seeds = _read_seeds(bits)
+    return {**bits.state, **({_SEEDS: seeds} if seeds and seeds[_SPAWNED] else {})}
+
+
+def _read_seeds(bits: np.random.BitGenerator) -> dict[str, Any] | None:
+    """What `spawn` makes the next child of; it is not in numpy's own state."""
+    seeds = getattr(bits, "seed_seq", None)
+    return dict(seeds.state) if isinstance(seeds, np.random.SeedSequence) else None
+
+
+def _set_bit_generator(bits: np.random.BitGenerator, state: Mapping[str, Any]) -> None:
+    bits.state = {key: value for key, value in state.items() if key != _SEEDS}
+    own = _read_seeds(bits)
+    if own is None:
+        return
+    wanted = state.get(_SEEDS) or {**own, _SPAWNED: 0}
+    missing = wanted[_SPAWNED] - own[_SPAWNED]
+    if missing >= 0 and _is_equal({**own, _SPAWNED: wanted[_SPAWNED]}, wanted):
+        bits.seed_seq.spawn(missing)  # type: ignore[attr-defined]  # it is a SeedSequence
+    else:
+        _replace_seeds(bits, wanted)
+
+
+def _replace_seeds(bits: np.random.BitGenerator, wanted: Mapping[str, Any]) -> None:
+    try:
+        cast(Any, bits).__setstate__((bits.state, np.random.SeedSequence(**wanted)))
+    except TypeError:
+        raise CheckpointError(
+            f"numpy {np.__version__} cannot give a generator the seeds of its children back, of which it has spawned "
+            f"others. Next: use numpy 2.0 or newer, or spawn all children before `Run`."
+        ) from None
 
 
 def is_generator(holder: object) -> bool:
@@ -85,14 +120,19 @@ def unmoved_generators(objects: Mapping[str, Holder]) -> Iterator[dict[str, Any]
     try:
         yield before
     finally:
-        after = _read_generators(objects) if may_draw else before  # which costs more than reading fifty tensors
-        for name, state in before.items():
-            if _is_equal(state, after[name]):
-                continue
-            if name == RNG:
-                set_global_state(state)
-            else:
-                set_generator(objects[name], state)
+        if may_draw:  # reading them again costs more than reading fifty tensors
+            _put_back_moved(objects, before)
+
+
+def _put_back_moved(objects: Mapping[str, Holder], before: Mapping[str, Any]) -> None:
+    after = _read_generators(objects)
+    for name, state in before.items():
+        if _is_equal(state, after[name]):
+            continue
+        if name == RNG:
+            set_global_state(state)
+        else:
+            set_generator(objects[name], state)
 
 
 def _runs_code_of_yours(holder: object) -> bool:

@@ -36,7 +36,8 @@ class Refiller:
         self._names, self._wanted, self._live = names, wanted, live
         self._done: dict[str, Any] = {}
         self._used: set[int] = set()
-        self._views: list[tuple[torch.Tensor, list[Any]]] = []
+        self.moved: set[str] = set()
+        """Names of tensors and arrays that are to be laid into the memory of others, once all are there."""
 
     def refill(self, live: Any, stored: Any, path: str) -> Any:
         """What stands at a path from now on: `live` where that is possible."""
@@ -68,12 +69,6 @@ class Refiller:
                 if wanted != self._live.get("trains", {}).get(path):
                     lost = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
                     group["params"][index] = self._done.get(wanted, lost)
-
-    def place_views(self) -> None:
-        """At the end: let views that were made in the loop share the memory of their bases again."""
-        for tensor, (base, offset, stride) in self._views:
-            memory = self._done[base].detach()
-            tensor.data = memory.as_strided(tensor.shape, stride, memory.storage_offset() + offset)
 
     def _wanted_trait(self, kind: str, path: str) -> Any:
         return self._wanted.get(kind, {}).get(path)
@@ -147,12 +142,16 @@ class Refiller:
         made = stored.to(self._wanted_trait("device", name) or "cpu")
         if self._wanted_trait("parameter", name):
             made = torch.nn.Parameter(made, requires_grad=False)
-        if view := self._wanted_trait("view", name):
-            self._views.append((made, view))
+        if self._wanted_trait("view", name):
+            self.moved.add(name)
         return made
 
     def _refill_array(self, live: Any, stored: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
-        if not _fits_array(live, stored) or read_array_stride(live) != self._wanted_trait("stride", name):
+        view = self._wanted_trait("view", name)
+        fits = _fits_array(live, stored) and read_array_stride(live) == self._wanted_trait("stride", name)
+        if not fits or self._live.get("view", {}).get(name) != view:
+            if view:
+                self.moved.add(name)
             return stored
         live[...] = stored
         return live  # type: ignore[no-any-return]  # _fits_array has looked
@@ -210,6 +209,8 @@ def shape_module(module: torch.nn.Module, part: str, wanted: Kinds, live: Kinds)
         if same != live.get("same", {}).get(path):
             first, first_key = slots[same] if same else (place, key)
             place[key] = first[first_key] if same else torch.nn.Parameter(tensor.detach().clone())
+        elif live.get("view", {}).get(path) != wanted.get("view", {}).get(path):
+            tensor.data = tensor.data.clone()
         elif read_stride(tensor) != (stride := wanted.get("stride", {}).get(path)):
             tensor.data = lay_out(tensor.data, stride)
 
@@ -240,3 +241,26 @@ def _freeze(parameter: torch.Tensor, path: str, wanted: Kinds) -> None:
     if parameter.requires_grad != trained:
         parameter.requires_grad_(trained)
     restore_grad(parameter, wanted, path)
+
+
+def restore_dtypes(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
+    """After `load_state_dict`, which gives all that an optimizer keeps of a parameter the dtype of that parameter.
+
+    Weights of full precision beside parameters of half, say, would be rounded.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in stored["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        if number in stored["state"] and parameter in optimizer.state:
+            optimizer.state[parameter] = _uncast(optimizer.state[parameter], stored["state"][number])
+
+
+def _uncast(loaded: Any, stored: Any) -> Any:
+    if isinstance(loaded, torch.Tensor) and isinstance(stored, torch.Tensor):
+        return loaded if loaded.dtype == stored.dtype else stored.to(loaded.device)
+    if isinstance(loaded, dict) and isinstance(stored, Mapping):
+        for key in loaded.keys() & stored.keys():
+            loaded[key] = _uncast(loaded[key], stored[key])
+    elif isinstance(loaded, list | tuple) and type(loaded) is type(stored) and len(loaded) == len(stored):
+        return type(loaded)(map(_uncast, loaded, stored))
+    return loaded

@@ -21,7 +21,7 @@ from unbroken.checkpoint.differences import (
 from unbroken.checkpoint.holders import RNG, Holder, read_holder, unmoved_generators
 from unbroken.checkpoint.loading import Loader
 from unbroken.checkpoint.structure import find_rigid_parts, is_loaded_by_torch, name_changes, read_structures
-from unbroken.checkpoint.tensorfile import digest_tensors, equal_bytes, tensor_bytes, tensor_spec
+from unbroken.checkpoint.tensorfile import digest_tensors, find_equal, tensor_spec
 from unbroken.checkpoint.traits import (
     EPOCH,
     TRAITS,
@@ -174,8 +174,7 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     states = decoder.decode({"$": "dict", "items": [[k, v] for k, v in branches.items()]})
     add_unwritten(states, objects)
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
-    kept = {name: objects[name] for name in objects if name not in drop}
-    Loader(decoder.names, wanted, join_traits(live)).load_all(kept, states)
+    Loader(decoder.names, wanted, join_traits(live)).load_all(objects, states, drop)
     if RNG not in drop:
         _restore_generators(states[RNG])
     gained = check.check(decoder.arrays, drop)
@@ -238,11 +237,7 @@ class _RestoredCheck:
         storages = {tensor.untyped_storage().data_ptr() for tensor in stored.values()}
         doubtful = {n: live[n] for n in alike if self._may_be_changed(n, live[n], storages, n in arrays)}
         same = {n for n, digest in digest_tensors(doubtful).items() if digest == self._digests[n]}
-        same |= {
-            n
-            for n in alike - doubtful.keys()
-            if live[n].numel() == 0 or equal_bytes(tensor_bytes(stored[n]), tensor_bytes(live[n]))
-        }
+        same |= find_equal(alike - doubtful.keys(), stored, live)
         return sorted((stored.keys() | live.keys()) - same)
 
     def _may_be_changed(self, name: str, live: torch.Tensor, storages: Collection[int], is_array: bool) -> bool:

@@ -6,18 +6,20 @@ memory to the disk without a copy, and reading refuses everything but exactly wh
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -43,11 +45,13 @@ DTYPES: dict[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+T = TypeVar("T")
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _HASH_CHUNK = 1 << 24
-_COMPARED = 1 << 20  # bytes at a time: the result of the comparison stays in the cache
-_HASH_THREADS = min(4, os.cpu_count() or 1)
-_SMALL = 1 << 16  # fewer bytes are hashed sooner than a thread is woken
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes, _memcmp.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), ctypes.c_int
+_MOST_THREADS = min(4, os.cpu_count() or 1)
+_SMALL = 1 << 16  # fewer bytes are hashed or compared sooner than a thread is woken
 _BATCH = 1 << 22  # bytes that are worth waking a thread for: each time it takes the interpreter from the writer
 
 
@@ -93,7 +97,8 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     plain = tensor.detach()
     if not (plain.is_cpu and plain.is_contiguous()) or plain.is_conj() or plain.is_neg():
         plain = plain.cpu().resolve_conj().resolve_neg().contiguous()
-    return plain.reshape(-1).view(torch.uint8).numpy().data
+    # Not `reshape`: it keeps the stride 0 that one element, or none, may have.
+    return plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data
 
 
 def begin_digest(spec: TensorSpec) -> hashlib._Hash:
@@ -118,10 +123,10 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
     layout = lay_out_tensors(tensors)
     digests: dict[str, str] = {}
     pending: deque[Callable[[], dict[str, str]]] = deque()
-    with _Hasher() as hasher:
+    with _Threads() as hasher:
         for names in layout.batches():
             pending.append(hasher.digests(layout.specs, {name: tensor_bytes(tensors[name]) for name in names}))
-            if len(pending) > _HASH_THREADS:  # what is on a GPU was copied: no more of it than needed
+            if len(pending) > _MOST_THREADS:  # what is on a GPU was copied: no more of it than needed
                 digests.update(pending.popleft()())
         for batch in pending:
             digests.update(batch())
@@ -180,17 +185,27 @@ def lay_out_tensors(tensors: Mapping[str, torch.Tensor]) -> TensorLayout:
     return TensorLayout({name: tensor_spec(tensor, name) for name, tensor in tensors.items()})
 
 
-class _Hasher:
-    """Digests in threads beside the reading or writing: hashing leaves the interpreter free meanwhile."""
+class _Threads:
+    """Work on bytes beside the caller's: hashing and comparing leave the interpreter free meanwhile."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_HASH_THREADS, "unbroken-hasher")
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "unbroken-threads")
 
-    def __enter__(self) -> _Hasher:
+    def __enter__(self) -> _Threads:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
+
+    def begin(self, work: Callable[[], T], nbytes: int) -> Callable[[], T]:
+        """Begin to work on so many bytes; the returned function waits for the result."""
+        if nbytes < _SMALL:
+            done = work()
+            return lambda: done
+        try:
+            return self._threads.submit(work).result
+        except RuntimeError:  # no thread could be started; what was handed over is done by whoever is there
+            return work
 
     def digests(self, specs: Mapping[str, TensorSpec], parts: Mapping[str, memoryview]) -> Callable[[], dict[str, str]]:
         """Begin to hash these tensors; the returned function waits for their digests."""
@@ -198,13 +213,7 @@ class _Hasher:
         def hash_all() -> dict[str, str]:
             return {name: digest_tensor(specs[name], data) for name, data in parts.items()}
 
-        if sum(map(len, parts.values())) < _SMALL:
-            done = hash_all()
-            return lambda: done
-        try:
-            return self._threads.submit(hash_all).result
-        except RuntimeError:  # no thread could be started; what was handed over is hashed by whoever is there
-            return hash_all
+        return self.begin(hash_all, sum(map(len, parts.values())))
 
 
 class TensorWriting:
@@ -213,14 +222,14 @@ class TensorWriting:
     def __init__(self, layout: TensorLayout, tensors: Mapping[str, torch.Tensor]) -> None:
         """`layout` is that of `tensors`."""
         self._layout, self._tensors = layout, tensors
-        self._hasher = _Hasher()
+        self._threads = _Threads()
         self._digests: list[Callable[[], dict[str, str]]] = []
 
     def __enter__(self) -> TensorWriting:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._hasher.__exit__(*error)
+        self._threads.__exit__(*error)
 
     def new_file(self, path: Path) -> NewFile:
         """The file, to be written."""
@@ -234,7 +243,7 @@ class TensorWriting:
         yield self._layout.header
         for names in self._layout.batches():
             parts = {name: tensor_bytes(self._tensors[name]) for name in names}
-            self._digests.append(self._hasher.digests(self._layout.specs, parts))
+            self._digests.append(self._threads.digests(self._layout.specs, parts))
             for _, run in groupby(parts.values(), key=lambda data: len(data) < _SMALL):
                 yield from _join_small(list(run))
 
@@ -259,7 +268,7 @@ def read_tensors(
     try:
         kept: dict[str, torch.Tensor] = {}
         unchecked: deque[Callable[[], dict[str, str]]] = deque()
-        with _Hasher() as hasher:
+        with _Threads() as hasher:
             for names in layout.batches():
                 tensors = {name: _read_tensor(files, descriptor, path, specs[name]) for name in names}
                 unchecked.append(
@@ -267,7 +276,7 @@ def read_tensors(
                 )
                 if keep:
                     kept.update(tensors)
-                if len(unchecked) > _HASH_THREADS:  # read ahead no further: without `keep` that is all the memory
+                if len(unchecked) > _MOST_THREADS:  # read ahead no further: without `keep` that is all the memory
                     _check_digests(path, unchecked.popleft()(), digests)
             for batch in unchecked:
                 _check_digests(path, batch(), digests)
@@ -320,17 +329,29 @@ def _open_checked(files: FileSystem, path: Path, layout: TensorLayout) -> int:
     return descriptor
 
 
+def find_equal(names: Iterable[str], first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> set[str]:
+    """Those of the names under which both have the same bytes, compared in threads."""
+    equal: set[str] = set()
+    pending: deque[tuple[str, Callable[[], bool]]] = deque()
+    with _Threads() as threads:
+        for name in names:
+            one, other = tensor_bytes(first[name]), tensor_bytes(second[name])
+            pending.append((name, threads.begin(partial(equal_bytes, one, other), len(one))))
+            if len(pending) > _MOST_THREADS:  # what is on a GPU was copied: no more of it than needed
+                equal |= _names_of_true([pending.popleft()])
+        return equal | _names_of_true(pending)
+
+
+def _names_of_true(pending: Iterable[tuple[str, Callable[[], bool]]]) -> set[str]:
+    return {name for name, wait in pending if wait()}
+
+
 def equal_bytes(first: memoryview, second: memoryview) -> bool:
-    """Whether two byte strings are the same; with little memory besides, and without a thread of torch's."""
-    wide = len(first) // 8 * 8  # numpy compares eight bytes as fast as one
-    return (
-        len(first) == len(second)
-        and all(
-            np.array_equal(np.frombuffer(first[at:end], np.int64), np.frombuffer(second[at:end], np.int64))
-            for at, end in ((at, min(at + _COMPARED, wide)) for at in range(0, wide, _COMPARED))
-        )
-        and bytes(first[wide:]) == bytes(second[wide:])
-    )
+    """Whether two byte strings are the same; without memory besides, and with the interpreter free meanwhile."""
+    if not len(first) == len(second) > 0:
+        return len(first) == len(second)
+    addresses = (np.frombuffer(data, np.uint8).ctypes.data for data in (first, second))
+    return bool(_memcmp(*addresses, len(first)) == 0)
 
 
 def _check_header(files: FileSystem, descriptor: int, path: Path, expected: bytes) -> None:

@@ -6,13 +6,14 @@ A program builds its objects alike at every start, so only what has changed sinc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 
 from unbroken.canonical_json import JSON
+from unbroken.checkpoint.aliases import Region, find_aliases, find_crowded
+from unbroken.checkpoint.holders import is_of_torch
 
 TRAITS = "$traits"
 """The branch of the tree: part of the state -> kind -> path -> value, where it is not as built."""
@@ -31,8 +32,6 @@ offset and stride), `grad` (left in a frozen tensor: an optimizer uses it)."""
 _IN_LOOP = "changed in the loop"
 """In the place of a value that the program built otherwise at an earlier start: equal to none."""
 
-_Span = tuple[int, int, str, torch.Tensor]
-"""First byte, minus the number of bytes up to the last one, name, tensor."""
 _Slot = tuple[str, torch.nn.Module, dict[str, torch.Tensor | None], str]
 
 
@@ -151,6 +150,9 @@ def read_traits(
         _read_strides(traits[part], members)
         if isinstance(objects[part], dict):
             _read_members(traits[part], {n: t for n, t in members.items() if isinstance(t, torch.Tensor)}, seen)
+    values = {**tensors, **arrays}
+    for name, alias in find_aliases(_list_regions(objects, values, same)).items():
+        _set(traits[part_of(name)], "view", name, alias)
     for path, first in same.items():
         _set(traits[path.split("/", 1)[0]], "same", path, first)
     for part, holder in objects.items():
@@ -159,10 +161,38 @@ def read_traits(
     return traits
 
 
+def part_of(name: str) -> str:
+    """The part of the state that a tensor or array of this name belongs to."""
+    return name.split("/", 1)[0].split("~", 1)[0]
+
+
+def _list_regions(objects: Mapping[str, object], values: Mapping[str, Any], same: Mapping[str, str]) -> list[Region]:
+    """What modules hold comes first, and what is in dicts last: that is laid into the memory of the others."""
+    crowded = find_crowded(values)
+    parts = {part: objects[part] for part in map(part_of, crowded)}
+    slots = list_slot_values(parts)
+    first = {id(tensor): path for path, tensor in reversed(slots.items())}
+    regions = []
+    for name in crowded:
+        holder, slot = parts[part_of(name)], slots.get(name)
+        if slot is not None and first[id(slot)] == name:
+            regions.append(Region(name, slot, 0))
+        elif is_movable(holder) and name not in same:
+            regions.append(Region(name, values[name], 3 if isinstance(holder, dict) else 2))
+        elif slot is None and name not in same:
+            regions.append(Region(name, values[name], 1, can_move=False))
+    return regions
+
+
+def is_movable(holder: object) -> bool:
+    """Whether the values that it gives are those that it has, so that they can be laid into other memory."""
+    return isinstance(holder, dict) or (isinstance(holder, torch.optim.Optimizer) and is_of_torch(holder, "state_dict"))
+
+
 def _group_by_part(objects: Mapping[str, object], values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     members: dict[str, dict[str, Any]] = {}
     for name, tensor in values.items():
-        members.setdefault(name.split("/", 1)[0].split("~", 1)[0], {})[name] = tensor
+        members.setdefault(part_of(name), {})[name] = tensor
     for part, holder in objects.items():
         if isinstance(holder, dict | torch.nn.Module | torch.optim.Optimizer):
             yield part, members.get(part, {})
@@ -183,8 +213,6 @@ def _read_members(kinds: Kinds, members: Mapping[str, torch.Tensor], seen: dict[
     for name, tensor in members.items():
         _read_member(kinds, name, tensor)
         seen.setdefault(id(tensor), name)
-    for name, view in _find_views(members).items():
-        _set(kinds, "view", name, view)
 
 
 def _read_member(kinds: Kinds, name: str, tensor: torch.Tensor) -> None:
@@ -242,6 +270,12 @@ def list_slots(module: torch.nn.Module, part: str) -> Iterator[_Slot]:
                 yield f"{part}/{prefix}.{key}" if prefix else f"{part}/{key}", child, slots, key
 
 
+def list_slot_values(objects: Mapping[str, object]) -> dict[str, torch.Tensor | None]:
+    """Path and value of all that the modules among the parts hold."""
+    modules = [(part, holder) for part, holder in objects.items() if isinstance(holder, torch.nn.Module)]
+    return {path: places[key] for part, module in modules for path, _, places, key in list_slots(module, part)}
+
+
 def list_parameters(optimizer: torch.optim.Optimizer, part: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Path and parameter of all that an optimizer trains."""
     for number, group in enumerate(optimizer.param_groups):
@@ -276,29 +310,3 @@ def read_array_stride(array: np.ndarray[Any, Any]) -> list[int] | None:
         return read_stride(torch.from_numpy(array))
     except (TypeError, ValueError):  # negative strides, which a copy does not have
         return None
-
-
-def _find_views(members: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
-    """Name -> base, offset from it and strides of every tensor that lies in the memory of another one."""
-    distinct = {id(tensor): (name, tensor) for name, tensor in reversed(list(members.items())) if tensor.numel()}
-    spans: dict[Any, list[_Span]] = {}
-    for name, tensor in distinct.values():
-        span = (tensor.data_ptr(), -_extent(tensor), name, tensor)
-        spans.setdefault((tensor.device, tensor.dtype), []).append(span)
-    views: dict[str, list[Any]] = {}
-    for alike in spans.values():
-        base, start, end = "", 0, 0
-        for begin, minus_extent, name, tensor in sorted(alike, key=itemgetter(0, 1, 2)):
-            if begin < end:
-                views[name] = [base, (begin - start) // tensor.element_size(), list(tensor.stride())]
-                end = max(end, begin - minus_extent)
-            else:
-                base, start, end = name, begin, begin - minus_extent
-    return views
-
-
-def _extent(tensor: torch.Tensor) -> int:
-    if tensor.is_contiguous():
-        return tensor.nbytes
-    last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
-    return (last + 1) * tensor.element_size()

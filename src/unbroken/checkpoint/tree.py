@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from unbroken.canonical_json import JSON, WIDEST_INT, encode_canonical
 from unbroken.checkpoint.holders import is_generator
-from unbroken.checkpoint.tensorfile import check_dtype
+from unbroken.checkpoint.tensorfile import check_dtype, tensor_bytes
 from unbroken.checkpoint.traits import join_path, lay_out
 from unbroken.errors import CheckpointError, shorten_text
 
@@ -74,16 +74,14 @@ class Encoder:
             return self._encode_masked(value, path)
         if type(value) in _MAPPINGS:
             pairs: list[JSON] = [
-                [key if type(key) is str else self.encode(key, f"{path}/key"), self.encode(inner, join_path(path, key))]
+                [key if type(key) is str else self._encode_key(key, path), self.encode(inner, join_path(path, key))]
                 for key, inner in value.items()  # type: ignore[attr-defined]  # every type in _MAPPINGS has it
             ]
             if isinstance(value, defaultdict):
                 return {TAG: "defaultdict", "items": pairs, "factory": _factory_name(value, path)}
             return {TAG: _MAPPINGS[type(value)], "items": pairs}
         if type(value) in _SETS:
-            # A set has no order: sort by text, or the bytes would depend on the hash seed of the process.
-            items = sorted(self._encode_items(value, path), key=encode_canonical)  # type: ignore[arg-type]
-            return {TAG: _SETS[type(value)], "items": items}
+            return {TAG: _SETS[type(value)], "items": self._encode_set(value, path)}  # type: ignore[arg-type]
         if isinstance(value, bytes):
             return {TAG: "bytes", "value": value.hex()}
         raise CheckpointError(
@@ -100,6 +98,19 @@ class Encoder:
             "fill": self.encode(np.asarray(value.fill_value)[()], f"{path}/fill"),
             "hard": bool(value.hardmask),
         }
+
+    def _encode_key(self, key: object, path: str) -> JSON:
+        _check_equality(key, path)
+        return self.encode(key, f"{path}/key")
+
+    def _encode_set(self, values: Iterable[object], path: str) -> list[JSON]:
+        # A set has no order: sort by content, or the bytes would depend on the hash seed and on the set's own history.
+        items: list[Any] = list(values)
+        if not _are_plain(items):
+            for item in items:
+                _check_equality(item, path)
+            items.sort(key=_read_content)
+        return sorted(self._encode_items(items, path), key=encode_canonical)
 
     def _encode_items(self, values: Iterable[object], path: str) -> list[JSON]:
         items: list[Any] = list(values)
@@ -224,6 +235,25 @@ def _factory_name(mapping: defaultdict[Any, Any], path: str) -> str | None:
             f"code on load; it may be {', '.join(_FACTORIES)}. Next: use one of these, or a dict with `setdefault`."
         )
     return name
+
+
+def _check_equality(value: object, path: str) -> None:
+    """Refuse what a dict or set finds by its identity, which no resume gives back."""
+    if isinstance(value, torch.Tensor):
+        raise CheckpointError(
+            f"The state at {path} has a tensor as a key, or in a set. It is found there by its identity, which a "
+            "resume cannot give back. Next: use numbers or names instead, such as its place in a list."
+        )
+    if isinstance(value, tuple | frozenset):
+        for item in value:
+            _check_equality(item, path)
+
+
+def _read_content(value: object) -> bytes:
+    encoder = Encoder()
+    tree = encoder.encode(value, "item")
+    values = [[name, str(tensor.dtype), bytes(tensor_bytes(tensor)).hex()] for name, tensor in encoder.tensors.items()]
+    return encode_canonical([tree, values])
 
 
 def _is_wide(value: object) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from unbroken.errors import UnbrokenError
 from unbroken.exact.randomness import get_global_state, set_global_state
 from unbroken.integrations.owned_state import read_owned_state, write_owned_state
+from unbroken.loop.generators import check_order
 from unbroken.preemption import shield_worker
 
 
@@ -82,6 +83,7 @@ class ReplayedLoader:
     def _prepare_workers(self) -> None:
         if not getattr(self._base, "num_workers", 0):
             return
+        check_order(self._base)
         if self._base.persistent_workers:
             self._base._iterator = None
         if not isinstance(self._base.worker_init_fn, ShieldedWorker):

@@ -8,8 +8,8 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from unbroken.errors import UnbrokenError
-from unbroken.exact.group import Group
-from unbroken.loop.generators import begin_iteration, read_generators, repeat_iteration
+from unbroken.loop.agreement import check_same_size
+from unbroken.loop.generators import begin_iteration, check_samplers, read_generators, repeat_iteration
 from unbroken.loop.stepping import StepLoop
 
 T = TypeVar("T")
@@ -28,15 +28,17 @@ class EpochLoop(StepLoop):
         last step is durable and final.
 
         Raises:
-            UnbrokenError: The checkpoint lies inside an epoch, and does not say how that began; or the processes have
-                epochs of different lengths.
+            UnbrokenError: The checkpoint lies inside an epoch, and does not say how that began; the processes have
+                epochs of different lengths; or `batches` have no length, or draw from a generator that is not in
+                `state`.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
-        size = batches if isinstance(batches, int) else len(batches)
+        size = batches if isinstance(batches, int) else _count_batches(batches)
         if size < 1:
             raise ValueError(f"An epoch needs at least 1 batch, got {size}.")
         check_same_size(self._group, size)
+        check_samplers(batches, self._state)
         if not self._enter_loop(number * size, self._read_epoch(size)["number"] > number):
             return
         while self._read_epoch(size)["number"] < number:
@@ -62,7 +64,7 @@ class EpochLoop(StepLoop):
             self._state.epoch = {"number": self.step // size, "first": self.step}
         return self._state.epoch
 
-    def _begin_batches(self) -> dict[str, Any]:
+    def _begin_batches(self, loader: object) -> dict[str, Any]:
         if self._record is not None:
             raise self._unended_step("The batches of an epoch were asked for")
         epoch = self._state.epoch or {}
@@ -70,7 +72,7 @@ class EpochLoop(StepLoop):
             self._replays = True
             self._end_replay()
         else:
-            self._state.epoch = {**epoch, "generators": read_generators(self._state)}
+            self._state.epoch = {**epoch, "generators": read_generators(self._state, loader)}
         return self._state.epoch or {}
 
     def _end_left_loop(self) -> None:
@@ -96,20 +98,15 @@ class EpochLoop(StepLoop):
         self._state.epoch = {"number": epoch["number"] + 1, "first": first}
 
 
-def check_same_size(group: Group, size: int) -> None:
-    """All processes make as many steps in an epoch: otherwise one would wait for others that are done.
-
-    Raises:
-        UnbrokenError: They do not.
-    """
-    sizes = [int(told) for told in group.all_gather_bytes(str(size).encode())]
-    other = next((rank for rank, told in enumerate(sizes) if told != sizes[0]), None)
-    if other is not None:
+def _count_batches(batches: Sized) -> int:
+    try:
+        return len(batches)
+    except TypeError as error:  # such as of a DataLoader over an IterableDataset
         raise UnbrokenError(
-            f"An epoch has {sizes[0]} batches on rank 0 and {sizes[other]} on rank {other}, expected as many on all. "
-            "Next: give every rank as many batches (DistributedSampler does), or call run.epochs(number, batches) "
-            "with the smallest number."
-        )
+            f"run.epochs was given a {type(batches).__name__} without a length ({error}), expected one that says how "
+            "many batches an epoch has. Next: call run.epochs(number, batches) with that number; if nobody knows it, "
+            "take `for step, batch in run.batches(stream)`, with the position of the stream in `state`."
+        ) from None
 
 
 class Epoch:
@@ -132,14 +129,15 @@ class Epoch:
 
         After a resume the loader is iterated as at the epoch's start, with the generators of then, and the batches that
         were trained are drawn and dropped. So shuffling and augmentation may draw from the global generators, from
-        those of the workers, and from generators in `state`; other positions that the loader, the sampler or the data
-        set keep are not known here. Persistent workers are started anew in each epoch.
+        those of the workers, and from generators in `state`; a sampler or data set that stands there itself, with a
+        `state_dict`, goes back too. Other positions that the loader, the sampler or the data set keep are not known
+        here. Persistent workers are started anew in each epoch.
 
         Raises:
             UnbrokenError: It has fewer batches than were said, or draws from a generator that is not in `state`.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
         """
-        loop, epoch = self._loop, self._loop._begin_batches()
+        loop, epoch = self._loop, self._loop._begin_batches(loader)
         last = epoch["first"] + self._size
         items: Iterator[T] | None = None
         while loop.step < last:

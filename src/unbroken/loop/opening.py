@@ -15,7 +15,7 @@ from unbroken.checkpoint.state import capture_state, restore_state
 from unbroken.checkpoint.store import Checkpoint, CheckpointStore
 from unbroken.checkpoint.traits import LiveState
 from unbroken.ending import Ending, refusals_have_verdicts
-from unbroken.environment import may_start_over
+from unbroken.environment import may_start_over, slurm_job, slurm_restart
 from unbroken.errors import storage_errors
 from unbroken.exact.numerics import NUMERICS_STATE
 from unbroken.filesystem import FileSystem
@@ -233,6 +233,15 @@ class OpenFolder:
 
     def _announce_start(self, seconds: float) -> None:
         version = source_digest("unbroken")[:12]
-        self.events.add("start", step=self.step, seconds=seconds, unbroken=version, **self._settings.start_info)
+        self.events.add(
+            "start",
+            step=self.step,
+            seconds=seconds,
+            lost=self.journal.lost_lines,
+            job=slurm_job(),
+            job_restart=slurm_restart(),
+            unbroken=version,
+            **self._settings.start_info,
+        )
         self._settings.observers.started(self.step)
         self.saver.publish_resumed()

@@ -13,6 +13,7 @@ from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import reseeded
+from unbroken.loop.agreement import check_same_total
 from unbroken.loop.opening import OpenFolder
 from unbroken.loop.owner import Owner
 from unbroken.loop.pins import check_pin_name
@@ -77,12 +78,14 @@ class StepLoop:
         """The folder of the final checkpoint: that of the last step.
 
         Raises:
-            UnbrokenError: The run is not finished, or is past all the steps that were asked for.
+            UnbrokenError: The run is not finished, or is past all the steps that were asked for; or this is not rank 0.
         """
         self._owner.check_is_this_process(self.folder)
         if self._is_left and self._group.size == 1:  # of several, one alone may ask
             self._end_left_loop()
         self._check_not_past()
+        if self._is_follower and self._resumed is not None:
+            raise self._not_here()
         if self._opened is None or self._opened.saver.final_step != self.step:
             raise UnbrokenError(
                 f"The run in {self.folder} has no final checkpoint yet: it is at step {self.step}. "
@@ -96,10 +99,18 @@ class StepLoop:
 
     @property
     def _folder(self) -> OpenFolder:
+        if self._is_follower and self._resumed is not None:
+            raise self._not_here()
         if self._opened is None:
             raise UnbrokenError("This Run was not entered. Next: use it in `with Run(…) as run:`.")
         self._owner.check_is_this_process(self.folder)
         return self._opened
+
+    def _not_here(self) -> UnbrokenError:
+        return UnbrokenError(
+            f"Rank {self._group.rank} was asked for what lies in {self.folder}, which rank 0 alone has open. Next: ask "
+            "for it where `group.rank` is 0."
+        )
 
     def _end_ordinarily(self) -> None:
         self._end_left_loop()
@@ -259,6 +270,7 @@ class StepLoop:
         self._end_step_left_by_break(total)
         if self._record is not None:
             raise self._unended_step("run.steps was called")
+        check_same_total(self._group, total)
         if total is not None:
             self._asked = max(total, self._asked or 0)
         self._loop_total = None if total is None else self._asked

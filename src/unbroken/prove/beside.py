@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unbroken.prove.containers import CONTENTS
@@ -25,6 +25,8 @@ class LostObject:
     is_metric: bool = False
     """It is reset before it is read, or is a list of numbers that only grows: seen, not judged."""
     is_declared: bool = False
+    is_in_state: bool = False
+    """It is an object of the state, whose `state_dict` leaves this out, as that of a module does with some buffers."""
 
     @property
     def has_failed(self) -> bool:
@@ -35,12 +37,39 @@ class LostObject:
         """The finding, for the table."""
         judged = "declared: " if self.is_declared else "not judged: " if self.is_metric else ""
         more = f" and {len(self.places) - 1} more" if len(self.places) > 1 else ""
-        return f"{judged}{self.kind}, not in the state; ends otherwise after interruptions at {self.places[0]}{more}"
+        where = "not in its `state_dict`" if self.is_in_state else "not in the state"
+        return f"{judged}{self.kind}, {where}; ends otherwise after interruptions at {self.places[0]}{more}"
+
+    def advise(self) -> str:
+        """What to do about it."""
+        if not self.is_in_state:
+            return f"put it into `state`, or declare that it has no effect with --stateless {self.path}"
+        return (
+            f"`{self.path}` is in the state, but its `state_dict` does not give this: register the buffer without "
+            "`persistent=False`, or keep the value in a dict of the state; or declare that it has no effect with "
+            f"--stateless {','.join(self.places)}"
+        )
 
     def matches(self, word: str) -> bool:
         """Is it what is declared: by its type, its path, or a part of the path that stands on its own?"""
         names = [self.path, *self.places]
         return word == self.kind.partition(" ")[0] or any(_leads_through(name, word) for name in names)
+
+    def is_part_of_state(self, parts: Collection[str]) -> bool:
+        """Is it a part of the state and no more, such as a generator? Then the states have been compared."""
+        return self.path in parts and list(self.places) == [self.path]
+
+    def declare(self, words: Sequence[str], parts: Collection[str]) -> LostObject:
+        """Itself, judged by what the user says has no effect.
+
+        Args:
+            words: What is declared.
+            parts: Names in the state; an object of the state is declared place by place, since the rest of it matters.
+        """
+        if self.path not in parts:
+            return replace(self, is_declared=any(map(self.matches, words)))
+        left = [place for place in self.places if not any(_leads_through(place, word) for word in words)]
+        return replace(self, places=left or self.places, is_declared=not left, is_in_state=True)
 
 
 def _leads_through(path: str, word: str) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from unbroken.errors import UnbrokenError
 from unbroken.prove.drill import Interruption
 from unbroken.prove.proof import ProofPlan, run_proof
+from unbroken.prove.runs import ENDS
 from unbroken.standard_streams import print_sentence
 
 _USAGE_ERROR = 2
@@ -26,12 +30,13 @@ def run_prove_command(argv: Sequence[str] | None = None) -> int:
     work = options.work or Path(tempfile.mkdtemp(prefix="unbroken-prove-"))
     try:
         plan = _plan_from(options, command, work)
-        certificate = run_proof(plan, lambda sentence: print(f"prove: {sentence}", flush=True))
-    except UnbrokenError as error:
+        with _end_on_signals():
+            certificate = run_proof(plan, lambda sentence: print(f"prove: {sentence}", flush=True))
+    except (UnbrokenError, _EndedError) as error:
         print_sentence(str(error))
         if options.work is None:
             shutil.rmtree(work)
-        return _USAGE_ERROR
+        return error.exit_code if isinstance(error, _EndedError) else _USAGE_ERROR
     certificate.write(options.certificate)
     print(certificate.to_table(), end="")
     if certificate.exit_code == 0 and options.work is None:
@@ -39,6 +44,33 @@ def run_prove_command(argv: Sequence[str] | None = None) -> int:
     else:
         print(f"The runs and what they printed are in {work}.")
     return certificate.exit_code
+
+
+class _EndedError(Exception):
+    """A signal came, of which Python would die without a word to the program that it has started."""
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(f"{name} came before the end: the program that ran was killed, and nothing is proved.")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _end_on_signals() -> Iterator[None]:
+    """The program runs in a session of its own: what ends a terminal or a job does not reach it there."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        raise _EndedError(number)
+
+    before = {number: signal.getsignal(number) for number in ENDS}
+    caught = [number for number in ENDS if before[number] is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
 
 
 def _plan_from(options: argparse.Namespace, command: Sequence[str], work: Path) -> ProofPlan:

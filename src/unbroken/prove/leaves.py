@@ -96,8 +96,8 @@ def _read_tensor(tensor: torch.Tensor) -> Parts:
     for each in inner:
         yield from _read_tensor(each)
     if not inner:
-        flat = tensor.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
-        yield flat.view(torch.uint8).numpy().data if flat.numel() else b""
+        flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().as_strided((tensor.numel(),), (1,))
+        yield flat.view(torch.uint8).numpy().data
 
 
 _INNER = {

@@ -199,6 +199,10 @@ def _list_attributes(thing: Any, with_defaults: bool = True) -> Members:
     own = _read_dict(thing)
     if issubclass(kind, torch.nn.Module):
         own = dict(_flatten_module(own))
+    if issubclass(kind, torch.fx.GraphModule):  # what torch.compile has made of a module, say, and noted about it
+        own = {name: value for name, value in own.items() if is_leaf(value) or isinstance(value, torch.nn.Module)}
+    if issubclass(kind, torch.optim.Optimizer):  # torch adds to what a new group gets whenever it loads a state
+        own = {name: value for name, value in own.items() if name != "defaults"}
     defaults = {name: None for name in _list_none_defaults(kind) if name not in own} if with_defaults else {}
     found = [(f".{name}", value) for name, value in [*own.items(), *defaults.items()]]
     return found + [(f".{name}", value) for name, value in _read_slots(kind, thing)]

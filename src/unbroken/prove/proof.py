@@ -12,15 +12,16 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from unbroken.checkpoint.state import RNG, compare_states, state_part
+from unbroken.checkpoint.state import RNG
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.certificate import Certificate, ControlResult, ProofLog
+from unbroken.prove.controls import choose_control_steps, find_changed_steps
 from unbroken.prove.drill import Interruption
 from unbroken.prove.outputs import compare_outputs
 from unbroken.prove.runs import (
@@ -127,9 +128,7 @@ class _Proof:
             return self._log.certify_unverified(f"a negative control came to no end: {crashes[0]}")
         silent = [control.part for control in self._log.controls if control.has_failed]
         if silent or not any(control.was_noticed for control in self._log.controls):
-            return self._log.certify_unverified(
-                f"the negative control did not make a difference: {', '.join(silent) or 'no part of the state changes'}"
-            )
+            return self._log.certify_unverified(_describe_silence(silent))
         return self._log.certify_identical()
 
     def _run_reference(self) -> RunEvidence:
@@ -173,7 +172,7 @@ class _Proof:
         words = [word for word in self._plan.stateless if word not in parts]
         self._log.is_census_cut = any(line["is_cut"] for line in [*reference.censuses, *evidence.censuses])
         lost = find_lost_objects(reference.censuses, evidence.censuses)
-        return [replace(each, is_declared=any(each.matches(word) for word in words)) for each in lost]
+        return [each.declare(words, parts) for each in lost if not each.is_part_of_state(parts)]
 
     def _check_beside(self) -> None:
         failed = [lost for lost in self._log.beside if lost.has_failed]
@@ -181,8 +180,8 @@ class _Proof:
             names = ", ".join(f"{lost.path} ({lost.kind}, at {lost.places[0]})" for lost in failed[:_MOST_NAMES])
             more = f" and {len(failed) - _MOST_NAMES} more" if len(failed) > _MOST_NAMES else ""
             raise _UnverifiedError(
-                f"not in the state, and not the same at the end after interruptions: {names}{more}. Next: put it into "
-                f"`state`, or declare that it has no effect with --stateless {failed[0].path}"
+                f"not in the state, and not the same at the end after interruptions: {names}{more}. Next: "
+                f"{failed[0].advise()}"
             )
 
     def _compare_outputs(self, folder: Path) -> Difference | None:
@@ -195,7 +194,7 @@ class _Proof:
         killed = _KILLED if self._plan.rank is None else _KILLED_BY_LAUNCHER
         expected = killed if interruption.signal == "KILL" else (75,)
         if status == 0:
-            raise _UnverifiedError(f"the program ended before {interruption} could reach it")
+            raise _UnverifiedError(self._explain_success(folder, interruption))
         if status not in expected:
             if len(self._log.interruptions) > 1:
                 self._check_unsabotaged(status)
@@ -203,6 +202,18 @@ class _Proof:
                     Difference(self._last_step(folder), [f"the program failed: {last_log_line(folder.parent)}"])
                 )
             self._check_status(status, expected, f"the run that was to be interrupted by {interruption}")
+
+    def _explain_success(self, folder: Path, interruption: Interruption) -> str:
+        try:
+            is_finished = RunEvidence(folder).final is not None
+        except (UnbrokenError, OSError, ValueError):
+            is_finished = False
+        if is_finished:
+            return f"the program ended before {interruption} could reach it"
+        return (
+            f"the program was interrupted by {interruption} and ended with exit 0 all the same, so that its caller "
+            "takes the run for finished. Next: let the exit code through, in a pipe with `set -o pipefail`"
+        )
 
     def _check_unsabotaged(self, status: int) -> None:
         # A crash may have any reason: it does not show that the loss of the part was seen.
@@ -223,22 +234,23 @@ class _Proof:
             return 1
 
     def _run_controls(self, reference: RunEvidence) -> None:
-        middle = max(1, reference.step // 2)
-        base = self._stop_for_controls("control", middle)
-        changing = _changing_parts(RunEvidence(base), reference)
-        parts = changing if self._plan.controls is None else self._plan.controls
-        controls = {part: self._run_control(base, part, reference) for part in parts}
-        silent = [part for part, control in controls.items() if control.has_failed]
-        if silent and middle > 1:
-            # Where an epoch ends, as it often does in the middle, what is carried through it begins anew.
-            base = self._stop_for_controls("earlier-control", middle - 1)
-            controls |= {part: self._run_control(base, part, reference) for part in silent}
-        self._log.controls += controls.values()
+        changed = find_changed_steps(reference)
+        for part in changed if self._plan.controls is None else self._plan.controls:
+            steps = choose_control_steps(reference.step, changed.get(part))
+            self._log.controls.append(self._find_control(part, steps, reference))
 
-    def _stop_for_controls(self, name: str, step: int) -> Path:
-        self._report(f"negative controls, from step {step}")
-        folder = self._plan.work / name
-        self._check_status(self._start(folder, interrupt=f"TERM@{step}"), (75,), "the run for the controls")
+    def _find_control(self, part: str, steps: Sequence[int], reference: RunEvidence) -> ControlResult:
+        for step in steps:
+            control = self._run_control(self._stop_for_controls(step), part, reference)
+            if not control.has_failed:
+                break
+        return control
+
+    def _stop_for_controls(self, step: int) -> Path:
+        folder = self._plan.work / f"control-{step}"
+        if not folder.exists():
+            self._report(f"negative controls, from step {step}")
+            self._check_status(self._start(folder, interrupt=f"TERM@{step}"), (75,), "the run for the controls")
         return folder
 
     def _run_control(self, base: Path, part: str, reference: RunEvidence) -> ControlResult:
@@ -265,10 +277,13 @@ class _Proof:
             )
 
 
-def _changing_parts(stopped: RunEvidence, reference: RunEvidence) -> list[str]:
-    """The parts of the state that differ between a step and the end: dropping a constant proves nothing."""
-    middle, end = stopped.newest.manifest, reference.newest.manifest
-    return sorted({state_part(place) for place in compare_states(middle.tree, middle.digests, end.tree, end.digests)})
+def _describe_silence(parts: Sequence[str]) -> str:
+    if not parts:
+        return "the negative control did not make a difference: no part of the state changes"
+    return (
+        f"the negative control did not make a difference: {', '.join(parts)}. Next: if nothing that follows depends on "
+        f"what is dropped, declare that with --stateless {','.join(parts)}"
+    )
 
 
 def choose_interruptions(total: int, count: int, seed: int) -> list[Interruption]:

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,8 @@ from unbroken.run_folder.lock import LOCK_FILE
 from unbroken.run_folder.stored_journal import StoredJournal
 from unbroken.run_folder.verdict import VERDICT_FILE
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a command of a terminal or a job."""
 PLACEHOLDER = "{folder}"
 Launcher = Callable[[Sequence[str], Mapping[str, str], Path], int]
 """(command, environment, log file) -> exit status, negative for a signal."""
@@ -39,13 +43,13 @@ def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path, 
     Raises:
         OverdueError: It took longer than `limit_s` seconds.
     """
-    with (
-        log.open("ab") as file,
-        subprocess.Popen(
-            command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        ) as process,
-    ):
+    process: subprocess.Popen[bytes] | None = None
+    with log.open("ab") as file:
         try:
+            with _deferred_ends():
+                process = subprocess.Popen(
+                    command, env=dict(variables), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                )
             return process.wait(limit_s)
         except subprocess.TimeoutExpired:
             _kill_group(process)
@@ -55,13 +59,36 @@ def run_logged(command: Sequence[str], variables: Mapping[str, str], log: Path, 
                 f"process group; its output is in {log}. Next: look where it hangs there, or give it more time with "
                 f"--limit SECONDS"
             ) from None
-        except BaseException:  # Ctrl-C reaches us alone, as the program is in a session of its own
+        except BaseException:  # what ends us does not reach the program, as that is in a session of its own
             _kill_group(process)
             raise
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+def _kill_group(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):  # it was waited for
+            # Not by Popen.wait: what interrupted that may have left its lock taken, which it would wait for.
+            process.returncode = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
+
+
+@contextmanager
+def _deferred_ends() -> Iterator[None]:
+    """A process that is being made is known to nobody: what would end us between is obeyed when it is there."""
+    came = list[int]()
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in ENDS if is_main}
+    asked = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in asked:
+        signal.signal(number, lambda each, _frame: came.append(each))
+    try:
+        yield
+    finally:
+        for number, handler in asked.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,12 @@ def parse_chunks(chunks: Iterable[bytes], where: str) -> Iterator[Record]:
             step += 1
 
 
+def parse_line(text: bytes) -> Record | None:
+    """The record of one line, given without its line end; None where it is damaged."""
+    record = _parse_line(text)
+    return None if record is None else _restore_numbers(record)
+
+
 def is_line_of(line: bytes, step: int) -> bool:
     """Is this, with its line end, the whole record of the step?"""
     record = _parse_line(line[:-1]) if line.endswith(b"\n") else None
@@ -104,7 +110,7 @@ def _parse_records(data: bytes, where: str, first: int = 1) -> Iterator[Record]:
                 "restores the journal from its newest good checkpoint.",
                 "journal",
             )
-        yield {key: _NON_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+        yield _restore_numbers(record)
 
 
 def _parse_line(text: bytes) -> Record | None:
@@ -117,6 +123,10 @@ def _parse_line(text: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _restore_numbers(record: Record) -> Record:
+    return {key: _NON_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
 
 
 def _encode_number(value: object) -> object:

@@ -21,7 +21,7 @@ from typing import Any
 from unbroken.errors import DamagedError, StorageError, UnbrokenError, errno_name, storage_errors
 from unbroken.filesystem import FileSystem, read_exactly_at, sync_folder, write_fully_at
 from unbroken.run_folder.journal import Record, encode_record, read_back
-from unbroken.run_folder.stored_journal import NO_HISTORY, StoredJournal, find_journal, has_prefix
+from unbroken.run_folder.stored_journal import NO_HISTORY, StoredJournal, count_lines_after, find_journal, has_prefix
 
 _INTACT = "It and the checkpoints were not touched."
 
@@ -67,6 +67,8 @@ class Journal:
         self._viewed = 0
         """Bytes of the view that are those of the history."""
         self._is_cut = self._is_durable_whole = True
+        self.lost_lines: int | None = None
+        """Lines that the view had after the history when it was matched; None where it did not begin with it."""
         self._failing = False
         """Was it said that the view cannot be written?"""
 
@@ -93,7 +95,9 @@ class Journal:
         with storage_errors("read the journal", self._view, _INTACT):
             stored = stored or find_journal(self._files, (self._path, self._view), *NO_HISTORY)
             self._is_durable_whole = has_prefix(self._files, self._path, stored)
-            self._viewed = stored.size if has_prefix(self._files, self._view, stored) else 0
+            is_view_good = has_prefix(self._files, self._view, stored)
+            self.lost_lines = count_lines_after(self._files, self._view, stored.size) if is_view_good else None
+        self._viewed = stored.size if is_view_good else 0
         self._stored, self._durable = stored, _Durable(stored.size, stored.hasher)
         self._size, self._hasher, self._new = stored.size, stored.hasher.copy(), bytearray()
 

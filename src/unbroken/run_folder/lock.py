@@ -9,12 +9,36 @@ import socket
 import time
 import weakref
 from pathlib import Path
+from typing import NamedTuple
 
 from unbroken.errors import LockedError, storage_errors
-from unbroken.filesystem import FILE_MODE
+from unbroken.filesystem import FILE_MODE, FileSystem, read_file
 
 LOCK_FILE = "lock"
 _POLL_S = 0.1
+
+
+class Holder(NamedTuple):
+    """Who holds a lock, or held it last."""
+
+    pid: int
+    host: str
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """What the lock file of a folder says; None where it says nothing. Nothing is locked, or waited for."""
+    try:
+        return _parse_holder(read_file(FileSystem(), folder / LOCK_FILE))
+    except OSError:
+        return None
+
+
+def _parse_holder(text: bytes) -> Holder | None:
+    try:
+        said = json.loads(text)
+        return Holder(int(said["pid"]), str(said["host"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class FolderLock:
@@ -95,11 +119,8 @@ class FolderLock:
         os.pwrite(self._descriptor, json.dumps(holder).encode(), 0)
 
     def _describe_holder(self) -> str:
-        try:
-            holder = json.loads(os.pread(self._descriptor, 4096, 0))
-            who = f"process {holder['pid']} on {holder['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            who = "another process"
+        holder = read_holder(self._path.parent)
+        who = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
         return (
             f"The run folder {self._path.parent} is in use by {who}; one process at a time may work on it. "
             f"Nothing was changed. Next: wait for it or stop it, then run the same command again."

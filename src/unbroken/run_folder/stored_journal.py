@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +102,15 @@ def has_prefix(files: FileSystem, path: Path, stored: StoredJournal) -> bool:
     return bool(_hash_chunks(_read_prefix(files, path, stored.size)).hexdigest() == stored.sha256)
 
 
+def count_lines_after(files: FileSystem, path: Path, begin: int) -> int:
+    """Whole lines of a file after its first `begin` bytes.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
+    return sum(piece.count(b"\n") for piece in _read_prefix(files, path, sys.maxsize, begin))
+
+
 def _no_copy(copies: Sequence[Path], size: int) -> DamagedError:
     return DamagedError(
         f"The history of {size} bytes that was stored is not whole in {' and '.join(map(str, copies))}.", "journal"
@@ -118,13 +128,13 @@ def _read_from(files: FileSystem, sources: Sequence[Path], size: int) -> Iterato
     return _read_prefix(files, sources[0], size) if len(sources) == 1 else _merge_lines(files, sources, size)
 
 
-def _read_prefix(files: FileSystem, path: Path, size: int) -> Iterator[bytes]:
-    """At most the first `size` bytes; none of a file that is not there."""
+def _read_prefix(files: FileSystem, path: Path, size: int, begin: int = 0) -> Iterator[bytes]:
+    """At most the first `size` bytes, without those before `begin`; none of a file that is not there."""
     descriptor = _open_if_there(files, path)
     if descriptor is None:
         return
     try:
-        offset = 0
+        offset = begin
         while offset < size:
             piece = bytearray(min(PIECE, size - offset))
             count = _read_piece(files, descriptor, path, memoryview(piece), offset)

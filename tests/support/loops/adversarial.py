@@ -1,4 +1,4 @@
-"""Two models against each other: two optimizers in turn, spectral norm, older images in a buffer, numpy's generator."""
+"""Two models against each other, in epochs: two optimizers in turn, spectral norm, a gradient penalty, older images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from unbroken.exact.randomness import seed_all
 from unbroken.run import Run
 from unbroken.run_folder.identity import Identity
 
-STEPS, BATCH = 14, 4
+EPOCHS, SIZE, BATCH = 4, 4, 4
+
+
+def gradient_penalty(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """How far the slope of the critic is from 1 between real and fake rows (batch, 2)."""
+    share = torch.rand(len(real), 1)
+    between = (share * real + (1 - share) * fake.detach()).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (slope.norm(dim=1) - 1).square().mean()
 
 
 def main(stop: StopFlag, forget: str = "") -> None:
@@ -43,12 +51,12 @@ def main(stop: StopFlag, forget: str = "") -> None:
     folder = Path(os.environ["UNBROKEN_FOLDER"])
     kept = {name: part for name, part in state.items() if name != forget}
     with Run(folder, identity=Identity({"loop": "adversarial"}), state=kept, stop=stop, every=5) as run:
-        for step in run.steps(STEPS):
+        for step in (step for epoch in run.epochs(EPOCHS, SIZE) for step in epoch.steps()):
             real = torch.from_numpy(numbers.normal(1.0, 0.5, (BATCH, 2))).float()
             fake = generator(torch.randn(BATCH, 3))
             older["fakes"].append(fake.detach())
             seen = older["fakes"][int(numbers.integers(len(older["fakes"])))]
-            loss = critic(seen).mean() - critic(real).mean()
+            loss = critic(seen).mean() - critic(real).mean() + gradient_penalty(critic, real, fake)
             state["critic-optimizer"].zero_grad()
             loss.backward()
             state["critic-optimizer"].step()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from latentwire.cli import app
 from latentwire.console.tables import make_table, print_table
@@ -72,19 +73,47 @@ def test_every_command_has_its_help_without_docstrings() -> None:
     callback.__doc__ = said
 
 
-@pytest.mark.parametrize("width", [50, 80, 200])
-def test_names_are_never_cut_on_a_terminal(width: int) -> None:
-    rows = [(name, "0123456789ab", "40/40", "Line 1 of a journal is [damaged] " * 4) for name in NAMES]
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(make_table(("item", "identity", "step", "standing"), rows, names=2))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+def print_on_terminal(table: Table, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    print_table(table, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 60, 80, 100, 120, 200])
+def test_no_cell_is_cut_on_a_terminal_of_any_width(width: int) -> None:
+    rows = [(name, "0123456789ab", f"{n}/40", "Line 1 of a journal is [damaged] " * 4) for n, name in enumerate(NAMES)]
+    headers = ("item", "identity", "step", "standing")
+    text = print_on_terminal(make_table(headers, rows, names=2), width)
     assert "…" not in text
-    assert (text.count("[damaged]") == 16) == (width == 200)
-    if width > 70:
-        assert all(name in text and "0123456789ab" in text for name in NAMES)
     assert max(map(len, text.splitlines())) <= width
-    cells = "".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))
-    assert "".join(NAMES) in cells
+    folded = "".join(text.split())
+    for row in rows:
+        assert all(cell in (text if "│" in text else folded) for cell in row[:3])
+    assert ("│" in text) == (width > 80)
+    assert folded.count("[damaged]") == 4 * len(rows) or "│" in text
+    assert text.count("[damaged]") == 4 * len(rows) or width < 200
+
+
+def test_columns_of_numbers_are_never_dropped() -> None:
+    """A table of as many numbers as the main one, on the terminal that most people have: they were empty there."""
+    numbers = [f"{n}1.{n}" for n in range(9)]
+    table = make_table(["Receiver", "Method", *map(str, range(9))], [("A model", "A method", *numbers)], names=2)
+    for width in (40, 60, 80, 96, 120):
+        assert all(number in print_on_terminal(table, width) for number in numbers), width
+
+
+def test_a_wide_character_takes_two_columns() -> None:
+    table = make_table(["Method", "Seeds"], [("\u6f5c\u5728\u7a7a\u9593\u306e\u7dda", "3")])
+    assert "\u6f5c\u5728\u7a7a\u9593\u306e\u7dda" in print_on_terminal(table, 30)
+
+
+def test_a_width_of_nothing_is_no_width() -> None:
+    """Some editors' shells set COLUMNS and LINES to 0, and rich then printed nothing, not even an error."""
+    for columns in ("0", "00"):
+        done = shell(f"{CLI} historx", COLUMNS=columns, LINES="0")
+        assert (done.returncode, "No such command" in done.stderr) == (2, True)
+    done = shell(f"{CLI} --help", COLUMNS="0")
+    assert "history" in done.stdout
 
 
 def test_a_file_gets_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from latentwire.evaluation import controls, predictions, scoring
+from latentwire.evaluation import controls, predictions, scoring, unseen
 from latentwire.evaluation.predictions import MethodScores
+from latentwire.models.receiver import Receiver
+from tests.support.tiny_receivers import make_receiver
 
 
 def test_no_function_takes_a_gold_label() -> None:
-    modules = (scoring, controls)
+    modules = (scoring, controls, unseen)
     functions = [f for m in modules for _, f in inspect.getmembers(m, inspect.isfunction) if f.__module__ == m.__name__]
     assert len(functions) > 5
     for function in [*functions, predictions.write_predictions]:
@@ -41,6 +44,26 @@ def test_a_score_too_many_is_refused(tmp_path: Path) -> None:
             ["no", "yes"],
             {"task": "t", "seed": None},
         )
+
+
+def test_texts_of_one_length_share_a_batch_and_scores_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["one night in the meadow.", "snow", "the morning was over, and then the storm", "dark ash"]
+    receiver = make_receiver(tmp_path)
+    alone = torch.cat([scoring.score_texts(receiver, [text], 64, 1, lambda _: None) for text in texts])
+    honest, seen = Receiver.label_log_likelihoods, []
+
+    def recorded(self: Receiver, middle: Sequence[torch.Tensor]) -> torch.Tensor:
+        seen.append([len(rows) for rows in middle])
+        return honest(self, middle)
+
+    monkeypatch.setattr(Receiver, "label_log_likelihoods", recorded)
+    told: list[int] = []
+    scores = scoring.score_texts(receiver, texts, 64, 3, told.append)
+    torch.testing.assert_close(scores, alone, rtol=0, atol=1e-5)
+    assert seen == [sorted(len(receiver.tokenise_text(text)) for text in texts)[:3], [9]]
+    assert told == [3, 1]
 
 
 def test_files_are_a_function_of_their_content(tmp_path: Path) -> None:

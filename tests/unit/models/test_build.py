@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -60,6 +61,37 @@ def test_torch_that_was_imported_before_the_kernels_were_set_is_a_sentence() -> 
     assert _configured("early", "portable").returncode == 0
     late = _configured("late", "portable")
     assert "imported with other kernels than results are promised for. Next: start a new process" in late.stderr
+
+
+NUMPY_ALONE = """
+import sys
+from latentwire import loaded_kernels
+loaded_kernels.has_avx2 = lambda: sys.argv[1] == "avx2"
+loaded_kernels.check_numpy_kernels()
+"""
+
+
+def _checked_with_numpys_baseline(processor: str) -> subprocess.CompletedProcess[str]:
+    """The check in a process whose numpy finds none of the kernels that it can choose, as on an old processor."""
+    lacked = {"NPY_DISABLE_CPU_FEATURES": " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])}
+    return subprocess.run(
+        [sys.executable, "-c", NUMPY_ALONE, processor],
+        env={**os.environ, **kernel_variables("portable", has_avx2=has_avx2()), **lacked},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_numpy_without_any_kernels_of_its_choice_is_what_an_old_processor_has() -> None:
+    done = _checked_with_numpys_baseline("none")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not has_avx2(), reason="needs a processor with AVX2")
+def test_numpy_that_computes_with_less_than_avx2_is_named() -> None:
+    assert "numpy computes without AVX2, expected it" in _checked_with_numpys_baseline("avx2").stderr
 
 
 def test_torch_with_other_kernels_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

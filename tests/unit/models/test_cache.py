@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -56,6 +58,23 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(gguf, "convert_gguf", convert)
     return done
+
+
+def test_a_file_is_read_once_and_its_slices_are_plain_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary is millions of slices, and `transformers` alone makes three readers of a file."""
+    tiny_gguf(tmp_path / "whole.gguf")
+    library, readers = gguf.gguf.GGUFReader, []
+    honest = library._build_fields
+
+    def recorded(self: Any, *given: Any) -> int:
+        readers.append(type(self.data))
+        return honest(self, *given)
+
+    monkeypatch.setattr(library, "_build_fields", recorded)
+    (tmp_path / "converted").mkdir()
+    gguf.convert_gguf("tiny", tmp_path / "whole.gguf", tmp_path / "converted")
+    assert readers == [np.ndarray]
+    assert gguf.gguf.GGUFReader is library
 
 
 def test_parts_in_packages_and_a_local_file_become_the_same_model(

@@ -18,6 +18,7 @@ from latentwire.doctor.memory import plan_memory
 from latentwire.errors import ConfigurationError
 from latentwire.models import receiver as receiver_module
 from latentwire.models.loading import load_model
+from latentwire.models.prefix import Prefix
 from latentwire.models.reading_checks import check_reading
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import parse_params
@@ -49,7 +50,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gptj": ("eager", {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "initializer_range": 0.2}),
     "mpt": ("eager", {"d_model": 32, "n_layers": 2, "n_heads": 4, "initializer_range": 0.2}),
     "opt": ("sdpa", SHAPE | {"ffn_dim": 64, "word_embed_proj_dim": 16}),
+    # Windows of which a prompt is longer than one.
+    "mistral": ("sdpa", SHAPE | {"sliding_window": 4}),
+    "gemma3_text": ("sdpa", SHAPE | {"sliding_window": 4, "head_dim": 8}),
+    "mamba": ("eager", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
 }
+WITHOUT_KEYS_AND_VALUES = ("mamba",)
 SCALED = ("granite", "cohere", "cohere2", "gemma2")
 TEXTS = ["one night in the meadow.", "snow", "the morning was over, and then the storm"]
 LABELS = [" dark", " light night", " was under the window"]
@@ -116,6 +122,33 @@ def test_a_wire_is_scored_and_learns_through_the_model(made: Receiver) -> None:
 @every_family
 def test_it_passes_the_check_at_loading(made: Receiver) -> None:
     check_reading(made, english=False)
+
+
+@every_family
+def test_the_beginning_is_read_once_by_all_that_remember_keys_and_values(
+    made: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        check_reading(made, english=False)
+    assert made.shares_prefix == (made.name not in WITHOUT_KEYS_AND_VALUES)
+    assert (f"Receiver {made.name} reads BOS and primer anew" in caplog.text) == (not made.shares_prefix)
+
+
+@pytest.mark.parametrize("made", ["llama"], indirect=True)
+def test_a_cache_that_gives_other_numbers_is_not_used(
+    made: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A family that forgets what its cache holds."""
+    honest = receiver_module.read_prefix
+
+    def forgetful(model: Any, embeddings: torch.Tensor) -> Prefix:
+        return Prefix(tuple((0 * k, 0 * v) for k, v in honest(model, embeddings).layers))
+
+    monkeypatch.setattr(receiver_module, "read_prefix", forgetful)
+    with caplog.at_level(logging.INFO):
+        check_reading(made, english=False)
+    assert not made.shares_prefix
+    assert "its log-probabilities differ by" in caplog.text
 
 
 @pytest.mark.parametrize("made", SCALED, indirect=True)

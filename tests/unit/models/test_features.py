@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_stored_rows_come_back(sender: FrozenModel, tmp_path: Path) -> None:
     expected = features.compute_hidden_states(sender, TEXTS[2:], -1, 8)[0].to(torch.bfloat16).float()
     torch.testing.assert_close(stored.rows([2])[0], expected, rtol=0, atol=1e-2)
     assert stored.means().shape == (3, 32)
+
+
+def test_texts_of_one_length_share_a_batch_and_rows_keep_their_order(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def encode(texts: Sequence[str]) -> list[torch.Tensor]:
+        asked.append(list(texts))
+        return [torch.full((len(text), 2), float(len(text))) for text in texts]
+
+    texts = ["four", "a", "seven..", "to", "six..."]
+    features.write_features(tmp_path, [("train", list("vwxyz"), texts)], encode, 2, lambda _: None, {})
+    assert asked == [["a", "to"], ["four", "six..."], ["seven.."]]
+    stored = Features.open(tmp_path, "train")
+    assert [rows[0, 0].item() for rows in stored.rows(range(5))] == [4, 1, 7, 2, 6]
 
 
 def test_padding_is_zero_and_its_length_is_fixed(sender: FrozenModel, tmp_path: Path) -> None:

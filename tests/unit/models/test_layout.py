@@ -23,6 +23,18 @@ def ids_of(receiver: Receiver, prompt: Prompt, row: int) -> list[int]:
     ]
 
 
+def record_prompts(monkeypatch: pytest.MonkeyPatch) -> list[Prompt]:
+    """The prompts that are composed from now on."""
+    seen: list[Prompt] = []
+
+    def recorded(*arguments: Any) -> Prompt:
+        seen.append(compose_prompt(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(receiver_module, "compose_prompt", recorded)
+    return seen
+
+
 def test_segments_come_in_order(receiver: Receiver, middle: list[torch.Tensor]) -> None:
     layout, answer = receiver.layout, receiver.layout.answers[0]
     prompt = receiver.prompt(middle, [answer] * 3)
@@ -39,13 +51,7 @@ def test_only_a_model_whose_convention_it_is_gets_a_bos(receivers: dict[str, Rec
 def test_loss_score_and_generation_compose_the_same_prompt(
     receiver: Receiver, middle: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Prompt] = []
-
-    def recorded(*arguments: Any) -> Prompt:
-        seen.append(compose_prompt(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(receiver_module, "compose_prompt", recorded)
+    seen = record_prompts(monkeypatch)
     receiver.answer_log_likelihoods(middle, [receiver.layout.answers[0]] * 3)
     receiver.label_log_likelihoods(middle)
     receiver.generate(middle, 1)
@@ -56,14 +62,20 @@ def test_loss_score_and_generation_compose_the_same_prompt(
         torch.testing.assert_close(trained[: len(asked)], asked, rtol=0, atol=0)
 
 
-def test_labels_stand_at_the_answer_and_nowhere_else(receiver: Receiver, middle: list[torch.Tensor]) -> None:
-    answers = [(4,), (5, 6), (7, 8, 9)]
-    prompt = receiver.prompt(middle, answers)
-    for row, answer in enumerate(answers):
-        real = prompt.answer[row][prompt.mask[row]]
-        assert real[-len(answer) :].tolist() == list(answer)
-        assert (real[: -len(answer)] == -100).all()
-        assert (prompt.answer[row][~prompt.mask[row]] == -100).all()
+def test_the_last_token_of_an_answer_has_no_position(
+    receiver: Receiver, middle: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = record_prompts(monkeypatch)
+    receiver.answer_log_likelihoods(middle, [(4,), (5, 6), (7, 8, 9)])
+    layout, (prompt,) = receiver.layout, seen
+    for row, said in enumerate([(), (5,), (7, 8)]):
+        expected = [*layout.bos, *layout.primer, *[-1] * len(middle[row]), *layout.anchor, *said]
+        assert ids_of(receiver, prompt, row) == expected
+
+
+def test_the_shared_beginning_is_bos_and_primer(receiver: Receiver, middle: list[torch.Tensor]) -> None:
+    layout, prompt = receiver.layout, receiver.prompt(middle, [()] * 3)
+    assert ids_of(receiver, prompt, 0)[: prompt.shared] == [*layout.bos, *layout.primer]
 
 
 def test_padding_is_zero_and_masked(receiver: Receiver, middle: list[torch.Tensor]) -> None:

@@ -70,9 +70,8 @@ def test_alone_or_in_a_padded_batch_is_the_same(receiver: Receiver, middle: list
 def test_no_gradient_reaches_padding(receiver: Receiver, middle: list[Tensor]) -> None:
     prompt = receiver.prompt(middle, [(3,), (9,), (4,)])
     embeddings = prompt.embeddings.clone().requires_grad_()
-    rows, columns = torch.nonzero(prompt.answer != -100, as_tuple=True)
-    changed = type(prompt)(embeddings, prompt.mask, prompt.answer)
-    receiver.log_probabilities(changed, rows, columns - 1).sum().backward()
+    changed = type(prompt)(embeddings, prompt.mask, prompt.shared)
+    receiver.log_probabilities(changed, torch.arange(3), prompt.mask.sum(dim=1) - 1)[:, 4].sum().backward()
     assert embeddings.grad is not None
     assert (embeddings.grad[~prompt.mask] == 0).all()
     assert (embeddings.grad[prompt.mask].abs().sum(dim=1) > 0).any()
@@ -82,12 +81,42 @@ def test_what_stands_at_padding_changes_nothing(receiver: Receiver, middle: list
     prompt = receiver.prompt(middle, [()] * 3)
     noisy = torch.where(prompt.mask[..., None], prompt.embeddings, torch.tensor(7.0))
     rows, columns = torch.nonzero(prompt.mask, as_tuple=True)
+    rows, columns = rows[columns >= prompt.shared], columns[columns >= prompt.shared]
     with torch.no_grad():
         clean, dirty = (
-            receiver.log_probabilities(type(prompt)(e, prompt.mask, prompt.answer), rows, columns)
+            receiver.log_probabilities(type(prompt)(e, prompt.mask, prompt.shared), rows, columns)
             for e in (prompt.embeddings, noisy)
         )
     torch.testing.assert_close(clean, dirty, rtol=0, atol=1e-6)
+
+
+def test_a_beginning_that_was_read_before_changes_no_score_and_no_gradient(
+    receiver: Receiver, middle: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves, answers = [rows.clone().requires_grad_() for rows in middle], [(3,), (9, 5), (4, 4, 8)]
+    assert receiver.shares_prefix
+
+    def compute() -> list[Tensor]:
+        scores = receiver.label_log_likelihoods(leaves), receiver.answer_log_likelihoods(leaves, answers)
+        return [*scores, *torch.autograd.grad(scores[0].sum() + scores[1].sum(), leaves)]
+
+    before = compute()
+    monkeypatch.setattr(receiver, "shares_prefix", False)
+    for first, second in zip(before, compute(), strict=True):
+        torch.testing.assert_close(first, second, **TOLERANCE)
+
+
+def test_the_beginning_is_read_once(receiver: Receiver, middle: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(receiver, "_prefix", raising=False)
+    seen: list[tuple[int, ...]] = []
+    hook = receiver._model.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: seen.append(tuple(given["inputs_embeds"].shape[:2])), with_kwargs=True
+    )
+    for _ in range(2):
+        receiver.next_token(middle, [()] * 3)
+    hook.remove()
+    beginning = len(receiver.layout.bos) + len(receiver.layout.primer)
+    assert seen == [(1, beginning), *[(3, 7 + len(receiver.layout.anchor))] * 2]
 
 
 def test_end_token_is_supervised_where_it_is_the_padding_token(receivers: dict[str, Receiver]) -> None:

@@ -16,7 +16,6 @@ from latentwire.reporting.number_format import (
     decimals_for,
     emphasize_best,
     format_interval,
-    format_p_clause,
     format_p_value,
     format_percent,
     format_points,
@@ -59,8 +58,6 @@ def test_numbers() -> None:
     assert print_latex(format_interval(None, None)) == "--"
     printed = tuple(print_latex(format_p_value(p)) for p in (0.0004, 0.0312, None))
     assert printed == (r"$<$\,0.001", "0.031", "--")
-    assert print_latex((format_p_clause(0.012, "Holm"),)) == r"$p_{\mathrm{Holm}} = 0.012$"
-    assert print_latex((format_p_clause(None, "Holm"),)) == "no test"
 
 
 def test_numbers_that_are_aligned_at_their_point() -> None:

@@ -176,7 +176,7 @@ def test_a_title_is_held_to_the_same_characters() -> None:
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [(" lead ", "lead"), ("\u00a0a\n  b\t", "a b"), ("Cafe\u0301", "Café"), ("a\u00a0b", "a\u00a0b"), ("", "")],
+    [(" lead ", "lead"), ("\u00a0a\n  b\t", "a b"), ("Cafe\u0301", "Café"), ("a\u00a0b", "a\u00a0b")],
 )
 def test_blanks_around_a_name_are_dropped_so_that_emphasis_stays_emphasis(given: str, kept: str) -> None:
     assert clean_name(given) == kept

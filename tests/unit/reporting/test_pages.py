@@ -15,7 +15,7 @@ import pytest
 
 from latentwire.digests import sha256_of
 from latentwire.reporting.build import build_report
-from latentwire.reporting.document import Document, Figure, Table, iterate_texts, plain_text
+from latentwire.reporting.document import Document, Figure, FigureRow, Table, iterate_texts, plain_text
 from latentwire.reporting.paper import build_paper
 from latentwire.reporting.provenance import recorded_revision
 from latentwire.reporting.render import render_html, render_latex, render_markdown
@@ -97,7 +97,7 @@ def _allowed(reports: Path) -> set[str]:
     families = [
         [
             record | record["adjusted"]
-            for record in map((stats["comparisons"] | stats["controls"]).get, family["members"])
+            for record in map((stats["comparisons"] | stats["controls"] | stats["unseen"]).get, family["members"])
         ]
         for family in stats["families"].values()
     ]
@@ -120,8 +120,11 @@ def _numbers(text: str) -> set[str]:
 def test_every_number_that_is_printed_is_one_of_the_statistics(reports: Path, name: str) -> None:
     text = (reports / name).read_text()
     if name.endswith("html"):
-        text = Page(text).text
-    text = re.sub(r"`[^`]*`|^#+ \d+ .*$|(?<=\s)\d (?=What was|Against|What it|How the|Prov)", "", text, flags=re.M)
+        text = Page(re.sub('<span class="quote">[^<]*</span>', "", text)).text
+    text = re.sub("“[^”]*”", "", text)
+    text = re.sub(
+        r"`[^`]*`|^#+ [A-Z\d]+ .*$|(?<=\s)\d (?=In short|What|Where it|Limitations|How the)", "", text, flags=re.M
+    )
     numbers = _numbers(text.replace("\\", ""))
     assert len(numbers) > 200
     assert numbers - _allowed(reports) == set()
@@ -139,7 +142,7 @@ def test_the_page_is_whole_and_fetches_nothing(reports: Path) -> None:
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
     assert not re.search(r"<script|<link|@import|url\((?!#)", text)
-    assert text.count("<svg") == len(list((reports / "figures").glob("*.svg"))) == 6
+    assert text.count("<svg") == len(list((reports / "figures").glob("*.svg"))) == 7
     assert "A wire &amp; &lt;all&gt; of its readers" in text
 
 
@@ -154,10 +157,11 @@ def test_the_three_have_the_same_blocks(reports: Path) -> None:
     document = _document(reports)
     tables = {path.stem for path in (reports / "tables").iterdir()}
     kinds = Counter(type(block) for block in document.blocks)
-    assert kinds[Figure] == 6
+    assert kinds[Figure] == 5
+    assert kinds[FigureRow] == 1
     assert kinds[Table] == len(tables) + 3
     assert {table.name for table in document.tables} == tables
-    shown = Page(re.sub("</?code>|<a [^>]*>[^<]*</a>", "", (reports / "report.html").read_text())).text
+    shown = Page(re.sub("</?code[^>]*>|<a [^>]*>[^<]*</a>", "", (reports / "report.html").read_text())).text
     for text in (text for block in document.blocks for text in iterate_texts(block)):
         assert re.sub(r"\s", "", plain_text(text)) in re.sub(r"\s", "", shown)
     drawings = {path.stem: path.read_text() for path in (reports / "figures").glob("*.svg")}
@@ -173,12 +177,24 @@ def test_a_reference_leads_to_its_table_or_figure(reports: Path) -> None:
     inputs = re.findall(r"\\input\{tables/(\w+)\.tex\}|\\label\{(fig:\w+)\}", latex)
     assert [name for name, _ in inputs if name] == [table.name for table in document.tables]
     assert [label for _, label in inputs if label] == [figure.label for figure in document.figures]
-    assert document.numbers["tab:versus_chance"] == 4
-    assert "(Table~\\ref{tab:versus_chance})" in latex
-    assert '(Table\u00a0<a href="#tab:versus_chance">4</a>)' in html
-    assert re.search(r'id="tab:versus_chance">\n<table>\n<caption><strong>Table 4:</strong> Every method', html)
-    assert "(Table\u00a04)" in (reports / "report.md").read_text()
-    assert 'Figure\u00a0<a href="#learning_curves">3</a> the training' in html
+    number = document.numbers["tab:versus_chance"]
+    assert "Table~\\ref{tab:versus_chance} has the differences" in latex
+    assert f'Table\u00a0<a href="#tab:versus_chance">{number}</a> has the differences' in html
+    assert re.search(rf'id="tab:versus_chance">\n<table>\n<caption><strong>Table {number}:</strong> Every method', html)
+    assert f"Table\u00a0{number} has the differences" in (reports / "report.md").read_text()
+    assert 'the training (Figure\u00a0<a href="#learning_curves">4</a>)' in html
+
+
+def test_signs_and_alignment_are_those_of_the_paper(reports: Path) -> None:
+    """siunitx prints a plus where a difference is positive, and intervals stand in the middle."""
+    html = (reports / "report.html").read_text()
+    assert "print-implicit-plus" in (reports / "tables/r8.tex").read_text()
+    record = json.loads((reports.parent / "results/aggregate/stats.json").read_text())["comparisons"]
+    value = 100 * record["r8/gemma3/probe-vs-text/accuracy"]["value"]
+    assert value > 0
+    assert f'<td class="n">+{value:.1f}</td><td class="c">[' in html
+    assert f"| +{value:.1f} |" in (reports / "report.md").read_text()
+    assert "| :-: |" in (reports / "report.md").read_text()
 
 
 def test_numbers_stand_to_the_right(reports: Path) -> None:

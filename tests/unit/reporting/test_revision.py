@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,23 @@ def test_a_commit_of_results_is_no_other_code(repository: Path) -> None:
     _git(repository, "add", ".")
     _git(repository, "commit", "--quiet", "-m", "results")
     assert find_code_revision(repository) == first
+
+
+def test_a_commit_of_comments_is_no_other_code_once_a_report_is_published(repository: Path) -> None:
+    first = find_code_revision(repository)
+    assert first is not None
+    (repository / "reports").mkdir()
+    (repository / "reports/provenance.json").write_text(json.dumps({"revision": asdict(first)}))
+    (repository / SCIENCE).write_text(f"# A remark.\n{SCIENCE}  # and another\n")
+    _git(repository, "add", ".")
+    _git(repository, "commit", "--quiet", "-m", "results and words")
+    assert find_code_revision(repository) == first
+    (repository / SCIENCE).write_text(f"{SCIENCE} + 1\n")
+    _git(repository, "commit", "--quiet", "-am", "code")
+    code = find_code_revision(repository)
+    assert code is not None
+    assert code.commit == _git(repository, "rev-parse", "HEAD")
+    assert code.tree != first.tree
 
 
 @pytest.mark.parametrize("name", [SCIENCE, "src/latentwire/training/new.py", "params.yaml"])

@@ -37,7 +37,7 @@ def _refused(root: Path, *words: str) -> None:
 
 def test_a_missing_seed_is_no_smaller_sample(repository: Path) -> None:
     (repository / WIRE).unlink()
-    _refused(repository, "1 of 32 files are missing", WIRE)
+    _refused(repository, "1 of 36 files are missing", WIRE)
 
 
 def test_a_missing_baseline_is_no_zero(repository: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_receiver_is_missing(repository: Path) -> None:
 
 def test_a_control_is_missing(repository: Path) -> None:
     _rewrite(repository, WIRE, lambda frame: frame[frame["method"] == "wire"])
-    _refused(repository, WIRE, "methods wire, expected wire, wire-noise, wire-shuffled")
+    _refused(repository, WIRE, "methods wire, expected wire, wire-noise, wire-probe, wire-shuffled, wire-unseen-1")
 
 
 def test_predictions_made_from_other_data(repository: Path) -> None:

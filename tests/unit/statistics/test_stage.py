@@ -25,7 +25,7 @@ from unbroken.run_folder.journal import encode_record, read_journal
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
     assert exit_code_of(aggregate.main, []) == 0
-    assert "28 cells and 64 differences" in capsys.readouterr().out
+    assert "34 cells and 90 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy.csv",
@@ -36,7 +36,7 @@ def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     stats = json.loads((folder / "stats.json").read_text())
     shown = json.loads((folder / "metrics.json").read_text())
     for cell in stats["cells"].values():
-        assert shown[cell["task"]][cell["model"]][cell["method"]] == cell["value"]
+        assert shown[cell["task"]][cell["model"]][cell["method"]][cell["metric"]] == cell["value"]
         assert cell["signature"].endswith("|v:1")
     assert list(pd.read_csv(folder / "accuracy.csv").columns[:4]) == ["cell", "task", "model", "method"]
     assert set(pd.read_csv(folder / "curves.csv")["seed"]) == {0, 1, 2}
@@ -49,15 +49,16 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
     aggregate.main([])
     stats = json.loads(Path("results/aggregate/stats.json").read_text())
     assert {name: family["m"] for name, family in stats["families"].items()} == {
-        "versus_chance": 18,
-        "versus_baselines": 16,
-        "versus_reference": 12,
-        "ablations": 8,
-        "average_versus_reference": 10,
+        "versus_chance": 24,
+        "versus_baselines": 20,
+        "versus_reference": 20,
+        "ablations": 12,
+        "average_versus_reference": 14,
+        "unseen": 12,
         "controls": 8,
     }
     for name, family in stats["families"].items():
-        records = [(stats["comparisons"] | stats["controls"])[key] for key in family["members"]]
+        records = [(stats["comparisons"] | stats["controls"] | stats["unseen"])[key] for key in family["members"]]
         oracle = multipletests([record["p"] for record in records], method="holm")[1]
         assert [record["adjusted"]["p"] for record in records] == pytest.approx(oracle, rel=1e-8)
         for record in records:
@@ -66,6 +67,9 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
             assert f"adj:holm|m:{family['m']}|" in found["signature"]
             if name == "controls":
                 assert (found["verdict"] == "leak") == (found["p"] < 0.05)
+                continue
+            if name == "unseen":
+                assert (found["verdict"] == "above chance") == (found["p"] < 0.05)
                 continue
             apart = not record["low"] <= 0 <= record["high"]
             undecided = "not after correction" if apart else "not different"
@@ -164,7 +168,7 @@ def test_a_refusal_is_exit_1_with_one_sentence(
     assert exit_code_of(aggregate.main, []) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "2 of 32 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
+    assert "2 of 36 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
 
 
 def test_damage_in_a_journal_is_named(
@@ -219,6 +223,7 @@ def test_every_number_that_is_published_has_a_signature_and_sources(repository: 
     for block in stats["blocks"]:
         assert "|v:1" in signed[f"{block['task']}/{block['receiver']}/ranks"]["signature"]
     assert {key.removesuffix("ece") for key in stats["calibration"]} == {
-        k.removesuffix("accuracy") for k in stats["cells"]
+        key.removesuffix(cell["metric"]) for key, cell in stats["cells"].items()
     }
+    assert len(stats["cells"]) == 3 * len(stats["calibration"])
     assert all(entry["sources"] for entry in stats["calibration"].values())

@@ -32,6 +32,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
         "gemma3": tiny_causal_model(tmp_path / "gemma3", "gemma3_text"),
     }
     default["tasks"] = {"tiny": tiny_task(tmp_path / "data")}
+    default["aggregate"]["metrics"] = {}
     default["prepare"]["tasks"] = ["tiny"]
     return default
 

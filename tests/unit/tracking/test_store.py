@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.doctor.checks import State, _database
-from latentwire.errors import LatentWireError
+from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.tracking.store import (
     TrackingError,
     create_database,
@@ -97,6 +97,15 @@ def test_where_the_store_is(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     store = locate_store(tmp_path)
     assert (store.uri, store.artifacts) == tuple(text and text.format(root=tmp_path) for text in expected)
+
+
+def test_a_folder_whose_name_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    root.mkdir()
+    with pytest.raises(
+        ConfigurationError, match=r"caf\\xe9' has a name that is not UTF-8, .*Next: move the repository"
+    ):
+        locate_store(root)
 
 
 @pytest.mark.parametrize("folder", ["c#x", "c%41", "q?z", "a b", "é;k", "a&b=c"])

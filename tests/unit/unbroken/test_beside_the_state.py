@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from tests.support import inexact_trainings, programs_with_containers, programs_with_extras
-from tests.support.forks import in_child
+from tests.support.forks import start_as_program
 from tests.support.programs_with_extras import HARMLESS, LOST
 from unbroken.prove.beside import LostObject, find_lost_objects
 from unbroken.prove.census import take_census
@@ -25,13 +24,8 @@ from unbroken.prove.runs import Program, RunEvidence, compare_runs
 pytestmark = [pytest.mark.usefixtures("uninterrupted"), pytest.mark.long]
 
 
-def forked(command: Sequence[str], variables: Mapping[str, str], _log: Path) -> int:
-    def action() -> None:
-        os.environ.clear()
-        os.environ.update(variables)
-        inexact_trainings.main(command[-1])
-
-    return in_child(action)
+def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
+    return start_as_program(variables, log, lambda: inexact_trainings.main(command[-1]))
 
 
 def find_lost(name: str, work: Path, stops: Sequence[str] = ("TERM@5", "TERM@11")) -> list[LostObject]:
@@ -91,6 +85,23 @@ def test_best_weights_in_a_dict_stand_against_a_certificate(tmp_path: Path) -> N
     assert certificate.exit_code == 4
     assert "program.best['weights'] (dict, at " in certificate.sentence
     assert certify(tmp_path / "declared", "BestInADict", stateless=["best"]).exit_code == 0
+
+
+def test_what_a_part_of_the_state_does_not_give_is_declared_place_by_place(tmp_path: Path) -> None:
+    name = "BuffersThatAreNotPersistent"
+    certificate = certify(tmp_path / "first", name)
+    assert certificate.exit_code == 4
+    assert "`model` is in the state, but its `state_dict` does not give this" in certificate.sentence
+    assert "put it into `state`" not in certificate.sentence
+    advised = certificate.sentence.rpartition("--stateless ")[2].split(",")
+    assert advised == ["model.heat", "model.hits"]
+    for words in (["model"], ["Sequential"], ["heat"]):
+        again = certify(tmp_path / words[0], name, stateless=words)
+        assert again.exit_code == 4
+        assert ("model.heat" in again.sentence) is (words != ["heat"])
+    declared = certify(tmp_path / "declared", name, stateless=advised)
+    assert declared.exit_code == 0, declared.sentence
+    assert "declared: Sequential, not in its `state_dict`" in declared.to_table()
 
 
 def test_a_part_of_the_state_that_is_declared_declares_no_object(tmp_path: Path) -> None:

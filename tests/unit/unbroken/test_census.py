@@ -315,3 +315,18 @@ def test_the_variables_of_an_xdist_worker_are_not_the_programs() -> None:
     prefixes = worker["work"](lambda: [prefix for prefix, _ in find_namespaces()])
     assert "work." not in prefixes
     assert f"{test_the_variables_of_an_xdist_worker_are_not_the_programs.__name__}." in prefixes
+
+
+def test_of_what_torch_makes_of_a_module_the_values_count_and_not_its_notes() -> None:
+    """What torch.compile notes in a start depends on when it was asked, and nobody could do anything about it."""
+
+    def make(notes: int, weight: float) -> Any:
+        made = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.ReLU()))
+        torch.nn.init.constant_(made.get_parameter("0.weight"), weight)
+        made.meta.update({f"note {number}": [np.ones(number)] for number in range(notes)})
+        made.register_buffer("mask", torch.ones(2))
+        made._tensor_constant0 = torch.full((3,), weight)
+        return made
+
+    assert sorted(digests(make(2, 1.0))) == ["held.0.weight", "held._tensor_constant0", "held.mask"]
+    assert digests(make(2, 1.0)) == digests(make(3, 1.0)) != digests(make(2, 2.0))

@@ -8,14 +8,14 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
 
 from tests.support import toy_training
 from tests.support.forks import in_child
@@ -200,6 +200,36 @@ def test_what_epochs_cannot_repeat_is_refused(tmp_path: Path) -> None:
         list(run.steps(6))
     with open_run(tmp_path / "steps") as run:
         assert [(e.number, list(e.steps())) for e in run.epochs(3, SIZE)] == [(2, [7, 8, 9])]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_batches_that_come_in_any_order_are_refused(is_known: bool, tmp_path: Path) -> None:
+    def train() -> None:
+        loader = DataLoader(range(6), 2, num_workers=2, in_order=False)
+        with open_run(tmp_path) as run:
+            for epoch in run.epochs(2, loader if is_known else len(loader)):
+                list(epoch.batches(loader))
+
+    with pytest.raises(UnbrokenError, match=r"has in_order=False: .* Next: leave in_order out"):
+        train()
+    assert Run.peek(tmp_path).step == 0
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(6))
+
+
+@pytest.mark.parametrize("batches", [DataLoader(Stream()), iter([1, 2])], ids=["loader of a stream", "iterator"])
+def test_batches_without_a_length_are_refused_in_a_sentence(batches: Any, tmp_path: Path) -> None:
+    with (
+        pytest.raises(UnbrokenError, match=r"without a length .* Next: call run\.epochs\(number, batches\)") as refused,
+        open_run(tmp_path / "run") as run,
+    ):
+        next(run.epochs(2, batches))
+    assert refused.value.__suppress_context__
+    with open_run(tmp_path / "other") as run:
+        assert [len(list(epoch.batches(DataLoader(Stream())))) for epoch in run.epochs(2, 6)] == [6, 6]
 
 
 def test_a_pin_is_kept_moved_and_peeked_at(tmp_path: Path) -> None:

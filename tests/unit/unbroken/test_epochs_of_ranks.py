@@ -140,3 +140,19 @@ def test_ranks_whose_epochs_differ_in_length_are_refused(tmp_path: Path) -> None
     assert start(tmp_path, "own0", size_of=lambda loader: 3 - loader.sampler.rank) == [1, 1]
     said = (tmp_path / "log").read_text()
     assert "An epoch has 3 batches on rank 0 and 2 on rank 1, expected as many on all. Next: " in said
+
+
+@pytest.mark.parametrize(
+    ("totals", "found"), [((10, 12), "for 12 steps on rank 1"), ((10, None), "for any number of steps")]
+)
+def test_ranks_that_ask_for_other_numbers_of_steps_are_refused(
+    totals: tuple[int | None, ...], found: str, tmp_path: Path
+) -> None:
+    def loop(stop: StopFlag) -> None:
+        group, options = join_group(stop), {"report": lambda _: None, "lock_timeout": 0.0}
+        with Run(tmp_path / "run", identity=Identity({}), state={"at": {}}, stop=stop, group=group, **options) as run:  # type: ignore[arg-type]
+            for _ in run.steps(totals[group.rank]):
+                pass
+
+    assert forked(places(2, **QUIET), loop, tmp_path / "log") == [1, 1]
+    assert "The loop was asked for 10 steps on rank 0 and " + found in (tmp_path / "log").read_text()

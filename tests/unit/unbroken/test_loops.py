@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.support.forks import in_child
+from tests.support.forks import start_as_program
 from tests.support.loops import digits
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.drill import Interruption
@@ -20,16 +19,8 @@ pytestmark = pytest.mark.usefixtures("uninterrupted")  # torch's lazy imports, o
 
 def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
     """A launch without the import of torch: a fork of this process."""
-
-    def action() -> None:
-        os.environ.clear()
-        os.environ.update(variables)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        digits.main(command[2], Path(variables["UNBROKEN_FOLDER"]), workers=1)
-
-    return in_child(action)
+    folder = Path(variables["UNBROKEN_FOLDER"])
+    return start_as_program(variables, log, lambda: digits.main(command[2], folder, workers=1))
 
 
 def certify(work: Path, fault: str, *at: str) -> Certificate:

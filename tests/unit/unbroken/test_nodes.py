@@ -120,6 +120,7 @@ def test_a_machine_that_is_lost(job: dict[str, str], tmp_path: Path) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in pids(folder)))
 
 
+@pytest.mark.long
 def test_a_head_that_is_killed_takes_the_ranks_of_all_machines_with_it(job: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "ranks"
     folder.mkdir()
@@ -184,6 +185,7 @@ def test_an_agent_ends_when_machine_0_is_gone(job: dict[str, str]) -> None:
     assert "Machine 0 (nowhere.invalid, port 28000) did not answer this agent for 1 s: " in said
 
 
+@pytest.mark.long
 def test_training_on_two_machines_gives_the_bytes_of_one_process(job: dict[str, str], tmp_path: Path) -> None:
     multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
     command = [sys.executable, multi_node_training.__file__, str(tmp_path / "run"), str(tmp_path / "export"), "2", "0"]
@@ -193,6 +195,7 @@ def test_training_on_two_machines_gives_the_bytes_of_one_process(job: dict[str, 
     assert contents(tmp_path / "export") == contents(tmp_path / "expected")
 
 
+@pytest.mark.long
 def test_a_training_that_loses_a_machine_goes_on_without_it(job: dict[str, str], tmp_path: Path) -> None:
     multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
     run, target = tmp_path / "run", tmp_path / "export"

@@ -118,6 +118,7 @@ def count(holders: Any, group: Group, step: int) -> None:
     own["long"] += group.rank * step
 
 
+@pytest.mark.long
 def test_values_of_any_kind_and_size_come_back_to_their_rank_with_saves_of_any_schedule(tmp_path: Path) -> None:
     for last in (2, 5):
         assert counted(tmp_path, 3, own_counters, count, last) == [0] * 3, said(tmp_path)

@@ -7,12 +7,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from unbroken import preemption
+from unbroken.errors import UnbrokenError
 from unbroken.preemption import Preempted, StopFlag
 
 PRELUDE = "from unbroken.preemption import StopFlag, shield_worker\nstop = StopFlag.install()\n"
@@ -133,6 +135,23 @@ def test_a_signal_to_a_forked_worker_does_not_stop_its_parent() -> None:
     assert end(process) == 0
 
 
+def test_a_forked_child_that_installs_it_catches_its_own_signals() -> None:
+    """It got its parent's flag, and was killed by the signal that it had asked to be told of."""
+    program = (
+        "import os, signal, time\npid = os.fork()\nif pid == 0:\n    own = StopFlag.install()\n"
+        "    print('ready', flush=True)\n    while not own.is_set(): time.sleep(0.01)\n    own.check()\n"
+        "status = os.waitpid(pid, 0)[1]\nprint(os.waitstatus_to_exitcode(status), stop.is_set(), flush=True)\n"
+    )
+    program = program.replace("if pid == 0:", "if pid: print(pid, flush=True)\nelse:")
+    process = start(program)
+    assert process.stdout is not None
+    said = sorted(process.stdout.readline().strip() for _ in range(2))
+    assert said[1] == "ready"
+    os.kill(int(said[0]), signal.SIGTERM)
+    wait_for(process, "75 False")
+    assert end(process) == 0
+
+
 def test_a_shielded_worker_outlives_a_signal_to_the_group() -> None:
     program = (
         "import os, time\npid = os.fork()\nif pid == 0:\n    shield_worker(0)\n"
@@ -158,7 +177,7 @@ def test_a_shielded_worker_obeys_its_parent_alone() -> None:
     wait_for(process)
     os.killpg(process.pid, signal.SIGTERM)
     wait_for(process, "0")
-    wait_for(process, "-15")
+    wait_for(process, "0")  # torch's workers end so, and -15 would be reported as a worker that has failed
     end(process)
 
 
@@ -172,6 +191,47 @@ def test_a_senseless_deadline_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("UNBROKEN_DEADLINE_S", "soon")
     with pytest.raises(Exception, match="UNBROKEN_DEADLINE_S is 'soon', expected a number of seconds"):
         StopFlag()
+
+
+@pytest.mark.parametrize("deadline", [-1, 0, float("nan"), float("inf"), "90"])
+def test_a_senseless_deadline_of_a_program_is_refused(deadline: float) -> None:
+    """One that is no number ended the process at the first signal, or never."""
+    with pytest.raises(UnbrokenError, match=r"The deadline of StopFlag is .*, expected a number of seconds"):
+        StopFlag(deadline)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGKILL], [signal.SIGSTOP], [40], ["SIGTERM"]])
+def test_signals_that_nobody_can_catch_change_nothing(signals: list[signal.Signals]) -> None:
+    before = threading.active_count(), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UnbrokenError, match=r"expected such as a program can catch .* Nothing was changed"):
+        StopFlag.install(signals)
+    assert (threading.active_count(), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_install_that_fails_leaves_no_signal_blocked() -> None:
+    """Ctrl-C would have no effect for the rest of the program's time."""
+    program = """
+import resource, signal
+from unbroken.preemption import StopFlag
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    StopFlag.install()
+except OSError:
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_deadline_of_ages_is_no_error_of_the_watchdog() -> None:
+    program = """
+import time
+from unbroken.preemption import StopFlag
+StopFlag.install(deadline=1e300).set("SIGTERM")
+time.sleep(0.3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_first_signal_counts() -> None:

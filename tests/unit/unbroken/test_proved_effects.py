@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support import inexact_trainings
-from tests.support.forks import in_child
+from tests.support.forks import start_as_program
 from tests.support.programs_with_effects import FORGOTTEN, KEPT
 from unbroken.prove.certificate import Certificate
 from unbroken.prove.proof import ProofPlan, run_proof
@@ -18,13 +17,7 @@ pytestmark = pytest.mark.usefixtures("uninterrupted")  # torch's lazy imports, o
 
 
 def forked(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
-    def action() -> None:
-        os.environ.clear()
-        os.environ.update(variables)
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        inexact_trainings.main(command[-1])
-
-    return in_child(action)
+    return start_as_program(variables, log, lambda: inexact_trainings.main(command[-1]))
 
 
 def certify(name: str, work: Path, seed: int) -> Certificate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_a_resume_hashes_each_tensor_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_bytes_are_compared_to_the_end() -> None:
-    for size in (0, 1, 7, 8, 9, tensorfile._COMPARED - 1, tensorfile._COMPARED + 8, 3 * tensorfile._COMPARED + 5):
+    for size in (0, 1, 7, 8, 9, 4095, 1 << 20, (1 << 20) + 5):
         first = bytes(size)
         assert tensorfile.equal_bytes(memoryview(first), memoryview(bytes(size)))
         for at in {0, size // 2, size - 1} if size else ():
@@ -171,3 +172,18 @@ def test_bytes_are_compared_to_the_end() -> None:
             other[at] = 1
             assert not tensorfile.equal_bytes(memoryview(first), memoryview(other))
     assert not tensorfile.equal_bytes(memoryview(b"a"), memoryview(b"ab"))
+
+
+@pytest.mark.parametrize("has_threads", [True, False])
+def test_what_is_equal_is_found_with_and_without_threads(has_threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if not has_threads:
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    first = {f"t{index}": torch.arange(1 + 3000 * index) for index in range(12)} | {"none": torch.empty(0)}
+    second = {name: tensor.clone() for name, tensor in first.items()}
+    for name in ("t2", "t11"):
+        second[name][-1] += 1
+    second["t7"] = second["t7"].repeat_interleave(2)[::2]  # the same values in another layout
+    assert tensorfile.find_equal(first, first, second) == first.keys() - {"t2", "t11"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -126,15 +128,49 @@ def test_prove_prints_to_whoever_is_there(tmp_path: Path) -> None:
         assert done.returncode == 2
 
 
-def test_a_sentence_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+SENTENCE = "from unbroken.standard_streams import print_sentence\nprint_sentence('a')\nprint_sentence('b')"
+LINE = "import sys\nfrom unbroken.standard_streams import print_line\nprint_line('a', sys.stdout)"
+PROGRAM_OF_OURS = (
+    "import sys\nfrom unbroken.standard_streams import open_standard_streams\nopen_standard_streams()\n"
+    "print('a', 1, 'b')\nprint('c', flush=True)\nprint('d', file=sys.stderr)\nprint('no end yet', end='', flush=True)"
+)
+BUG = "from unbroken.preemption import StopFlag\nStopFlag.install()\ndef fail():\n    1 / 0\nfail()"
+ERROR = "from unbroken.preemption import StopFlag\nfrom unbroken.errors import LockedError\nStopFlag.install()\n"
+ERROR += "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise LockedError('a')"
+LOG = "from unbroken.errors import log_sentence\nlog_sentence('a')"
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        (SENTENCE, ["a\n", "b\n"]),
+        (LINE, ["a\n"]),
+        (PROGRAM_OF_OURS, ["a 1 b\n", "c\n", "d\n", "no end yet"]),
+        (LOG, ["a\n"]),
+    ],
+)
+def test_a_line_and_its_end_are_one_write(code: str, wanted: list[str]) -> None:
     """Several ranks share a log, and with PYTHONUNBUFFERED each write goes out at once."""
-    pieces: list[str] = []
+    assert writes_of(code) == wanted
 
-    class Unbuffered(io.StringIO):
-        def write(self, text: str) -> int:
-            pieces.append(text)
-            return len(text)
 
-    monkeypatch.setattr(sys, "stderr", Unbuffered())
-    print_sentence("one line")
-    assert list(filter(None, pieces)) == ["one line\n"]
+@pytest.mark.parametrize(("code", "last"), [(BUG, "ZeroDivisionError: division by zero\n"), (ERROR, "error: a\n")])
+def test_no_write_ends_inside_a_line_of_an_error(code: str, last: str) -> None:
+    writes = writes_of(code)
+    assert "".join(writes).startswith("Traceback (most recent call last):\n")
+    assert "".join(writes).endswith(last)
+    assert all(write.endswith("\n") for write in writes), writes
+
+
+def writes_of(code: str) -> list[str]:
+    """Each write of an unbuffered program to stdout or stderr by itself: a socket of packets keeps them apart."""
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    own = {**os.environ, "PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
+    with reader, writer:
+        subprocess.run([sys.executable, "-c", code], env=own, stdout=writer, stderr=writer, timeout=60, check=False)
+        reader.setblocking(False)
+        writes = list[str]()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                writes.append(reader.recv(1 << 16).decode())
+    return [write for write in writes if write]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ import pytest
 
 from tests.support import toy_training
 from tests.support.forks import in_child
+from tests.support.thread_group import run_on_threads
 from unbroken.errors import UnbrokenError
+from unbroken.exact.group import Group
 from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
 
@@ -192,3 +195,27 @@ def test_a_loop_without_end_is_left_by_break(tmp_path: Path) -> None:
     (tmp_path / "run" / "early-end.json").unlink()
     with open_run(tmp_path / "run", {"cursor": {"at": 0}}) as run:
         assert list(itertools.islice(run.steps(), 2)) == [6, 7]
+
+
+def test_what_rank_0_alone_has_is_not_called_missing_on_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "_check_ranks_agree", lambda _: None)  # threads share the global generators
+
+    def train(group: Group) -> list[str]:
+        stop = StopFlag()
+        with open_run(tmp_path, {"box": {}}, stop, group=group, numerics={}) as run:
+            list(run.steps(1))
+            asked = [lambda: run.final, lambda: run.pinned("best"), lambda: run.restart]
+            return [answer(one) for one in asked]
+
+    def answer(ask: Callable[[], object]) -> str:
+        try:
+            return str(ask())
+        except UnbrokenError as error:
+            return str(error)
+
+    first, second = run_on_threads(2, train)
+    assert first == [str(tmp_path / "checkpoints" / "step-00000001"), "None", "0"]
+    for sentence in second:
+        assert re.fullmatch(r"Rank 1 was asked for what lies in .*, which rank 0 alone has open\. Next: .*", sentence)

@@ -19,7 +19,7 @@ from unbroken.preemption import Preempted, StopFlag
 from unbroken.run import Run
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.identity import Identity, open_run_folder
-from unbroken.run_folder.lock import FolderLock
+from unbroken.run_folder.lock import LOCK_FILE, FolderLock, read_holder
 
 T = TypeVar("T")
 ERRORS = ("EACCES", "EIO", "ESTALE", "EMFILE", "ENOMEM", "EINTR", "ENOTCONN")
@@ -228,7 +228,7 @@ def test_a_holder_whose_name_cannot_be_read_still_holds(tmp_path: Path, monkeypa
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     held = FolderLock(tmp_path, 0.0)
-    monkeypatch.setattr("unbroken.run_folder.lock.os.pread", refuse)
+    monkeypatch.setattr("unbroken.run_folder.lock.read_file", refuse)
     with pytest.raises(LockedError, match="in use by another process"):
         FolderLock(tmp_path, 0.0)
     held.release()
@@ -297,3 +297,8 @@ def test_a_view_that_is_no_file_costs_no_step(device: bool, stopped: Path, unint
     path.symlink_to("/dev/full") if device else os.mkfifo(path)
     toy_training.train(stopped, stopped.parent / "export")
     assert toy_training.contents(stopped.parent / "export") == uninterrupted
+
+
+def test_a_pipe_in_the_place_of_the_lock_names_no_holder_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOCK_FILE)
+    assert read_holder(tmp_path) is None

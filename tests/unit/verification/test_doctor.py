@@ -22,6 +22,23 @@ def test_pins_of_a_lock_file() -> None:
     assert doctor.parse_pins(LOCKED) == {"torch": "2.13.0", "pyyaml": "6.0.2"}
 
 
+def test_pins_for_other_machines_are_left_out() -> None:
+    text = "a==1 ; platform_machine == 'no such' \\\n    --hash=sha256:aa\nb==2 ; sys_platform == 'linux' \\\n"
+    assert doctor.parse_pins(text) == {"b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("3.11.2", "ok"), ("3.13.0", "ok"), ("3.10.9", "missing"), ("3.14.0", "missing")]
+)
+def test_the_pythons_of_the_lock_file(
+    version: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.python_version", lambda: version)
+    check = doctor.examine_machine(tmp_path)[0]
+    assert (check.name, check.state.value, check.found) == ("Python", state, version)
+    assert check.advice == ("" if state == "ok" else "install Python 3.11, 3.12 or 3.13, then make setup")
+
+
 def test_other_versions_are_named_and_builds_are_not() -> None:
     installed = {"torch": "2.13.0+cpu", "pyyaml": "5.4"}
     assert doctor.find_unlike_pins(doctor.parse_pins(LOCKED), installed.get) == ["pyyaml 5.4 (locked 6.0.2)"]
@@ -107,3 +124,52 @@ def test_the_answer_for_programs_and_for_people(place: Path) -> None:
     assert {"name", "state", "found", "advice"} == set(parsed[0])
     assert any(line.startswith("missing   models and data: ") for line in doctor.format_checks(checks))
     assert doctor.checks_table(checks).row_count == len(checks)
+
+
+def find_check(root: Path, name: str) -> Check | None:
+    return next((check for check in doctor.examine_machine(root) if check.name == name), None)
+
+
+def test_a_shell_that_runs_nothing_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC, called by hand, runs stages by SHELL: service accounts have nologin."""
+    for shell in ("/bin/sh", ""):
+        monkeypatch.setenv("SHELL", shell)
+        assert find_check(place, "shell") is None
+    for shell, why in {"/bin/false": "false failed: exit code 1", "/nowhere/fish": "no fish"}.items():
+        monkeypatch.setenv("SHELL", shell)
+        found = find_check(place, "shell")
+        assert found is not None
+        assert found.found == f"SHELL is {shell}, by which dvc runs stages ({why})"
+        assert "export SHELL=/bin/sh" in found.advice
+
+
+def test_a_program_that_fails_is_not_called_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(content: str, mode: int = 0o755) -> Check:
+        (tmp_path / "sinfo").write_text(content)
+        (tmp_path / "sinfo").chmod(mode)
+        return doctor.check_program("SLURM", ("sinfo", "--version"), "install it")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.check_program("SLURM", ("sinfo",), "install it") == Check(
+        "SLURM", State.OPTIONAL, "no sinfo", "install it"
+    )
+    failed = check("#!/bin/sh\necho 'sinfo: error: a' >&2; echo 'sinfo: fatal: no controller' >&2; exit 1\n")
+    assert (failed.found, failed.advice) == ("sinfo failed: fatal: no controller", "`sinfo --version` says more")
+    assert check("\x7fELF of another machine").found == "sinfo cannot be started: Exec format error"
+    assert check("", 0o644).found == "sinfo cannot be started: Permission denied"
+
+
+def test_a_folder_without_git_is_one_in_which_dvc_does_not_run(place: Path) -> None:
+    found = find_check(place, "git repository")
+    assert found is not None
+    assert found.state is State.MISSING
+    assert "`git init` here" in found.advice
+
+
+def test_a_dvc_that_fails_is_not_taken_for_one_without_remotes(place: Path) -> None:
+    (place / ".dvc").mkdir()
+    (place / ".dvc/config").write_text("[core\n")
+    found = find_check(place, "DVC remote")
+    assert found is not None
+    assert found.state is State.MISSING
+    assert found.found.startswith("DVC does not say: python")

@@ -153,7 +153,7 @@ def rename_method(stats: Stats) -> None:
         (change("tasks", "r8", "data_digest", value="x"), "published 'x', and must be equal"),
         (change("models", "gemma3", "digest", value="x"), "models › gemma3 › digest is "),
         (change("parameters", value="x"), "published 'x'"),
-        (change("families", "ablations", "m", value=9), "families › ablations › m is 8, published 9"),
+        (change("families", "ablations", "m", value=9), "families › ablations › m is 12, published 9"),
         (change("cells", CELL, "N", value=120), "N is 150, published 120"),
         (change("cells", CELL, "S", value=2), "S is 3, published 2"),
         (change("cells", CELL, "bytes_per_example", value=1.0), "bytes_per_example is 3072.0, published 1.0"),
@@ -185,7 +185,7 @@ def test_what_has_no_uncertainty_must_be_equal(published: Stats, edit: Callable[
 def test_statistics_of_another_form_are_not_compared(published: Stats) -> None:
     status, why = judged({"schema": "latentwire-stats/1", "cells": {}}, published).about([CELL])
     assert status is Status.NOT_VERIFIABLE
-    assert "latentwire-stats/1, those here in latentwire-stats/3: they cannot be compared" in why
+    assert "latentwire-stats/1, those here in latentwire-stats/7: they cannot be compared" in why
 
 
 def test_an_interval_of_another_kind_follows_from_the_answers(published: Stats, here: Stats) -> None:

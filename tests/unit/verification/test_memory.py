@@ -30,6 +30,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Params:
     }
     raw["tasks"] = {"tiny": tiny_task(folder / "task")}
     raw["methods"]["wire"]["receivers"] = ["llama", "gemma"]
+    raw["aggregate"]["metrics"] = {}
     raw["prepare"]["tasks"], raw["encode"]["sender"] = ["tiny"], "sender"
     raw["runtime"]["dtype"] = "float32"
     return parse_params(raw, "params.yaml")

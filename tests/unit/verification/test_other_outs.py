@@ -28,6 +28,7 @@ STATS: dict[str, Any] = {
     "sources": {SOURCE: {}},
     "cells": {"cell": CELL},
     "calibration": {},
+    "unseen": {},
     "runs": {"run": {**CELL, "seed": 0}},
 }
 

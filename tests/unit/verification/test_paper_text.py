@@ -86,3 +86,20 @@ def test_without_tex_or_predictions_a_paper_is_not_verifiable(tmp_path: Path, mo
 def test_words_that_were_added_or_left_out_are_named() -> None:
     assert first_other_words(["a", "b"], ["a", "b", "c"]) == "it says 'a b c' for 'a b'"
     assert first_other_words(["a", "b"], ["b"]) == "it says 'b' for 'a b'"
+
+
+@pytest.mark.parametrize("reader", ["#!/bin/sh\nexit 127\n", "\x7fELF of another machine"])
+def test_a_reader_that_reads_nothing_is_no_contradiction(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / PAPER).write_bytes(b"%PDF")
+    (tmp_path / "again.pdf").write_bytes(b"%PDF again")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/pdftotext").write_text(reader)
+    (tmp_path / "bin/pdftotext").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(paper_text, "compile_paper", lambda _: tmp_path / "again.pdf")
+    (row,) = paper_rows(tmp_path, Rebuilt({}, None, None, tmp_path))
+    assert row.status is Status.NOT_VERIFIABLE
+    assert "cannot read even the paper that was compiled just now" in row.why

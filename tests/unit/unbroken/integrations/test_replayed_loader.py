@@ -133,3 +133,9 @@ def test_data_that_became_shorter_is_an_error() -> None:
     second.load_state_dict(first.state_dict())
     with pytest.raises(UnbrokenError, match="ended after 1 batches, of which this epoch has used 3"):
         list(second)
+
+
+def test_batches_that_come_in_any_order_are_refused() -> None:
+    loader = ReplayedLoader(DataLoader(Augmented(), BATCH, num_workers=2, in_order=False))
+    with pytest.raises(UnbrokenError, match=r"has in_order=False: .* Next: leave in_order out"):
+        iter(loader)

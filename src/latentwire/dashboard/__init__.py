@@ -1,0 +1,1 @@
+"""`latentwire dashboard`: one page on the training, which needs nothing but itself."""

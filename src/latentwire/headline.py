@@ -1,0 +1,82 @@
+"""The result in one table, with what lies where and what one types next: the end of `make repro`, and the README.
+
+All numbers are those of `results/aggregate/stats.json`, as the main table of the paper prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from latentwire.console.tables import make_table
+from latentwire.params.load import load_params
+from latentwire.reporting.document import plain_text
+from latentwire.reporting.main_table import build_main_table
+from latentwire.reporting.report_data import ReportData, read_statistics
+from latentwire.reporting.tables import build_task_table
+
+PLACES = {
+    "reports/paper.pdf": "the paper",
+    "reports/report.html": "the same as a page",
+    "reports/tables": "every table",
+    "reports/figures": "every figure",
+    "results/aggregate/stats.json": "every statistic, and how it was computed",
+    "results/train": "final checkpoints and learning curves",
+    "mlflow.db": "runs, parameters, curves",
+}
+NEXT = {
+    ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db": "the runs, on http://127.0.0.1:5000",
+    ".venv/bin/latentwire verify": "are these the published numbers?",
+    "dvc exp run -S train.steps=200": "change something; with .venv/bin on the PATH",
+}
+RECEIVER = "Receiver"
+
+
+def read_headline(root: Path) -> ReportData:
+    """The statistics of the repository at `root`, without learning curves, which are not published in git.
+
+    Raises:
+        EvidenceError: They are missing or were written by another version.
+    """
+    names = load_params(root / "params.yaml").report.names
+    return ReportData(read_statistics(root / "results/aggregate"), pd.DataFrame(), names)
+
+
+def headline_cells(data: ReportData) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the main table as plain words, the receiver first; with one task, of the table of that."""
+    table = build_main_table(data) if data.stats["main"] else build_task_table(data, data.tasks[0])
+    heads = [plain_text(column.header) for column in table.columns]
+    rows = [
+        [plain_text(group.title).partition(": ")[2], *map(plain_text, row.cells)]
+        for group in table.groups
+        for row in group.rows
+    ]
+    return [RECEIVER, *heads], rows
+
+
+def headline_table(data: ReportData) -> Table:
+    """The main table for a terminal."""
+    heads, rows = headline_cells(data)
+    return make_table(heads, rows, names=2)
+
+
+def headline_markdown(data: ReportData) -> str:
+    """The main table for a page of Markdown, with numbers to the right."""
+    heads, rows = headline_cells(data)
+    marks = ["---", "---", *["--:"] * (len(heads) - 2)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [heads, marks, *rows])
+
+
+def list_places(root: Path) -> Iterator[str]:
+    """A line for each result that lies in the repository at `root`, then one for each thing to type next."""
+    yield from _align([(path, what) for path, what in PLACES.items() if (root / path).exists()])
+    yield "next:"
+    yield from _align(list(NEXT.items()))
+
+
+def _align(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    width = max((len(first) for first, _ in pairs), default=0)
+    return [f"  {first:<{width}}  {second}" for first, second in pairs]

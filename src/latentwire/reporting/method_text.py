@@ -1,0 +1,95 @@
+"""The sections of the paper that say what was done, and how the numbers were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from latentwire.reporting.checklist import ADJUSTMENTS
+from latentwire.reporting.document import (
+    Block,
+    Emphasis,
+    Figure,
+    Heading,
+    Math,
+    Paragraph,
+    Reference,
+    Table,
+    Text,
+    Variable,
+    compose_text,
+    join_items,
+)
+from latentwire.reporting.number_format import PERCENT
+from latentwire.reporting.report_data import ReportData
+from latentwire.reporting.shared_rows import CHECKPOINT, METHOD
+
+
+def describe_method(data: ReportData) -> Iterator[Block]:
+    """The way of a text to the answers, in words and as a figure."""
+    yield Paragraph(_method_words(data))
+    yield Figure("method", "fig:method", _method_caption(data))
+
+
+def describe_setup(tables: Mapping[str, Table]) -> Iterator[Block]:
+    """What was set, and the prompts."""
+    yield Heading(2, ("What was done",))
+    yield Paragraph(
+        compose_text(
+            "{setup} has what was set and {prompts} the prompts; all receivers of a method read the same wire.",
+            setup=("Table\u00a0", Reference("tab:setup")),
+            prompts=("Table\u00a0", Reference("tab:prompts")),
+        )
+    )
+    yield tables["setup"]
+    yield tables["prompts"]
+
+
+def _method_words(data: ReportData) -> Text:
+    setup = data.stats["setup"]
+    return compose_text(
+        "A frozen sender, {sender}, reads a text once. In {methods}, a trained encoder turns the sender's "
+        "hidden states into a wire, which is all that receivers get of the text: a trained adapter for each receiver "
+        "maps it to as many input embeddings, which stand in the prompt where the text would be. The receiver is "
+        "frozen and answers with the label whose words it finds likeliest ({figure}).",
+        sender=data.display_name(setup["sender"]["name"]),
+        methods=join_items([Emphasis((data.display_name(method),)) for method in data.trained_methods]),
+        figure=("Figure\u00a0", Reference("fig:method")),
+    )
+
+
+def _method_caption(data: ReportData) -> Text:
+    others = " Other methods differ in their numbers." if len(data.trained_methods) > 1 else ""
+    return compose_text(
+        "{method}: the way of a text to the answers. What is trained is coloured.{others}",
+        method=Emphasis((data.display_name(data.trained_methods[0]),)),
+        others=others,
+    )
+
+
+def describe_statistics(data: ReportData) -> Iterator[Block]:
+    """How the numbers were computed."""
+    alpha, retained = f"{data.get_setting('alpha'):g}", data.retained + PERCENT
+    yield Heading(2, ("How the numbers were computed",))
+    yield Paragraph(
+        compose_text(
+            "Scores of a trained method form a matrix of seeds by examples; both are random and crossed, because every "
+            "seed answers the same texts.\n"
+            "The variance of a mean, or of a paired difference, is that of the two-way random-effects analysis of "
+            "variance, with Satterthwaite's\n"
+            "degrees of freedom; such numbers speak of {method}. With one seed, or none, only examples vary and the "
+            "number speaks of\n"
+            "{checkpoint}; two single runs are compared by McNemar's exact test. Intervals cover {confidence} and are "
+            "not corrected;\n"
+            "{p}-values are corrected ({adjustment}) within families over all tasks and receivers; every difference "
+            "belongs to one family, and has one verdict wherever it stands.\n"
+            "A share of {retained} is called kept if the one-sided test of {kept} rejects at {alpha}.",
+            method=METHOD,
+            checkpoint=CHECKPOINT,
+            confidence=data.confidence + PERCENT,
+            p=Math((Variable("p"),)),
+            adjustment=ADJUSTMENTS[data.get_setting("adjust")],
+            retained=retained,
+            kept=Math((f"A − {retained} · B",)),
+            alpha=Math((f"α = {alpha}",)),
+        )
+    )

@@ -1,0 +1,41 @@
+"""Which examples a training reads with their labels: what else learns from labels learns from the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latentwire.params.sections import Train
+from latentwire.tasks.examples import Example
+from unbroken.exact.randomness import sample_ids
+
+
+def labelled_positions(settings: Train, seed: int, count: int) -> list[int]:
+    """Positions of the examples that `train.steps` batches of a seed draw from a split of `count`, each once.
+
+    They stand in the order of their first draw; where a training goes through its split more than once, all are in.
+    """
+    steps = range(1, min(settings.steps, -(-count // settings.batch)) + 1)
+    draws = (int(position) for step in steps for position in sample_ids(seed, step, settings.batch, count))
+    return list(dict.fromkeys(draws))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled examples of a training split that a seed draws."""
+
+    positions: Sequence[int]
+    """[n] positions in the training split."""
+    texts: Sequence[str]
+    golds: Sequence[int]
+    """[n] positions of their labels among those of the task."""
+
+    @classmethod
+    def draw(cls, settings: Train, seed: int, train: Sequence[Example], labels: Sequence[str]) -> Labelled:
+        """Those that a training with this seed reads; `labels` are the task's label keys in their order."""
+        positions = labelled_positions(settings, seed, len(train))
+        chosen = [train[position] for position in positions]
+        return cls(positions, [e.text for e in chosen], [labels.index(e.label) for e in chosen])
+
+    def __len__(self) -> int:
+        return len(self.positions)

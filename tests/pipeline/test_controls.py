@@ -1,0 +1,107 @@
+"""What a trained wire is set against, from parameters to the table: permuted labels, probes and unseen words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from latentwire.params.load import load_params
+from latentwire.pipeline.sample import sample_answers
+from latentwire.verification.rows import Status
+from tests.pipeline.conftest import Made
+from tests.support import workspace
+from tests.support.workspace import TRAIN, Workspace
+
+UNSEEN = [{"dark": " night", "light": " morning"}, {"dark": " ash", "light": " snow"}]
+PERMUTED = "wire-tiny-permuted-0"
+OWN, OTHER = ("--method", "wire", "--task", "tiny", "--seed", "0"), (*TRAIN[1:-1], "permuted-0")
+
+
+@pytest.fixture(scope="module")
+def trained(made: Made, prepared: Workspace) -> Workspace:
+    def make(root: Path) -> None:
+        place = workspace.copy(prepared, root, train__seeds=[0, "permuted-0"], tasks__tiny__unseen=UNSEEN)
+        place.stage("prepare")
+        place.stage("encode", "--task", "tiny")
+        place.stage("baseline", "--task", "tiny")
+        for item in (OWN, OTHER):
+            place.stage("train", *item)
+            place.stage("evaluate", *item)
+        place.stage("aggregate")
+        place.stage("report")
+
+    return made("controls", make)
+
+
+def _read(trained: Workspace, item: str) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    folder = trained.root / "results" / item
+    return pd.read_parquet(folder / "predictions.parquet"), json.loads((folder / "meta.json").read_text())
+
+
+def test_dvc_names_the_permuted_item_as_the_others(trained: Workspace) -> None:
+    names = trained.dvc("stage", "list", "--name-only").split()
+    assert {f"train@{PERMUTED}", f"evaluate@{PERMUTED}", "train@wire-tiny-0"} <= set(names)
+
+
+def test_permuted_labels_are_all_that_sets_the_two_trainings_apart(trained: Workspace) -> None:
+    """The first loss is of the same wire and texts with other labels; what validates is validated on true ones."""
+    journals = [
+        [json.loads(line) for line in (trained.root / f"results/train/{item}/journal.jsonl").read_text().splitlines()]
+        for item in ("wire-tiny-0", PERMUTED)
+    ]
+    assert journals[0][0]["train/loss"] != journals[1][0]["train/loss"]
+    assert [line["train/lr"] for line in journals[0]] == [line["train/lr"] for line in journals[1]]
+    assert "validation/accuracy/llama" in journals[1][-1]
+
+
+def test_the_permuted_item_answers_as_a_control(trained: Workspace) -> None:
+    rows, meta = _read(trained, f"evaluate/{PERMUTED}")
+    assert set(rows["method"]) == {"wire-permuted"}
+    assert (meta["method"], meta["seed"]) == ("wire-permuted", 0)
+    stats = json.loads((trained.root / "results/aggregate/stats.json").read_text())
+    assert {key for key in stats["controls"] if "permuted-vs" in key} == {
+        f"tiny/{model}/wire-permuted-vs-permuted/accuracy" for model in ("llama", "gemma")
+    }
+    assert stats["methods"]["wire-permuted"]["control_of"] == "wire"
+    assert stats["cells"]["tiny/llama/wire-permuted/accuracy"]["sees"] == {
+        "text": False, "labels": True, "features": True,
+    }  # fmt: skip
+
+
+def test_a_wire_is_asked_for_other_words_and_read_without_a_receiver(trained: Workspace) -> None:
+    rows, meta = _read(trained, "evaluate/wire-tiny-0")
+    names = {"wire", "wire-shuffled", "wire-noise", "wire-probe", "wire-unseen-1", "wire-unseen-2"}
+    assert set(rows["method"]) == names
+    assert set(rows.loc[rows["method"] == "wire-probe", "model"]) == {"sender"}
+    scores = {name: np.stack(own["scores"].tolist()) for name, own in rows[rows["model"] == "llama"].groupby("method")}
+    assert not np.allclose(scores["wire-unseen-1"], scores["wire-unseen-2"])
+    values = load_params(trained.root / "params.yaml")
+    assert meta["training_labels"] == min(values.train.steps * values.train.batch, values.prepare.limits.train)
+
+
+def test_baselines_say_how_many_labels_they_learned_from(trained: Workspace) -> None:
+    labels = {name: _read(trained, f"baseline/tiny/{name}")[1]["training_labels"] for name in ("text", "calibrated")}
+    assert labels == {"text": 0, "calibrated": 0}
+    wire = _read(trained, "evaluate/wire-tiny-0")[1]["training_labels"]
+    for name in ("probe", "readout"):
+        assert _read(trained, f"baseline/tiny/{name}")[1]["training_labels"] == wire
+    readout, _ = _read(trained, "baseline/tiny/readout")
+    assert set(readout["model"]) == {"llama", "gemma"}
+
+
+def test_the_report_prints_them(trained: Workspace) -> None:
+    text = (trained.root / "reports/report.md").read_text()
+    for said in ("night, morning", "ash, snow", "(permuted)", "Probe on Wire", "zero-shot"):
+        assert said in text
+    assert (trained.root / "reports/tables/unseen.tex").is_file()
+
+
+def test_a_sample_is_scored_again_also_of_the_permuted_wire(trained: Workspace) -> None:
+    rows = {row.name: row for row in sample_answers(trained.root, load_params(trained.root / "params.yaml"), 3)}
+    assert rows[f"evaluate/{PERMUTED}"].status in (Status.IDENTICAL, Status.COMPATIBLE), rows

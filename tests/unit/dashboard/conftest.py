@@ -1,0 +1,35 @@
+"""A repository of which items have an identity without data and models."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from latentwire import status
+from latentwire.dashboard.command import PageMaker
+from latentwire.item import TrainItem
+from tests.support.dashboard_pages import SHORT, ParsedPage, Show
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a repository; identities are `0123456789ab` for the first item and so on."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+
+    def identity(values: object, item: TrainItem, root: Path) -> SimpleNamespace:
+        return SimpleNamespace(short=SHORT if item.name == "wire-r8-0" else re.sub(r"\W", "", item.name)[-12:])
+
+    monkeypatch.setattr(status, "identity", identity)
+    return tmp_path
+
+
+@pytest.fixture
+def show(root: Path) -> Show:
+    """Makes the page."""
+    return lambda item=None, seconds=10.0: ParsedPage(PageMaker(root, item, seconds).make().text)

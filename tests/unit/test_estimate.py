@@ -1,0 +1,161 @@
+"""`latentwire estimate`: which stages will run, and how long they took here before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dvc.lock import make_lock
+
+from latentwire.estimate import estimate_pipeline, say_estimate, waiting_stages
+from latentwire.result_code import STAGES, result_code_text
+from latentwire.stage_times import FOLDER, keep_stage_time, read_stage_times, seconds_of
+
+DVC = [sys.executable, "-m", "dvc"]
+PIPELINE = """
+stages:
+  first: {cmd: cp one two, deps: [one], outs: [two]}
+  second: {cmd: cp two three, deps: [two], outs: [three]}
+  other: {cmd: touch four, outs: [four]}
+"""
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of DVC's own dependencies
+
+
+def call(root: Path, *command: str) -> None:
+    subprocess.run(command, cwd=root, check=True)
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("new") / "repository"
+    root.mkdir()
+    call(root, "git", "init", "-q")
+    call(root, *DVC, "init", "-q")
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "one").write_text("1")
+    return root
+
+
+@pytest.fixture
+def repository(new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "repository"
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / "site"))
+    return shutil.copytree(new, root)
+
+
+def test_what_was_made_from_a_change_waits_too(repository: Path) -> None:
+    assert waiting_stages(repository) == ["first", "other", "second"]
+    call(repository, *DVC, "repro", "-q")
+    assert waiting_stages(repository) == []
+    (repository / "one").write_text("2")
+    assert waiting_stages(repository) == ["first", "second"]
+
+
+def test_what_dvc_repro_leaves_alone_does_not_wait(repository: Path) -> None:
+    call(repository, *DVC, "repro", "-q")
+    (repository / "data").write_text("x")
+    call(repository, *DVC, "add", "-q", "data")  # a stage without a name, which no stage of dvc.yaml reads
+    (repository / "data").unlink()
+    assert waiting_stages(repository) == []
+    call(repository, *DVC, "freeze", "-q", "second")
+    (repository / "one").write_text("2")
+    assert waiting_stages(repository) == ["first"]
+
+
+def test_other_words_in_the_code_wait_for_one_stage(repository: Path) -> None:
+    """The stage `code` runs after any edit; what it writes says which stages have other code."""
+    module = repository / "src/latentwire/stages"
+    module.mkdir(parents=True)
+    for name in STAGES:
+        (module / f"{name}.py").write_text("x = 1\n")
+    paths = {name: f"results/code/{name}.json" for name in STAGES}
+    stages = {name: {"cmd": f"touch {name}", "deps": [path], "outs": [name]} for name, path in paths.items()}
+    stages["code"] = {"cmd": "echo", "deps": ["src"], "outs": [{path: {"persist": True}} for path in paths.values()]}
+    (repository / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (repository / "results/code").mkdir(parents=True)
+    for name, path in paths.items():
+        (repository / path).write_bytes(result_code_text(name, repository))
+    call(repository, *DVC, "repro", "-q")
+    assert waiting_stages(repository) == []
+    (module / "train.py").write_text("x = 1  # a word\n")
+    assert waiting_stages(repository) == ["code"]
+    (module / "train.py").write_text("x = 2\n")
+    assert waiting_stages(repository) == ["code", "train"]
+
+
+def _break(name: str, content: str) -> Callable[[Path], object]:
+    def write(root: Path) -> None:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_break("dvc.yaml", "stages: ["), "dvc.yaml', YAML file structure is corrupted"),
+        (_break("dvc.yaml", "stages: {a: {cmd: 'echo ${b}'}}"), "Could not find 'b'"),
+        (_break("sub/dvc.yaml", "stages: ["), "sub/dvc.yaml', YAML file structure is corrupted"),
+        (_break("dvc.lock", "half a li"), "dvc.lock'"),
+        (_break("site", ""), "Not a directory"),
+        (lambda root: (root / ".git").rename(root / "g"), "is not a git repository"),
+        (lambda root: (root / ".dvc").rename(root / "d"), "not inside of a DVC repository"),
+        (lambda root: (root / "dvc.yaml").unlink(), "dvc.yaml' does not exist"),
+    ],
+)
+def test_where_dvc_does_not_say_it_is_a_sentence(damage: Callable[[Path], object], said: str, repository: Path) -> None:
+    damage(repository)
+    sentence = estimate_pipeline(repository)
+    assert sentence.startswith("note: How many stages will run is not known: ")
+    assert said in sentence
+    assert sentence.endswith("Next: `dvc repro` tries all the same.")
+
+
+def test_while_another_dvc_works_it_is_a_sentence_and_no_error(repository: Path) -> None:
+    with make_lock(str(repository / ".dvc/tmp/lock")):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("latentwire"), "estimate"], cwd=repository, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert "not known: Unable to acquire lock" in done.stdout
+
+
+def test_times_are_kept_by_the_name_of_the_stage(tmp_path: Path) -> None:
+    for seconds in (3.0, 4.26):
+        keep_stage_time(tmp_path, "train@wire-r8-permuted-0", seconds)
+    keep_stage_time(tmp_path, "prepare", 1.0)
+    for name, content in {"report": "half a numb", "a": "NaN", "b": "1" + 400 * "0", "c": "-3", "d": "1e300"}.items():
+        (tmp_path / FOLDER / f"{name}.json").write_text(content)
+    assert read_stage_times(tmp_path) == {"prepare": 1.0, "train@wire-r8-permuted-0": 4.3}
+
+
+def test_a_stage_that_never_ran_here_takes_as_long_as_its_kind() -> None:
+    times = {"prepare": 10.0, "train@a": 100.0, "train@b": 140.0}
+    assert seconds_of("train@b", times) == 140.0
+    assert seconds_of("train@new", times) == 120.0
+    assert seconds_of("report", times) is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ([], "Nothing has changed"),
+        (["train@a"], "1 stage will run, in about 5 min, as it took here before"),
+        (
+            ["train@a", "train@c", "prepare"],
+            "Up to 3 stages will run, 2 of them in about 10 min, the others for the first",
+        ),
+        (["prepare", "report"], "Up to 2 stages will run, for the first time here, so that nothing says how long"),
+    ],
+)
+def test_the_sentence(stages: list[str], said: str, tmp_path: Path) -> None:
+    keep_stage_time(tmp_path, "train@a", 300.0)
+    assert said in say_estimate(stages, tmp_path)
