@@ -10,6 +10,7 @@ from transformers import AutoConfig, PretrainedConfig
 from latentwire.errors import ConfigurationError
 from latentwire.models.loading import load_tokenizer
 from latentwire.models.prompts import task_layouts
+from latentwire.models.receiver import Receiver
 from latentwire.models.sources import Source
 from latentwire.params.load import Params
 
@@ -41,6 +42,22 @@ def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
             around = len(layout.bos) + len(layout.primer) + len(layout.anchor) + answer
             for key, length in lengths.items():
                 _check_length(name, config, key, length, around, f" in task {task}")
+
+
+def check_shown_examples(receiver: Receiver, shots: int, max_tokens: int) -> None:
+    """Check that a text still fits after the solved examples that a receiver is shown before it.
+
+    Raises:
+        ConfigurationError: The longest prompt has more positions than the model reads.
+    """
+    parts, positions = receiver.layout, _count_positions(receiver.config)
+    before, after = len(parts.bos) + len(parts.primer), len(parts.anchor) + max(map(len, parts.answers))
+    if positions is not None and before + max_tokens + after > positions:
+        raise ConfigurationError(
+            f"baseline.shots is {shots}: with those examples a prompt of {receiver.name} has {before} positions before "
+            f"a text of up to {max_tokens} and {after} after it, but the model reads {positions}. Next: lower "
+            "baseline.shots or baseline.max_tokens in params.yaml, or leave out `few_shot`."
+        )
 
 
 def _check_room_for_text(sender: Source, length: int) -> None:
@@ -88,14 +105,17 @@ def _check_layer(name: str, config: PretrainedConfig, layer: int) -> None:
 
 
 def _check_length(name: str, config: PretrainedConfig, key: str, length: int, around: int, where: str = "") -> None:
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return  # without positions of its own, as with ALiBi, a model has no longest text
-    if config.model_type in _COUNTED_FROM_PADDING:
-        positions -= 1 + (config.pad_token_id or 0)
-    if length + around > positions:
+    positions = _count_positions(config)
+    if positions is not None and length + around > positions:
         taken = f", and primer, anchor and answer take {around} of them{where}" if around else ""
         raise ConfigurationError(
             f"{key} is {length}, but {name} reads {positions} positions at most{taken}. Next: lower it to "
             f"{max(0, positions - around)} in params.yaml{', or shorten the words of the task' if around else ''}."
         )
+
+
+def _count_positions(config: PretrainedConfig) -> int | None:
+    """Positions that a model reads; None without positions of its own, as with ALiBi: it has no longest text."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    counted_from_padding = positions is not None and config.model_type in _COUNTED_FROM_PADDING
+    return positions - 1 - (config.pad_token_id or 0) if positions and counted_from_padding else positions

@@ -103,17 +103,27 @@ def load_without_weights(
         ConfigurationError: As `load_model` does.
     """
     source = materialise_model(name, spec, cache=Path(cache_dir), assets=assets)
+    frozen = _build_without_weights(source, "causal", DTYPES[dtype]).eval().requires_grad_(False)
+    tokenizer, width = _load_tokenizer(source), int(frozen.config.hidden_size)
+    return FrozenModel(name, frozen, tokenizer, source.family, width, _find_bos_id(tokenizer), source.digest)
+
+
+def count_parameters(source: Source, role: Role) -> int:
+    """Numbers that a model learned; those that two of its layers share count once.
+
+    Raises:
+        ConfigurationError: `transformers` has no model of that family for the role.
+    """
+    return sum(weights.numel() for weights in _build_without_weights(source, role, torch.float32).parameters())
+
+
+def _build_without_weights(source: Source, role: Role, dtype: torch.dtype) -> PreTrainedModel:
     disable_hf_bars()
     config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
-    auto: Any = AutoModelForCausalLM
-    attention = supported_attention(source, "causal")
+    attention = supported_attention(source, role)
     with torch.device("meta"):
-        model: PreTrainedModel = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
-    tokenizer = _load_tokenizer(source)
-    frozen = model.eval().requires_grad_(False)
-    return FrozenModel(
-        name, frozen, tokenizer, source.family, int(config.hidden_size), _find_bos_id(tokenizer), source.digest
-    )
+        model: PreTrainedModel = _auto_class(role).from_config(config, dtype=dtype, attn_implementation=attention)
+    return model
 
 
 def supported_attention(source: Source, role: Role) -> Attention:

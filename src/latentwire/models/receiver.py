@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PretrainedConfig
 
 from latentwire.models.layout import Layout, Prompt, compose_prompt
 from latentwire.models.loading import FrozenModel, tokenise_plain
@@ -23,6 +27,8 @@ from latentwire.models.unseen_words import word_tokens
 
 MIN_LOGIT_ROWS = 8
 """Rows that the output layer is given at least."""
+BETWEEN_EXAMPLES = "\n\n"
+"""What stands between a solved example and the next prompt."""
 
 
 class Receiver:
@@ -43,6 +49,11 @@ class Receiver:
         self.shares_prefix = keeps_keys_and_values(self._model)
         """Whether BOS and primer are read once for all prompts, and not anew in each."""
 
+    @property
+    def config(self) -> PretrainedConfig:
+        """The settings of its language model."""
+        return self._model.config.get_text_config()
+
     def parameters(self) -> Iterator[Tensor]:
         """The frozen weights."""
         return iter(self._model.parameters())
@@ -54,6 +65,24 @@ class Receiver:
     def tokenise_text(self, text: str, max_tokens: int | None = None) -> list[int]:
         """Token ids of an example's text as it stands after the primer, the first `max_tokens` of them."""
         return tokenise_text(self.tokenise, self._primer, text)[:max_tokens]
+
+    def show_examples(self, texts: Sequence[str], golds: Sequence[int], max_tokens: int) -> Receiver:
+        """The same model with solved examples between BOS and primer of every prompt, each laid out as a prompt is.
+
+        Args:
+            texts: Texts of the examples; the first `max_tokens` tokens of each are shown.
+            golds: Positions of their labels among those of the task.
+            max_tokens: Most tokens of a text.
+        """
+        parts, between = self.layout, self.tokenise(BETWEEN_EXAMPLES)
+        shown = [
+            (*parts.primer, *self.tokenise_text(text, max_tokens), *parts.anchor, *parts.answers[gold], *between)
+            for text, gold in zip(texts, golds, strict=True)
+        ]
+        other = copy(self)
+        other.layout = replace(parts, primer=(*chain.from_iterable(shown), *parts.primer))
+        other.__dict__.pop("_prefix", None)  # keys and values of the beginning without them
+        return other
 
     def answer_tokens(self, words: Sequence[str]) -> list[int]:
         """The one token of each word as an answer after the anchor; see `word_tokens`."""

@@ -14,7 +14,7 @@ from latentwire.params.sources import DataSource
 from unbroken.exact.kernels import Kernels
 
 MetricName = Literal["accuracy", "macro_f1", "balanced_accuracy"]
-BaselineName = Literal["majority", "probe", "text", "calibrated", "truncated", "readout"]
+BaselineName = Literal["majority", "probe", "text", "calibrated", "truncated", "few_shot", "readout"]
 PERMUTED = "permuted-"
 """Before a seed whose training labels are permuted."""
 _PERMUTED_SEED = re.compile(rf"{PERMUTED}(0|[1-9][0-9]*)", re.ASCII)
@@ -254,7 +254,9 @@ class Baseline(Section):
     methods: Distinct[BaselineName]
     """`readout`: a logistic layer on a receiver's label scores for the text. It and the `probe` on the sender's mean
     features learn from the labelled examples that a wire of the first seed is trained on, `majority` from the whole
-    training split, the others from none."""
+    training split, `few_shot` is shown some of those examples in its prompt, the others learn from none."""
+    shots: Positive = 8
+    """Solved examples that stand before the text of `few_shot`: the first of each label in turn."""
     budget_of: Name
     """Method whose number of slots is the token budget of `truncated`."""
     max_tokens: Positive

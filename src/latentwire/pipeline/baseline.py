@@ -16,6 +16,7 @@ from latentwire.evaluation.scoring import label_prior, score_texts
 from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
+from latentwire.models.limits import check_shown_examples
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.tasks.labelled import Labelled
@@ -27,10 +28,11 @@ SEES: Mapping[str, Mapping[str, bool]] = {
     "text": {"text": True, "labels": True, "features": False},
     "calibrated": {"text": True, "labels": True, "features": False},
     "truncated": {"text": True, "labels": True, "features": False},
+    "few_shot": {"text": True, "labels": True, "features": False},
     "readout": {"text": True, "labels": True, "features": False},
 }
 """What each baseline is given about an example and about the label names."""
-CALIBRATED = ("calibrated", "truncated")
+CALIBRATED = ("calibrated", "truncated", "few_shot")
 """Text baselines whose scores have the label prior subtracted: without that, a small model mostly says one label."""
 
 
@@ -54,6 +56,7 @@ def predict_baselines(values: Params, name: str) -> None:
         "majority": lambda: _predict_majority(values, task),
         "probe": lambda: _predict_probe(values, task),
         "readout": text.predict_readout,
+        "few_shot": text.predict_few_shot,
         **{method: partial(text.predict, method, tokens) for method, tokens in text_budgets(values).items()},
     }
     ids, labels = [example.example_id for example in task.split("test")], list(values.tasks[name].labels)
@@ -106,6 +109,17 @@ class _TextBaselines:
         ]
         return Predicted(scored, self._mean_bytes(length), len(labelled))
 
+    def predict_few_shot(self) -> Predicted:
+        """Scores of every receiver that is shown the same solved examples before each text."""
+        values, length = self._values, self._values.baseline.max_tokens
+        shown = labelled_examples(values, self._task).choose_in_turn(values.baseline.shots)
+        shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in self._load_receivers()]
+        for receiver in shots:
+            check_shown_examples(receiver, len(shown), length)
+        scores = self._score(self._texts, length, f"texts after {len(shown)} examples", shots)
+        scored = [MethodScores("few_shot", r.name, calibrate_scores("few_shot", r, scores[r.name])) for r in shots]
+        return Predicted(scored, self._mean_bytes(length), len(shown))
+
     @property
     def _c(self) -> float:
         return self._values.baseline.probe_c
@@ -121,14 +135,16 @@ class _TextBaselines:
             self._scores[max_tokens] = self._score(self._texts, max_tokens, "texts")
         return self._scores[max_tokens]
 
-    def _score(self, texts: Sequence[str], max_tokens: int, what: str) -> Mapping[str, Tensor]:
-        values, name = self._values, self._task.name
-        self._receivers = self._receivers or load_receivers(values, values.receivers, name)
-        with stoppable_progress(len(texts) * len(self._receivers), f"{name}, {what} of {max_tokens} tokens") as advance:
-            return {
-                receiver.name: score_texts(receiver, texts, max_tokens, values.evaluate.batch, advance)
-                for receiver in self._receivers
-            }
+    def _load_receivers(self) -> list[Receiver]:
+        self._receivers = self._receivers or load_receivers(self._values, self._values.receivers, self._task.name)
+        return self._receivers
+
+    def _score(
+        self, texts: Sequence[str], max_tokens: int, what: str, readers: Sequence[Receiver] = ()
+    ) -> Mapping[str, Tensor]:
+        name, batch, readers = self._task.name, self._values.evaluate.batch, readers or self._load_receivers()
+        with stoppable_progress(len(texts) * len(readers), f"{name}, {what} of {max_tokens} tokens") as advance:
+            return {r.name: score_texts(r, texts, max_tokens, batch, advance) for r in readers}
 
 
 def _predict_majority(values: Params, task: StoredTask) -> Predicted:

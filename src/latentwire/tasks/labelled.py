@@ -37,5 +37,18 @@ class Labelled:
         chosen = [train[position] for position in positions]
         return cls(positions, [e.text for e in chosen], [labels.index(e.label) for e in chosen])
 
+    def choose_in_turn(self, count: int) -> Labelled:
+        """The first `count` of them, one of each label in turn, so that no label is shown more often than it must be.
+
+        A label that has no more examples is passed over; all are chosen where there are not more than `count`.
+        """
+        turns = [self.golds[:row].count(label) for row, label in enumerate(self.golds)]
+        chosen = sorted(range(len(self)), key=lambda row: turns[row])[:count]
+        return Labelled(
+            [self.positions[row] for row in chosen],
+            [self.texts[row] for row in chosen],
+            [self.golds[row] for row in chosen],
+        )
+
     def __len__(self) -> int:
         return len(self.positions)

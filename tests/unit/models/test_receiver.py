@@ -158,3 +158,20 @@ def test_embedding_rms_is_of_the_embeddings_that_the_model_reads(receiver: Recei
     scale = math.sqrt(receiver.width) if receiver.name == "gemma3_text" else 1.0
     expected = scale * float(table.square().mean(dim=1).sqrt().median())
     assert receiver.embedding_rms() == pytest.approx(expected, rel=1e-3)
+
+
+def test_shown_examples_stand_before_the_prompt_as_prompts_with_their_answers(receiver: Receiver) -> None:
+    texts, golds = ["one night in the meadow.", "the river"], [1, 0]
+    shown = receiver.show_examples(texts, golds, 3)
+    parts, between = receiver.layout, receiver.tokenise("\n\n")
+    by_hand = list(parts.bos)
+    for text, gold in zip(texts, golds, strict=True):
+        by_hand += [*parts.primer, *receiver.tokenise_text(text)[:3], *parts.anchor, *parts.answers[gold], *between]
+    asked = receiver.tokenise_text("a stone")
+    ids = torch.tensor([*by_hand, *parts.primer, *asked, *parts.anchor])
+    with torch.no_grad():
+        logits = receiver._model(input_ids=ids[None]).logits[0, -1]
+        scored = shown.next_token(shown.embed_texts(["a stone"], 100), [()])[0]
+        plain = receiver.next_token(receiver.embed_texts(["a stone"], 100), [()])[0]
+    torch.testing.assert_close(scored, F.log_softmax(logits, dim=-1), **TOLERANCE)
+    assert not torch.allclose(scored, plain, **TOLERANCE), "the receiver without examples reads its own beginning"

@@ -41,3 +41,16 @@ def test_texts_and_labels_are_those_at_the_positions() -> None:
     assert len(labelled) == len(labelled.texts) == len(labelled.golds) == 4
     for position, text, gold in zip(labelled.positions, labelled.texts, labelled.golds, strict=True):
         assert (train[position].text, train[position].label) == (text, ["b", "a"][gold])
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, "a"), (3, "abc"), (5, "abcab"), (6, "abcaba"), (99, "abcabaa")])
+def test_examples_to_show_are_of_each_label_in_turn(count: int, expected: str) -> None:
+    """A label that has no more is passed over, and the first examples of a label come first."""
+    golds = [0, 0, 1, 0, 2, 1, 0]
+    labelled = Labelled(list(range(10, 17)), [f"text {i}" for i in range(7)], golds)
+    chosen = labelled.choose_in_turn(count)
+    assert "".join("abc"[gold] for gold in chosen.golds) == expected
+    assert list(chosen.texts) == [labelled.texts[position - 10] for position in chosen.positions]
+    for label in set(chosen.golds):
+        rows = [p - 10 for p, gold in zip(chosen.positions, chosen.golds, strict=True) if gold == label]
+        assert rows == [i for i, gold in enumerate(golds) if gold == label][: len(rows)]

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from latentwire.assets import Assets
 from latentwire.digests import sha256_of
@@ -17,6 +18,7 @@ from latentwire.models.weights import tensors_digest
 from latentwire.params.load import parse_params
 from latentwire.pipeline.prepare import prepare_inputs
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.tasks.examples import read_examples
 
 ROOT = Path(__file__).parents[3]
 
@@ -115,7 +117,7 @@ def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], 
     results = run(values, tmp_path)
     assert sorted(files(results)) == [
         "models.json",
-        *("tiny/examples.parquet", "tiny/prompts.json", "tiny/task.json"),
+        *("tiny/examples.parquet", "tiny/prompts.json", "tiny/task.json", "tiny/token_counts.parquet"),
     ]
     models = json.loads((results / "models.json").read_text())
     assert {name: model["family"] for name, model in models.items()} == {
@@ -128,8 +130,24 @@ def test_it_writes_every_task_and_describes_every_model(values: dict[str, Any], 
         "digest": tensors_digest(tmp_path / "gemma3"),
         "family": "gemma3_text",
         "license": None,
+        "parameters": AutoModelForCausalLM.from_pretrained(tmp_path / "gemma3").num_parameters(),
         "sha256": sha256_of(tmp_path / "gemma3/model.safetensors"),
     }
+
+
+def test_it_counts_the_tokens_of_every_text_as_every_model_reads_it(values: dict[str, Any], tmp_path: Path) -> None:
+    results = run(values, tmp_path)
+    counts = pd.read_parquet(results / "tiny/token_counts.parquet")
+    examples = read_examples(results / "tiny/examples.parquet")
+    assert list(counts["example_id"]) == [example.example_id for example in examples]
+    assert list(counts.columns[1:]) == ["sender/minilm", "receiver/smollm2", "receiver/gemma3"]
+    for name in ("smollm2", "gemma3"):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / name)
+        read = [len(tokenizer(f"Note: {e.text}", add_special_tokens=False).input_ids) for e in examples]
+        primer = len(tokenizer("Note:", add_special_tokens=False).input_ids)
+        assert list(counts[f"receiver/{name}"]) == [length - primer for length in read]
+    sender = AutoTokenizer.from_pretrained(tmp_path / "minilm")
+    assert list(counts["sender/minilm"]) == [len(sender(e.text).input_ids) for e in examples]
 
 
 def test_it_writes_the_prompts_that_every_receiver_reads(values: dict[str, Any], tmp_path: Path) -> None:
