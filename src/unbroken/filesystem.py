@@ -30,8 +30,13 @@ class FileSystem:
 
     def call(self, name: str, path: Path, action: Callable[[], T]) -> T:
         """Run one system call. The only place that an injected fault needs to override."""
-        del name, path  # they are for what overrides this
-        return action()
+        del name  # it is for what overrides this
+        try:
+            return action()
+        except OSError as error:
+            if error.filename is None:  # a call that was given a descriptor
+                error.filename = str(path)
+            raise
 
     def create(self, path: Path) -> int:
         """A descriptor for writing and reading a file that must not exist yet."""

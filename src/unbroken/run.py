@@ -119,6 +119,7 @@ class Run(EpochLoop):
         """
         self._owner.check_is_this_process(self.folder)
         self._owner.claim()
+        self._agreement.meet(f"enters the run with {self._ranks.describe_own()}")
         self._ranks.begin()
         self._numerics.gather(self._group, self._ranks.read_facts())
         self._faults = FaultInjector(self.folder, self._group.rank)

@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from unbroken.errors import UnbrokenError
-from unbroken.loop.agreement import check_same_size
 from unbroken.loop.generators import begin_iteration, check_samplers, read_generators, repeat_iteration
 from unbroken.loop.stepping import StepLoop
 
@@ -37,12 +36,12 @@ class EpochLoop(StepLoop):
         size = batches if isinstance(batches, int) else _count_batches(batches)
         if size < 1:
             raise ValueError(f"An epoch needs at least 1 batch, got {size}.")
-        check_same_size(self._group, size)
         check_samplers(batches, self._state)
-        if not self._enter_loop(number * size, self._read_epoch(size)["number"] > number):
+        plan = f"asks for {number} epochs of {size} batches"
+        if not self._enter_loop(plan, number * size, self._read_epoch(size)["number"] > number):
             return
         while self._read_epoch(size)["number"] < number:
-            self._obey_stop()
+            self._obey_stop(f"begins epoch {self._read_epoch(size)['number']} after step {self.step}")
             self._is_left_between = True  # `break` closes no generator that a variable holds, so it is said beforehand
             try:
                 yield Epoch(self, size)

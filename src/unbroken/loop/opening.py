@@ -24,6 +24,7 @@ from unbroken.observers import Observers
 from unbroken.preemption import StopFlag
 from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.code_digest import source_digest
+from unbroken.run_folder.early_end import read_early_end
 from unbroken.run_folder.events import Events
 from unbroken.run_folder.identity import Identity, has_identity, write_identity
 from unbroken.run_folder.journal import JOURNAL_FILE
@@ -174,8 +175,8 @@ class OpenFolder:
     def _resume(self, stop: StopFlag) -> None:
         files, report = self._settings.files, self._settings.report
         is_known = has_identity(self._folder, self._identity, files)
-        with storage_errors("remove the old verdict", self._folder, "Checkpoints in this folder are intact."):
-            clear_verdict(self._folder, files)
+        read_early_end(self._folder, files)  # what cannot be read is said now, not where the loop is left
+        clear_verdict(self._folder, files)
         self._open_parts(stop)
         begun = time.monotonic()
         checkpoint = self.store.find_latest_good(self._identity.digest, may_start_over())

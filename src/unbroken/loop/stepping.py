@@ -6,28 +6,27 @@ import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import reseeded
-from unbroken.loop.agreement import check_same_total
-from unbroken.loop.opening import OpenFolder
-from unbroken.loop.owner import Owner
+from unbroken.loop.meeting import MeetingPoints
 from unbroken.loop.pins import check_pin_name
-from unbroken.preemption import EXIT_PREEMPTED, StopFlag
-from unbroken.processes.ranks import Ranks
+from unbroken.preemption import StopFlag
 from unbroken.processes.sync import broadcast_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
 from unbroken.run_folder.journal import to_numbers
 from unbroken.run_numerics import RunNumerics
 
 T = TypeVar("T")
+_NOTHING = itertools.repeat(None)
+"""What `steps` has for each step."""
 
 
-class StepLoop:
+class StepLoop(MeetingPoints):
     """The part of `Run` that counts steps, whoever writes the loop."""
 
     _faults: FaultInjector
@@ -43,15 +42,8 @@ class StepLoop:
         reseeds: bool,
     ) -> None:
         """`reseeds`: every step starts with global generators that do not depend on what the one before has drawn."""
-        self.folder, self.stop = folder, stop
-        self.step = 0
-        """How many steps are done."""
-        self._state, self._group, self._reseeds = state, group, reseeds
-        self._ranks = Ranks(group, state, per_rank)
-        self._owner = Owner()
-        self._opened: OpenFolder | None = None
-        self._record: dict[str, object] | None = None
-        """What the step that is under way has logged; None between two steps."""
+        super().__init__(folder, state, stop, group, per_rank)
+        self._reseeds = reseeds
         self._in_loop = self._is_left = False
         """Whether `steps` began that step, and whether its loop was left by `break` since."""
         self._is_left_between = False
@@ -63,15 +55,9 @@ class StepLoop:
         self._pin_names: set[str] = set()
         """Under which the step that is under way is to be kept."""
         self._asked: int | None = None
-        self._resumed: int | None = None
         self._replays = self._compared = False
         """Whether an earlier start has passed the calls that the program makes now; whether ranks were compared."""
         self._loop_total: int | None = None
-
-    @property
-    def last_durable_step(self) -> int:
-        """The last step that is safe on disk; 0 before the first checkpoint."""
-        return self._opened.saver.last_durable_step if self._opened else 0
 
     @property
     def final(self) -> Path:
@@ -93,48 +79,17 @@ class StepLoop:
             )
         return self._opened.store.path(self.step)
 
-    @property
-    def _is_follower(self) -> bool:
-        return self._group.rank > 0
-
-    @property
-    def _folder(self) -> OpenFolder:
-        if self._is_follower and self._resumed is not None:
-            raise self._not_here()
-        if self._opened is None:
-            raise UnbrokenError("This Run was not entered. Next: use it in `with Run(…) as run:`.")
-        self._owner.check_is_this_process(self.folder)
-        return self._opened
-
-    def _not_here(self) -> UnbrokenError:
-        return UnbrokenError(
-            f"Rank {self._group.rank} was asked for what lies in {self.folder}, which rank 0 alone has open. Next: ask "
-            "for it where `group.rank` is 0."
-        )
-
     def _end_ordinarily(self) -> None:
         self._end_left_loop()
         if self._is_unfinished:
-            self._obey_stop()
+            self._obey_stop(f"ends the run after step {self.step}")
             self.finish()
-        elif not self._has_ended and not self._is_final_anywhere():
-            self._obey_stop()  # the program saw that it is to stop, and made no step
+        elif not self._has_ended:
+            is_final = not self._is_follower and self._folder.saver.final_step == self.step
+            meeting = self._meet(f"leaves the run after step {self.step}", asks=not is_final)
+            if meeting.stops and meeting.asked:
+                self._leave()  # the program saw that it is to stop, and made no step
         self._check_not_past()
-
-    def _is_final_anywhere(self) -> bool:
-        return self._group.any_rank(not self._is_follower and self._folder.saver.final_step == self.step)
-
-    def obey_stop_in_step(self) -> None:
-        """Leave inside a step if a stop was asked for; the next start repeats the steps since the last durable one.
-
-        For whoever owns the loop, where it is left before its end: that may have been meant for the stop.
-
-        Raises:
-            Preempted: A stop was asked for (exit code 75).
-        """
-        if self.stop.is_set_on_any(self._group):
-            run_on_rank_zero(self._group, lambda: self._folder.ending.write("preempted", EXIT_PREEMPTED))
-            self.stop.leave(f"left after step {self.step} while being stopped; run the same command to go on")
 
     def _end_left_loop(self) -> None:
         # After `break` the step counts, and is the last. It may have been meant for a stop: then it is repeated.
@@ -204,6 +159,7 @@ class StepLoop:
 
     def _save_final(self) -> None:
         self._is_unfinished = False  # when this fails, leaving `with` says so, and does not try again
+        self._meet(f"ends the run after step {self.step}")
         self._ranks.gather(ended=True)
         run_on_rank_zero(self._group, lambda: self._folder.save_final(self.step))
         self._has_ended = True
@@ -229,7 +185,7 @@ class StepLoop:
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
-        with closing(self.batches(itertools.repeat(None), total)) as pairs:
+        with closing(self.batches(_NOTHING, total)) as pairs:
             for step, _ in pairs:
                 yield step
 
@@ -243,7 +199,8 @@ class StepLoop:
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
-        if not self._enter_loop(total, total is not None and self.step > total):
+        goal = "steps without a number" if total is None else f"{total} steps"
+        if not self._enter_loop(f"asks for {goal}", total, total is not None and self.step > total):
             return
         items = iter(source)
         while total is None or self.step < total:
@@ -252,10 +209,13 @@ class StepLoop:
                 item = next(items)
             except StopIteration:
                 self._cancel_step()
+                self._meet_in_stream(f"has no batch left after step {self.step}", has_ended=True)
                 break
             except BaseException:
                 self._cancel_step()
                 raise
+            if source is not _NOTHING:
+                self._meet_in_stream(f"has a batch for step {self.step + 1}", has_ended=False)
             try:
                 yield self.step + 1, item
             except GeneratorExit:  # `break`, or an exception in the loop
@@ -264,13 +224,17 @@ class StepLoop:
             self._finish_step(total)
         self._save_final()
 
-    def _enter_loop(self, total: int | None, is_passed: bool) -> bool:
+    def _meet_in_stream(self, plan: str, has_ended: bool) -> None:
+        advice = f"give every rank as many batches, or ask for {self.step} steps: run.batches(stream, {self.step})"
+        self._meet(plan, asks=has_ended, advice=advice)
+
+    def _enter_loop(self, plan: str, total: int | None, is_passed: bool) -> bool:
         """Begin the loop for this number of steps; False when an earlier start has passed it, or was left in it."""
         self._owner.check_is_this_process(self.folder)
         self._end_step_left_by_break(total)
         if self._record is not None:
             raise self._unended_step("run.steps was called")
-        check_same_total(self._group, total)
+        self._meet(plan)
         if total is not None:
             self._asked = max(total, self._asked or 0)
         self._loop_total = None if total is None else self._asked
@@ -287,16 +251,12 @@ class StepLoop:
 
     def _begin_step(self, in_loop: bool) -> None:
         self._owner.check_is_this_process(self.folder)
-        self._obey_stop()
+        self._obey_stop(f"begins step {self.step + 1}", asks=False)
         self._record, self._in_loop = {}, in_loop
         self._is_left = self._is_left_between = self._has_ended = False
         self._step_context = reseeded() if self._reseeds else nullcontext()
         self._step_context.__enter__()
         self._faults.fire("step", self.step + 1)
-
-    def _obey_stop(self) -> None:
-        if self.stop.is_set_on_any(self._group):
-            self._leave()
 
     def _cancel_step(self) -> None:
         """There was nothing to do in the step that has begun."""
@@ -304,6 +264,7 @@ class StepLoop:
 
     def _end_replay(self) -> None:
         if self._replays:
+            self._meet(f"goes back to step {self.step}")
             self._replays = False
             run_on_rank_zero(self._group, lambda: self._folder.restore_again(self.step))
             broadcast_state(self._group, self.step, self._state)
@@ -348,6 +309,7 @@ class StepLoop:
         elif not self.step:
             raise UnbrokenError("run.pin was called before the first step. Next: call it in a step, or after one.")
         elif not self._replays:  # else an earlier start has
+            self._meet(f"pins {name!r} after step {self.step}")
             self._ranks.gather(ended=True)
             run_on_rank_zero(self._group, lambda: self._folder.pin_step(self.step, {name}))
 
@@ -368,22 +330,23 @@ class StepLoop:
         self._faults.fire("end", self.step + 1)
         record, self._record = self._record or {}, None
         pins, self._pin_names = self._pin_names, set()
-        changes = self._numerics.look_again(self.step, self._group)
         self._in_loop = self._is_left = False
-        self.step += 1
         # Otherwise the next thing is to leave, with a save of its own.
-        saves = (total is None or self.step < total) and not self.stop.is_set()
-        self._ranks.gather(lambda: self._folder.needs_state(self.step, saves, pins))
+        saves = (total is None or self.step + 1 < total) and not self.stop.is_set()
+        needs_all = self._meet_at_end_of_step(saves, pins)
+        changes = self._numerics.look_again(self.step, self._group)
+        self.step += 1
+        if needs_all:
+            self._ranks.gather()
         if not self._is_follower:
             self._folder.report_numerics(self.step - 1, changes)
             self._folder.record_step(self.step, record, saves, pins)
         self._check_ranks_agree()
 
-    def _leave(self) -> NoReturn:
-        self._ranks.gather()
-        run_on_rank_zero(self._group, self._save_and_end)
-        self.stop.leave(f"stopped by {self.stop.signal} after step {self.step}; run the same command to go on")
-
-    def _save_and_end(self) -> None:
-        self._folder.saver.save_for_stop(self.step)
-        self._folder.ending.write("preempted", EXIT_PREEMPTED)
+    def _meet_at_end_of_step(self, saves: bool, pins: set[str]) -> bool:
+        """Meet if the end of the step needs all ranks; returns whether it needs what each has of its own."""
+        if not (pins or self._ranks.differ or not self._compared):
+            return False
+        is_needed = not self._is_follower and self._folder.needs_state(self.step + 1, saves, pins)
+        what = f"pins {', '.join(sorted(pins))} in" if pins else "ends"
+        return self._meet(f"{what} step {self.step + 1}", asks=is_needed or bool(pins)).asked

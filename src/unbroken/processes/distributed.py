@@ -73,7 +73,7 @@ class DistributedGroup(Group):
     def any_rank(self, flag: bool) -> bool:
         """One number through gloo, even where the training runs on GPUs: no GPU waits for it."""
         answer = torch.tensor([int(flag)], dtype=torch.int32, device=CPU)
-        with self._waiting("to agree on whether to stop"):
+        with self._waiting("to agree on what comes next"):
             dist.all_reduce(answer, dist.ReduceOp.MAX, self._channel)
         return bool(answer.item())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -34,6 +34,11 @@ class Ranks:
         if self._states:
             state[PER_RANK_STATE] = self._states
 
+    def describe_own(self) -> str:
+        """Which states each rank has of its own."""
+        names = sorted(self._states.holders) if self._states else []
+        return f"`per_rank` of {', '.join(names)}" if names else "nothing in `per_rank`"
+
     def begin(self) -> None:
         """Refuse what cannot be resumed, before the folder is touched.
 
@@ -47,13 +52,18 @@ class Ranks:
             check_sum_order(self._modules)
         self.gather()
 
-    def gather(self, wanted: Callable[[], bool] = lambda: True, ended: bool = False) -> None:
-        """Bring the states that differ to rank 0, before every save; `wanted`: rank 0 is asked whether there is one.
+    @property
+    def differ(self) -> bool:
+        """Is there anything that each has of its own?"""
+        return self._states is not None
+
+    def gather(self, ended: bool = False) -> None:
+        """Bring the states that differ to rank 0, before every save.
 
         Raises:
             CheckpointError: One of them cannot be stored.
         """
-        if self._states and self._group.any_rank(self._group.rank == 0 and wanted()):
+        if self._states:
             self._states.gather(ended)
 
     def read_facts(self) -> dict[str, JSON]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from unbroken import environment
 from unbroken.canonical_json import encode_canonical
-from unbroken.errors import errno_name, log_sentence
+from unbroken.errors import errno_name, log_sentence, storage_errors
 from unbroken.filesystem import FileSystem, remove_tree, replace_unsynced
 
 VERDICT_FILE = "verdict.json"
@@ -40,9 +42,9 @@ def write_verdict(verdict: Verdict, folder: Path | None = None, files: FileSyste
     files, requested = files or FileSystem(), environment.verdict_path()
     with ExitStack() as stack:  # everything in it is done, whatever fails
         if requested:  # launchers and ranks write it too
-            stack.callback(replace_unsynced, files, requested, verdict.text(), writer=os.getpid())
+            stack.callback(_replace, files, requested, verdict.text(), writer=os.getpid())
         if folder:
-            stack.callback(replace_unsynced, files, folder / VERDICT_FILE, verdict.text())
+            stack.callback(_replace, files, folder / VERDICT_FILE, verdict.text())
 
 
 def announce_verdict(
@@ -62,7 +64,25 @@ def clear_verdict(folder: Path, files: FileSystem) -> None:
     """Remove old verdicts: a process that is killed must not leave that of its predecessor.
 
     Raises:
-        OSError: The disk refused.
+        StorageError: The disk refused, or something else than a file has the name of one.
     """
     for path in filter(None, (folder / VERDICT_FILE, environment.verdict_path())):
-        remove_tree(files, path)
+        with storage_errors("remove the old verdict", path, "Nothing was removed, and checkpoints are intact."):
+            _check_is_file(path)
+            remove_tree(files, path)
+
+
+def _replace(files: FileSystem, path: Path, text: bytes, writer: int | None = None) -> None:
+    _check_is_file(path)
+    replace_unsynced(files, path, text, writer)
+
+
+def _check_is_file(path: Path) -> None:
+    """A verdict takes the place of a file: not of a folder and what is in it, nor of a device such as /dev/null."""
+    try:
+        kind = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(kind):
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.ENXIO
+        raise OSError(number, os.strerror(number), str(path))

@@ -139,11 +139,11 @@ def test_whole_batches_resume_on_another_number_of_processes(tmp_path: Path, und
 def test_ranks_whose_epochs_differ_in_length_are_refused(tmp_path: Path) -> None:
     assert start(tmp_path, "own0", size_of=lambda loader: 3 - loader.sampler.rank) == [1, 1]
     said = (tmp_path / "log").read_text()
-    assert "An epoch has 3 batches on rank 0 and 2 on rank 1, expected as many on all. Next: " in said
+    assert "Rank 0 asks for 3 epochs of 3 batches, but rank 1 asks for 3 epochs of 2 batches: all ranks have to" in said
 
 
 @pytest.mark.parametrize(
-    ("totals", "found"), [((10, 12), "for 12 steps on rank 1"), ((10, None), "for any number of steps")]
+    ("totals", "found"), [((10, 12), "asks for 12 steps"), ((10, None), "asks for steps without a number")]
 )
 def test_ranks_that_ask_for_other_numbers_of_steps_are_refused(
     totals: tuple[int | None, ...], found: str, tmp_path: Path
@@ -155,4 +155,4 @@ def test_ranks_that_ask_for_other_numbers_of_steps_are_refused(
                 pass
 
     assert forked(places(2, **QUIET), loop, tmp_path / "log") == [1, 1]
-    assert "The loop was asked for 10 steps on rank 0 and " + found in (tmp_path / "log").read_text()
+    assert f"Rank 0 asks for 10 steps, but rank 1 {found}: all ranks have to" in (tmp_path / "log").read_text()
