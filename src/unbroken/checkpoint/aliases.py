@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +25,9 @@ class Region(NamedTuple):
     """Whether it can be laid into other memory."""
 
 
+_OVERLAP_WORK = 100_000
+"""So many candidates are tried to find out whether two values have bytes in common; beyond that they have."""
+
 _Span = tuple[int, int, int, str, Region]
 """First byte, minus the number of bytes up to the last one, order, name, region."""
 
@@ -42,13 +45,19 @@ def find_crowded(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(crowded))
 
 
-def find_aliases(regions: Iterable[Region]) -> dict[str, Alias]:
-    """Of each region that lies in another one, what `lay_out_alias` needs."""
+def find_aliases(regions: Iterable[Region]) -> tuple[dict[str, Alias], dict[str, str]]:
+    """Of each region that lies in another one, what `lay_out_alias` needs; and of those that it cannot lay out again,
+    since they have bytes of others and no region holds all of these, the name of such another one.
+    """
     spans: dict[Any, list[_Span]] = {}
     for region in regions:
         if span := _measure(region.value):
             spans.setdefault(_device_of(region.value), []).append((*span, region.order, region.name, region))
-    return dict(alias for alike in spans.values() for alias in _find_overlaps(alike))
+    aliases: dict[str, Alias] = {}
+    tangled: dict[str, str] = {}
+    for alike in spans.values():
+        _find_overlaps(alike, aliases, tangled)
+    return aliases, tangled
 
 
 def _device_of(value: Any) -> Any:
@@ -74,16 +83,50 @@ def _extent(shape: Any, strides: Any, itemsize: int) -> int:
     return int(last + 1) * itemsize
 
 
-def _find_overlaps(spans: list[_Span]) -> Iterator[tuple[str, Alias]]:
-    base, start, end, is_dense = "", 0, 0, False
+def _find_overlaps(spans: list[_Span], aliases: dict[str, Alias], tangled: dict[str, str]) -> None:
+    base, start, end, dense_end = "", 0, 0, 0
+    before: list[Region] = []
     for begin, minus_extent, _, name, region in sorted(spans, key=itemgetter(0, 1, 2, 3)):
-        size = region.value.itemsize
+        size, last = region.value.itemsize, begin - minus_extent
         if begin >= end:
-            base, start, end = name, begin, begin - minus_extent
-            is_dense = -minus_extent == region.value.nbytes  # else a copy of it is smaller
-        elif region.can_move and is_dense and (begin - start) % size == 0:
-            yield name, [base, (begin - start) // size, _strides_of(region.value)]
-        end = max(end, begin - minus_extent)
+            base, start, before = name, begin, []
+            dense_end = last if -minus_extent == region.value.nbytes else 0  # else a copy of it is smaller
+        elif region.can_move and last <= dense_end and (begin - start) % size == 0:
+            aliases[name] = [base, (begin - start) // size, _strides_of(region.value)]
+        elif region.can_move and (other := _find_sharer(region, before)):
+            tangled[name] = other
+        before.append(region)
+        end = max(end, last)
+
+
+def _find_sharer(region: Region, others: Iterable[Region]) -> str | None:
+    mine = _show_bytes(region.value)
+    return next((other.name for other in others if _share_bytes(mine, _show_bytes(other.value))), None)
+
+
+def _share_bytes(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
+    """Whether they have bytes in common, not just places between each other's, as columns of a table have."""
+    try:
+        return np.shares_memory(first, second, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]  # any number, it says
+    except np.exceptions.TooHardError:
+        return True
+
+
+class _Memory:
+    def __init__(self, tensor: torch.Tensor) -> None:
+        size = tensor.itemsize
+        self.__array_interface__ = {
+            "shape": tuple(tensor.shape),
+            "strides": tuple(stride * size for stride in tensor.stride()),
+            "typestr": f"|V{size}",
+            "data": (tensor.data_ptr(), True),
+            "version": 3,
+        }
+
+
+def _show_bytes(value: Any) -> np.ndarray[Any, Any]:
+    """An array where a tensor lies, of any dtype and device: nobody reads it."""
+    return value if isinstance(value, np.ndarray) else np.asarray(_Memory(value))
 
 
 def _strides_of(value: Any) -> list[int]:

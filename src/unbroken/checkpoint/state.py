@@ -27,6 +27,7 @@ from unbroken.checkpoint.traits import (
     TRAITS,
     Kinds,
     LiveState,
+    check_not_tangled,
     join_traits,
     list_slots,
     merge_traits,
@@ -94,6 +95,7 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
     if isinstance(objects, LiveState):
         objects.outgrown = _compare_structure(encoder, objects)
         if changed := objects.changed_traits(_traits_from(encoder, objects), ended):
+            check_not_tangled(changed, objects.built or {})
             tree[TRAITS] = encoder.encode(changed, TRAITS)
         if objects.epoch is not None:
             tree[EPOCH] = encoder.encode(objects.epoch, EPOCH)

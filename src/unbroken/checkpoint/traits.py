@@ -14,6 +14,7 @@ import torch
 from unbroken.canonical_json import JSON
 from unbroken.checkpoint.aliases import Region, find_aliases, find_crowded
 from unbroken.checkpoint.holders import is_of_torch
+from unbroken.errors import CheckpointError
 
 TRAITS = "$traits"
 """The branch of the tree: part of the state -> kind -> path -> value, where it is not as built."""
@@ -27,7 +28,8 @@ Kinds = dict[str, dict[str, Any]]
 `frozen` (a parameter is not trained), `requires_grad` (a tensor in a dict is), `parameter`, `eval` (a module is in
 evaluation mode; the path of a part: all of it), `stride` (of a tensor whose dimensions lie in another order), `device`
 (its type), `same` (the path of the same object), `trains` (the path of what an optimizer trains), `view` (its base,
-offset and stride), `grad` (left in a frozen tensor: an optimizer uses it)."""
+offset and stride), `tangled` (the path of what it has bytes of, where no base has them all: as built, or refused),
+`grad` (left in a frozen tensor: an optimizer uses it)."""
 
 _IN_LOOP = "changed in the loop"
 """In the place of a value that the program built otherwise at an earlier start: equal to none."""
@@ -86,6 +88,22 @@ def _changed_kinds(built: Kinds, kinds: Kinds) -> Kinds:
         if paths:
             changed[kind] = {path: now.get(path) for path in paths}
     return changed
+
+
+def check_not_tangled(changed: Mapping[str, Kinds], built: Mapping[str, Kinds]) -> None:
+    """Refuse memory that values have in common otherwise than when the program built them, and that nobody holds whole.
+
+    Raises:
+        CheckpointError: There is some; it is named.
+    """
+    for part, kinds in changed.items():
+        for name, other in kinds.get("tangled", {}).items():
+            other = other or built.get(part, {}).get("tangled", {}).get(name)
+            raise CheckpointError(
+                f"{name} and {other} have memory in common since a step of the loop, or no more since then, and no "
+                f"part of the state holds all of it: a resume could not make that so again. Next: put the tensor or "
+                f"array that both are parts of into the state, too; or give one of them its own memory with clone()."
+            )
 
 
 def join_path(path: str, key: object) -> str:
@@ -151,8 +169,11 @@ def read_traits(
         if isinstance(objects[part], dict):
             _read_members(traits[part], {n: t for n, t in members.items() if isinstance(t, torch.Tensor)}, seen)
     values = {**tensors, **arrays}
-    for name, alias in find_aliases(_list_regions(objects, values, same)).items():
+    aliases, tangled = find_aliases(_list_regions(objects, values, same))
+    for name, alias in aliases.items():
         _set(traits[part_of(name)], "view", name, alias)
+    for name, other in tangled.items():
+        _set(traits[part_of(name)], "tangled", name, other)
     for path, first in same.items():
         _set(traits[path.split("/", 1)[0]], "same", path, first)
     for part, holder in objects.items():

@@ -14,6 +14,7 @@ import torch
 from tests.unit.unbroken.test_restore_in_place import Step, assert_resumes_exactly, descend, inputs
 from unbroken.checkpoint.state import capture_state, restore_state
 from unbroken.checkpoint.traits import TRAITS, LiveState
+from unbroken.errors import CheckpointError
 
 Change = Callable[[dict[str, Any], int], None]
 
@@ -137,6 +138,67 @@ def test_of_arrays_and_tensors(change: Change, tmp_path: Path) -> None:
         return {"box": box}, step
 
     assert_resumes_exactly(build, tmp_path)
+
+
+def torch_parts(box: dict[str, Any], first: Any, second: Any) -> None:
+    whole = torch.arange(16.0).view(4, 4)
+    box.update(first=whole[first], second=whole[second])
+
+
+def array_parts(box: dict[str, Any], first: Any, second: Any) -> None:
+    whole = np.arange(16.0).reshape(4, 4)
+    box.update(first=whole[first], second=whole[second])
+
+
+ALL = slice(None)
+CUTS = {
+    "columns": ((ALL, slice(2)), (ALL, slice(1, 4))),
+    "each second row": (slice(None, None, 2), slice(1, None)),
+    "one in the other": (slice(None, None, 2), (slice(None, None, 2), slice(1, 3))),
+    "ends of two": (slice(3), slice(1, None)),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("make", [torch_parts, array_parts], ids=lambda make: make.__name__)
+def test_parts_of_what_nobody_holds_whole_are_refused_in_the_step_that_makes_them(make: Any, cut: Any) -> None:
+    state = LiveState(box={})
+    capture_state(state)
+    make(state["box"], *cut)
+    with pytest.raises(CheckpointError, match=r"box/\w+ and box/\w+ have memory in common .* no part .* Next: "):
+        capture_state(state)
+    state["box"]["second"] = state["box"]["second"] + 0
+    capture_state(state)
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("make", [torch_parts, array_parts], ids=lambda make: make.__name__)
+def test_parts_that_the_program_builds_are_exact_until_they_are_parted(make: Any, cut: Any, tmp_path: Path) -> None:
+    def build() -> tuple[dict[str, Any], Step]:
+        box: dict[str, Any] = {}
+        make(box, *cut)
+
+        def step(number: int) -> float:
+            box["first"] += number
+            box["second"] *= 0.5
+            return float(box["first"].sum())
+
+        return {"box": box}, step
+
+    assert_resumes_exactly(build, tmp_path, stops=(4,))
+    state = LiveState(build()[0])
+    capture_state(state)
+    state["box"]["second"] = state["box"]["second"] + 0
+    with pytest.raises(CheckpointError, match="have memory in common"):
+        capture_state(state)
+
+
+def test_columns_that_lie_between_each_other_have_nothing_in_common() -> None:
+    state, fresh = LiveState(box={}), LiveState(box={})
+    capture_state(state)
+    torch_parts(state["box"], (ALL, slice(None, None, 2)), (ALL, slice(1, None, 2)))
+    restore_state(capture_state(state), fresh)
+    assert torch.equal(fresh["box"]["second"], state["box"]["second"])
 
 
 def test_one_rate_of_several_groups_stays_one() -> None:
