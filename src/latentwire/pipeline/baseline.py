@@ -41,10 +41,12 @@ class Predicted:
     """The answers of a baseline and what they were made from."""
 
     scored: Sequence[MethodScores]
-    bytes_per_example: float
-    """What the predictor was given about an example."""
+    sizes: Sequence[int]
+    """Bytes that the predictor was given about an example, for every one that it was given."""
     training_labels: int = 0
     """Labelled examples that it learned from."""
+    shown: Sequence[str] = ()
+    """Ids of the solved examples that stand in its prompts."""
 
 
 def predict_baselines(values: Params, name: str) -> None:
@@ -93,10 +95,10 @@ class _TextBaselines:
         self._scores: dict[int, Mapping[str, Tensor]] = {}
 
     def predict(self, method: str, max_tokens: int) -> Predicted:
-        """Scores of every receiver for the first `max_tokens` tokens, and the mean UTF-8 bytes of those."""
+        """Scores of every receiver for the first `max_tokens` tokens."""
         scores = self._score_test(max_tokens)
         scored = [MethodScores(method, r.name, calibrate_scores(method, r, scores[r.name])) for r in self._receivers]
-        return Predicted(scored, self._mean_bytes(max_tokens))
+        return Predicted(scored, self._count_bytes(max_tokens))
 
     def predict_readout(self) -> Predicted:
         """A logistic layer on each receiver's label scores for the text, learned from labelled examples."""
@@ -107,7 +109,7 @@ class _TextBaselines:
             MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, self._c))
             for name, rows in train.items()
         ]
-        return Predicted(scored, self._mean_bytes(length), len(labelled))
+        return Predicted(scored, self._count_bytes(length), len(labelled))
 
     def predict_few_shot(self) -> Predicted:
         """Scores of every receiver that is shown the same solved examples before each text."""
@@ -118,16 +120,19 @@ class _TextBaselines:
             check_shown_examples(receiver, len(shown), length)
         scores = self._score(self._texts, length, f"texts after {len(shown)} examples", shots)
         scored = [MethodScores("few_shot", r.name, calibrate_scores("few_shot", r, scores[r.name])) for r in shots]
-        return Predicted(scored, self._mean_bytes(length), len(shown))
+        train = self._task.split("train")
+        ids = [train[position].example_id for position in shown.positions]
+        return Predicted(scored, self._count_bytes(length), len(shown), ids)
 
     @property
     def _c(self) -> float:
         return self._values.baseline.probe_c
 
-    def _mean_bytes(self, max_tokens: int) -> float:
+    def _count_bytes(self, max_tokens: int) -> list[int]:
+        """UTF-8 bytes of what every receiver reads of every text."""
         given = [r.decode(r.tokenise_text(text, max_tokens)) for r in self._receivers for text in self._texts]
         # The space after the primer says nothing of the example.
-        return sum(len(text.lstrip().encode()) for text in given) / len(given)
+        return [len(text.lstrip().encode()) for text in given]
 
     def _score_test(self, max_tokens: int) -> Mapping[str, Tensor]:
         """Receiver name → label scores [N, C] of the test texts; computed once for each number of tokens."""
@@ -151,7 +156,7 @@ def _predict_majority(values: Params, task: StoredTask) -> Predicted:
     labels = list(values.tasks[task.name].labels)
     train = [labels.index(example.label) for example in task.split("train")]
     scores = score_by_majority(train, len(labels), len(task.split("test")))
-    return Predicted([MethodScores("majority", "none", scores)], 0.0, len(train))
+    return Predicted([MethodScores("majority", "none", scores)], [0], len(train))
 
 
 def _predict_probe(values: Params, task: StoredTask) -> Predicted:
@@ -159,7 +164,7 @@ def _predict_probe(values: Params, task: StoredTask) -> Predicted:
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
     given = train[labelled.positions]
     scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c)
-    return Predicted([MethodScores("probe", values.encode.sender, scores)], float(test[0].nbytes), len(labelled))
+    return Predicted([MethodScores("probe", values.encode.sender, scores)], [test[0].nbytes], len(labelled))
 
 
 def _describe(method: str, task: StoredTask, predicted: Predicted) -> dict[str, Any]:
@@ -171,7 +176,9 @@ def _describe(method: str, task: StoredTask, predicted: Predicted) -> dict[str, 
         "sees": SEES[method],
         "training_labels": predicted.training_labels,
         "slots": None,
-        "bytes_per_example": predicted.bytes_per_example,
+        "bytes_per_example": sum(predicted.sizes) / len(predicted.sizes),
+        "most_bytes": max(predicted.sizes),
+        "shown_examples": list(predicted.shown),
         "checkpoint": None,
         "data_digest": task.digest,
     }
