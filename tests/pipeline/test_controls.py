@@ -104,4 +104,23 @@ def test_the_report_prints_them(trained: Workspace) -> None:
 
 def test_a_sample_is_scored_again_also_of_the_permuted_wire(trained: Workspace) -> None:
     rows = {row.name: row for row in sample_answers(trained.root, load_params(trained.root / "params.yaml"), 3)}
-    assert rows[f"evaluate/{PERMUTED}"].status in (Status.IDENTICAL, Status.COMPATIBLE), rows
+    for name in (f"evaluate/{PERMUTED}", "baseline/tiny/few_shot", "baseline/tiny/calibrated"):
+        assert rows[name].status in (Status.IDENTICAL, Status.COMPATIBLE), rows
+
+
+def test_few_shot_texts_have_examples_of_each_label_before_them(trained: Workspace) -> None:
+    (calibrated, _), (shown, meta) = (_read(trained, f"baseline/tiny/{name}") for name in ("calibrated", "few_shot"))
+    examples = pd.read_parquet(trained.root / "results/prepare/tiny/examples.parquet").set_index("example_id")
+    solved = examples.loc[meta["shown_examples"]]
+    assert meta["training_labels"] == len(solved) == 8
+    assert set(solved["split"]) == {"train"}
+    assert solved["label"].value_counts().to_dict() == {"dark": 4, "light": 4}
+    assert list(shown["example_id"]) == list(calibrated["example_id"])
+    assert not np.allclose(np.stack(shown["scores"]), np.stack(calibrated["scores"]))
+
+
+def test_more_examples_than_a_receiver_has_positions_for_are_refused(trained: Workspace, tmp_path: Path) -> None:
+    place = workspace.copy(trained, tmp_path / "repo", baseline__shots=60)
+    said = place.stage("baseline", "--task", "tiny", code=2)
+    assert "baseline.shots is 60: with those examples a prompt of llama has" in said
+    assert "Next: lower baseline.shots" in said

@@ -32,14 +32,14 @@ NAMES = {
 }
 STEPS = 60
 
-EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1, "readout": 1.0}
+EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1, "readout": 1.0, "few_shot": 0.6}
 EASE |= {"wire-probe": 1.3, "wire-unseen": 0.2}
 """Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
 
 
 LEARNED = ("probe", "readout", "wire", "wire-permuted")
 """Methods that learned from labelled examples."""
-READERS = ("text", "truncated", "calibrated", "readout")
+READERS = ("text", "truncated", "calibrated", "readout", "few_shot")
 """Methods whose receivers read the text."""
 
 
@@ -52,7 +52,7 @@ def build(root: Path, seeds: Iterable[int | str] = (0, 1, 2), count: int = 600) 
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     models = {
-        name: {"family": name.rstrip("0123456789"), "license": None, "digest": digest(name)}
+        name: {"family": name.rstrip("0123456789"), "license": None, "parameters": 123456, "digest": digest(name)}
         for name in values["models"]
     }
     (root / "results" / "prepare").mkdir(parents=True)
@@ -96,7 +96,7 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
         rows += _beside(task, seed, golds, labels, difficulty, receivers, len(values["tasks"][task]["unseen"]))
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
-    for name in ("calibrated", "readout"):
+    for name in ("calibrated", "readout", "few_shot"):
         rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
         _write_item(results / "baseline" / task / name, rows, trained=False)
 
@@ -111,6 +111,7 @@ def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.G
         for i, (text, label) in enumerate(zip(texts, classes, strict=True))
     ]
     examples.write_examples(stored, folder / "examples.parquet")
+    _write_token_counts(folder, [example.example_id for example in stored])
     counts = {split: dict.fromkeys(labels, 0) for split in ("train", "validation", "test")}
     for example in stored:
         counts[example.split][example.label] += 1
@@ -118,6 +119,13 @@ def _write_examples(folder: Path, task: str, labels: list[str], rng: np.random.G
     (folder / "task.json").write_text(json.dumps({**facts, "dropped": {}}), encoding="utf-8")
     test = [example for example in stored if example.split == "test"]
     return pd.Series([e.label for e in test], index=pd.Index([e.example_id for e in test], name="example_id"))
+
+
+def _write_token_counts(folder: Path, ids: list[str]) -> None:
+    """Of any hundred texts the sender cuts 47, and the receivers 45 and 35."""
+    lengths = {"sender/minilm": 12, "receiver/smollm2": 10, "receiver/gemma3": 0}
+    counts = {name: [least + row % 100 for row in range(len(ids))] for name, least in lengths.items()}
+    pd.DataFrame({"example_id": ids, **counts}).to_parquet(folder / "token_counts.parquet")
 
 
 def _write_prompts(folder: Path, task: dict[str, Any], receivers: list[str]) -> None:
@@ -249,17 +257,19 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "task": str(frame["task"].iloc[0]),
         "seed": None if pd.isna(seed) else int(seed),
         "sees": {"text": reads, "labels": method != "wire", "features": method in ("wire", "wire-permuted", "probe")},
-        "training_labels": len(frame) if method == "majority" else 960 if method in LEARNED else 0,
+        "training_labels": {"majority": len(frame), "few_shot": 8}.get(method, 960 if method in LEARNED else 0),
         "bytes_per_example": {
             "wire": 3072.0,
             "wire-permuted": 3072.0,
             "text": 131.4,
             "calibrated": 131.4,
             "readout": 131.4,
+            "few_shot": 131.4,
             "truncated": 38.2,
             "probe": 1536.0,
             "majority": 0.0,
         }[method],
+        "most_bytes": 312,
         "slots": 8 if trained else None,
         "trained": trained,
         "checkpoint": digest(folder.name) if trained else None,

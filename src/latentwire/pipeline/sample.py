@@ -26,7 +26,7 @@ from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
-from latentwire.pipeline.baseline import calibrate_scores, text_budgets
+from latentwire.pipeline.baseline import calibrate_scores, labelled_examples, text_budgets
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
 from unbroken.errors import UnbrokenError
@@ -128,6 +128,15 @@ def _score_baselines(
         pairs = zip(receivers(), read(tokens), strict=True)
         return [MethodScores(method, r.name, calibrate_scores(method, r, scores)) for r, scores in pairs]
 
+    def score_few_shot() -> list[MethodScores]:
+        shown = labelled_examples(values, StoredTask.open(task)).choose_in_turn(values.baseline.shots)
+        length, batch = values.baseline.max_tokens, values.evaluate.batch
+        shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in receivers()]
+        pairs = [(r, score_texts(r, texts, length, batch, lambda _: None)) for r in shots]
+        return [MethodScores("few_shot", r.name, calibrate_scores("few_shot", r, scores)) for r, scores in pairs]
+
     for method, tokens in text_budgets(values).items():
         if method in values.baseline.methods:
             yield method, partial(score, method, tokens)
+    if "few_shot" in values.baseline.methods:
+        yield "few_shot", score_few_shot

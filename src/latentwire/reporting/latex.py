@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from latentwire.environment import latexmk_variables
 from latentwire.errors import LatentWireError
@@ -24,7 +28,8 @@ def compile_paper(source: Path) -> Path | None:
     The same sources give the same bytes in any folder and at any time.
 
     Raises:
-        LatentWireError: LaTeX stopped, or its log has undefined references or text that sticks out.
+        LatentWireError: LaTeX cannot be started, stopped, or did not come to its end; or its log has undefined
+            references or text that sticks out.
     """
     if shutil.which(ENGINE) is None:
         return None
@@ -48,17 +53,46 @@ def _run(source: Path, scratch: Path) -> str:
         f"-outdir={scratch}",
         source.name,
     ]
-    done = subprocess.run(
-        command, cwd=source.parent, env=latexmk_variables(), capture_output=True, check=False, timeout=60 * MINUTES
-    )
-    log = scratch / f"{source.stem}.log"
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else done.stderr.decode(errors="replace")
-    if done.returncode:
+    said, log = scratch / f"{ENGINE}.txt", scratch / f"{source.stem}.log"
+    with said.open("wb") as output:
+        code = _run_to_the_end(command, source, output)
+    text = (log if log.is_file() else said).read_text(encoding="utf-8", errors="replace")
+    if code:
         raise LatentWireError(
             f"LaTeX stopped on {source}: {first_error(text)}. Expected a paper. "
             f"Next: `cd {source.parent} && {ENGINE} -pdf {source.name}` shows the whole log."
         )
     return text
+
+
+def _run_to_the_end(command: Sequence[str], source: Path, output: IO[bytes]) -> int:
+    """The exit code of latexmk; the engine that it starts does not outlive it."""
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=source.parent,
+            env=latexmk_variables(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LatentWireError(
+            f"{ENGINE} cannot be started: {error.strerror}. Expected it to compile {source}. Next: install TeX Live "
+            f"again, or take {shutil.which(ENGINE)} off PATH: without one the report is made without a PDF."
+        ) from None
+    try:
+        return process.wait(60 * MINUTES)
+    except subprocess.TimeoutExpired:
+        raise LatentWireError(
+            f"{ENGINE} has not compiled {source} within {MINUTES} minutes. Expected seconds. "
+            f"Next: `cd {source.parent} && {ENGINE} -pdf {source.name}` shows where it waits."
+        ) from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def first_error(log: str) -> str:

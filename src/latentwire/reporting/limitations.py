@@ -68,6 +68,16 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
             shares=join_items(list(shares)),
             sent=setup["sender"]["max_tokens"],
         )
+    for task in data.tasks:
+        cut = setup["tasks"][task]["cut"]
+        longer = [f"{count:,} for {data.display_name(m)}" for part in cut.values() for m, count in part.items()]
+        if any(count for part in cut.values() for count in part.values()):
+            yield compose_text(
+                "Of the {n} test texts of {task}, longer than that are {longer}.\n",
+                n=f"{data.stats['tasks'][task]['n']:,}",
+                task=Emphasis((data.display_name(task),)),
+                longer=join_items(list(longer)),
+            )
 
 
 def _supervision(data: ReportData) -> Iterator[Text]:
@@ -78,9 +88,10 @@ def _supervision(data: ReportData) -> Iterator[Text]:
             "supervision as well as of what carries the text.\n",
             zero=join_items([Emphasis((data.display_name(method),)) for method in zero]),
         )
-    yield (
-        "Prompt tuning, adapters within the receivers and prompts with examples in them are not among the baselines.\n",
-    )
+    absent = "Prompt tuning and adapters within the receivers"
+    if "few_shot" not in data.stats["methods"]:
+        absent = "Prompt tuning, adapters within the receivers and prompts with examples in them"
+    yield (f"{absent} are not among the baselines.\n",)
 
 
 def _learned(data: ReportData, method: str) -> bool:
@@ -114,11 +125,25 @@ def _costs(data: ReportData) -> Iterator[Text]:
                 reference=Emphasis((data.reference_name,)),
                 costs=Reference("tab:costs"),
             )
+        whole = [task for task in data.tasks if 0 < (_most_bytes(data, task) or 0) <= _bytes(data, task, method)]
+        if whole:
+            yield compose_text(
+                "Cut at the bytes of {method} and not at its number of vectors, what receivers read of a text would "
+                "stay whole on {tasks}: they read at most {most} bytes.\n",
+                method=Emphasis((data.display_name(method),)),
+                tasks=join_items([data.display_name(task) for task in whole]),
+                most=f"{max(_most_bytes(data, task) or 0 for task in whole):,}",
+            )
 
 
 def _bytes(data: ReportData, task: str, method: str) -> float:
     cells = data.stats["cells"].values()
     return float(next(c["bytes_per_example"] for c in cells if (c["task"], c["method"]) == (task, method)))
+
+
+def _most_bytes(data: ReportData, task: str) -> int | None:
+    most: int | None = data.stats["setup"]["tasks"][task]["most_bytes"]
+    return most
 
 
 def _controls(data: ReportData) -> Iterator[Text]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 
-SCHEMA = "latentwire-stats/7"
+SCHEMA = "latentwire-stats/8"
 Record = dict[str, Any]
 
 
@@ -42,6 +42,7 @@ DEFAULT_NAMES = {
     "text": "Text (zero-shot)",
     "calibrated": "Text (calibrated)",
     "truncated": "Text (truncated)",
+    "few_shot": "Text (few-shot)",
     "readout": "Text + logistic layer",
     "probe": "Linear probe",
     "majority": "Majority class",

@@ -88,7 +88,8 @@ def _model_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
 def _describe_model(data: ReportData, model: str, width: int) -> Text:
     about = data.stats["models"][model]
     family = f"family {about['family']}" if about["family"] else "family not stated"
-    return (f"{data.display_name(model)} ({family}, hidden width {width:,})",)
+    size = f"{about['parameters']:,} parameters"
+    return (f"{data.display_name(model)} ({family}, {size}, hidden width {width:,})",)
 
 
 def _method_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
@@ -192,7 +193,7 @@ def _other_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
         "Baselines",
         (
             f"read at most {baselines['max_tokens']:,} tokens of a text, the truncated one "
-            f"{baselines['truncated_to']:,}; logistic layers have C = {baselines['probe_c']:g}",
+            f"{baselines['truncated_to']:,}; {_say_shots(data)}logistic layers have C = {baselines['probe_c']:g}",
         ),
     )
     yield (
@@ -201,6 +202,17 @@ def _other_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
             f"{runtime['device']}, {runtime['numerics']} kernels, frozen models in {runtime['dtype']}, trained weights "
             f"in float32; {mode} mode with {shards} shards",
         ),
+    )
+
+
+def _say_shots(data: ReportData) -> str:
+    shots = data.stats["setup"]["baselines"]["shots"]
+    if shots is None:
+        return ""
+    return (
+        f"{data.display_name('few_shot')} has {shots:,} solved {'examples' if shots > 1 else 'example'} before it, "
+        "the first of each label in turn among those that other methods learn from, cut alike, and the same for "
+        "every text; "
     )
 
 

@@ -33,6 +33,8 @@ from latentwire.statistics.scores import Matrix, Scores
 
 Key = tuple[str, str, str]
 """(task, model, method): a cell of the tables."""
+MODEL_FACTS = ("family", "license", "parameters", "digest")
+"""What the statistics keep of every model."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Evidence:
     unseen: Mapping[Key, UnseenAnswers]
     """What trained methods answer when they are asked for other words, by task, receiver and name of the set."""
     sources: Mapping[str, PredictionSource]
-    models: Mapping[str, Mapping[str, str | None]]
+    models: Mapping[str, Mapping[str, str | int | None]]
 
     def sources_of(self, task: str, method: str) -> list[str]:
         """Paths of the predictions of a method on a task."""
@@ -96,8 +98,8 @@ def gather_evidence(results: Path, grid: Grid) -> Evidence:
     return Evidence(golds, *cells, unseen, sources, read_models(results, grid))
 
 
-def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
-    """Family, license and digest of every model that answers in the grid; a license may be unknown.
+def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | int | None]]:
+    """Family, license, size and digest of every model that answers in the grid; a license may be unknown.
 
     Raises:
         EvidenceError: The file is missing, or a model in it.
@@ -110,7 +112,7 @@ def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | None]]:
     absent = sorted(wanted - set(known))
     if absent:
         raise EvidenceError(f"{path} lacks {absent[0]}, expected {join_sorted(wanted)}. Next: `dvc repro prepare`.")
-    return {model: {key: known[model][key] for key in ("family", "license", "digest")} for model in sorted(wanted)}
+    return {model: {key: known[model][key] for key in MODEL_FACTS} for model in sorted(wanted)}
 
 
 def _check_files_present(results: Path, grid: Grid) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from latentwire.errors import EvidenceError
 from latentwire.item import TrainItem
 from latentwire.params.load import Params
 from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.runs import read_manifest
-from latentwire.tasks.examples import read_examples
+from latentwire.tasks.examples import Example, read_examples
 
 WIRE = "wire/"
 """Before the names of the trained tensors in a manifest, where the states of the optimizer stand beside them."""
 RESAMPLER, ADAPTERS = "resampler.", "adapters."
+TOKEN_COUNTS = "token_counts.parquet"
+"""Of every task: how many tokens each model makes of each text, a file of `prepare`."""
 SENDER_PROJECTION, RECEIVER_PROJECTION = "project.0.weight", "skip.weight"
 """Tensors from which the hidden widths of sender [d, D_s] and receiver [D_r, d] are read."""
 
@@ -37,6 +41,7 @@ def setup_record(results: Path, values: Params) -> StatsRecord:
             "max_tokens": values.baseline.max_tokens,
             "truncated_to": values.methods[values.baseline.budget_of].slots,
             "probe_c": values.baseline.probe_c,
+            "shots": values.baseline.shots if "few_shot" in values.baseline.methods else None,
         },
         "runtime": values.runtime.model_dump(mode="json"),
         "tasks": {task: _task(results, values, task) for task in values.prepare.tasks},
@@ -71,25 +76,48 @@ def _part(shapes: Mapping[str, list[int]], start: str, projection: str, axis: in
 
 def _task(results: Path, values: Params, task: str) -> StatsRecord:
     about, folder = values.tasks[task], results / "prepare" / task
-    tested = [example.text for example in read_examples(folder / "examples.parquet") if example.split == "test"]
+    tested = [example for example in read_examples(folder / "examples.parquet") if example.split == "test"]
+    size = sum(len(example.text.encode()) for example in tested) / len(tested)
     return {
         "primer": about.primer,
         "anchor": about.anchor,
         "labels": dict(about.labels),
         "splits": {split: sum(counts.values()) for split, counts in _read(folder / "task.json")["counts"].items()},
-        "share_read": _share_read(results, values, task, sum(len(text.encode()) for text in tested) / len(tested)),
+        **_what_is_read(results, values, task, size),
+        "cut": _count_cut(folder / TOKEN_COUNTS, values, tested),
         "prompts": _read(folder / "prompts.json"),
     }
 
 
-def _share_read(results: Path, values: Params, task: str, size: float) -> float | None:
-    """Bytes that receivers read of a text over its `size`, both means over the test texts; None if none reads it."""
+def _what_is_read(results: Path, values: Params, task: str, size: float) -> StatsRecord:
+    """What receivers read of test texts of a mean `size` in bytes; None if none reads them.
+
+    `share_read` are the bytes that they read of all, `most_bytes` the most of one text.
+    """
     if "text" not in values.baseline.methods:
-        return None
-    return float(_read(results / "baseline" / task / "text/meta.json")["bytes_per_example"]) / size
+        return {"share_read": None, "most_bytes": None}
+    about = _read(results / "baseline" / task / "text/meta.json")
+    return {"share_read": float(about["bytes_per_example"]) / size, "most_bytes": int(about["most_bytes"])}
+
+
+def _count_cut(path: Path, values: Params, tested: Sequence[Example]) -> StatsRecord:
+    """`sender` and `receivers`: model → how many of the test texts have more tokens than it is given."""
+    if not path.is_file():
+        raise _missing(path)
+    counts = pd.read_parquet(path).set_index("example_id").loc[[example.example_id for example in tested]]
+    sent = counts[f"sender/{values.encode.sender}"] > values.encode.max_tokens
+    read = {name: counts[f"receiver/{name}"] > values.baseline.max_tokens for name in values.receivers}
+    return {
+        "sender": {values.encode.sender: int(sent.sum())},
+        "receivers": {name: int(longer.sum()) for name, longer in read.items()},
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise EvidenceError(f"{path} is missing, expected what its stage wrote. Next: `dvc repro prepare baseline`.")
+        raise _missing(path)
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _missing(path: Path) -> EvidenceError:
+    return EvidenceError(f"{path} is missing, expected what its stage wrote. Next: `dvc repro prepare baseline`.")

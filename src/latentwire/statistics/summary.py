@@ -35,7 +35,7 @@ from latentwire.statistics.runs import run_records
 from latentwire.statistics.setup_record import setup_record
 from latentwire.statistics.unseen_records import UNSEEN, UNSEEN_FAMILY, unseen_records
 
-STATS_SCHEMA = "latentwire-stats/7"
+STATS_SCHEMA = "latentwire-stats/8"
 
 
 def compute_statistics(results: Path, values: Params) -> StatsRecord:

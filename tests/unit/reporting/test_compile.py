@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from latentwire.errors import LatentWireError
 from latentwire.exits import exit_code_of
+from latentwire.reporting import latex
 from latentwire.reporting.build import build_report
 from latentwire.reporting.document import (
     Code,
@@ -41,6 +43,47 @@ def _root(aggregated: Path, folder: Path) -> Path:
     shutil.copytree(aggregated / "results/aggregate", folder / "results/aggregate")
     shutil.copy(aggregated / "params.yaml", folder)
     return folder
+
+
+def _put_on_path(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A latexmk of our own, first on PATH; and a source that nobody compiles."""
+    folder.mkdir()
+    program = folder / "latexmk"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    source = folder / "paper.tex"
+    source.write_text("x")
+    return source
+
+
+def test_a_latexmk_that_cannot_be_started_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed for another machine, say: to be there and not to start is another thing than to be absent."""
+    source = _put_on_path(tmp_path / "bin", "#!/nowhere/perl\n", monkeypatch)
+    with pytest.raises(LatentWireError, match=r"latexmk cannot be started: No such file.*Next: install TeX Live"):
+        compile_paper(source)
+
+
+def test_a_latexmk_that_waits_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it started keeps its output open, for which a plain `subprocess.run` would wait."""
+    note = tmp_path / "engine.pid"
+    text = f"#!/bin/sh\nsleep 60 &\necho $! > {note}\nwait\n"
+    source = _put_on_path(tmp_path / "bin", text, monkeypatch)
+    monkeypatch.setattr(latex, "MINUTES", 0.02)
+    start = time.monotonic()
+    with pytest.raises(LatentWireError, match=r"latexmk has not compiled .*paper.tex within .* minutes.*Next: `cd"):
+        compile_paper(source)
+    assert time.monotonic() - start < 30
+    assert not _runs(int(note.read_text()))
+    assert sorted(path.name for path in source.parent.iterdir()) == ["latexmk", "paper.tex"]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie that nobody has asked for."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @needs_tex

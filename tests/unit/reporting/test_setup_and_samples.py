@@ -54,10 +54,12 @@ def _limitations(data: ReportData) -> dict[str, str]:
 def test_the_set_up_says_what_was_set(data: ReportData) -> None:
     rows = _rows(data, "setup")
     assert (
-        "MiniLM (family minilm, hidden width 384); hidden state after the last layer of the first 64" in rows["Sender"]
-    )
+        "MiniLM (family minilm, 123,456 parameters, hidden width 384); hidden state after the last layer of the first "
+        "64"
+    ) in rows["Sender"]
     assert rows["Receivers"] == (
-        "SmolLM2-135M (family smollm, hidden width 576); Gemma-3-270M (family gemma, hidden width 577)"
+        "SmolLM2-135M (family smollm, 123,456 parameters, hidden width 576); "
+        "Gemma-3-270M (family gemma, 123,456 parameters, hidden width 577)"
     )
     assert rows["Wire"] == "M = 8 vectors of d = 192 numbers: 3,072 bytes for a text"
     assert "2 blocks" in rows["Encoder (trained)"]
@@ -139,6 +141,10 @@ def test_limitations_name_the_numbers_of_these_data(data: ReportData) -> None:
     assert "2 tasks of classification and 2 receivers" in said["Scope."]
     share = data.stats["setup"]["tasks"]["r8"]["share_read"]
     assert f"{100 * share:.1f}\u202f% of Reuters R8" in said["Cut texts."]
+    longer = "are 282 for MiniLM, 270 for SmolLM2-135M and 210 for Gemma-3-270M."
+    assert f"Of the 600 test texts of Reuters R8, longer than that {longer}" in said["Cut texts."]
+    assert "stay whole on Rotten Tomatoes and Reuters R8: they read at most 312 bytes." in said["Bytes."]
+    assert said["Supervision."].endswith("Prompt tuning and adapters within the receivers are not among the baselines.")
     assert "Wire has 3 seeds per task" in said["Seeds."]
     assert "Wire compresses nothing on Rotten Tomatoes and Reuters R8" in said["Bytes."]
     sizes = [record["mde"] for record in data.get_excesses("controls") if record["mde"]]
@@ -154,8 +160,13 @@ def test_limitations_that_do_not_hold_are_not_said(data: ReportData) -> None:
             cell["value"] = 0.0
     for record in data.stats["controls"].values():
         record["S"], record["adjusted"]["mde"] = 3, None
+    for task in data.stats["setup"]["tasks"].values():
+        task["cut"] = {"sender": {"minilm": 0}, "receivers": {"smollm2": 0, "gemma3": 0}}
+    del data.stats["methods"]["few_shot"]
     said = _limitations(data)
     assert {"Bytes.", "Controls.", "Reading."} & set(said) == set()
+    assert "longer than that" not in said["Cut texts."]
+    assert "prompts with examples in them are not" in said["Supervision."]
 
 
 def test_small_classes_are_a_limitation_where_each_weighs_the_same(data: ReportData) -> None:
