@@ -124,6 +124,21 @@ def test_distclean_goes_further_and_spares_what_git_tracks(tree: Path, arguments
     assert left(tree, OWN) == list(OWN)
 
 
+@pytest.mark.parametrize("name", [".venv", ".cache", "state", "runs", "parked", "assets", "mlartifacts"])
+def test_a_link_to_a_larger_disk_is_ignored_and_what_lies_there_is_nobodys_to_remove(name: str, tree: Path) -> None:
+    elsewhere = tree.parent / "scratch"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("hours of work")
+    shutil.rmtree(tree / name, ignore_errors=True)
+    (tree / name).symlink_to(elsewhere)
+    shown = subprocess.run(["git", "status", "--short"], cwd=tree, capture_output=True, text=True, check=True).stdout
+    assert name not in [line.split()[-1].strip("/") for line in shown.splitlines()]
+    code, said = make(tree, "distclean", "CONFIRM=yes")
+    assert code == 0, said
+    assert not (tree / name).is_symlink()
+    assert (elsewhere / "kept").read_text() == "hours of work"
+
+
 def test_distclean_removes_the_clones_of_a_sweep(tree: Path) -> None:
     nested = tree / "state/sweep/0123456789ab/wire-r8-0"
     subprocess.run(["git", "init", "-q", nested], check=True)
