@@ -266,6 +266,24 @@ def test_settings_that_are_no_shell_are_refused(line: str, why: str, clone: Path
     assert said.endswith("), expected lines such as NAME=value. Next: mend it there.\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("exit 3", "it ends the shell with exit code 3"),
+        ("exit", "it ends the shell with exit code 0"),
+        ("exec true", "it ends the shell with exit code 0"),
+        ("return", "site.env: line 2: return: can only `return' from a function or sourced script"),
+    ],
+)
+@pytest.mark.parametrize("last", ["SBATCH_QOS=low", ""])
+def test_settings_that_end_before_their_last_line_are_refused(line: str, why: str, last: str, clone: Path) -> None:
+    """With exit code 0 the job would look done, and nothing would have been computed."""
+    (clone / "slurm/site.env").write_text(f"SBATCH_PARTITION=preempt\n{line}\n{last}\n")
+    said = bash(clone, "slurm/sweep.sh --dry-run", code=2)
+    assert said.startswith(f"error: slurm/site.env is not what bash can read ({why}")
+    assert said.endswith("), expected lines such as NAME=value. Next: mend it there.\n")
+
+
 @pytest.mark.parametrize("name", ["LATENTWIRE_MAX_REQUEUES", "LATENTWIRE_MAX_STALLED", "LATENTWIRE_ASK_S"])
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])
 def test_a_number_that_is_none_is_refused(name: str, value: str, clone: Path) -> None:
