@@ -70,8 +70,9 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
         )
     for task in data.tasks:
         cut = setup["tasks"][task]["cut"]
-        longer = [f"{count:,} for {data.display_name(m)}" for part in cut.values() for m, count in part.items()]
-        if any(count for part in cut.values() for count in part.values()):
+        counts = [*cut["sender"].items(), *((model, cut["receivers"][model]) for model in data.receivers)]
+        longer = [f"{count:,} for {data.display_name(model)}" for model, count in counts]
+        if any(count for _, count in counts):
             yield compose_text(
                 "Of the {n} test texts of {task}, longer than that are {longer}.\n",
                 n=f"{data.stats['tasks'][task]['n']:,}",
@@ -89,7 +90,7 @@ def _supervision(data: ReportData) -> Iterator[Text]:
             zero=join_items([Emphasis((data.display_name(method),)) for method in zero]),
         )
     absent = "Prompt tuning and adapters within the receivers"
-    if "few_shot" not in data.stats["methods"]:
+    if data.stats["setup"]["baselines"]["shots"] is None:
         absent = "Prompt tuning, adapters within the receivers and prompts with examples in them"
     yield (f"{absent} are not among the baselines.\n",)
 

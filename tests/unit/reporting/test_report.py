@@ -83,7 +83,7 @@ def test_every_file_is_there(reports: Path) -> None:
 def test_every_row_prints_the_numbers_of_its_ids(data: ReportData) -> None:
     """Accuracy, difference and interval of each row, formatted anew from the ids that stand at its end."""
     rows = [row for table in _main(data) for row in ROW.finditer(table.text)]
-    assert len(rows) == 32 + 24 + 20 + 12
+    assert len(rows) == 36 + 28 + 22 + 14
     for row in rows:
         for key in row["ids"].split(", "):
             record = data.stats["cells"].get(key) or data.stats["comparisons"][key]
@@ -101,7 +101,7 @@ def test_the_ids_of_a_table_are_those_of_its_rows(data: ReportData) -> None:
 def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: ReportData) -> None:
     table = print_tables(data)[0]
     rows = list(ROW.finditer(table.text))
-    assert len(rows) == 20
+    assert len(rows) == 22
     for row in rows:
         mean, *others = row["ids"].split(", ")
         average, cells = data.get_average(mean), [data.get_cell(key)["value"] for key in others if "-vs-" not in key]
@@ -113,7 +113,7 @@ def test_the_main_table_prints_the_means_and_what_they_are_means_of(data: Report
             assert (
                 _interval(data.get_comparison(key)["low"], data.get_comparison(key)["high"], sign=True) in row["cells"]
             )
-    assert "corrected over the 14 differences of this table" in table.text
+    assert "corrected over the 16 differences of this table" in table.text
     assert r"ci:twoway-average\textbar{}" in table.text
 
 
@@ -211,9 +211,9 @@ def test_the_best_is_bold_and_the_family_is_named(data: ReportData) -> None:
     best = data.get_block("rotten_tomatoes", "smollm2")["best"]
     bold = [row for row in ROW.finditer(text) if r"\bfseries" in row["cells"]]
     assert f"/{best}/" in bold[0]["ids"]
-    sizes = "20 of trained methods with baselines and 20 of other methods with Text"
+    sizes = "24 of trained methods with baselines and 24 of other methods with Text"
     assert f"over all tasks and receivers: {sizes}" in text.replace("\n", " ")
-    assert r"adj:holm\textbar{}m:20\textbar{}S:3\textbar{}N:600" in text
+    assert r"adj:holm\textbar{}m:24\textbar{}S:3\textbar{}N:600" in text
 
 
 def test_the_controls_print_what_is_expected_of_permuted_answers(data: ReportData) -> None:
@@ -229,18 +229,18 @@ def test_the_controls_print_what_is_expected_of_permuted_answers(data: ReportDat
 def test_the_paper_says_where_a_baseline_wins(data: ReportData) -> None:
     text = print_paper(data, TITLE)
     verdicts = [r["verdict"] for r in data.get_family("versus_baselines")]
-    assert f"Where Wire wins ({verdicts.count('better')} of 20)" in text
-    assert f"Where a baseline wins ({verdicts.count('worse')} of 20)" in text
+    assert f"Where Wire wins ({verdicts.count('better')} of 24)" in text
+    assert f"Where a baseline wins ({verdicts.count('worse')} of 24)" in text
     lost = text.split("Where a baseline wins")[1].split("Where no difference")[0]
     for record in (r for r in data.get_family("versus_baselines") if r["verdict"] == "worse"):
         assert rf"\emph{{{data.display_name(record['b'])}}} (" in lost
         assert f"{data.display_name(record['task'])}, {data.display_name(record['receiver'])}" in lost
     assert not re.search(r"points|\[", lost)
-    assert f"Where no difference was shown ({verdicts.count('not different')} of 20)" in text
+    assert f"Where no difference was shown ({verdicts.count('not different')} of 24)" in text
     assert "better than the majority class in 4 of 4 cases" in text
     late = verdicts.count("not after correction")
-    assert f"Where a difference does not outlast Holm's correction ({late} of 20)" in text
-    assert sum(map(verdicts.count, set(verdicts))) == 20
+    assert f"Where a difference does not outlast Holm's correction ({late} of 24)" in text
+    assert sum(map(verdicts.count, set(verdicts))) == 24
     assert r"A wire \& 100\% of its readers" in text
 
 

@@ -68,7 +68,7 @@ def test_the_set_up_says_what_was_set(data: ReportData) -> None:
     assert "60 steps of 16 examples; learning rate up to 0.001 over 1 steps, then a cosine to 0" in rows["Optimizer"]
     assert rows["Loss"] == "cross-entropy of the answer's tokens (weight 1), a mean over receivers"
     assert (
-        "Wire, Text + logistic layer, Linear probe, Probe on Wire: 960; Majority class: 600"
+        "Wire, Text + logistic layer, Linear probe, Probe on Wire: 960; Text (few-shot): 8; Majority class: 600"
         in (rows["Labelled examples"])
     )
     assert rows["Seeds"] == "Wire: 0, 1, 2"
@@ -162,7 +162,7 @@ def test_limitations_that_do_not_hold_are_not_said(data: ReportData) -> None:
         record["S"], record["adjusted"]["mde"] = 3, None
     for task in data.stats["setup"]["tasks"].values():
         task["cut"] = {"sender": {"minilm": 0}, "receivers": {"smollm2": 0, "gemma3": 0}}
-    del data.stats["methods"]["few_shot"]
+    data.stats["setup"]["baselines"]["shots"] = None
     said = _limitations(data)
     assert {"Bytes.", "Controls.", "Reading."} & set(said) == set()
     assert "longer than that" not in said["Cut texts."]

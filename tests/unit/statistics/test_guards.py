@@ -37,7 +37,7 @@ def _refused(root: Path, *words: str) -> None:
 
 def test_a_missing_seed_is_no_smaller_sample(repository: Path) -> None:
     (repository / WIRE).unlink()
-    _refused(repository, "1 of 36 files are missing", WIRE)
+    _refused(repository, "1 of 40 files are missing", WIRE)
 
 
 def test_a_missing_baseline_is_no_zero(repository: Path) -> None:

@@ -25,7 +25,7 @@ from unbroken.run_folder.journal import encode_record, read_journal
 def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(repository)
     assert exit_code_of(aggregate.main, []) == 0
-    assert "34 cells and 90 differences" in capsys.readouterr().out
+    assert "38 cells and 104 differences" in capsys.readouterr().out
     folder = repository / "results/aggregate"
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy.csv",
@@ -49,11 +49,11 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
     aggregate.main([])
     stats = json.loads(Path("results/aggregate/stats.json").read_text())
     assert {name: family["m"] for name, family in stats["families"].items()} == {
-        "versus_chance": 24,
-        "versus_baselines": 20,
-        "versus_reference": 20,
+        "versus_chance": 28,
+        "versus_baselines": 24,
+        "versus_reference": 24,
         "ablations": 12,
-        "average_versus_reference": 14,
+        "average_versus_reference": 16,
         "unseen": 12,
         "controls": 8,
     }
@@ -168,7 +168,7 @@ def test_a_refusal_is_exit_1_with_one_sentence(
     assert exit_code_of(aggregate.main, []) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "2 of 36 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
+    assert "2 of 40 files are missing: results/evaluate/wire-r8-2/predictions.parquet" in error
 
 
 def test_damage_in_a_journal_is_named(
