@@ -46,12 +46,12 @@ def _root(aggregated: Path, folder: Path) -> Path:
 
 
 def _put_on_path(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A latexmk of our own, first on PATH; and a source that nobody compiles."""
+    """A latexmk of our own, alone on PATH, of which another would be taken where this cannot be started; and a source."""
     folder.mkdir()
     program = folder / "latexmk"
     program.write_text(text)
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("PATH", str(folder))
     source = folder / "paper.tex"
     source.write_text("x")
     return source
@@ -69,7 +69,7 @@ def test_a_latexmk_that_waits_is_ended_with_all_that_it_started(
 ) -> None:
     """What it started keeps its output open, for which a plain `subprocess.run` would wait."""
     note = tmp_path / "engine.pid"
-    text = f"#!/bin/sh\nsleep 60 &\necho $! > {note}\nwait\n"
+    text = f"#!/bin/sh\n/bin/sleep 60 &\necho $! > {note}\nwait\n"
     source = _put_on_path(tmp_path / "bin", text, monkeypatch)
     monkeypatch.setattr(latex, "MINUTES", 0.02)
     start = time.monotonic()
