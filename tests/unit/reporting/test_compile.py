@@ -46,7 +46,7 @@ def _root(aggregated: Path, folder: Path) -> Path:
 
 
 def _put_on_path(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A latexmk of our own, alone on PATH, of which another would be taken where this cannot be started; and a source."""
+    """A latexmk of our own, alone on PATH: another there would be taken where this one cannot be started."""
     folder.mkdir()
     program = folder / "latexmk"
     program.write_text(text)
