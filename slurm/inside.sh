@@ -70,9 +70,12 @@ quietly() { (
 
 # Which checkpoint is meant follows from the data, so those stages come first.
 fetch() {
-    mapfile -t data < <(dvc stage list --name-only | grep -E '^encode(@|$)')
+    local stages
+    stages=$(dvc stage list --name-only) || true
+    # An experiment with stages of its own need not have features.
+    mapfile -t data < <(grep -E '^encode(@|$)' <<<"$stages" || grep -E '^prepare(@|$)' <<<"$stages")
     if [ ${#data[@]} = 0 ]; then # without a name, `dvc repro` runs everything
-        echo "warning: dvc.yaml lists no stage encode, so no checkpoint is fetched; going on with what is here" >&2
+        echo "warning: dvc.yaml lists neither encode nor prepare, so no checkpoint is fetched; going on without" >&2
         return
     fi
     follow dvc repro "${data[@]}"

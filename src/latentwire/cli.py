@@ -53,9 +53,9 @@ def check_code(context: typer.Context) -> None:
 def params_command(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
     """Show every parameter with its value and its meaning."""
     from latentwire.params.describe import describe_params
-    from latentwire.params.load import load_params
+    from latentwire.params.load import load_any_params
 
-    for line in describe_params(load_params(path)):
+    for line in describe_params(load_any_params(path)):
         typer.echo(line)
 
 
@@ -81,10 +81,10 @@ def sandbox_command(
 @app.command("status", rich_help_panel=TRAINING)
 def status_command(root: Root = Path()) -> None:
     """Show where every train item stands: step, newest checkpoint, starts, running or how it ended, time left."""
-    from latentwire.params.load import load_params
+    from latentwire.params.load import load_any_params
     from latentwire.status import status_table
 
-    print_table(status_table(load_params(root / "params.yaml"), root))
+    print_table(status_table(load_any_params(root / "params.yaml"), root))
 
 
 @app.command("history", rich_help_panel=TRAINING)
@@ -95,9 +95,9 @@ def history_command(
 ) -> None:
     """Show every start of an item: when, where, from which step to which, why it ended, what was lost."""
     from latentwire.history import history_table, read_history
-    from latentwire.params.load import load_params
+    from latentwire.params.load import load_any_params
 
-    records = read_history(load_params(root / "params.yaml"), root, item)
+    records = read_history(load_any_params(root / "params.yaml"), root, item)
     if as_json:
         typer.echo(json.dumps([record.as_json() for record in records], indent=1))
     elif records:
@@ -167,6 +167,17 @@ def verify_command(
     _print_rows(rows.rows_table(compared), rows.format_rows(compared))
     typer.echo(rows.summarize_rows(compared, label))
     raise typer.Exit(rows.verification_exit_code(compared))
+
+
+@app.command("contract", rich_help_panel=EVIDENCE)
+def contract_command(root: Root = Path()) -> None:
+    """Say of every folder that a stage has to write whether it has what later stages read (exit 0, or 1 if not)."""
+    from latentwire.contract import check_contract
+    from latentwire.params.load import load_any_params
+
+    folders = check_contract(root, load_any_params(root / "params.yaml"))
+    typer.echo("\n".join(f"{folder.name}: {folder.lacks or 'complete'}" for folder in folders))
+    raise typer.Exit(int(any(folder.lacks for folder in folders)))
 
 
 @app.command("archive", rich_help_panel=EVIDENCE)
@@ -259,9 +270,9 @@ def fetch_command(
 def execution_command(root: Root = Path()) -> None:
     """Write reports/execution/: hardware, time, restarts, disk and utilisation of the runs here."""
     from latentwire.execution.report import gather_execution, write_execution
-    from latentwire.params.load import load_params
+    from latentwire.params.load import load_any_params
 
-    for path in write_execution(root, gather_execution(root, load_params(root / "params.yaml"))):
+    for path in write_execution(root, gather_execution(root, load_any_params(root / "params.yaml"))):
         typer.echo(path)
 
 

@@ -32,7 +32,7 @@ from latentwire.exits import run_program
 from latentwire.local_inputs import PIPELINE, list_local_inputs, write_local_inputs
 from latentwire.lock_copy import COPY, LOCK, keep_lock_copy
 from latentwire.output_files import replace_file
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params
 from latentwire.yaml_files import parse_yaml
 
 TEMPORARY = Path(".dvc/tmp")
@@ -177,7 +177,7 @@ def list_inputs(root: Path) -> list[str]:
     parameters = root / "params.yaml"
     if not ((root / PIPELINE).is_file() and parameters.is_file()):
         return []
-    values = load_params(parameters)
+    values = load_any_params(parameters)
     said = write_local_inputs(values, root)
     _check_not_ignored(root, [root / name for name in list_local_inputs(values, root)])
     return said

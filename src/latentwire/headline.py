@@ -12,8 +12,8 @@ import pandas as pd
 from rich.table import Table
 
 from latentwire.console.tables import make_table
-from latentwire.params.load import load_params
-from latentwire.reporting.document import plain_text
+from latentwire.params.load import load_any_params
+from latentwire.reporting.document import Text, plain_text
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.report_data import ReportData, read_statistics
 from latentwire.reporting.tables import build_task_table
@@ -41,32 +41,42 @@ def read_headline(root: Path) -> ReportData:
     Raises:
         EvidenceError: They are missing or were written by another version.
     """
-    names = load_params(root / "params.yaml").report.names
+    names = load_any_params(root / "params.yaml").report.names
     return ReportData(read_statistics(root / "results/aggregate"), pd.DataFrame(), names)
 
 
 def headline_cells(data: ReportData) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the main table as plain words, the receiver first; with one task, of the table of that."""
+    """Head and rows of the main table as plain words, the receivers first; with one task, of the table of that."""
     table = build_main_table(data) if data.stats["main"] else build_task_table(data, data.tasks[0])
     heads = [plain_text(column.header) for column in table.columns]
     rows = [
-        [plain_text(group.title).partition(": ")[2], *map(plain_text, row.cells)]
+        [*_receiver_words(data, group.title), *map(plain_text, row.cells)]
         for group in table.groups
         for row in group.rows
     ]
-    return [RECEIVER, *heads], rows
+    return [*([RECEIVER] if data.has_receivers else []), *heads], rows
+
+
+def _count_names(data: ReportData) -> int:
+    """Columns that tell the rows apart: receiver and method, or the method alone."""
+    return 1 + data.has_receivers
+
+
+def _receiver_words(data: ReportData, title: Text) -> list[str]:
+    return [plain_text(title).partition(": ")[2]] if data.has_receivers else []
 
 
 def headline_table(data: ReportData) -> Table:
     """The main table for a terminal."""
     heads, rows = headline_cells(data)
-    return make_table(heads, rows, names=2)
+    return make_table(heads, rows, names=_count_names(data))
 
 
 def headline_markdown(data: ReportData) -> str:
     """The main table for a page of Markdown, with numbers to the right."""
     heads, rows = headline_cells(data)
-    marks = ["---", "---", *["--:"] * (len(heads) - 2)]
+    names = _count_names(data)
+    marks = [*["---"] * names, *["--:"] * (len(heads) - names)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in [heads, marks, *rows])
 
 

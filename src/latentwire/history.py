@@ -12,7 +12,7 @@ from rich.table import Table
 from latentwire.console.tables import make_table
 from latentwire.execution.sessions import KILLED, Session, sessions_from_events
 from latentwire.item import TrainItem
-from latentwire.params.load import Params, check_choice
+from latentwire.params.load import AnyParams, check_choice
 from latentwire.status import ItemStatus, read_item_status
 from unbroken.run_folder.events import EVENTS_FILE, read_events
 
@@ -53,7 +53,7 @@ class StartRecord:
 
 
 def read_history(
-    values: Params, root: Path, item: str, known: Mapping[str, ItemStatus] | None = None
+    values: AnyParams, root: Path, item: str, known: Mapping[str, ItemStatus] | None = None
 ) -> list[StartRecord]:
     """Every start of an item, of all its runs, the newest last.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from latentwire.params.load import Params, check_choice
+from latentwire.errors import ConfigurationError
+from latentwire.params.load import AnyParams, Params, check_choice
+from latentwire.params.own import OwnParams
 from latentwire.params.sections import PERMUTED
-
-ENTRY = "latentwire.stages.train"
-"""The module whose imports are the code of a run."""
+from latentwire.result_code import running_code
+from unbroken.canonical_json import JSON
+from unbroken.run_folder.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class TrainItem:
     permuted: bool = False
 
     @classmethod
-    def of(cls, values: Params, method: str, task: str, seed: int | str) -> TrainItem:
+    def of(cls, values: AnyParams, method: str, task: str, seed: int | str) -> TrainItem:
         """An item of the matrix of `params.yaml`, the seed as it stands there (`0`, `permuted-0`).
 
         Raises:
@@ -37,7 +40,7 @@ class TrainItem:
         )
 
     @classmethod
-    def all(cls, values: Params) -> list[TrainItem]:
+    def all(cls, values: AnyParams) -> list[TrainItem]:
         """The whole matrix, in DVC's order."""
         combinations = product(values.train.methods, values.prepare.tasks, values.train.seeds)
         return [cls._from_seed(method, task, str(seed)) for method, task, seed in combinations]
@@ -82,8 +85,40 @@ def unseen_method(method: str, number: int) -> str:
     return f"{method}-unseen-{number}"
 
 
-def defining_params(values: Params, item: TrainItem) -> dict[str, Any]:
+def defining_params(values: AnyParams, item: TrainItem) -> dict[str, Any]:
     """The parameters that the weights of an item depend on."""
+    return _of_texts(values, item) if isinstance(values, Params) else _of_own(values, item)
+
+
+def own_identity(values: OwnParams, item: TrainItem, root: Path = Path()) -> Identity:
+    """What defines the run of an item whose stage is the experiment's own: parameters, data, code and seed.
+
+    Raises:
+        ConfigurationError: `prepare` did not store the task.
+    """
+    described = root / "results/prepare" / item.task / "task.json"
+    if not described.is_file():
+        raise ConfigurationError(f"No {described}; expected the task {item.task}. Next: `dvc repro prepare`.")
+    parts: dict[str, JSON] = {
+        "item": {"method": item.method, "task": item.task},
+        "params": defining_params(values, item),
+        "data": json.loads(described.read_text(encoding="utf-8"))["digest"],
+        "code": dict(running_code("train", root)),
+        "seed": item.seed,
+    }
+    return Identity(parts)
+
+
+def _of_own(values: OwnParams, item: TrainItem) -> dict[str, Any]:
+    return {
+        "method": values.methods[item.method].model_dump(mode="json"),
+        "task": values.tasks[item.task].model_dump(mode="json"),
+        "runtime": values.runtime.model_dump(mode="json"),
+        "train": values.train.model_dump(mode="json", exclude={"methods", "seeds", "checkpoint"}),
+    }
+
+
+def _of_texts(values: Params, item: TrainItem) -> dict[str, Any]:
     train = values.train.model_dump(mode="json", by_alias=True, exclude={"methods", "seeds", "checkpoint"})
     return {
         "method": values.methods[item.method].model_dump(mode="json"),

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from latentwire.errors import ConfigurationError
 from latentwire.output_files import write_text_file
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams, Params
 from latentwire.params.sources import LocalFiles, LocalModel
 from latentwire.yaml_files import read_yaml
 
@@ -26,7 +26,7 @@ ALWAYS = (f"results/code/{STAGE}.json", "assets.lock")
 """What `prepare` reads whatever the parameters are."""
 
 
-def list_local_inputs(values: Params, root: Path) -> list[str]:
+def list_local_inputs(values: AnyParams, root: Path) -> list[str]:
     """Local data files and models of the tasks and models in use, each once, as DVC names a dependency.
 
     A path inside `root` is relative to it; another one is absolute if params.yaml or a link in it says so.
@@ -34,7 +34,7 @@ def list_local_inputs(values: Params, root: Path) -> list[str]:
     return list(dict.fromkeys(_dependency(path, root) for path, _ in _named_paths(values)))
 
 
-def check_local_inputs(values: Params, root: Path = Path()) -> None:
+def check_local_inputs(values: AnyParams, root: Path = Path()) -> None:
     """Refuse local files that DVC does not watch; without a dvc.yaml nobody does, and nothing is refused.
 
     Raises:
@@ -52,12 +52,16 @@ def check_local_inputs(values: Params, root: Path = Path()) -> None:
         )
 
 
-def write_local_inputs(values: Params, root: Path) -> list[str]:
+def write_local_inputs(values: AnyParams, root: Path) -> list[str]:
     """Make the deps of `prepare` in dvc.yaml those of the parameters; return a sentence if that changed them.
+
+    An experiment with stages of its own says itself in dvc.yaml what they read.
 
     Raises:
         ConfigurationError: A file is not there, is a folder that holds the repository, or dvc.yaml has no `prepare`.
     """
+    if not isinstance(values, Params):
+        return []
     check_local_paths(values, root)
     wanted = [*ALWAYS, *(path.replace("${", r"\${") for path in list_local_inputs(values, root))]
     before = _find_deps(read_yaml(root / PIPELINE))
@@ -69,7 +73,7 @@ def write_local_inputs(values: Params, root: Path) -> list[str]:
     return [f"{PIPELINE}, deps of {STAGE}: {', '.join(changes)}, as params.yaml says. Commit it with params.yaml."]
 
 
-def check_local_paths(values: Params, root: Path) -> None:
+def check_local_paths(values: AnyParams, root: Path) -> None:
     """Look whether the local files of the parameters are there.
 
     Raises:
@@ -103,8 +107,10 @@ def _rewrite_deps(path: Path, added: list[str], removed: list[str]) -> None:
     write_text_file(path, written.getvalue())
 
 
-def _named_paths(values: Params) -> Iterator[tuple[Path, str]]:
+def _named_paths(values: AnyParams) -> Iterator[tuple[Path, str]]:
     """Each path as written, relative to the repository, with the key that names it."""
+    if not isinstance(values, Params):
+        return
     for task in values.prepare.tasks:
         source = values.tasks[task].source
         if isinstance(source, LocalFiles):

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentwire.environment import sqlite_uri, use_one_process, use_tracking_uri
-from latentwire.item import ENTRY
+from latentwire.result_code import stage_program
 from unbroken.prove.command import run_prove_command
 
 
 def prove_item(method: str, task: str, seed: int, options: Sequence[str]) -> int:
     """Prove one item and return the exit code of `python -m unbroken prove`, which documents the options."""
     item = ("--method", method, "--task", task, "--seed", str(seed))
-    stage = (sys.executable, "-m", ENTRY, *item, "--state", "{folder}", "--results", "{folder}/results")
+    folders = ("--state", "{folder}", "--results", "{folder}/results")
+    stage = (sys.executable, "-m", stage_program("train"), *item, *folders)
     with tempfile.TemporaryDirectory(prefix="latentwire-prove-") as store:
         use_tracking_uri(sqlite_uri(Path(store) / "mlflow.db"))
         use_one_process()

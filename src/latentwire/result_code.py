@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from latentwire.errors import ConfigurationError
+from latentwire.yaml_files import read_yaml
 from unbroken.run_folder.code_digest import code_digest
 
 STAGES = ("prepare", "encode", "baseline", "train", "evaluate", "aggregate", "report")
 """Those that have results."""
+KEPT = ("aggregate", "report")
+"""Those that are ours in every experiment."""
 
 ROOMS = (
     "latentwire.tasks",
@@ -35,21 +38,46 @@ def result_code(stage: str, root: Path | None = None) -> dict[str, str]:
     """Module → digest of what it does, for all code that defines the results of a stage (invariant I1).
 
     Args:
-        stage: One of STAGES.
+        stage: One of those of `result_stages`.
         root: The repository whose code is meant; None for the code that runs.
     """
-    return dict(_running_code(stage)) if root is None else _read_code(stage, [str(root / "src")])
+    if root is None:
+        return running_code(stage, Path())
+    return _read_code(stage, stage_program(stage, root), [str(root / "src")])
+
+
+def running_code(stage: str, root: Path) -> dict[str, str]:
+    """As `result_code` of the code that runs, for the program that the parameters at `root` name."""
+    return dict(_running_code(stage, stage_program(stage, root)))
+
+
+def result_stages(root: Path = Path()) -> list[str]:
+    """The stages that have results: STAGES, or those that an experiment of its own has of them."""
+    own = _own_programs(root)
+    return [stage for stage in STAGES if not own or stage in (*own, *KEPT)]
+
+
+def stage_program(stage: str, root: Path = Path()) -> str:
+    """The module that runs a stage of the repository at `root`: that of `stages` in its params.yaml, or ours."""
+    return _own_programs(root).get(stage, f"latentwire.stages.{stage}")
+
+
+def _own_programs(root: Path) -> dict[str, str]:
+    path = root / "params.yaml"
+    values = read_yaml(path) if path.is_file() else None
+    own = values.get("stages") if isinstance(values, dict) else None
+    return {str(stage): str(program) for stage, program in own.items()} if isinstance(own, dict) else {}
 
 
 @cache
-def _running_code(stage: str) -> dict[str, str]:
+def _running_code(stage: str, program: str) -> dict[str, str]:
     """Read once by a process: it takes a second, and every item of the matrix asks."""
-    return _read_code(stage, None)
+    return _read_code(stage, program, None)
 
 
-def _read_code(stage: str, path: Sequence[str] | None) -> dict[str, str]:
-    own = (f"latentwire.stages.{stage}", f"latentwire.pipeline.{stage}")
-    return code_digest(own[:1], (*ROOMS, *own), path)
+def _read_code(stage: str, program: str, path: Sequence[str] | None) -> dict[str, str]:
+    beside = program.rpartition(".")[0] if program != f"latentwire.stages.{stage}" else f"latentwire.pipeline.{stage}"
+    return code_digest([program], (*ROOMS, program, *filter(None, [beside])), path)
 
 
 def check_recorded_code(stage: str, root: Path = Path()) -> None:

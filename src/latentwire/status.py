@@ -18,10 +18,10 @@ from rich.table import Table
 from latentwire.console.tables import make_table
 from latentwire.errors import ConfigurationError
 from latentwire.execution.sessions import read_ending
+from latentwire.identities import identity_of
 from latentwire.item import TrainItem
 from latentwire.journal_sample import sample_journal
-from latentwire.params.load import Params
-from latentwire.training.run_identity import identity
+from latentwire.params.load import AnyParams
 from unbroken.run_folder import events, journal, lock
 from unbroken.run_folder.journal import Record
 from unbroken.standard_streams import has_reader
@@ -117,20 +117,20 @@ def _read_folder(folder: Path, item: str, steps: int) -> ItemStatus:
     )
 
 
-def items_by_identity(values: Params, root: Path) -> dict[str, str]:
+def items_by_identity(values: AnyParams, root: Path) -> dict[str, str]:
     """Short identity → item, in DVC's order. Slow: it reads code and data.
 
     Raises:
         ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
     """
-    return {identity(values, item, root).short: item.name for item in TrainItem.all(values)}
+    return {identity_of(values, item, root).short: item.name for item in TrainItem.all(values)}
 
 
 ReadStatus = Callable[[], Mapping[str, ItemStatus]]
 """Reads the status of every item: short identity → status."""
 
 
-def status_reader(values: Params, root: Path, item: str | None = None) -> ReadStatus:
+def status_reader(values: AnyParams, root: Path, item: str | None = None) -> ReadStatus:
     """What reads the status of all items, or of one, again and again; identities are computed once.
 
     It raises a ConfigurationError as long as the items have no identity.
@@ -171,7 +171,7 @@ def all_finished(statuses: Mapping[str, ItemStatus]) -> bool:
     return all(now.verdict == "finished" for now in statuses.values())
 
 
-def status_table(values: Params, root: Path) -> Table:
+def status_table(values: AnyParams, root: Path) -> Table:
     """All items as a table for a terminal.
 
     Raises:

@@ -17,7 +17,7 @@ from latentwire.console.tables import make_console
 from latentwire.item import TrainItem
 from latentwire.journal_sample import LOSS, QUALITY
 from latentwire.nvml import Gpu, read_gpus
-from latentwire.params.load import check_choice, load_params
+from latentwire.params.load import check_choice, load_any_params
 from latentwire.status import ItemStatus, ReadStatus, follow_statuses, status_reader
 from unbroken.run_folder.journal import Record
 from unbroken.standard_streams import print_sentence
@@ -42,7 +42,7 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
     Raises:
         ConfigurationError: There is no such item; with `once`, also where `prepare` or `encode` did not run.
     """
-    values, shown = load_params(root / "params.yaml"), console or make_console()
+    values, shown = load_any_params(root / "params.yaml"), console or make_console()
     if item is not None:
         check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
     read_status = status_reader(values, root, item)

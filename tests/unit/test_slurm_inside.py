@@ -45,7 +45,12 @@ def test_it_is_mended_before_a_checkpoint_is_fetched(place: Path) -> None:
     assert calls == [MENDED, *fetched, "dvc repro"]
 
 
+def test_without_features_the_prepared_data_say_which_checkpoint_is_meant(place: Path) -> None:
+    calls, _ = run_inside(place, "dvc", "repro", STAGES="prepare\\ntrain@mlp-digits-0\\n", LATENTWIRE_PARK="1")
+    assert calls[2:4] == ["dvc repro prepare", "latentwire fetch --all"]
+
+
 def test_without_a_name_of_the_data_nothing_runs_for_it(place: Path) -> None:
-    calls, said = run_inside(place, "dvc", "repro", "report", STAGES="prepare\\n", LATENTWIRE_PARK="1")
+    calls, said = run_inside(place, "dvc", "repro", "report", STAGES="report\\n", LATENTWIRE_PARK="1")
     assert calls == [MENDED, "dvc stage list --name-only", "dvc repro report"]
-    assert said.startswith("warning: dvc.yaml lists no stage encode, so no checkpoint is fetched")
+    assert said.startswith("warning: dvc.yaml lists neither encode nor prepare, so no checkpoint is fetched")

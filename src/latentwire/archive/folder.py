@@ -14,7 +14,7 @@ from latentwire import digests, git
 from latentwire.archive import ro_crate as crate
 from latentwire.archive.ro_crate import ArchivedFile, ArchiveInfo
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params
 from latentwire.reporting.latex import compile_paper
 from latentwire.verification.rows import ResultRow, Status
 from latentwire.yaml_files import read_yaml
@@ -112,7 +112,7 @@ def _read_archive_info(root: Path, draft: Sequence[str]) -> ArchiveInfo:
     if not path.is_file():
         raise EvidenceError(f"No CITATION.cff in {root.resolve()}, expected authors and licence there. Next: write it.")
     known = read_yaml(path)
-    return ArchiveInfo(load_params(root / "params.yaml").report.title, known, commit, day, draft)
+    return ArchiveInfo(load_any_params(root / "params.yaml").report.title, known, commit, day, draft)
 
 
 def _copy(root: Path, folder: Path) -> None:

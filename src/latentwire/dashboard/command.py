@@ -12,7 +12,7 @@ from latentwire.dashboard.serve import serve_page
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.item import TrainItem
 from latentwire.output_files import write_text_file
-from latentwire.params.load import Params, check_choice, load_params
+from latentwire.params.load import AnyParams, check_choice, load_any_params
 from latentwire.status import SHARE, ReadStatus, all_finished, status_reader
 from unbroken.standard_streams import print_sentence
 
@@ -38,7 +38,7 @@ class PageMaker:
             ConfigurationError: There is no such item.
         """
         self._root, self._seconds = root, seconds
-        self._values: Params = load_params(root / "params.yaml")
+        self._values: AnyParams = load_any_params(root / "params.yaml")
         if item is not None:
             check_choice("--item", item, [known.name for known in TrainItem.all(self._values)])
         self._read_status: ReadStatus = status_reader(self._values, root, item)

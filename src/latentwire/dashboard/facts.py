@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from latentwire.history import StartRecord, read_history
 from latentwire.machine import size_on_disk
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.status import ItemStatus
 from latentwire.tracking.readings import READINGS_FILE, Reading, read_readings
 
@@ -73,7 +73,7 @@ class Facts:
     """Why there are no items yet, in a sentence."""
 
 
-def gather_facts(values: Params, root: Path, statuses: Mapping[str, ItemStatus], waiting: str = "") -> Facts:
+def gather_facts(values: AnyParams, root: Path, statuses: Mapping[str, ItemStatus], waiting: str = "") -> Facts:
     """Read everything about some items; what cannot be read is a problem of its item, and no error."""
     ordered = sorted(statuses.items(), key=lambda named: not named[1].under_way)
     return Facts(
@@ -87,7 +87,7 @@ def gather_facts(values: Params, root: Path, statuses: Mapping[str, ItemStatus],
     )
 
 
-def _gather_item(values: Params, root: Path, identity: str, status: ItemStatus) -> ItemFacts:
+def _gather_item(values: AnyParams, root: Path, identity: str, status: ItemStatus) -> ItemFacts:
     folder = root / "state" / f"{status.item}-{identity}"
     history, lost_history = _attempt(lambda: read_history(values, root, status.item, {identity: status}), "The history")
     readings, lost_readings = _attempt(lambda: _read_readings(folder), "The readings of the machine")

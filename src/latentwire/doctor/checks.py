@@ -26,7 +26,7 @@ from latentwire.doctor.programs import Answer, ask_program
 from latentwire.environment import user_shell
 from latentwire.errors import LatentWireError
 from latentwire.nvml import read_gpus
-from latentwire.params.load import Params, load_params
+from latentwire.params.load import AnyParams, Params, load_any_params
 from latentwire.params.sources import PackagedFiles, PackagedModel
 from latentwire.sizes import GIB, format_bytes
 from latentwire.tracking.store import is_unreachable, locate_store
@@ -176,7 +176,7 @@ def _machine(root: Path) -> Iterator[Check]:
 
 def _parameters(root: Path) -> Iterator[Check]:
     try:
-        values = load_params(root / "params.yaml")
+        values = load_any_params(root / "params.yaml")
     except LatentWireError as error:
         yield Check("params.yaml", State.MISSING, str(error))
         return
@@ -186,7 +186,7 @@ def _parameters(root: Path) -> Iterator[Check]:
     yield _assets(root, values)
 
 
-def _assets(root: Path, values: Params) -> Check:
+def _assets(root: Path, values: AnyParams) -> Check:
     wanted = _packages_of(values)
     if not wanted:
         return Check("models and data", State.OK, "none come from packages")
@@ -200,8 +200,10 @@ def _assets(root: Path, values: Params) -> Check:
     return Check("models and data", State.OK, f"{len(wanted)} packages in assets/")
 
 
-def _packages_of(values: Params) -> list[str]:
+def _packages_of(values: AnyParams) -> list[str]:
     """Distributions that the chosen models and tasks come from."""
+    if not isinstance(values, Params):
+        return []
     models = [values.models[name] for name in values.frozen_models()]
     sources = [values.tasks[name].source for name in values.prepare.tasks]
     names = [name for model in models if isinstance(model, PackagedModel) for name in model.package]

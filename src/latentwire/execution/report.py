@@ -15,7 +15,7 @@ from latentwire.execution.utilisation import ItemUtilisation
 from latentwire.item import TrainItem
 from latentwire.nvml import read_gpus
 from latentwire.output_files import write_text_file
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.sizes import format_bytes
 from latentwire.tracking.lookup import open_reader
 from latentwire.tracking.store import TrackingError
@@ -43,7 +43,7 @@ class Execution:
     """Name of the text on measured costs beside this one; None where nothing was measured."""
 
 
-def gather_execution(root: Path, values: Params) -> Execution:
+def gather_execution(root: Path, values: AnyParams) -> Execution:
     """Read events, SLURM's accounting and MLflow; what is not there is reported as missing."""
     sessions = read_sessions(root / "state")
     measured, missing = _measured(root, values)
@@ -209,7 +209,7 @@ def _jobs(jobs: Sequence[Job] | None) -> list[str]:
     return [*sacct.jobs_table(jobs), "", f"{len(jobs)} runs of jobs, {hours:.2f} GPU-hours as SLURM counts them."]
 
 
-def _measured(root: Path, values: Params) -> tuple[list[ItemUtilisation], str | None]:
+def _measured(root: Path, values: AnyParams) -> tuple[list[ItemUtilisation], str | None]:
     try:
         mlflow = open_reader(root, values.tracking.experiment)
     except TrackingError as error:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
 from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
-from latentwire.params.section import Name, Section
+from latentwire.params.own import OwnParams
+from latentwire.params.section import Name, Section, check_known, check_told_apart
 from latentwire.params.sections import (
     BASELINES,
     Aggregate,
@@ -40,6 +41,9 @@ from latentwire.params.sources import (
 from latentwire.yaml_files import read_yaml
 
 T = TypeVar("T", str, int)
+S = TypeVar("S", bound=Section)
+OWN = "stages"
+"""The section by which an experiment says that its stages are its own."""
 
 _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
@@ -67,22 +71,22 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Params:
-        _known("prepare.tasks", self.prepare.tasks, self.tasks)
-        _known("train.methods", self.train.methods, self.methods)
-        _known("baseline.budget_of", [self.baseline.budget_of], self.methods)
-        _known("encode.sender", [self.encode.sender], self.models)
-        _known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
-        _known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
+        check_known("prepare.tasks", self.prepare.tasks, self.tasks)
+        check_known("train.methods", self.train.methods, self.methods)
+        check_known("baseline.budget_of", [self.baseline.budget_of], self.methods)
+        check_known("encode.sender", [self.encode.sender], self.models)
+        check_known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
+        check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         _unlike("train.methods", self.train.methods, BASELINES)
         for name, method in self.methods.items():
-            _known(f"methods.{name}.receivers", method.receivers, self.models)
+            check_known(f"methods.{name}.receivers", method.receivers, self.models)
         return self
 
     @model_validator(mode="after")
     def _rows_are_told_apart(self) -> Params:
         names, others = self.report.names, self.report.names.keys() - self.models.keys() - self.tasks.keys()
         for keys in (self.models, self.tasks, others):
-            _unlike_each_other({key: names.get(key, key) for key in keys})
+            check_told_apart({key: names.get(key, key) for key in keys})
         return self
 
     @property
@@ -95,19 +99,44 @@ class Params(Section):
         return tuple(dict.fromkeys((self.encode.sender, *self.receivers)))
 
 
+AnyParams = Params | OwnParams
+"""Of texts, wires and receivers, or with stages of its own."""
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
-    """Read and check a parameter file.
+    """Read and check the parameter file of the experiment of texts, wires and receivers.
+
+    Raises:
+        ConfigurationError: The file is missing or is not YAML, a key is unknown or stands twice, a value is wrong, or
+            it is that of an experiment with stages of its own.
+    """
+    values = load_any_params(path)
+    if isinstance(values, Params):
+        return values
+    raise ConfigurationError(
+        f"{path} names `stages` of its own, and what was asked for is of texts, wires and receivers alone; expected a "
+        "params.yaml without them. Next: docs/adopt.md says what such an experiment has in its place."
+    )
+
+
+def load_any_params(path: Path | str = "params.yaml") -> AnyParams:
+    """Read and check a parameter file; one that names `stages` is that of an experiment with stages of its own.
 
     Raises:
         ConfigurationError: The file is missing or is not YAML, a key is unknown or stands twice, or a value is wrong.
     """
-    path = Path(path)
+    values, where = _read_file(Path(path)), str(path)
+    is_own = isinstance(values, Mapping) and OWN in values
+    return _parse(OwnParams, values, where) if is_own else parse_params(values, where)
+
+
+def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise ConfigurationError(
             f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
             "Next: run the command from the root of the repository."
         )
-    return parse_params(read_yaml(path), str(path))
+    return read_yaml(path)
 
 
 def parse_params(values: Any, where: str) -> Params:
@@ -116,12 +145,16 @@ def parse_params(values: Any, where: str) -> Params:
     Raises:
         ConfigurationError: A key is unknown or a value is wrong.
     """
+    return _parse(Params, values, where)
+
+
+def _parse(section: type[S], values: Any, where: str) -> S:
     try:
         _check_texts(values)
-        return Params.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
         causes = [dict(e) for e in error.errors(include_url=False) if _is_cause(e)]
-        sentences = "; ".join(dict.fromkeys(map(_sentence, causes)))
+        sentences = "; ".join(dict.fromkeys(_sentence(cause, section) for cause in causes))
     except ValueError as error:
         sentences = str(error)
     raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.")
@@ -141,20 +174,6 @@ def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
             "Next: `dvc stage list` shows every item."
         )
     return value
-
-
-def _known(where: str, names: Sequence[str], valid: Any) -> None:
-    for name in names:
-        if name not in valid:
-            raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
-
-
-def _unlike_each_other(names: Mapping[str, str]) -> None:
-    """Two models, tasks or methods of one name would be rows that nobody can tell apart."""
-    for name in names.values():
-        keys = sorted(key for key, other in names.items() if other == name)
-        if len(keys) > 1:
-            raise ValueError(f"report.names has {name!r} for {' and '.join(keys)}; expected another name for each")
 
 
 def _unlike(where: str, names: Sequence[str], taken: Sequence[str]) -> None:
@@ -189,11 +208,11 @@ def _is_cause(error: Mapping[str, Any]) -> bool:
     return error["type"] != "too_short" or not error["input"]
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(error: Mapping[str, Any], whole: type[Section]) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location if part not in _TAGGED)
     if error["type"] == "extra_forbidden":
-        valid = _siblings(location)
+        valid = _siblings(location, whole)
         guess = difflib.get_close_matches(str(location[-1]), valid, n=1)
         hint = f" (did you mean `{guess[0]}`?)" if guess else ""
         return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
@@ -203,9 +222,9 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{value}"
 
 
-def _siblings(location: Sequence[Any]) -> list[str]:
+def _siblings(location: Sequence[Any], whole: type[Section]) -> list[str]:
     """Valid keys beside the last part of a location; entries of named groups lead to their section."""
-    section: type[BaseModel] = Params
+    section: type[BaseModel] = whole
     for part in location[:-1]:
         inner = _TAGGED.get(part) or _section_of(_fields(section).get(str(part)))
         section = inner or section

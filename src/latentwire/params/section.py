@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -51,3 +52,18 @@ class Section(BaseModel):
     """A frozen section of `params.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def check_known(where: str, names: Sequence[str], valid: Any) -> None:
+    """Refuse a name that is not among the keys of another section."""
+    for name in names:
+        if name not in valid:
+            raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
+
+
+def check_told_apart(names: Mapping[str, str]) -> None:
+    """Two models, tasks or methods of one printed name would be rows that nobody can tell apart."""
+    for name in names.values():
+        keys = sorted(key for key, other in names.items() if other == name)
+        if len(keys) > 1:
+            raise ValueError(f"report.names has {name!r} for {' and '.join(keys)}; expected another name for each")

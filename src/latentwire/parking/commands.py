@@ -9,15 +9,15 @@ from pathlib import Path
 from latentwire.console.logging import configure_logging
 from latentwire.console.tables import make_table, print_table
 from latentwire.errors import ConfigurationError, LatentWireError
+from latentwire.identities import identity_of
 from latentwire.item import TrainItem
-from latentwire.params.load import Params, check_choice, load_params
+from latentwire.params.load import AnyParams, check_choice, load_any_params
 from latentwire.parking.fetch import NothingParkedError, fetch_checkpoint
 from latentwire.parking.park import REF, NothingToParkError, park_checkpoint, write_pointer
 from latentwire.parking.pointer import FOLDER
 from latentwire.parking.run_location import RunLocation
 from latentwire.parking.store import RemoteStore, open_store
 from latentwire.sizes import format_bytes
-from latentwire.training.run_identity import identity
 from unbroken.errors import UnbrokenError
 from unbroken.standard_streams import print_sentence
 
@@ -85,9 +85,9 @@ def _each(
 ) -> int:
     """Do it for every item, also after one has failed; return the exit code of the first error."""
     _configure_dvc_logging()
-    values = load_params(root / "params.yaml")
+    values = load_any_params(root / "params.yaml")
     locations = [
-        RunLocation(root, item.name, identity(values, item, root)) for item in _items(values, names, everything)
+        RunLocation(root, item.name, identity_of(values, item, root)) for item in _items(values, names, everything)
     ]
     codes = []
     with open_store(root, remote, _print_progress) as store:
@@ -104,7 +104,7 @@ def _each(
     return next((code for code in codes if code), 0)
 
 
-def _items(values: Params, names: Sequence[str], everything: bool) -> list[TrainItem]:
+def _items(values: AnyParams, names: Sequence[str], everything: bool) -> list[TrainItem]:
     known = {item.name: item for item in TrainItem.all(values)}
     if bool(names) == everything:
         raise ConfigurationError(
@@ -116,9 +116,9 @@ def _items(values: Params, names: Sequence[str], everything: bool) -> list[Train
 
 def _identities(root: Path) -> dict[str, str]:
     """Item → name of its run folder; empty where that is not known yet."""
-    values = load_params(root / "params.yaml")
+    values = load_any_params(root / "params.yaml")
     try:
-        return {item.name: f"{item.name}-{identity(values, item, root).short}" for item in TrainItem.all(values)}
+        return {item.name: f"{item.name}-{identity_of(values, item, root).short}" for item in TrainItem.all(values)}
     except ConfigurationError:
         return {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from latentwire.loaded_kernels import check_numpy_kernels
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.statistics.curves import learning_curves
 from latentwire.statistics.grid import expected_grid
 from latentwire.statistics.summary import compute_statistics
@@ -14,7 +14,7 @@ from latentwire.tracking import publish
 from unbroken.preemption import StopFlag
 
 
-def aggregate_results(values: Params) -> None:
+def aggregate_results(values: AnyParams) -> None:
     """Aggregate the results of the repository in the current folder, and tell MLflow.
 
     Raises:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from latentwire import git
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
+from latentwire.params.own import described_method
 from latentwire.reporting.build import build_report
 from latentwire.reporting.latex import ENGINE, compile_paper
 from latentwire.reporting.provenance import parse_revision
@@ -32,7 +33,7 @@ AGAIN = (
 )
 
 
-def make_report(values: Params, pdf_only: bool) -> None:
+def make_report(values: AnyParams, pdf_only: bool) -> None:
     """Write and compile the report of the repository in the current folder; `pdf_only` compiles what is there."""
     # Fonts are subset for every figure, with a dozen lines each at the level that the stages log at.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -45,9 +46,9 @@ def make_report(values: Params, pdf_only: bool) -> None:
     publish.publish_statistics(values, Path(), list_artifacts(Path("reports")))
 
 
-def _write_report(values: Params) -> None:
+def _write_report(values: AnyParams) -> None:
     code = find_code_revision(Path())
-    written = build_report(Path(), values.report.title, values.report.names, code)
+    written = build_report(Path(), values.report.title, values.report.names, code, described_method(values.report))
     print(f"{len(written)} files in reports/")
     if code is None or code.dirty:
         why = DIRTY if code else git.explain_unknown(Path()) or SHALLOW

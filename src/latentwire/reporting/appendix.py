@@ -29,9 +29,10 @@ from latentwire.reporting.shared_rows import SEES, unique_ids
 
 def build_appendix_tables(data: ReportData, revision: Revision | None) -> list[Table]:
     """Tables of the costs, the statistics and the checklist."""
-    beside = [build_statistics_table(data)] if data.get_family("versus_baselines") else []
+    beside = [build_statistics_table(data)] if data.get_contests() else []
     checklist = build_checklist_table(data, revision)
-    return [build_costs_table(data), *beside, build_calibration_table(data), checklist]
+    costs = [build_costs_table(data)] if data.has_costs else []
+    return [*costs, *beside, build_calibration_table(data), checklist]
 
 
 def _appendix_table(
@@ -53,14 +54,15 @@ def _appendix_table(
 def build_costs_table(data: ReportData) -> Table:
     """Bytes that an example costs every method on each task, with what the method sees."""
     methods = [method for method in data.methods if method not in data.control_methods]
+    reading = (Column(("Sees",)), Column(("Slots",), align="right")) if data.has_receivers else ()
     columns = (
-        Column(("Method",), width="1.6in"),
-        *(Column(("Trained",)), Column(("Sees",)), Column(("Slots",), align="right")),
+        *(Column(("Method",), width="1.6in"), Column(("Trained",)), *reading),
         *(Column((data.display_name(task),), align="right") for task in data.tasks),
     )
     rows = tuple(_cost_row(data, method) for method in methods)
-    note = "Bytes per example, a mean over the test texts. Sees: T the text, L the names of the labels, F features."
-    caption = "What an example costs: bytes that reach the receiver."
+    note = f"Bytes per example, a mean over the test {data.example}s."
+    note += " Sees: T the text, L the names of the labels, F features." if data.has_receivers else ""
+    caption = f"What an example costs: bytes that reach the {'receiver' if data.has_receivers else 'method'}."
     return _appendix_table("costs", caption, columns, [RowGroup((), rows)], (note,))
 
 
@@ -71,11 +73,16 @@ def _cost_row(data: ReportData, method: str) -> TableRow:
     words = (
         data.display_name(method),
         "yes" if data.stats["methods"][method]["trained"] else "no",
-        " ".join(short for key, short in SEES.items() if cells[0]["sees"][key]) or MISSING,
-        ", ".join(map(str, sorted(slots))) or MISSING,
+        *(_reading_words(cells[0], slots) if data.has_receivers else ()),
         *(f"{cell['bytes_per_example']:,.1f}" for cell in cells),
     )
     return TableRow(tuple((word,) for word in words), tuple(ids))
+
+
+def _reading_words(cell: Record, slots: set[int]) -> tuple[str, str]:
+    """What a method sees of an example, and the slots of its wire."""
+    seen = " ".join(short for key, short in SEES.items() if cell["sees"][key])
+    return seen or MISSING, ", ".join(map(str, sorted(slots))) or MISSING
 
 
 def _any_cell_id(data: ReportData, task: str, method: str) -> str:
@@ -88,11 +95,10 @@ def _any_cell_id(data: ReportData, task: str, method: str) -> str:
 
 def build_statistics_table(data: ReportData) -> Table:
     """Beside each difference of a trained method from a baseline: other intervals, ratio, posterior, equivalence."""
-    records = data.get_family("versus_baselines")
+    records = data.get_contests()
     rows: dict[str, list[TableRow]] = {}
     for record in records:
-        group = f"{data.display_name(record['task'])}: {data.display_name(record['receiver'])}"
-        rows.setdefault(group, []).append(TableRow(_statistics_cells(data, record), (record["id"],)))
+        rows.setdefault(data.place_title(record), []).append(TableRow(_statistics_cells(data, record), (record["id"],)))
     groups = [RowGroup((title,), tuple(members)) for title, members in rows.items()]
     signatures = [record["bootstrap"]["signature"] for record in records]
     signatures += [record["checkpoint"]["signature"] for record in records if record["checkpoint"]]
@@ -115,7 +121,7 @@ def _statistics_columns() -> tuple[Column, ...]:
 def _statistics_note(data: ReportData) -> Text:
     return compose_text(
         "Checkpoint: interval and sign-flip {p} with examples alone random, for {checkpoint}. "
-        "Bootstrap: crossed, percentile, for {method}. Ratio: accuracy in % of the baseline's, with "
+        "Bootstrap: crossed, percentile, for {method}. Ratio: accuracy in % of the {other}'s, with "
         "Fieller's interval. Posterior: probabilities in % that the method is worse by more than "
         "{margin} points, within, or better by more; flat prior. Equivalence: two one-sided tests at "
         "±{margin} points. Nothing here is corrected for the number of comparisons.",
@@ -123,6 +129,7 @@ def _statistics_note(data: ReportData) -> Text:
         checkpoint=Emphasis(("this checkpoint",)),
         method=Emphasis(("this method",)),
         margin=format_points(data.get_setting("margin")),
+        other="baseline" if data.has_receivers else "other",
     )
 
 
@@ -145,7 +152,7 @@ def build_calibration_table(data: ReportData) -> Table:
     blocks = [data.get_block(task, receiver) for task in data.tasks for receiver in data.receivers]
     groups = [
         RowGroup(
-            (f"{data.display_name(block['task'])}: {data.display_name(block['receiver'])}",),
+            (data.place_title(block),),
             tuple(_calibration_row(data, block, row) for row in block["rows"]),
         )
         for block in blocks

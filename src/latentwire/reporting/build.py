@@ -17,14 +17,16 @@ from latentwire.reporting.report_data import Revision, read_report_data
 from latentwire.reporting.tables import build_tables
 
 
-def build_report(root: Path, title: str, names: Mapping[str, str], revision: Revision | None = None) -> list[Path]:
+def build_report(
+    root: Path, title: str, names: Mapping[str, str], revision: Revision | None = None, method: str = ""
+) -> list[Path]:
     """Write tables, figures, paper, page, Markdown and `provenance.json` under `root`/reports; return their paths.
 
     The folders of tables and figures are emptied first, so that nothing of a former grid stays in them. Without a
-    `revision` of the code the report is marked as a draft.
+    `revision` of the code the report is marked as a draft. `method` says what stages of one's own did.
     """
     aggregate, reports = root / "results" / "aggregate", root / "reports"
-    data = read_report_data(aggregate, names)
+    data = read_report_data(aggregate, names, method)
     inputs = [aggregate / "stats.json", aggregate / "curves.csv"]
     tables = build_tables(data, revision)
     document = build_paper(data, title, tables, revision, {path.name: sha256_of(path) for path in inputs})

@@ -18,7 +18,8 @@ def answer_checklist(data: ReportData, revision: Revision | None) -> Iterator[tu
     """Question and answer, in order."""
     yield "Which code?", _answer_code(revision)
     yield "Which data, and how many test examples?", _answer_data(data)
-    yield "Which models, under which licenses?", (_answer_models(data),)
+    if data.stats["models"]:
+        yield "Which models, under which licenses?", (_answer_models(data),)
     yield "How many runs, and are all of them reported?", (_answer_runs(data),)
     yield "What do the intervals show?", (_answer_intervals(data),)
     yield "How are several comparisons handled?", (_answer_families(data),)
@@ -28,7 +29,7 @@ def answer_checklist(data: ReportData, revision: Revision | None) -> Iterator[tu
     yield "Are there classes without a test example?", (_answer_absent(data),)
     yield "Are predictions and weights kept?", (_answer_kept(data),)
     yield "Can the weights be reproduced bit for bit?", (_answer_exact(data),)
-    yield "Where are hardware, time and costs of the computation?", _answer_execution()
+    yield "Where are hardware, time and costs of the computation?", _answer_execution(data)
 
 
 def list_draft_reasons(data: ReportData, revision: Revision | None) -> list[str]:
@@ -96,10 +97,9 @@ def _answer_families(data: ReportData) -> str:
 
 
 def _answer_detectable(data: ReportData) -> str:
-    family = data.get_family("versus_baselines")
-    sizes = [r["mde"] for r in family if r["verdict"] in OPEN_VERDICTS and r["mde"]]
+    sizes = [r["mde"] for r in data.get_contests() if r["verdict"] in OPEN_VERDICTS and r["mde"]]
     if not sizes:
-        return "No difference of a trained method from a baseline was left open."
+        return f"No difference of a trained method from {_other(data)} was left open."
     return (
         f"Of {len(sizes)} differences that were left open, true ones of {format_points(min(sizes))} to "
         f"{format_points(max(sizes))} points with 80{PERCENT} power; each stands beside its difference."
@@ -115,12 +115,17 @@ def _answer_margins(data: ReportData) -> str:
 
 
 def _answer_negative(data: ReportData) -> str:
-    verdicts = [record["verdict"] for record in data.get_family("versus_baselines")]
+    verdicts = [record["verdict"] for record in data.get_contests()]
     still_open = sum(verdict in OPEN_VERDICTS for verdict in verdicts)
+    others, other = ("baselines", "the baseline") if data.has_receivers else ("other methods", "the other")
     return (
-        f"Of {len(verdicts)} differences of trained methods from baselines, {verdicts.count('worse')} are in favour of "
-        f"the baseline and {still_open} were not shown to be differences."
+        f"Of {len(verdicts)} differences of trained methods from {others}, {verdicts.count('worse')} are in favour of "
+        f"{other} and {still_open} were not shown to be differences."
     )
+
+
+def _other(data: ReportData) -> str:
+    return "a baseline" if data.has_receivers else "another method"
 
 
 def _answer_absent(data: ReportData) -> str:
@@ -143,8 +148,9 @@ def _answer_exact(data: ReportData) -> str:
     caveats = list_caveats(data)
     if caveats:
         return " ".join(caveats)
+    how = "by any number of processes " if data.has_receivers else ""
     return (
-        f"Yes, by any number of processes on {_exact_where(data)} and the same software: all "
+        f"Yes, {how}on {_exact_where(data)} and the same software: all "
         f"{len(data.stats['runs'])} runs are in exact mode, and none changed its numerics."
     )
 
@@ -154,11 +160,12 @@ def _exact_where(data: ReportData) -> str:
     return "any x86-64 processor with AVX2" if portable else "the same architecture"
 
 
-def _answer_execution() -> Text:
+def _answer_execution(data: ReportData) -> Text:
+    profile: Text = (" and ", Code("latentwire profile"), " write them") if data.has_receivers else (" writes them",)
     return compose_text(
-        "Not in this document, which is the same for every execution: {execution} and {profile} write them to "
+        "Not in this document, which is the same for every execution: {execution}{profile} to "
         "{folder}, with the digest of the image if there was one.",
         execution=Code("latentwire execution"),
-        profile=Code("latentwire profile"),
+        profile=profile,
         folder=Code("reports/execution/"),
     )

@@ -66,19 +66,19 @@ def _claim(data: ReportData, heading: str, records: Sequence[Record], remark: st
 def _claimed_places(data: ReportData, records: Sequence[Record], baseline: str) -> Iterator[str]:
     for record in records:
         if record["b"] == baseline:
-            yield _place(data, record) + (", where the metrics disagree" if record["opposed"] else "")
+            yield data.place_name(record) + (", where the metrics disagree" if record["opposed"] else "")
 
 
 def summarize_claims(data: ReportData, method: str) -> Text:
     """How far a trained method is from the baselines, with intervals, for the abstract."""
     baselines = baseline_records(data, method)
     reference = data.get_setting("reference")
-    against = [record for record in baselines if record["b"] == reference]
+    against = [record for record in data.reference_differences() if record["a"] == method]
     best = [_strongest(place) for place in _by_place(baselines) if _strongest(place)["b"] != reference]
     return (
         *_effects_sentence(data, method, data.reference_name, against),
         *_strongest_sentence(data, best),
-        *cost_sentence(data, method),
+        *(cost_sentence(data, method) if data.has_costs else ()),
     )
 
 
@@ -103,7 +103,7 @@ def cost_sentence(data: ReportData, method: str) -> Text:
 def _list_dominators(data: ReportData, method: str, blocks: Sequence[Record]) -> Iterator[str]:
     """Every method that is better for no more bytes, with where."""
     for name in dict.fromkeys(name for block in blocks for name in block["dominated"][method]):
-        places = [_place(data, block) for block in blocks if name in block["dominated"][method]]
+        places = [data.place_name(block) for block in blocks if name in block["dominated"][method]]
         where = "everywhere" if len(places) == len(blocks) else f"({'; '.join(places)})"
         yield f"{data.display_name(name)} {where}"
 
@@ -115,14 +115,14 @@ def _effects_sentence(data: ReportData, method: str, other: str, records: Sequen
         "{method} minus {other}: {effects}.\n",
         method=Emphasis((data.display_name(method),)),
         other=Emphasis((other,)),
-        effects=_effects([(_place(data, record), record) for record in records]),
+        effects=_effects([(data.place_name(record), record) for record in records]),
     )
 
 
 def _strongest_sentence(data: ReportData, records: Sequence[Record]) -> Text:
     if not records:
         return ()
-    named = [(f"{_place(data, record)} ({data.display_name(record['b'])})", record) for record in records]
+    named = [(f"{data.place_name(record)} ({data.display_name(record['b'])})", record) for record in records]
     return compose_text("Against the strongest baseline: {effects}.\n", effects=_effects(named))
 
 
@@ -166,7 +166,7 @@ def count_better(records: Sequence[Record]) -> str:
 def chance_text(data: ReportData, method: str) -> Text:
     """In how many cases a method is better than the majority class, and in which it is not."""
     records = chance_records(data, method)
-    others = [f"{_place(data, record)} ({_chance_outcome(record)})" for record in records if _is_open(record)]
+    others = [f"{data.place_name(record)} ({_chance_outcome(record)})" for record in records if _is_open(record)]
     return compose_text(
         "{method} is better than the majority class in {better} cases{others}.\n",
         method=Emphasis((data.display_name(method),)),
@@ -199,15 +199,11 @@ def _control_outcome(data: ReportData, records: Sequence[Record]) -> Text:
         return (f"trained once, so that none of {count} cases has a verdict.",)
     if not leaks:
         return (f"not shown to be above its permuted answers in any of {count} cases, as it should be.",)
-    places = "; ".join(f"{_place(data, record)}, {format_signed(record['value'])} points" for record in leaks)
+    places = "; ".join(f"{data.place_name(record)}, {format_signed(record['value'])} points" for record in leaks)
     return (
         Strong((f"above its permuted answers in {len(leaks)} of {count} cases; the control fails",)),
         f" ({places}).",
     )
-
-
-def _place(data: ReportData, record: Record) -> str:
-    return f"{data.display_name(record['task'])}, {data.display_name(record['receiver'])}"
 
 
 def _difference(record: Record) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from latentwire.reporting.document import Column, RowGroup, Table, TableRow, Text, compose_text, join_items
 from latentwire.reporting.number_format import MISSING, format_points
 from latentwire.reporting.report_data import Record, ReportData
-from latentwire.reporting.shared_rows import unique_ids
+from latentwire.reporting.shared_rows import receiver_title, unique_ids
 
 MOST_CLASSES = 16
 """Classes that a table shows, those with most test texts; the others stand in stats.json."""
@@ -35,9 +35,8 @@ def _errors_sentence(data: ReportData, record: Record) -> Text:
     words = f"never right for {len(never)} of {len(record['recall'])} classes ({', '.join(never)})" if never else ""
     most = f"most often {said} for {gold}, {count} answers over {record['S']} runs" if gold else "no wrong answer"
     return compose_text(
-        "{task}, {model}: {words}.\n",
-        task=data.display_name(record["task"]),
-        model=data.display_name(record["model"]),
+        "{place}: {words}.\n",
+        place=data.place_name({**record, "receiver": record["model"]}),
         words=join_items([part for part in (words, most) if part]),
     )
 
@@ -61,20 +60,21 @@ def _class_table(data: ReportData, task: str) -> Table:
         ),
         columns=(
             Column(("Class",)),
-            Column(("Texts",), align="right"),
+            Column((f"{data.example.capitalize()}s",), align="right"),
             *(Column((data.display_name(method),), align="right") for method in methods),
             Column(("Said instead",)),
         ),
         groups=groups,
-        notes=(_note(len(counts)),),
+        notes=(_note(data, len(counts)),),
         ids=unique_ids([key for group in groups for row in group.rows for key in row.ids]),
         density="dense",
     )
 
 
-def _note(classes: int) -> Text:
-    rest = f" The {MOST_CLASSES} classes with most test texts of {classes}." if classes > MOST_CLASSES else ""
-    return (f"A mean over seeds. In brackets: share of the answers to the texts of the class.{rest}",)
+def _note(data: ReportData, classes: int) -> Text:
+    kind = f"{data.example}s"
+    rest = f" The {MOST_CLASSES} classes with most test {kind} of {classes}." if classes > MOST_CLASSES else ""
+    return (f"A mean over seeds. In brackets: share of the answers to the {kind} of the class.{rest}",)
 
 
 def _shown_methods(data: ReportData) -> list[str]:
@@ -89,7 +89,7 @@ def _receiver_group(data: ReportData, task: str, receiver: str, classes: Sequenc
     shown = _shown_methods(data)
     keys = [cells.get(method) for method in shown]
     return RowGroup(
-        (f"Receiver: {data.display_name(receiver)}",),
+        receiver_title(data, receiver),
         tuple(_class_row(data, task, label, keys) for label in classes),
     )
 

@@ -16,6 +16,8 @@ from latentwire.reporting.shared_rows import (
     family_notes,
     merge_sentences,
     opposed_sentence,
+    receiver_cell,
+    receiver_column,
     unique_ids,
     verdict_cell,
 )
@@ -48,6 +50,9 @@ def build_baselines_table(data: ReportData) -> Table:
 
 def build_ablations_table(data: ReportData) -> Table:
     """The trained method against its variants and controls."""
+    if not data.has_receivers:
+        each_other = "Trained methods against each other: Δ is the paired difference in points, first minus second."
+        return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Second").build((each_other,))
     caption = (
         "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, method "
         "minus the changed one: a variant of its parameters, or a control that does not read the text's own wire.",
@@ -87,10 +92,11 @@ class _FamilyTable:
 
     def _first_columns(self, digits: tuple[int, int]) -> tuple[Column, ...]:
         if self.second:
-            return (Column(("Receiver",)), Column(("Method",)), Column((self.second,), width=NAMES))
+            return (*receiver_column(self.data), Column(("Method",)), Column((self.second,), width=NAMES))
         head = METRIC_HEADS[self.data.get_setting("metric_of_mean")]
         score = Column((head,), align="right", digits=digits)
-        return (Column(("Answers",)), Column(("Method",), width=NAMES), Column(("Seeds",), align="right"), score)
+        methods, seeds = Column(("Method",), width=NAMES), Column(("Seeds",), align="right")
+        return (*receiver_column(self.data, "Answers"), methods, seeds, score)
 
     def _task_group(self, task: str) -> RowGroup:
         """The differences on one task; a receiver is named in the first of its rows only."""
@@ -101,9 +107,10 @@ class _FamilyTable:
         return RowGroup((title,), tuple(rows))
 
     def _row(self, record: Record, repeated: bool) -> TableRow:
-        receiver, method = self.data.display_name(record["receiver"]), self.data.display_name(record["a"])
+        receiver = receiver_cell(self.data, record["receiver"])
         cells = (
-            *((() if repeated else (receiver,)), (method,)),
+            *(((),) * len(receiver) if repeated else receiver),
+            (self.data.display_name(record["a"]),),
             *self._second_cells(record),
             *difference_cells(self.data, record["id"], self.decimals),
             verdict_cell(record["verdict"]),

@@ -39,12 +39,14 @@ from latentwire.reporting.style import (
 )
 
 LOSS = "train/loss"
-ACCURACY = "validation/accuracy/"
+ACCURACY = "validation/accuracy"
 
 
 def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
     """Draw every figure of the report into `folder`."""
-    always = (draw_method, draw_learning_curves, draw_accuracies, draw_differences, draw_pareto_front, draw_calibration)
+    way = [draw_method] if data.has_receivers else []
+    costs = [draw_pareto_front] if data.has_costs else []
+    always = (*way, draw_learning_curves, draw_accuracies, draw_differences, *costs, draw_calibration)
     sometimes = (draw_variance_shares(data, folder), draw_rank_differences(data, folder))
     return [*(draw(data, folder) for draw in always), *(figure for figure in sometimes if figure)]
 
@@ -81,27 +83,31 @@ def _loss_handles(data: ReportData) -> list[Line2D]:
 
 def _draw_validation(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
     for method, receiver, style, dashes in _readers(data):
-        series = runs[(runs["method"] == method) & (runs["series"] == ACCURACY + receiver)]
+        series = runs[(runs["method"] == method) & (runs["series"] == _accuracy_series(data, receiver))]
         _draw_seeds(ax, series.assign(value=100 * series["value"]), style, style.marker, dashes)
     ax.set_ylabel("validation accuracy (%)")
+
+
+def _accuracy_series(data: ReportData, receiver: str) -> str:
+    return f"{ACCURACY}/{receiver}" if data.has_receivers else ACCURACY
 
 
 def _validation_handles(data: ReportData) -> list[Line2D]:
     handles = []
     for method, receiver, style, dashes in _readers(data):
         several = len(data.trained_methods) > 1
-        name = data.drawn_name(receiver)
-        label = f"{data.drawn_name(method)}, {name}" if several else name
+        name = data.drawn_name(receiver if data.has_receivers else method)
+        label = f"{data.drawn_name(method)}, {name}" if several and data.has_receivers else name
         handles.append(Line2D([], [], color=style.color, marker=style.marker, linestyle=dashes, label=label))
     return handles
 
 
 def _readers(data: ReportData) -> Iterator[tuple[str, str, SeriesStyle, Dashes]]:
     """Trained methods with their receivers; colour and marker tell receivers apart, dashes methods."""
-    styles = assign_styles(data.receivers, {})
+    styles = assign_styles(data.receivers, {}) if data.has_receivers else method_styles(data)
     for number, method in enumerate(data.trained_methods):
         for receiver in data.stats["methods"][method]["models"]:
-            yield method, receiver, styles[receiver], DASHES[number % len(DASHES)]
+            yield method, receiver, styles[receiver if data.has_receivers else method], DASHES[number % len(DASHES)]
 
 
 def _draw_seeds(ax: Axes, runs: pd.DataFrame, style: SeriesStyle, marker: str = "", dashes: Dashes = "-") -> None:
@@ -206,7 +212,7 @@ def _label_panels(data: ReportData, axes: Sequence[Sequence[Axes]], labels: Sequ
     """Titles, with a sign `between` task and receiver, and below a row what its axis shows unless the next one does."""
     for task, line in zip(data.tasks, axes, strict=True):
         for receiver, ax in zip(data.receivers, line, strict=True):
-            ax.set_title(f"{data.drawn_name(task)}{between}{data.drawn_name(receiver)}", loc="left")
+            ax.set_title(data.drawn_place(task, receiver, between), loc="left")
             ax.tick_params(axis="y", length=0)
             ax.set(xlabel="", ylabel="")
         for ax in line[1:]:

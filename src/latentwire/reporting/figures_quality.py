@@ -45,7 +45,7 @@ def draw_pareto_front(data: ReportData, folder: Path) -> DrawnFigure:
                 ax.set_xscale("symlog", base=2, linthresh=8, linscale=0.5)
                 ax.set_xlim(-2, None)
                 ax.set_xticks(_byte_ticks(max(cell["bytes_per_example"] for cell in cells)))
-                ax.set_title(f"{data.drawn_name(task)}:\n{data.drawn_name(receiver)}", loc="left")
+                ax.set_title(data.drawn_place(task, receiver, ":\n"), loc="left")
                 ids += [row["cell"] for row in rows]
             line[0].set_ylabel(score_label(data, task))
         for ax in axes[-1]:
@@ -110,7 +110,7 @@ def draw_calibration(data: ReportData, folder: Path) -> DrawnFigure:
                         key = data.same_cell(row["cell"], "ece")
                         _draw_bins(ax, records[key]["bins"], styles[row["method"]])
                         ids.append(key)
-                ax.set_title(f"{data.drawn_name(task)}: {data.drawn_name(receiver)}", loc="left")
+                ax.set_title(data.drawn_place(task, receiver), loc="left")
                 ax.set(xlim=(0, 103), ylim=(-3, 103))
             line[0].set_ylabel("right answers (%)")
         for ax in axes[-1]:
@@ -141,8 +141,8 @@ def draw_variance_shares(data: ReportData, folder: Path) -> DrawnFigure | None:
                 share = 100 * record["shares"][part]
                 ax.barh(-height, share, left=left, height=0.7, color=color)
                 left += share
-        names = [[data.drawn_name(record[part]) for part in ("task", "receiver", "a")] for record in records]
-        labels = [f"{task}, {receiver}: {method}" for task, receiver, method in names]
+        places = [data.drawn_place(record["task"], record["receiver"], ", ") for record in records]
+        labels = [f"{place}: {data.drawn_name(record['a'])}" for place, record in zip(places, records, strict=True)]
         ax.set_yticks([-height for height in range(len(records))], labels)
         ax.tick_params(axis="y", length=0)
         ax.set(xlim=(0, 100), xlabel="share of the variance of the difference (%)")
@@ -173,6 +173,6 @@ def draw_rank_differences(data: ReportData, folder: Path) -> DrawnFigure | None:
             ax.set_yticks([-h for h in range(len(ordered))], [data.drawn_name(method) for method, _ in ordered])
             ax.set_ylim(0.6 - len(ordered), 0.6)
             ax.set_xlabel("mean rank (line: critical difference)")
-            ax.set_title(data.drawn_name(record["model"]), loc="left")
+            ax.set_title(data.drawn_name(record["model"]) if data.has_receivers else "", loc="left")
         paths = save_figure(figure, folder, "ranks")
     return DrawnFigure("ranks", tuple(paths), tuple(ranks))

@@ -19,7 +19,9 @@ def list_limitations(data: ReportData) -> Iterator[tuple[str, Text]]:
     cut = tuple(_cut_texts(data))
     if cut:
         yield "Cut texts.", merge_sentences(*cut)
-    yield "Supervision.", merge_sentences(*_supervision(data))
+    supervision = tuple(_supervision(data))
+    if supervision:
+        yield "Supervision.", merge_sentences(*supervision)
     yield "Seeds.", merge_sentences(*_seeds(data))
     costs = tuple(_costs(data))
     if costs:
@@ -34,22 +36,27 @@ def list_limitations(data: ReportData) -> Iterator[tuple[str, Text]]:
 
 def _scope(data: ReportData) -> Iterator[Text]:
     tasks, receivers = len(data.tasks), len(data.receivers)
-    yield (
-        f"{tasks} {'tasks' if tasks > 1 else 'task'} of classification and {receivers} "
-        f"{'receivers' if receivers > 1 else 'receiver'} were measured, with one prompt and one set of trained answer "
-        "words per task; other tasks, larger models and other prompts may give other orders.\n",
-    )
+    counted = f"{tasks} {'tasks' if tasks > 1 else 'task'} of classification"
+    if data.has_receivers:
+        yield (
+            f"{counted} and {receivers} "
+            f"{'receivers' if receivers > 1 else 'receiver'} were measured, with one prompt and one set of trained "
+            "answer words per task; other tasks, larger models and other prompts may give other orders.\n",
+        )
+    else:
+        yield (f"{counted} {'were' if tasks > 1 else 'was'} measured; other tasks may give other orders.\n",)
     for task in data.tasks:
         counts = data.stats["tasks"][task]["counts"]
         few = [label for label, count in counts.items() if count < FEW_TEXTS]
         if few and data.metric_of(task) != "accuracy":
             yield compose_text(
-                "{few} of the {classes} classes of {task} have fewer than {limit} test texts (the smallest {least}), "
+                "{few} of the {classes} classes of {task} have fewer than {limit} test {kind}s (the smallest {least}), "
                 "and {metric} gives each of them the weight of any other.\n",
                 few=len(few),
                 classes=len(counts),
                 task=Emphasis((data.display_name(task),)),
                 limit=FEW_TEXTS,
+                kind=data.example,
                 least=min(counts.values()),
                 metric=METRIC_NAMES[data.metric_of(task)],
             )
@@ -58,6 +65,8 @@ def _scope(data: ReportData) -> Iterator[Text]:
 def _cut_texts(data: ReportData) -> Iterator[Text]:
     """How much of a text is in the tokens that are read."""
     setup = data.stats["setup"]
+    if not data.has_receivers:
+        return
     read = {task: setup["tasks"][task]["share_read"] for task in data.tasks}
     shares = [f"{format_percent(share)} of {data.display_name(task)}" for task, share in read.items() if share]
     if shares:
@@ -86,9 +95,12 @@ def _supervision(data: ReportData) -> Iterator[Text]:
     if zero:
         yield compose_text(
             "A trained method has seen labelled examples and {zero} none: a difference between them is one of "
-            "supervision as well as of what carries the text.\n",
+            "supervision as well as of what carries the {kind}.\n",
+            kind=data.example,
             zero=join_items([Emphasis((data.display_name(method),)) for method in zero]),
         )
+    if not data.has_receivers:
+        return
     absent = "Prompt tuning and adapters within the receivers"
     if data.stats["setup"]["baselines"]["shots"] is None:
         absent = "Prompt tuning, adapters within the receivers and prompts with examples in them"
@@ -103,11 +115,12 @@ def _seeds(data: ReportData) -> Iterator[Text]:
     for method in data.trained_methods:
         seeds = len(data.stats["methods"][method]["seeds"])
         yield compose_text(
-            "{method} has {seeds} {word} per task on one split of the texts: {what}.\n",
+            "{method} has {seeds} {word} per task on one split of the {kind}s: {what}.\n",
             method=Emphasis((data.display_name(method),)),
             seeds=seeds,
             word="seeds" if seeds > 1 else "seed",
-            what="seeds vary what is drawn in training, not which texts are trained on and tested"
+            kind=data.example,
+            what=f"seeds vary what is drawn in training, not which {data.example}s are trained on and tested"
             if seeds > 1
             else "nothing is said of how it varies with the seed",
         )
@@ -115,7 +128,7 @@ def _seeds(data: ReportData) -> Iterator[Text]:
 
 def _costs(data: ReportData) -> Iterator[Text]:
     reference = data.get_setting("reference")
-    for method in data.trained_methods:
+    for method in data.trained_methods if data.has_receivers else ():
         larger = [task for task in data.tasks if _bytes(data, task, method) > _bytes(data, task, reference) > 0]
         if larger:
             yield compose_text(

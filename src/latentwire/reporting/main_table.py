@@ -27,6 +27,7 @@ from latentwire.reporting.shared_rows import (
     join_ids,
     merge_sentences,
     method_cell,
+    receiver_title,
     unique_ids,
 )
 
@@ -95,7 +96,7 @@ def _cell_ids(data: ReportData, row: Record) -> list[str]:
 
 def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
     rows = tuple(_row(data, row, decimals) for row in block["rows"])
-    return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
+    return RowGroup(receiver_title(data, block["receiver"]), rows)
 
 
 def _row(data: ReportData, row: Record, decimals: int) -> TableRow:

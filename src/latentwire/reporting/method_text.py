@@ -23,9 +23,18 @@ from latentwire.reporting.number_format import PERCENT
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.shared_rows import CHECKPOINT, METHOD
 
+PROMPTS: Text = (
+    " and Table\u00a0",
+    Reference("tab:prompts"),
+    " the prompts; all receivers of a method read the same wire",
+)
+
 
 def describe_method(data: ReportData) -> Iterator[Block]:
-    """The way of a text to the answers, in words and as a figure."""
+    """The way of a text to the answers, in words and as a figure; or in the words of who brought other stages."""
+    if not data.has_receivers:
+        yield from [Paragraph((data.method,))] if data.method else []
+        return
     yield Paragraph(_method_words(data))
     yield Figure("method", "fig:method", _method_caption(data))
 
@@ -35,13 +44,12 @@ def describe_setup(tables: Mapping[str, Table]) -> Iterator[Block]:
     yield Heading(2, ("What was done",))
     yield Paragraph(
         compose_text(
-            "{setup} has what was set and {prompts} the prompts; all receivers of a method read the same wire.",
+            "{setup} has what was set{prompts}.",
             setup=("Table\u00a0", Reference("tab:setup")),
-            prompts=("Table\u00a0", Reference("tab:prompts")),
+            prompts=PROMPTS if "prompts" in tables else "",
         )
     )
-    yield tables["setup"]
-    yield tables["prompts"]
+    yield from (tables[name] for name in ("setup", "prompts") if name in tables)
 
 
 def _method_words(data: ReportData) -> Text:
@@ -73,16 +81,18 @@ def describe_statistics(data: ReportData) -> Iterator[Block]:
     yield Paragraph(
         compose_text(
             "Scores of a trained method form a matrix of seeds by examples; both are random and crossed, because every "
-            "seed answers the same texts.\n"
+            "seed answers the same {kind}s.\n"
             "The variance of a mean, or of a paired difference, is that of the two-way random-effects analysis of "
             "variance, with Satterthwaite's\n"
             "degrees of freedom; such numbers speak of {method}. With one seed, or none, only examples vary and the "
             "number speaks of\n"
             "{checkpoint}; two single runs are compared by McNemar's exact test. Intervals cover {confidence} and are "
             "not corrected;\n"
-            "{p}-values are corrected ({adjustment}) within families over all tasks and receivers; every difference "
+            "{p}-values are corrected ({adjustment}) within families over all {places}; every difference "
             "belongs to one family, and has one verdict wherever it stands.\n"
             "A share of {retained} is called kept if the one-sided test of {kept} rejects at {alpha}.",
+            kind=data.example,
+            places="tasks and receivers" if data.has_receivers else "tasks",
             method=METHOD,
             checkpoint=CHECKPOINT,
             confidence=data.confidence + PERCENT,

@@ -53,7 +53,7 @@ def build_paper(
         Heading(2, ("In short",)),
         *describe_method(data),
         Paragraph(merge_sentences(*_result_sentences(data))),
-        FigureRow((_differences_figure(data), _pareto_figure(data))),
+        _result_figures(data),
         *describe_setup(named),
         *_results(data, named),
         *_errors(data, named),
@@ -66,26 +66,33 @@ def build_paper(
     return Document(title, tuple(blocks), tuple(list_draft_reasons(data, revision)), data.given_words)
 
 
-METRICS_TEXT: Text = (
-    "Every method answers every test text. Accuracy is the share of right answers, balanced accuracy the mean of the "
-    "classes' recall, macro-F1 the mean of their F1, over the classes that have a test text.",
+METRICS_TEXT = (
+    "Every method answers every test {kind}. Accuracy is the share of right answers, balanced accuracy the mean of the "
+    "classes' recall, macro-F1 the mean of their F1, over the classes that have a test {kind}."
 )
 
 
 def _abstract(data: ReportData) -> Text:
     baselines: list[Piece] = [Emphasis((data.display_name(key),)) for key in data.baseline_methods]
     measured = compose_text(
-        "We measure it on {tasks} against {count} baselines: {baselines}.\n",
+        "We measure {what} on {tasks} against {count} {word}: {baselines}.\n",
+        what="it" if data.has_receivers else _emphasize(data, data.trained_methods),
+        word="baselines" if len(baselines) > 1 else "baseline",
         tasks=join_items([f"{data.display_name(task)} ({METRIC_NAMES[data.metric_of(task)]})" for task in data.tasks]),
         count=len(baselines),
         baselines=join_items(baselines),
     )
+    introduced = [_introduction(data, method) for method in data.trained_methods] if data.has_receivers else []
     return merge_sentences(
-        *(_introduction(data, method) for method in data.trained_methods),
+        *introduced,
         measured,
         describe_supervision(data),
         *(claims.summarize_claims(data, method) for method in data.trained_methods),
     )
+
+
+def _emphasize(data: ReportData, methods: Sequence[str]) -> Text:
+    return join_items([Emphasis((data.display_name(method),)) for method in methods])
 
 
 def _introduction(data: ReportData, method: str) -> Text:
@@ -101,10 +108,10 @@ def _introduction(data: ReportData, method: str) -> Text:
 
 def _results(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
     yield Heading(2, ("What came out",))
-    yield Paragraph(METRICS_TEXT)
+    yield Paragraph((METRICS_TEXT.format(kind=data.example),))
     for task in data.tasks:
         yield tables[task]
-    yield Heading(3, ("Against chance, and controls.",))
+    yield Heading(3, ("Against chance, and controls." if data.control_methods else "Against chance.",))
     yield Paragraph(merge_sentences(*_chance_sentences(data)))
     if data.stats["unseen"]:
         yield Heading(3, ("Unseen words.",))
@@ -118,10 +125,11 @@ def _results(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
 def _result_sentences(data: ReportData) -> Iterator[Text]:
     for method in data.trained_methods:
         yield from _one_seed_sentence(data, method)
+    costs = ", {pareto} the scores against what an example costs," if data.has_costs else ""
+    means = "the means over the tasks, " if data.has_receivers or len(data.tasks) > 1 else ""
     yield compose_text(
-        "{differences} has the differences from {reference}, {pareto} the scores against what an example costs, and "
-        "{tables} the numbers; the means over the tasks, all families of comparisons, the classes and the training "
-        "({curves}) stand in the appendix.\n",
+        f"{{differences}} has the differences from {{reference}}{costs} and {{tables}} the numbers; {means}all "
+        "families of comparisons, the classes and the training ({curves}) stand in the appendix.\n",
         differences=_reference("Figure", "fig:differences"),
         reference=Emphasis((data.reference_name,)),
         pareto=_reference("Figure", "fig:pareto"),
@@ -139,6 +147,12 @@ def _one_seed_sentence(data: ReportData, method: str) -> Iterator[Text]:
             "for this checkpoint only.\n",
             method=Emphasis((data.display_name(method),)),
         )
+
+
+def _result_figures(data: ReportData) -> Block:
+    """Differences, beside what they cost."""
+    differences = _differences_figure(data)
+    return FigureRow((differences, _pareto_figure(data))) if data.has_costs else differences
 
 
 def _differences_figure(data: ReportData) -> Figure:
@@ -224,8 +238,9 @@ def _more_results(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Blo
     caption = (
         f"{capitalize(score_name(data))} with its {data.confidence}{PERCENT} interval over examples and, for trained "
         "methods, seeds. "
-        "Dashed: rate of the majority class.\nOpen markers: controls."
+        "Dashed: rate of the majority class."
     )
+    caption += "\nOpen markers: controls." if data.control_methods else ""
     several = " Small points: single seeds." if data.has_several_seeds else ""
     yield Figure("accuracy", "fig:accuracy", (caption + several,))
     first, *others = (f"recall_{task}" for task in data.tasks)
@@ -239,7 +254,8 @@ def _tables(tables: Mapping[str, Table], *names: str) -> Iterator[Table]:
 
 def _costs(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
     has_shares = any(record["shares"] for record in data.reference_differences())
-    yield Heading(2, ("What it costs, and how sure the numbers are",))
+    sure = "how sure the numbers are"
+    yield Heading(2, (f"What it costs, and {sure}" if data.has_costs else capitalize(sure),))
     yield Paragraph(merge_sentences(*_cost_sentences(data, has_shares, "statistics" in tables)))
     if has_shares:
         caption = "What the variance of the differences from {reference} is made of."
@@ -262,12 +278,14 @@ RANKS: Text = (
 
 
 def _cost_sentences(data: ReportData, has_shares: bool, has_statistics: bool) -> Iterator[Text]:
-    yield compose_text("{costs} lists what an example costs.\n", costs=_reference("Table", "tab:costs"))
+    if data.has_costs:
+        yield compose_text("{costs} lists what an example costs.\n", costs=_reference("Table", "tab:costs"))
     if has_statistics:
         yield compose_text(
-            "{statistics} has for every difference from a baseline the statement about the checkpoints at hand, the "
+            "{statistics} has for every difference from {other} the statement about the checkpoints at hand, the "
             "bootstrap, the ratio, and the probabilities of a difference that matters.\n",
             statistics=_reference("Table", "tab:statistics"),
+            other="a baseline" if data.has_receivers else "another method",
         )
     yield compose_text(
         "{table} and {figure} show how far the confidence of an answer can be believed.\n",
@@ -277,8 +295,9 @@ def _cost_sentences(data: ReportData, has_shares: bool, has_statistics: bool) ->
     if has_shares:
         yield compose_text(
             "{figure} splits the variance of the differences: a large share of the seeds asks for more seeds, a large "
-            "share of the examples for\nmore test texts.\n",
+            "share of the examples for\nmore test {kind}s.\n",
             figure=_reference("Figure", "fig:shares"),
+            kind=data.example,
         )
     reasons = [record["reason"] for record in data.stats["ranks"].values() if record["reason"]]
     if reasons:

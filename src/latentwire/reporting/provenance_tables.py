@@ -10,7 +10,8 @@ from latentwire.reporting.report_data import ReportData
 
 def build_provenance_tables(data: ReportData) -> list[Table]:
     """Models, tasks and trained runs."""
-    return [_models_table(data), _tasks_table(data), _runs_table(data)]
+    models = [_models_table(data)] if data.stats["models"] else []
+    return [*models, _tasks_table(data), _runs_table(data)]
 
 
 def _plain_table(headers: tuple[str, ...], rows: list[tuple[Text, ...]], last: Column | None = None) -> Table:
@@ -47,7 +48,7 @@ def _runs_table(data: ReportData) -> Table:
         if source["checkpoint"] is not None:
             digests = (_digest_cell(source["checkpoint"]), _digest_cell(source["sha256"]))
             cosine, rank = (slots[path].get(name) for name in ("cosine", "effective_rank"))
-            diversity = ((format_decimal(cosine, 3),), (format_decimal(rank, 1),))
+            diversity = ((format_decimal(cosine, 3),), (format_decimal(rank, 1),)) if data.has_receivers else ()
             rows.append(((Code(path.split("/")[-2]),), *digests, *diversity, (str(source["rows"]),)))
-    headers = ("Run", "Weights", "Predictions", "Slot cosine", "Effective rank")
+    headers = ("Run", "Weights", "Predictions", *(("Slot cosine", "Effective rank") if data.has_receivers else ()))
     return _plain_table(headers, rows, Column(("Rows",), align="right"))

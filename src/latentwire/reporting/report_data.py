@@ -27,6 +27,8 @@ class Revision:
     """64 hex over what the files of the code do, comments left out: another commit with the same is no other code."""
 
 
+NO_MODEL = "none"
+"""Stands in ids where no model answers."""
 OPEN_VERDICTS = ("not different", "not after correction")
 """Verdicts of comparisons in which no difference was shown."""
 METRIC_NAMES = {
@@ -57,6 +59,8 @@ class ReportData:
     stats: Record
     curves: pd.DataFrame
     names: Mapping[str, str]
+    method: str = ""
+    """What was done, in the words of whoever has stages of their own."""
 
     def display_name(self, key: str) -> str:
         """Printed name of a method, model or task; its key where none was given."""
@@ -130,6 +134,12 @@ class ReportData:
         records, members = self.stats[section], self.stats["families"].get(section, {"members": ()})["members"]
         return [{**records[key], **_adjusted(records[key]), "id": key} for key in members]
 
+    def get_contests(self) -> list[Record]:
+        """The differences that a report is about: of trained methods from baselines; without receivers, where a trained
+        method may be the reference, all that are not from chance."""
+        others = () if self.has_receivers else ("versus_reference", "ablations")
+        return [record for name in ("versus_baselines", *others) for record in self.get_family(name)]
+
     def reference_differences(self) -> list[Record]:
         """Differences from the reference on single tasks, as `get_family` has them, whichever family declares them."""
         rows = [row["versus_reference"] for block in self.stats["blocks"] for row in block["rows"]]
@@ -141,6 +151,37 @@ class ReportData:
     def get_adjusted(self, key: str) -> Record:
         """Adjusted p (`p_adjusted`), `verdict`, `mde` and `signature` of a difference, from the family that has it."""
         return _adjusted(self.stats["comparisons"][key])
+
+    @property
+    def has_receivers(self) -> bool:
+        """Whether models answer, so that a method has answers of each; otherwise methods answer by themselves."""
+        return self.receivers != [NO_MODEL]
+
+    @property
+    def example(self) -> str:
+        """What methods answer: the experiment of texts and receivers says so, another one need not have texts."""
+        return "text" if self.has_receivers else "example"
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether some methods that read anything are given more bytes of an example than others."""
+        read = {cell["bytes_per_example"] for cell in self.stats["cells"].values()} - {0.0}
+        return self.has_receivers or len(read) > 1
+
+    def place_name(self, record: Record) -> str:
+        """Task and receiver of a block or difference; the task alone where there are no receivers."""
+        task = self.display_name(record["task"])
+        return f"{task}, {self.display_name(record['receiver'])}" if self.has_receivers else task
+
+    def place_title(self, record: Record) -> str:
+        """The same at the head of a group of rows."""
+        task = self.display_name(record["task"])
+        return f"{task}: {self.display_name(record['receiver'])}" if self.has_receivers else task
+
+    def drawn_place(self, task: str, receiver: str, between: str = ": ") -> str:
+        """The same over a panel of a figure, with a sign `between` the two."""
+        name = self.drawn_name(task)
+        return f"{name}{between}{self.drawn_name(receiver)}" if self.has_receivers else name
 
     @property
     def tasks(self) -> list[str]:
@@ -213,14 +254,14 @@ def _adjusted(record: Record) -> Record:
     return {"p_adjusted": adjusted["p"], **{name: adjusted[name] for name in ("verdict", "mde", "signature")}}
 
 
-def read_report_data(folder: Path, names: Mapping[str, str]) -> ReportData:
+def read_report_data(folder: Path, names: Mapping[str, str], method: str = "") -> ReportData:
     """Read `stats.json` and `curves.csv` of `results/aggregate/`.
 
     Raises:
         EvidenceError: A file is missing or was written by another version.
     """
     stats = read_statistics(folder)
-    return ReportData(stats, pd.read_csv(_find(folder / "curves.csv")), dict(names))
+    return ReportData(stats, pd.read_csv(_find(folder / "curves.csv")), dict(names), method)
 
 
 def read_statistics(folder: Path) -> Record:

@@ -18,6 +18,7 @@ from latentwire.reporting.document import (
     compose_text,
 )
 from latentwire.reporting.report_data import Record, ReportData
+from latentwire.reporting.shared_rows import receiver_cell, receiver_column
 
 SECTION = "disagreements"
 KINDS = ("both", "only_method", "only_reference", "same_error", "neither", "seeds_differ")
@@ -33,9 +34,10 @@ def build_sample_tables(data: ReportData) -> list[Table]:
 def describe_disagreements(data: ReportData) -> Text:
     """What the two tables show, and by which rule their texts were chosen."""
     return compose_text(
-        "{counts} counts on which texts a trained method and {reference} part; an answer of the method counts where "
-        "all its seeds give it. {samples} has the first text of each kind in the order of the example ids, which are "
-        "hashes of the texts.\n",
+        "{counts} counts on which {kind}s a trained method and {reference} part; an answer of the method counts where "
+        "all its seeds give it. {samples} has the first {kind} of each kind in the order of the example ids, which are "
+        "hashes of the {kind}s.\n",
+        kind=data.example,
         counts=("Table\u00a0", Reference("tab:disagreements")),
         samples=("Table\u00a0", Reference("tab:samples")),
         reference=Emphasis((data.reference_name,)),
@@ -47,11 +49,12 @@ def _build_counts_table(data: ReportData) -> Table:
     return Table(
         name="disagreements",
         caption=compose_text(
-            "Test texts by who is right: a trained method, whose seeds agree, and {reference}.",
+            "Test {kind}s by who is right: a trained method, whose seeds agree, and {reference}.",
+            kind=data.example,
             reference=Emphasis((data.reference_name,)),
         ),
         columns=(
-            *(Column(("Receiver",)), Column(("Method",))),
+            *(*receiver_column(data), Column(("Method",))),
             *(Column((head,), align="right") for head in HEADS),
         ),
         groups=tuple(_counts_group(data, task) for task in data.tasks),
@@ -66,7 +69,7 @@ def _counts_group(data: ReportData, task: str) -> RowGroup:
     rows = [
         TableRow(
             (
-                (data.display_name(record["receiver"]),),
+                *receiver_cell(data, record["receiver"]),
                 (data.display_name(record["a"]),),
                 *((f"{record['counts'][kind]:,}",) for kind in KINDS),
             ),
@@ -91,13 +94,14 @@ def _build_samples_table(data: ReportData) -> Table:
     return Table(
         name="samples",
         caption=compose_text(
-            "Texts on which a trained method and {reference} part, the first of each kind by id; right answers are "
+            "{kind}s on which a trained method and {reference} part, the first of each kind by id; right answers are "
             "bold.",
+            kind=data.example.capitalize(),
             reference=Emphasis((data.reference_name,)),
         ),
         columns=(
-            Column(("Receiver",), width="0.8in"),
-            Column(("Text",), width="3.05in"),
+            *receiver_column(data, width="0.8in"),
+            Column((data.example.capitalize(),), width="3.05in"),
             *(Column((head,), width="0.72in") for head in ("Label", "Method", "Reference")),
         ),
         groups=tuple(_sample_groups(data)),
@@ -123,7 +127,7 @@ def _sample_rows(data: ReportData, task: str, method: str, words: Mapping[str, s
 
 
 def _sample_cells(data: ReportData, record: Record, sample: Record, words: Mapping[str, str]) -> Iterator[Text]:
-    yield (data.display_name(record["receiver"]),)
+    yield from receiver_cell(data, record["receiver"])
     yield (Quote(sample["text"]),)
     yield (_word(sample["gold"], words),)
     for answer in (sample["method"], sample["reference"]):

@@ -20,6 +20,7 @@ from latentwire.reporting.document import (
     join_texts,
 )
 from latentwire.reporting.number_format import format_percent
+from latentwire.reporting.own_setup import list_own_groups
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData
 from latentwire.reporting.supervision import list_training_labels
 
@@ -38,25 +39,28 @@ SLOTS, WIDTH = Math((Variable("M"),)), Math((Variable("d"),))
 
 
 def build_setup_tables(data: ReportData) -> list[Table]:
-    """The set-up, and the prompts."""
-    return [_build_setup_table(data), _build_prompts_table(data)]
+    """The set-up, and the prompts where there are receivers."""
+    return [_build_setup_table(data), *([_build_prompts_table(data)] if data.has_receivers else [])]
 
 
 def _build_setup_table(data: ReportData) -> Table:
-    groups = [
+    return Table(
+        name="setup",
+        caption=("What was done. All of it stands in the parameters, or in what the stages stored.",),
+        columns=(Column(("What",), width="1.35in"), Column(("How",), width="5.2in")),
+        groups=tuple(_groups_of_texts(data) if data.has_receivers else list_own_groups(data)),
+        density="dense",
+    )
+
+
+def _groups_of_texts(data: ReportData) -> list[RowGroup]:
+    return [
         RowGroup(("Models, all frozen",), tuple(_rows(_model_rows(data)))),
         *(_method_group(data, method) for method in data.trained_methods),
         RowGroup(("Training",), tuple(_rows(_training_rows(data)))),
         RowGroup(("Texts, labels and words",), tuple(_rows(_task_rows(data)))),
         RowGroup(("Baselines and numerics",), tuple(_rows(_other_rows(data)))),
     ]
-    return Table(
-        name="setup",
-        caption=("What was done. All of it stands in the parameters, or in what the stages stored.",),
-        columns=(Column(("What",), width="1.35in"), Column(("How",), width="5.2in")),
-        groups=tuple(groups),
-        density="dense",
-    )
 
 
 def _rows(named: Iterator[tuple[str, Text]]) -> Iterator[TableRow]:

@@ -36,6 +36,8 @@ FAMILIES = {
     "ablations": "of trained methods with each other, with controls and with probes on their wires",
 }
 """What the differences of a family are."""
+EACH_OTHER = "of trained methods with each other"
+"""The ablations where there are no controls and no wires."""
 SEES = {"text": "T", "labels": "L", "features": "F"}
 """How tables say what a method sees."""
 NAMES, VERDICTS = "1.2in", "1.1in"
@@ -59,6 +61,7 @@ class FamilyNotes:
     has_constant: bool
     """A difference is the same on every example, so that it has no interval."""
     caveats: tuple[str, ...]
+    has_receivers: bool
     signatures: tuple[str, ...]
 
     @property
@@ -74,11 +77,13 @@ class FamilyNotes:
 
     def family_sentence(self, reference: str) -> Text:
         """How p-values are corrected in a table whose differences belong to several families."""
-        sizes = [f"{count} {FAMILIES[name].format(reference=reference)}" for name, count in self.families.items()]
+        known = FAMILIES if self.has_receivers else FAMILIES | {"ablations": EACH_OTHER}
+        sizes = [f"{count} {known[name].format(reference=reference)}" for name, count in self.families.items()]
         return compose_text(
-            "{p}: corrected within the family that declares the difference, over all tasks and receivers: {sizes}; "
+            "{p}: corrected within the family that declares the difference, over all {places}: {sizes}; "
             "intervals are not corrected.\n",
             p=self.corrected_p,
+            places="tasks and receivers" if self.has_receivers else "tasks",
             sizes=join_items(sizes),
         )
 
@@ -115,8 +120,25 @@ def family_notes(data: ReportData, keys: Sequence[str], tasks: Sequence[str] | N
         alpha=f"{data.get_setting('alpha'):g}",
         has_constant=any(data.get_comparison(key)["low"] is None for key in keys),
         caveats=tuple(list_caveats(data, tasks)),
+        has_receivers=data.has_receivers,
         signatures=tuple(sorted({data.get_adjusted(key)["signature"] for key in keys})),
     )
+
+
+def receiver_title(data: ReportData, receiver: str) -> Text:
+    """The title of a group of rows: the receiver that answers, if any does."""
+    return (f"Receiver: {data.display_name(receiver)}",) if data.has_receivers else ()
+
+
+def receiver_column(data: ReportData, head: str = "Receiver", width: str = "") -> tuple[Column, ...]:
+    """The column in which a row names its receiver; none where there are no receivers."""
+    column = Column((head,), width=width) if width else Column((head,))
+    return (column,) if data.has_receivers else ()
+
+
+def receiver_cell(data: ReportData, receiver: str) -> tuple[Text, ...]:
+    """The cell in that column."""
+    return ((data.display_name(receiver),),) if data.has_receivers else ()
 
 
 def corrected_p(data: ReportData) -> Math:
@@ -163,11 +185,15 @@ def opposed_sentence(data: ReportData, keys: Sequence[str]) -> Iterator[Text]:
     marked = [data.get_comparison(key) for key in keys if data.get_comparison(key).get("opposed")]
     if marked:
         listed = [
-            f"{data.display_name(record['receiver'])}, {data.display_name(record['a'])} minus "
+            f"{_receiver_before(data, record)}{data.display_name(record['a'])} minus "
             f"{data.display_name(record['b'])}: {name_opposed(record)}"
             for record in marked
         ]
         yield (f"{OPPOSED}: by another metric the other method is ahead ({'; '.join(listed)}).\n",)
+
+
+def _receiver_before(data: ReportData, record: Mapping[str, Any]) -> str:
+    return f"{data.display_name(record['receiver'])}, " if data.has_receivers else ""
 
 
 def name_opposed(record: Mapping[str, Any]) -> str:

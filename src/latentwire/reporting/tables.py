@@ -54,6 +54,7 @@ from latentwire.reporting.shared_rows import (
     merge_sentences,
     method_cell,
     opposed_sentence,
+    receiver_title,
     unique_ids,
 )
 from latentwire.reporting.unseen_table import build_unseen_table
@@ -135,7 +136,7 @@ def _other_metrics(data: ReportData, task: str) -> list[str]:
 
 def _receiver_group(data: ReportData, block: Record, decimals: int) -> RowGroup:
     rows = tuple(_task_row(data, block, row, decimals) for row in block["rows"])
-    return RowGroup((f"Receiver: {data.display_name(block['receiver'])}",), rows)
+    return RowGroup(receiver_title(data, block["receiver"]), rows)
 
 
 def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> TableRow:
@@ -168,10 +169,12 @@ def _task_sentences(data: ReportData, task: str, notes: FamilyNotes, differences
 
 
 def _column_sentences(data: ReportData, notes: FamilyNotes) -> Iterator[Text]:
+    zero = any(cell["training_labels"] == 0 for cell in data.stats["cells"].values())
     yield compose_text(
-        "Labels: labelled examples that each was trained on; rows with 0 are zero-shot.\n"
+        "Labels: labelled examples that each was trained on{zero}.\n"
         "Bold: the best of a block, and methods that neither differ from it ({adjustment}, {alpha}) nor fail to keep\n"
         "{retained} of it. ",
+        zero="; rows with 0 are zero-shot" if zero else "",
         adjustment=notes.adjustment,
         alpha=Math((f"α = {notes.alpha}",)),
         retained=data.retained + PERCENT,
@@ -200,7 +203,7 @@ def _exceptional_notes(data: ReportData, task: str) -> Iterator[Text]:
     if any(cell["seed_variance"] == "not estimated" for cell in cells):
         yield ("One trained run only: seed variance not estimated.\n",)
     if absent:
-        yield compose_text("Classes without a test text: {labels}.\n", labels=join_items(absent))
+        yield compose_text("Classes without a test {kind}: {labels}.\n", kind=data.example, labels=join_items(absent))
     how = "two-way variance" if data.metric_of(task) == "accuracy" else "variance of the crossed bootstrap"
     yield (f"Intervals of scores are Wilson's, from the {how} and its degrees of freedom.\n",)
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from latentwire.exits import run_stage
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from latentwire.pipeline.aggregate import aggregate_results
 
-    aggregate_results(load_params())
+    aggregate_results(load_any_params())
 
 
 if __name__ == "__main__":

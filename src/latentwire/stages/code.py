@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 from latentwire.exits import run_stage
 from latentwire.output_files import replace_file
-from latentwire.result_code import FOLDER, STAGES, result_code_text
+from latentwire.result_code import FOLDER, result_code_text, result_stages
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `results/code/STAGE.json` for every stage."""
     argparse.ArgumentParser(prog="python -m latentwire.stages.code", description=__doc__).parse_args(argv)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for stage in STAGES:
+    for stage in result_stages():
         with replace_file(FOLDER / f"{stage}.json") as partial:
             partial.write_bytes(result_code_text(stage))
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from latentwire.exits import run_stage
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from latentwire.pipeline.report import make_report
 
-    make_report(load_params(), pdf_only=options.pdf_only)
+    make_report(load_any_params(), pdf_only=options.pdf_only)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from latentwire.statistics.golds import Golds
 from latentwire.statistics.grid import Grid, PredictionItem
 
 PREDICTION_COLUMNS = ("method", "model", "task", "seed", "example_id", "prediction", "scores")
-META_FIELDS = frozenset(
-    {"method", "task", "seed", "data_digest", "sees", "training_labels", "bytes_per_example", "checkpoint", "slots"}
-)
+META_FIELDS = frozenset({"method", "task", "seed", "data_digest", "training_labels", "bytes_per_example", "checkpoint"})
 """What must be in the `meta.json` beside predictions."""
+MODEL_FIELDS = frozenset({"sees", "slots"})
+"""What must be there besides where models answer."""
 PREDICT_AGAIN = "Next: `dvc repro evaluate baseline`."
 
 
@@ -97,12 +97,13 @@ def check_answers(frame: pd.DataFrame, labels: tuple[str, ...], where: str) -> N
         )
 
 
-def check_meta(meta: Mapping[str, Any], item: PredictionItem, golds: Golds, where: str) -> None:
+def check_meta(meta: Mapping[str, Any], item: PredictionItem, grid: Grid, golds: Golds, where: str) -> None:
     """Check that `meta.json` is complete and describes this item and these data."""
-    absent = sorted(META_FIELDS - set(meta))
+    needed = META_FIELDS | MODEL_FIELDS if grid.has_models else META_FIELDS
+    absent = sorted(needed - set(meta))
     if absent:
         raise EvidenceError(
-            f"{where} comes with a meta.json without {', '.join(absent)}, expected {join_sorted(META_FIELDS)}. "
+            f"{where} comes with a meta.json without {', '.join(absent)}, expected {join_sorted(needed)}. "
             f"{PREDICT_AGAIN}"
         )
     expected = {"method": item.method, "task": item.task, "seed": item.seed, "data_digest": golds.data_digest}

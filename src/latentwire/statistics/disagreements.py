@@ -1,8 +1,8 @@
 """Texts that a trained method and the reference answer differently: how many of each kind, and one of each to read.
 
-An answer of a trained method counts where all its seeds agree on it; texts on which they do not are a kind of their
-own. What is shown is the first text of its kind in the order of the example ids, which are hashes of the texts: nobody
-chose it, and it is the same for whoever computes it.
+An answer of a trained method, which the reference may be too, counts where all its seeds agree on it; texts on which
+they do not are a kind of their own. What is shown is the first text of its kind in the order of the example ids, which
+are hashes of the texts: nobody chose it, and it is the same for whoever computes it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def disagreement_records(results: Path, evidence: Evidence, grid: Grid, referenc
     for task in grid.tasks:
         texts = {one.example_id: one.text for one in read_examples(results / "prepare" / task / "examples.parquet")}
         for method in grid.trained():
-            for receiver in method.models:
+            for receiver in method.models if method.name != reference else ():
                 key = comparison_id(task, receiver, method.name, reference, ANSWERS)
                 records[key] = _record(evidence, grid, (task, receiver, method.name, reference), texts)
     return records
@@ -46,7 +46,7 @@ def _record(evidence: Evidence, grid: Grid, place: tuple[str, str, str, str], te
     task, receiver, method, reference = place
     answers = {name: evidence.answers[task, str(grid.methods[name].model_for(receiver)), name] for name in place[2:]}
     own, other = answers[method], answers[reference]
-    golds, agreed = gold_numbers(evidence, grid, task), (own.values == own.values[0]).all(axis=0)
+    golds, agreed = gold_numbers(evidence, grid, task), _seeds_agree(own) & _seeds_agree(other)
     said = np.stack([golds, own.values[0], other.values[0]]).astype(int)
     kinds = dict(_kinds(said, agreed))
     return {
@@ -61,6 +61,11 @@ def _record(evidence: Evidence, grid: Grid, place: tuple[str, str, str, str], te
         "sources": [*evidence.sources_of(task, method), *evidence.sources_of(task, reference)],
         "signature": format_signature(count="pairs", S=len(own.values), N=len(golds), ids=own.ids[:8]),
     }
+
+
+def _seeds_agree(answers: Scores) -> NDArray[np.bool_]:
+    """On which examples all seeds give one answer."""
+    return np.asarray((answers.values == answers.values[0]).all(axis=0))
 
 
 def _kinds(said: NDArray[np.int_], agreed: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -87,7 +87,7 @@ def gather_evidence(results: Path, grid: Grid) -> Evidence:
     frames: list[pd.DataFrame] = []
     sources: dict[str, PredictionSource] = {}
     for item in grid.items():
-        frame, source = _read_item(results, item, grid, golds[item.task])
+        frame, source = read_item(results, item, grid, golds[item.task])
         frames.append(frame)
         sources[f"{results.name}/{item.folder}/predictions.parquet"] = source
     everything = pd.concat(frames)
@@ -104,6 +104,8 @@ def read_models(results: Path, grid: Grid) -> dict[str, dict[str, str | int | No
     Raises:
         EvidenceError: The file is missing, or a model in it.
     """
+    if not grid.has_models:
+        return {}
     path = results / "prepare" / "models.json"
     if not path.is_file():
         raise EvidenceError(f"{path} is missing, expected the facts of every model. Next: `dvc repro prepare`.")
@@ -132,7 +134,12 @@ def _check_files_present(results: Path, grid: Grid) -> None:
         )
 
 
-def _read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) -> tuple[pd.DataFrame, PredictionSource]:
+def read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) -> tuple[pd.DataFrame, PredictionSource]:
+    """Read and check the predictions of one folder.
+
+    Raises:
+        EvidenceError: They are not complete, or not of these data.
+    """
     path = results / item.folder / "predictions.parquet"
     frame = pd.read_parquet(path)
     where = f"{results.name}/{item.folder}/predictions.parquet"
@@ -145,7 +152,7 @@ def _read_item(results: Path, item: PredictionItem, grid: Grid, golds: Golds) ->
     check_examples(frame, golds, where)
     check_answers(frame, grid.tasks[item.task], where)
     meta = json.loads((results / item.folder / "meta.json").read_text(encoding="utf-8"))
-    check_meta(meta, item, golds, where)
+    check_meta(meta, item, grid, golds, where)
     return frame, PredictionSource(item, meta, sha256_of(path), len(frame))
 
 

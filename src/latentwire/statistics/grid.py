@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem, permuted_method, probe_method, unseen_method
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams, Params
+from latentwire.params.own import OwnParams
 from latentwire.statistics.metrics import ACCURACY
 
 CHANCE = "majority"
@@ -94,6 +95,11 @@ class Grid:
         return self.metrics.get(task, ACCURACY)
 
     @property
+    def has_models(self) -> bool:
+        """Whether models answer, so that a method has an answer of each; otherwise methods answer by themselves."""
+        return self.receivers != (NO_MODEL,)
+
+    @property
     def metric_of_mean(self) -> str:
         """What a mean over the tasks is a mean of: one metric, or the one of each task."""
         names = {self.metric_of(task) for task in self.tasks}
@@ -131,17 +137,38 @@ class Grid:
         return [method for method in self.methods.values() if not method.trained]
 
 
-def expected_grid(params: Params) -> Grid:
+def expected_grid(params: AnyParams) -> Grid:
     """The grid that the parameters declare.
 
     Raises:
         ConfigurationError: The baseline that stands for chance is not among the baselines.
     """
+    _check_chance(params)
+    return _grid_of_texts(params) if isinstance(params, Params) else _grid_without_models(params)
+
+
+def _check_chance(params: AnyParams) -> None:
     if CHANCE not in params.baseline.methods:
         raise ConfigurationError(
             f"baseline.methods are {', '.join(params.baseline.methods)}, expected {CHANCE} among them, because every "
             "method is compared with chance. Next: add it in params.yaml, then `dvc repro`."
         )
+
+
+def _grid_without_models(params: OwnParams) -> Grid:
+    """Methods that answer by themselves: one answer of each to an example."""
+    trained = [GridMethod(name, (NO_MODEL,), params.train.seeds, True) for name in params.train.methods]
+    names = sorted(params.baseline.methods, key=lambda name: (name == CHANCE, name))
+    baselines = [GridMethod(name, (NO_MODEL,), None, False) for name in names]
+    return Grid(
+        tasks={task: params.tasks[task].labels for task in params.prepare.tasks},
+        methods={method.name: method for method in (*trained, *baselines)},
+        receivers=(NO_MODEL,),
+        metrics=params.aggregate.metrics,
+    )
+
+
+def _grid_of_texts(params: Params) -> Grid:
     names = {name: params.methods[name] for name in params.train.methods}
     receivers = tuple(dict.fromkeys(model for method in names.values() for model in method.receivers))
     seeds, sender = params.train.own_seeds, params.encode.sender

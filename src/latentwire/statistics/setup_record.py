@@ -12,13 +12,16 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 from latentwire.item import TrainItem
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams, Params
+from latentwire.params.own import OwnParams
 from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.runs import read_manifest
 from latentwire.tasks.examples import Example, read_examples
 
 WIRE = "wire/"
 """Before the names of the trained tensors in a manifest, where the states of the optimizer stand beside them."""
+MODEL = "model/"
+"""The same in an experiment with stages of its own."""
 RESAMPLER, ADAPTERS = "resampler.", "adapters."
 TOKEN_COUNTS = "token_counts.parquet"
 """Of every task: how many tokens each model makes of each text, a file of `prepare`."""
@@ -26,12 +29,46 @@ SENDER_PROJECTION, RECEIVER_PROJECTION = "project.0.weight", "skip.weight"
 """Tensors from which the hidden widths of sender [d, D_s] and receiver [D_r, d] are read."""
 
 
-def setup_record(results: Path, values: Params) -> StatsRecord:
+def setup_record(results: Path, values: AnyParams) -> StatsRecord:
     """Everything that the report says of how the numbers were made, with no number of the results in it.
 
     Raises:
         EvidenceError: A file of `prepare`, `baseline` or `train` is missing.
     """
+    return _setup_of_texts(results, values) if isinstance(values, Params) else _own_setup(results, values)
+
+
+def _own_setup(results: Path, values: OwnParams) -> StatsRecord:
+    """The parameters, as they stand there, with the sizes of what was trained and of the splits."""
+    return {
+        "methods": {name: _own_method(results, values, name) for name in values.train.methods},
+        "training": _training(values),
+        "runtime": values.runtime.model_dump(mode="json"),
+        "tasks": {task: _own_task(results, values, task) for task in values.prepare.tasks},
+    }
+
+
+def _own_method(results: Path, values: OwnParams, name: str) -> StatsRecord:
+    item = TrainItem(name, values.prepare.tasks[0], values.train.own_seeds[0])
+    tensors = read_manifest(results / "train" / item.name)["tensors"]
+    sizes = [prod(about["shape"]) for key, about in tensors.items() if key.startswith(MODEL)]
+    return {"settings": values.methods[name].model_dump(mode="json"), "parameters": sum(sizes)}
+
+
+def _own_task(results: Path, values: OwnParams, task: str) -> StatsRecord:
+    about = values.tasks[task]
+    return {
+        "settings": about.model_dump(mode="json", exclude={"labels"}),
+        "labels": {label: label for label in about.labels},
+        "splits": _count_splits(results / "prepare" / task),
+    }
+
+
+def _count_splits(folder: Path) -> dict[str, int]:
+    return {split: sum(counts.values()) for split, counts in _read(folder / "task.json")["counts"].items()}
+
+
+def _setup_of_texts(results: Path, values: Params) -> StatsRecord:
     methods = {name: _method(results, values, name) for name in values.train.methods}
     return {
         "sender": {"name": values.encode.sender, "layer": values.encode.layer, "max_tokens": values.encode.max_tokens},
@@ -48,7 +85,7 @@ def setup_record(results: Path, values: Params) -> StatsRecord:
     }
 
 
-def _training(values: Params) -> StatsRecord:
+def _training(values: AnyParams) -> StatsRecord:
     kept = values.train.model_dump(mode="json", by_alias=True)
     return {name: kept[name] for name in kept if name not in ("methods", "seeds", "checkpoint")}
 
@@ -82,7 +119,7 @@ def _task(results: Path, values: Params, task: str) -> StatsRecord:
         "primer": about.primer,
         "anchor": about.anchor,
         "labels": dict(about.labels),
-        "splits": {split: sum(counts.values()) for split, counts in _read(folder / "task.json")["counts"].items()},
+        "splits": _count_splits(folder),
         **_what_is_read(results, values, task, size),
         "cut": _count_cut(folder / TOKEN_COUNTS, values, tested),
         "prompts": _read(folder / "prompts.json"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.statistics.average_records import (
     AVERAGE_FAMILY,
     average_differences,
@@ -38,7 +38,7 @@ from latentwire.statistics.unseen_records import UNSEEN, UNSEEN_FAMILY, unseen_r
 STATS_SCHEMA = "latentwire-stats/8"
 
 
-def compute_statistics(results: Path, values: Params) -> StatsRecord:
+def compute_statistics(results: Path, values: AnyParams) -> StatsRecord:
     """All statistics of the predictions in `results/`, as the parameters declare them.
 
     Raises:
@@ -53,7 +53,7 @@ def compute_statistics(results: Path, values: Params) -> StatsRecord:
     return {**summary, **round_floats(described), "runs": runs, "parameters": parameters_digest(values)}
 
 
-def parameters_digest(values: Params) -> str:
+def parameters_digest(values: AnyParams) -> str:
     """SHA-256 of every parameter that a result can depend on; how often a run is saved changes none."""
     kept = values.model_dump(mode="json", by_alias=True, exclude={"report", "verify", "tracking"})
     del kept["train"]["checkpoint"]
@@ -149,7 +149,7 @@ def _cells(evidence: Evidence, measured: Measured, grid: Grid, settings: Setting
                 **cell_record(scores, method.trained, settings),
                 "bytes_per_example": _one(costs, f"bytes_per_example of {name} on {task}"),
                 "training_labels": int(_one(labels, f"number of training_labels of {name} on {task}")),
-                "sees": _sees(method, evidence.sources[paths[0]].meta["sees"]),
+                "sees": _sees(method, evidence.sources[paths[0]].meta.get("sees", {})),
                 "sources": paths,
             },
         )
@@ -212,5 +212,5 @@ def _source(source: PredictionSource) -> StatsRecord:
         "rows": source.rows,
         "checkpoint": source.meta["checkpoint"],
         "data_digest": source.meta["data_digest"],
-        "slots": source.meta["slots"],
+        "slots": source.meta.get("slots"),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.item import TrainItem
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.statistics.write import signed_entries
 from latentwire.tracking.origin import note_origin
 from latentwire.tracking.runs import TrackedItem, tracked_item
@@ -24,7 +24,7 @@ STATS = Path("results/aggregate/stats.json")
 NUMBERS = ("cells", "averages", "comparisons", "controls", "unseen", "calibration", "ranks", "blocks")
 
 
-def publish_journals(values: Params, root: Path) -> None:
+def publish_journals(values: AnyParams, root: Path) -> None:
     """Send what MLflow lacks of each finished item: trained elsewhere, restored from a cache, or while it was gone.
 
     A failure of MLflow is one warning; results do not depend on it.
@@ -60,7 +60,7 @@ def sync_journal(
     return sent
 
 
-def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[Path]]) -> None:
+def publish_statistics(values: AnyParams, root: Path, files: Mapping[str, Iterable[Path]]) -> None:
     """Log every number of the statistics with its signature, and files (artifact folder → files), to one run."""
     stats = json.loads((root / STATS).read_text(encoding="utf-8"))
     signatures = {name: entry["signature"] for name, entry in signed_entries(stats).items()}
@@ -72,7 +72,7 @@ def publish_statistics(values: Params, root: Path, files: Mapping[str, Iterable[
     )
 
 
-def _publish_journal(values: Params, item: TrainItem, root: Path) -> int:
+def _publish_journal(values: AnyParams, item: TrainItem, root: Path) -> int:
     shown = tracked_item(values, item, _identity(root / item.results))
     journal = root / item.results / "journal.jsonl"
     return sync_journal(shown, journal, experiment=values.tracking.experiment, root=root)

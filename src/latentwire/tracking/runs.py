@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from latentwire.item import TrainItem, defining_params
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
 from latentwire.tracking.names import flatten_params, metric_name
 from latentwire.tracking.store import Experiment, TrackingError, TrackingStore, open_experiment, tracking_errors
 
@@ -197,7 +197,7 @@ class TrackedItem:
         return run
 
 
-def tracked_item(values: Params, item: TrainItem, identity: str) -> TrackedItem:
+def tracked_item(values: AnyParams, item: TrainItem, identity: str) -> TrackedItem:
     """Name, identity, parameters and tags of an item's one MLflow run."""
     tags = {"method": item.answers_as, "task": item.task, "seed": str(item.seed), "stage": "train"}
     return TrackedItem(item.name, identity, {**defining_params(values, item), "seed": item.seed}, tags)

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from latentwire.item import TrainItem
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams, Params
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.training_metrics import metrics_path
 from unbroken.checkpoint.store import Checkpoint, load_checkpoint
@@ -24,8 +24,8 @@ Disproof = tuple[str, str]
 """The stage whose outs cannot be true, and why."""
 HALF = 2
 """Bytes of a number in a wire as it is sent."""
-WEIGHTS = "wire/"
-"""Before the names of the wire's tensors in a checkpoint."""
+WEIGHTS = ("wire/", "model/")
+"""Before the names of the trained tensors in a checkpoint: of a wire, or of another experiment's model."""
 
 
 class _Seen:
@@ -40,36 +40,38 @@ class _Seen:
         return None if (other.seed, other.permuted) == (item.seed, item.permuted) else other.name
 
 
-def find_disproofs(root: Path, values: Params) -> dict[str, str]:
+def find_disproofs(root: Path, values: AnyParams) -> dict[str, str]:
     """The first disproof of every stage that has one; what is missing disproves nothing."""
     found: dict[str, str] = {}
-    for stage, said in (*_disproofs_of_items(root, values), *_disproofs_of_baselines(root, values)):
+    of_baselines = _disproofs_of_baselines(root, values) if isinstance(values, Params) else ()
+    for stage, said in (*_disproofs_of_items(root, values), *of_baselines):
         found.setdefault(stage, said)
     return found
 
 
-def _disproofs_of_items(root: Path, values: Params) -> Iterator[Disproof]:
+def _disproofs_of_items(root: Path, values: AnyParams) -> Iterator[Disproof]:
     seen = _Seen()
     for item in TrainItem.all(values):
         if (root / item.results).is_dir():
             yield from _disproofs_of_training(root, values, item, seen)
-        yield from ((f"evaluate@{item.name}", said) for said in _unlike_params(root, values, item))
+        if isinstance(values, Params):
+            yield from ((f"evaluate@{item.name}", said) for said in _unlike_params(root, values, item))
         yield from ((f"evaluate@{item.name}", said) for said in _repeated_scores(root, item, seen))
 
 
-def _disproofs_of_training(root: Path, values: Params, item: TrainItem, seen: _Seen) -> Iterator[Disproof]:
+def _disproofs_of_training(root: Path, values: AnyParams, item: TrainItem, seen: _Seen) -> Iterator[Disproof]:
     """A final checkpoint against its manifest, its numbers, its parameters and those of the other items."""
     try:
         checkpoint = load_checkpoint(root / item.results)
     except (CheckpointError, StorageError) as error:
         yield f"train@{item.name}", str(error)
         return
-    steps = values.train.steps
+    steps, reads_prompts = values.train.steps, isinstance(values, Params)
     if checkpoint.step != steps:
         yield f"train@{item.name}", f"its checkpoint is of step {checkpoint.step}, expected train.steps, {steps}"
     yield from ((f"train@{item.name}", said) for said in _repeated_run(checkpoint, item, seen))
     yield from ((f"train@{item.name}", said) for said in _unlike_journal(root, item, checkpoint))
-    yield from ((f"evaluate@{item.name}", said) for said in _unlike_checkpoint(root, item, checkpoint))
+    yield from ((f"evaluate@{item.name}", said) for said in _unlike_checkpoint(root, item, checkpoint, reads_prompts))
 
 
 def _repeated_run(checkpoint: Checkpoint, item: TrainItem, seen: _Seen) -> Iterator[str]:
@@ -93,7 +95,7 @@ def _unlike_journal(root: Path, item: TrainItem, checkpoint: Checkpoint) -> Iter
             yield f"{metrics_path(item.name)} has {name} {format_leaf(value)}, the journal {format_leaf(held)}"
 
 
-def _unlike_checkpoint(root: Path, item: TrainItem, checkpoint: Checkpoint) -> Iterator[str]:
+def _unlike_checkpoint(root: Path, item: TrainItem, checkpoint: Checkpoint, reads_prompts: bool) -> Iterator[str]:
     """What answers say of the checkpoint that gave them and is not so."""
     meta = _read_meta(root / "results/evaluate" / item.name)
     if meta is None:
@@ -101,7 +103,7 @@ def _unlike_checkpoint(root: Path, item: TrainItem, checkpoint: Checkpoint) -> I
     if meta.get("checkpoint") != checkpoint.manifest.state:
         named, state = str(meta.get("checkpoint")), checkpoint.manifest.state
         yield f"meta.json names the checkpoint {named[:12]}, results/train/{item.name} holds {state[:12]}"
-    if meta.get("layout") != checkpoint.state("layout"):
+    if reads_prompts and meta.get("layout") != checkpoint.state("layout"):
         yield "meta.json has another prompt layout than the checkpoint that gave the answers"
 
 

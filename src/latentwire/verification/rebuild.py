@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.params.load import Params
+from latentwire.params.load import AnyParams
+from latentwire.params.own import described_method
 from latentwire.reporting.build import build_report
 from latentwire.reporting.provenance import recorded_revision
 from latentwire.statistics.curves import learning_curves
@@ -38,7 +39,7 @@ class Rebuilt:
     """The folder in which `reports/` was rebuilt."""
 
 
-def recompute_statistics(root: Path, values: Params) -> dict[str, Any]:
+def recompute_statistics(root: Path, values: AnyParams) -> dict[str, Any]:
     """`stats.json` as it follows from the predictions of a repository.
 
     Raises:
@@ -47,7 +48,7 @@ def recompute_statistics(root: Path, values: Params) -> dict[str, Any]:
     return dict(json.loads(json.dumps(compute_statistics(root / "results", values))))
 
 
-def rebuild_results(root: Path, values: Params, scratch: Path) -> Rebuilt:
+def rebuild_results(root: Path, values: AnyParams, scratch: Path) -> Rebuilt:
     """Recompute every statistic and rebuild every table and figure under `scratch`."""
     try:
         fresh = recompute_statistics(root, values)
@@ -97,17 +98,17 @@ def read_stats(root: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def rebuild_report(folder: Path, values: Params, former: Path) -> None:
+def rebuild_report(folder: Path, values: AnyParams, former: Path) -> None:
     """Build `reports/` of a folder from its `results/aggregate/`, for the revision that a `former` report names."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     try:
         revision = recorded_revision(former)
     except (ValueError, KeyError, AttributeError):  # edited by hand; its own row says so
         revision = None
-    build_report(folder, values.report.title, values.report.names, revision)
+    build_report(folder, values.report.title, values.report.names, revision, described_method(values.report))
 
 
-def _curves(root: Path, values: Params) -> Any:
+def _curves(root: Path, values: AnyParams) -> Any:
     return learning_curves(root / "results", expected_grid(values), values.train.steps)
 
 

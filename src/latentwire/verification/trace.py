@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError, EvidenceError
-from latentwire.params.load import Params, load_params
+from latentwire.params.load import AnyParams, load_any_params
 from latentwire.statistics.write import signed_entries
 from latentwire.tracking.lookup import NONE, RunReader, open_reader
 from latentwire.tracking.store import TrackingError
@@ -29,7 +29,7 @@ def trace_number(root: Path, name: str) -> int:
         ConfigurationError: Nothing has this name; the message has the names most like it.
         EvidenceError: There are no statistics here.
     """
-    values = load_params(root / "params.yaml")
+    values = load_any_params(root / "params.yaml")
     stats = rebuild.read_stats(root)
     if stats is None:
         raise EvidenceError(f"{STATS_FILE} is missing, expected the statistics. {say_how_to_get(root)}.")
@@ -56,7 +56,7 @@ def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> 
     return None
 
 
-def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
+def _verdict(root: Path, values: AnyParams, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
     try:
         change = first_change(entry, signed_entries(rebuild.recompute_statistics(root, values)).get(name))
     except rebuild.DAMAGE as error:
@@ -70,7 +70,7 @@ def _verdict(root: Path, values: Params, name: str, entry: Mapping[str, Any], br
     return 3
 
 
-def _links(root: Path, values: Params, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
+def _links(root: Path, values: AnyParams, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
     lock = read_lock(root)
     links: list[Link] = []
     mlflow = _reader(root, values)
@@ -99,7 +99,7 @@ def _run_id(mlflow: RunReader | str | None, identity: str) -> str:
     return NONE if run is None else f"{run.info.run_id} ({run.info.status})"
 
 
-def _reader(root: Path, values: Params) -> RunReader | str | None:
+def _reader(root: Path, values: AnyParams) -> RunReader | str | None:
     """MLflow, None where it has nothing, or why it cannot be asked."""
     try:
         return open_reader(root, values.tracking.experiment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params
 from latentwire.verification.answers import AnswerPairs
 from latentwire.verification.disproofs import find_disproofs
 from latentwire.verification.judgement import Judgement, judge_statistics
@@ -23,7 +23,7 @@ from latentwire.yaml_files import read_yaml
 
 def verify_results(root: Path, published: Published) -> list[ResultRow]:
     """Compare every stage, table and figure of a repository with the published ones, and every number that differs."""
-    values = load_params(root / "params.yaml")
+    values = load_any_params(root / "params.yaml")
     raw = read_yaml(root / "params.yaml")
     with tempfile.TemporaryDirectory(prefix="latentwire-verify-") as scratch:
         rebuilt = rebuild_results(root, values, Path(scratch))
