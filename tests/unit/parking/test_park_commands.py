@@ -27,7 +27,7 @@ def latentwire(
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(here: Machine, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(commands, "identity", lambda *_: here.identity)
+        monkeypatch.setattr(commands, "identity_of", lambda *_: here.identity)
         shutil.copy(ROOT / "params.yaml", here.root)
         with pytest.raises(SystemExit) as stop:
             run([*arguments, "--root", str(here.root)])
