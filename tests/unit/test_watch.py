@@ -286,7 +286,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     with pytest.raises(SystemExit, match=r"^2$"):
         run(["watch", "nosuch", "--once", "--root", str(tmp_path)])
     assert "ITEM 'nosuch' is not in params.yaml" in capsys.readouterr().err
-    monkeypatch.setattr(status, "identity", lambda values, item, root: SimpleNamespace(short=f"{item.seed:012d}"))
+    monkeypatch.setattr(status, "identity_of", lambda values, item, root: SimpleNamespace(short=f"{item.seed:012d}"))
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["watch", "wire-r8-1", "--once", "--root", str(tmp_path)])
     said = capsys.readouterr().out

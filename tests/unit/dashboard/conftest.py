@@ -25,7 +25,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def identity(values: object, item: TrainItem, root: Path) -> SimpleNamespace:
         return SimpleNamespace(short=SHORT if item.name == "wire-r8-0" else re.sub(r"\W", "", item.name)[-12:])
 
-    monkeypatch.setattr(status, "identity", identity)
+    monkeypatch.setattr(status, "identity_of", identity)
     return tmp_path
 
 
