@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from latentwire.reporting.document import Emphasis, Strong, Text, compose_text, join_items, join_texts
+from latentwire.reporting.document import Emphasis, Reference, Strong, Text, compose_text, join_items, join_texts
 from latentwire.reporting.number_format import (
     PERCENT,
     decimals_for,
@@ -23,8 +23,8 @@ UNCORRECTED = (
     "Intervals are not corrected: each of these leaves 0 out, but so would one in twenty if there were no differences."
 )
 OPEN = (
-    "This is no evidence of equality; the table has, beside each, the smallest true difference that the design would "
-    f"find with 80{PERCENT} power."
+    "This is no evidence of equality: the smallest true difference that the design would find with 80"
+    f"{PERCENT} power stands beside each."
 )
 
 
@@ -47,20 +47,27 @@ def list_claims(data: ReportData, method: str) -> Iterator[Claim]:
     late = f"Where a difference does not outlast {adjustment}'s correction ({len(uncorrected)} of {len(records)})."
     yield _claim(data, f"Where {name} wins ({len(won)} of {len(records)}).", won)
     yield _claim(data, f"Where a baseline wins ({len(lost)} of {len(records)}).", lost)
-    yield _claim(data, f"Where no difference was shown ({len(undecided)} of {len(records)}).", undecided, OPEN)
+    yield _claim_open(f"Where no difference was shown ({len(undecided)} of {len(records)}).", undecided, OPEN)
     if uncorrected:
-        yield _claim(data, late, uncorrected, UNCORRECTED)
+        yield _claim_open(late, uncorrected, UNCORRECTED)
 
 
-def _claim(data: ReportData, heading: str, records: Sequence[Record], remark: str = "") -> Claim:
-    """The places of these comparisons, by baseline; a remark on them stands behind, if there are any."""
+def _claim_open(heading: str, records: Sequence[Record], remark: str) -> Claim:
+    """Comparisons without a verdict: which ones stands in the table with what they leave open."""
+    if not records:
+        return Claim(heading, ("Nowhere.",))
+    return Claim(heading, ("In Table\u00a0", Reference("tab:versus_baselines"), f". {remark}"))
+
+
+def _claim(data: ReportData, heading: str, records: Sequence[Record]) -> Claim:
+    """The places of these comparisons, by baseline."""
     if not records:
         return Claim(heading, ("Nowhere.",))
     against = [
         (Emphasis((data.display_name(name),)), f" ({'; '.join(_claimed_places(data, records, name))})")
         for name in dict.fromkeys(record["b"] for record in records)
     ]
-    return Claim(heading, ("Against ", *join_texts(against, ", "), f". {remark}" if remark else "."))
+    return Claim(heading, ("Against ", *join_texts(against, ", "), "."))
 
 
 def _claimed_places(data: ReportData, records: Sequence[Record], baseline: str) -> Iterator[str]:
@@ -101,10 +108,10 @@ def cost_sentence(data: ReportData, method: str) -> Text:
 
 
 def _list_dominators(data: ReportData, method: str, blocks: Sequence[Record]) -> Iterator[str]:
-    """Every method that is better for no more bytes, with where."""
+    """Every method that is better for no more bytes, with in how many cases."""
     for name in dict.fromkeys(name for block in blocks for name in block["dominated"][method]):
-        places = [data.place_name(block) for block in blocks if name in block["dominated"][method]]
-        where = "everywhere" if len(places) == len(blocks) else f"({'; '.join(places)})"
+        count = sum(name in block["dominated"][method] for block in blocks)
+        where = "everywhere" if count == len(blocks) else f"in {count} of {len(blocks)} cases"
         yield f"{data.display_name(name)} {where}"
 
 

@@ -72,7 +72,7 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
     if shares:
         yield compose_text(
             "Receivers read at most {limit} tokens of a text, which hold, of the bytes of the test texts, {shares}; "
-            "the sender reads at most {sent} of its own tokens. What stands behind them reaches no method.\n",
+            "the sender reads at most {sent} of its own.\n",
             limit=setup["baselines"]["max_tokens"],
             shares=join_items(list(shares)),
             sent=setup["sender"]["max_tokens"],
@@ -83,7 +83,7 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
         longer = [f"{count:,} for {data.display_name(model)}" for model, count in counts]
         if any(count for _, count in counts):
             yield compose_text(
-                "Of the {n} test texts of {task}, longer than that are {longer}.\n",
+                "Of the {n} test texts of {task}, {longer} are longer.\n",
                 n=f"{data.stats['tasks'][task]['n']:,}",
                 task=Emphasis((data.display_name(task),)),
                 longer=join_items(list(longer)),
@@ -94,9 +94,7 @@ def _supervision(data: ReportData) -> Iterator[Text]:
     zero = [m for m in data.baseline_methods if not _learned(data, m)]
     if zero:
         yield compose_text(
-            "A trained method has seen labelled examples and {zero} none: a difference between them is one of "
-            "supervision as well as of what carries the {kind}.\n",
-            kind=data.example,
+            "{zero} saw no labelled example: what sets a trained method apart from them is supervision, too.\n",
             zero=join_items([Emphasis((data.display_name(method),)) for method in zero]),
         )
     if not data.has_receivers:
@@ -133,7 +131,7 @@ def _costs(data: ReportData) -> Iterator[Text]:
         if larger:
             yield compose_text(
                 "{method} compresses nothing on {tasks}: it takes more bytes than what {reference} reads "
-                "(Table\u00a0{costs}), and its size does not depend on the text.\n",
+                "(Table\u00a0{costs}).\n",
                 method=Emphasis((data.display_name(method),)),
                 tasks=join_items([data.display_name(task) for task in larger]),
                 reference=Emphasis((data.reference_name,)),
@@ -142,10 +140,10 @@ def _costs(data: ReportData) -> Iterator[Text]:
         whole = [task for task in data.tasks if 0 < (_most_bytes(data, task) or 0) <= _bytes(data, task, method)]
         if whole:
             yield compose_text(
-                "Cut at the bytes of {method} and not at its number of vectors, what receivers read of a text would "
-                "stay whole on {tasks}: they read at most {most} bytes.\n",
+                "A cut at the bytes of {method} instead of its number of vectors would cut nothing{tasks}: receivers "
+                "read at most {most} bytes.\n",
                 method=Emphasis((data.display_name(method),)),
-                tasks=join_items([data.display_name(task) for task in whole]),
+                tasks=(" on ", *join_items([data.display_name(task) for task in whole])) if whole != data.tasks else "",
                 most=f"{max(_most_bytes(data, task) or 0 for task in whole):,}",
             )
 
@@ -166,7 +164,7 @@ def _controls(data: ReportData) -> Iterator[Text]:
     if sizes:
         yield (
             f"Controls would have missed a leak of fewer points than {format_points(min(sizes))} to "
-            f"{format_points(max(sizes))}, which differs from case to case.\n",
+            f"{format_points(max(sizes))}.\n",
         )
     once = list(dict.fromkeys(record["method"] for record in records if record["S"] == 1))
     if once:

@@ -88,8 +88,8 @@ def describe_statistics(data: ReportData) -> Iterator[Block]:
             "number speaks of\n"
             "{checkpoint}; two single runs are compared by McNemar's exact test. Intervals cover {confidence} and are "
             "not corrected;\n"
-            "{p}-values are corrected ({adjustment}) within families over all {places}; every difference "
-            "belongs to one family, and has one verdict wherever it stands.\n"
+            "{p}-values are corrected ({adjustment}) within families over all {places}; every difference is in one of "
+            "them.\n"
             "A share of {retained} is called kept if the one-sided test of {kept} rejects at {alpha}.",
             kind=data.example,
             places="tasks and receivers" if data.has_receivers else "tasks",
