@@ -78,7 +78,7 @@ def test_figures_name_the_numbers_in_them(data: ReportData, tmp_path: Path) -> N
     judged = {key for key, cell in data.stats["cells"].items() if cell["metric"] == "accuracy"}
     assert set(drawn["accuracy"].ids) == judged
     differences = {record["id"] for record in data.reference_differences()}
-    assert len(differences) == 24
+    assert len(differences) == 28
     assert differences < set(drawn["differences"].ids)
     assert set(drawn["pareto"].ids) == {key for key in judged if not data.control_of(key.split("/")[2])}
     assert set(drawn["calibration"].ids) < set(data.stats["calibration"])
