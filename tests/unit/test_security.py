@@ -31,9 +31,8 @@ def _dangers_of_call(name: str, keywords: dict[str | None, str]) -> Iterator[str
         yield f"calls {name}"
     if keywords.get("shell", "False") != "False":
         yield f"gives a text to a shell in {name}"
-    if keywords.get("allow_pickle", "False") != "False" or (
-        name == "torch.load" and keywords.get("weights_only") != "True"
-    ):
+    unpickles = name == "torch.load" and keywords.get("weights_only") != "True"
+    if unpickles or keywords.get("allow_pickle", "False") != "False":
         yield f"unpickles in {name}"
     if keywords.get("trust_remote_code", "False") != "False":
         yield f"runs code of a hub in {name}"
