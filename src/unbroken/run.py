@@ -123,6 +123,7 @@ class Run(EpochLoop):
         self._ranks.begin()
         self._numerics.gather(self._group, self._ranks.read_facts())
         self._faults = FaultInjector(self.folder, self._group.rank)
+        self._gradients.open()
         run_on_rank_zero(self._group, self._open)
         try:
             self.step = broadcast_state(self._group, self.step, self._state)
@@ -209,5 +210,6 @@ class Run(EpochLoop):
         return peek_run(folder)
 
     def _close(self) -> None:
+        self._gradients.close()
         if self._opened:
             self._opened.close()

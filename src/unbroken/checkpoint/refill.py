@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from unbroken.checkpoint.gradients import list_parameters
 from unbroken.checkpoint.traits import (
     Kinds,
     join_path,
     lay_out,
-    list_parameters,
     list_slots,
     read_array_stride,
     read_stride,
@@ -192,10 +192,11 @@ def _refill_masked(live: Any, stored: np.ma.MaskedArray[Any, Any]) -> Any:
 
 
 def restore_grad(tensor: torch.Tensor, wanted: Kinds, path: str) -> torch.Tensor:
-    """Give a frozen tensor the gradient that was left in it; returns the tensor."""
+    """Give a tensor the gradient that was left in it or is carried; returns the tensor."""
     grad = wanted.get("grad", {}).get(path)
     if grad is not None:
-        tensor.grad = grad.to(tensor.device)
+        stride = wanted.get("carried", {}).get(path, {}).get("stride")
+        tensor.grad = lay_out(grad.to(tensor.device), stride)
     return tensor
 
 

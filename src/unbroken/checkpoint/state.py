@@ -27,6 +27,7 @@ from unbroken.checkpoint.traits import (
     TRAITS,
     Kinds,
     LiveState,
+    add_carried_gradients,
     check_not_tangled,
     join_traits,
     list_slots,
@@ -94,7 +95,10 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
         encoder, tree = _encode_objects(objects, generators)
     if isinstance(objects, LiveState):
         objects.outgrown = _compare_structure(encoder, objects)
-        if changed := objects.changed_traits(_traits_from(encoder, objects), ended):
+        traits = _traits_from(encoder, objects)
+        if objects.gradients:
+            add_carried_gradients(traits, objects.gradients)
+        if changed := objects.changed_traits(traits, ended):
             check_not_tangled(changed, objects.built or {})
             tree[TRAITS] = encoder.encode(changed, TRAITS)
         if objects.epoch is not None:
@@ -177,6 +181,9 @@ def restore_state(snapshot: Snapshot, objects: Mapping[str, Holder], drop: Colle
     add_unwritten(states, objects)
     _check_names(set(states) - {RNG}, set(objects), sorted(decoder.unused))
     Loader(decoder.names, wanted, join_traits(live)).load_all(objects, states, drop)
+    if isinstance(objects, LiveState) and objects.gradients:
+        used = {path: info["optimizers"] for path, info in wanted.get("carried", {}).items()}
+        objects.gradients.resume(used, wanted.get("trains", {}))
     if RNG not in drop:
         _restore_generators(states[RNG])
     gained = check.check(decoder.arrays, drop)

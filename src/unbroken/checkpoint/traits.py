@@ -13,6 +13,7 @@ import torch
 
 from unbroken.canonical_json import JSON
 from unbroken.checkpoint.aliases import Region, find_aliases, find_crowded
+from unbroken.checkpoint.gradients import GradientWatch, list_parameters
 from unbroken.checkpoint.holders import is_of_torch
 from unbroken.errors import CheckpointError
 
@@ -29,7 +30,11 @@ Kinds = dict[str, dict[str, Any]]
 evaluation mode; the path of a part: all of it), `stride` (of a tensor whose dimensions lie in another order), `device`
 (its type), `same` (the path of the same object), `trains` (the path of what an optimizer trains), `view` (its base,
 offset and stride), `tangled` (the path of what it has bytes of, where no base has them all: as built, or refused),
-`grad` (left in a frozen tensor: an optimizer uses it)."""
+`grad` (left in a frozen tensor: an optimizer uses it; or carried over the end of a step), `carried` (of such a gradient
+its stride, and which `optimizers` have used it)."""
+
+_WHOLE = {"grad", "carried"}
+"""Kinds that are stored as they are, however the program has built it."""
 
 _IN_LOOP = "changed in the loop"
 """In the place of a value that the program built otherwise at an earlier start: equal to none."""
@@ -50,6 +55,8 @@ class LiveState(dict[str, Any]):
     epoch: dict[str, Any] | None = None
     """What is known of the present epoch, in a loop over epochs: its number, the step before its first, and where the
     generators stood when its batches began, once they have."""
+    gradients: GradientWatch | None = None
+    """Knows which gradients belong to the state of a run."""
 
     def changed_traits(self, traits: dict[str, Kinds], ended: bool = False) -> dict[str, Kinds]:
         """Those that are not as built; the first call says how they were built.
@@ -81,7 +88,7 @@ def _changed_kinds(built: Kinds, kinds: Kinds) -> Kinds:
     changed: Kinds = {}
     for kind in sorted(built.keys() | kinds.keys()):
         before, now = built.get(kind, {}), kinds.get(kind, {})
-        if kind == "grad":
+        if kind in _WHOLE:
             paths = sorted(now)
         else:
             paths = [path for path in sorted(before.keys() | now.keys()) if before.get(path) != now.get(path)]
@@ -116,7 +123,7 @@ def join_path(path: str, key: object) -> str:
 
 def merge_traits(built: Kinds, changed: Kinds) -> Kinds:
     """Those of a checkpoint: as built here, but for what it says."""
-    built = {kind: paths for kind, paths in built.items() if kind != "grad"}
+    built = {kind: paths for kind, paths in built.items() if kind not in _WHOLE}
     return {kind: {**built.get(kind, {}), **changed.get(kind, {})} for kind in built.keys() | changed.keys()}
 
 
@@ -180,6 +187,26 @@ def read_traits(
         if isinstance(holder, torch.optim.Optimizer):
             _read_parameters(traits[part], holder, part, seen)
     return traits
+
+
+def add_carried_gradients(traits: Mapping[str, Kinds], gradients: GradientWatch) -> None:
+    """Add the gradients that are carried over the end of a step to the traits of those who hold their parameters.
+
+    Raises:
+        CheckpointError: One of them is sparse.
+    """
+    for part, path, gradient, is_used in gradients.carried():
+        place = traits[part].get("trains", {}).get(path, path)
+        if gradient.layout != torch.strided:
+            raise CheckpointError(
+                f"The step ends with a gradient of {place} that `{part}` has not used, of layout "
+                f"{gradient.layout}, expected a dense one: only that can be stored. Next: let `{part}` "
+                "step, or set its gradients to zero, in each step of the run."
+            )
+        kinds = traits[part_of(place)]
+        _set(kinds, "grad", place, gradient)
+        info = kinds.setdefault("carried", {}).setdefault(place, {"optimizers": {}, "stride": read_stride(gradient)})
+        info["optimizers"][part] = is_used
 
 
 def part_of(name: str) -> str:
@@ -295,13 +322,6 @@ def list_slot_values(objects: Mapping[str, object]) -> dict[str, torch.Tensor | 
     """Path and value of all that the modules among the parts hold."""
     modules = [(part, holder) for part, holder in objects.items() if isinstance(holder, torch.nn.Module)]
     return {path: places[key] for part, module in modules for path, _, places, key in list_slots(module, part)}
-
-
-def list_parameters(optimizer: torch.optim.Optimizer, part: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """Path and parameter of all that an optimizer trains."""
-    for number, group in enumerate(optimizer.param_groups):
-        for index, parameter in enumerate(group["params"]):
-            yield f"{part}/param_groups/{number}/params/{index}", parameter
 
 
 def read_stride(tensor: torch.Tensor) -> list[int] | None:

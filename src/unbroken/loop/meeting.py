@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from unbroken.checkpoint.gradients import GradientWatch
 from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
@@ -29,6 +30,7 @@ class MeetingPoints:
         self.step = 0
         """How many steps are done."""
         self._state, self._group = state, group
+        self._gradients = state.gradients = GradientWatch(state)
         self._ranks = Ranks(group, state, per_rank)
         self._agreement = Agreement(group, stop)
         self._owner = Owner()

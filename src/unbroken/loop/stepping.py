@@ -22,6 +22,10 @@ from unbroken.run_folder.journal import to_numbers
 from unbroken.run_numerics import RunNumerics
 
 T = TypeVar("T")
+_ALIKE_GRADIENTS = (
+    "let an optimizer step in each step of the run, or add the gradients of all ranks, or set them to zero, before the "
+    "step ends"
+)
 _NOTHING = itertools.repeat(None)
 """What `steps` has for each step."""
 
@@ -55,8 +59,9 @@ class StepLoop(MeetingPoints):
         self._pin_names: set[str] = set()
         """Under which the step that is under way is to be kept."""
         self._asked: int | None = None
-        self._replays = self._compared = False
-        """Whether an earlier start has passed the calls that the program makes now; whether ranks were compared."""
+        self._replays = self._compared = self._has_compared_gradients = False
+        """Whether an earlier start has passed the calls that the program makes now; whether ranks were compared, and
+        the gradients that they carry over the end of a step."""
         self._loop_total: int | None = None
 
     @property
@@ -333,6 +338,7 @@ class StepLoop(MeetingPoints):
         self._in_loop = self._is_left = False
         # Otherwise the next thing is to leave, with a save of its own.
         saves = (total is None or self.step + 1 < total) and not self.stop.is_set()
+        self._end_step_of_gradients()
         needs_all = self._meet_at_end_of_step(saves, pins)
         changes = self._numerics.look_again(self.step, self._group)
         self.step += 1
@@ -342,6 +348,15 @@ class StepLoop(MeetingPoints):
             self._folder.report_numerics(self.step - 1, changes)
             self._folder.record_step(self.step, record, saves, pins)
         self._check_ranks_agree()
+
+    def _end_step_of_gradients(self) -> None:
+        # Once in each start, as `_check_ranks_agree`: rank 0 stores its own for all.
+        if self._gradients.end_step() and self._group.size > 1 and not self._has_compared_gradients:
+            self._has_compared_gradients = True
+            plan = (
+                f"ends step {self.step + 1} with the gradients {self._gradients.digest()[:12]}, which it has not used"
+            )
+            self._meet(plan, advice=_ALIKE_GRADIENTS)
 
     def _meet_at_end_of_step(self, saves: bool, pins: set[str]) -> bool:
         """Meet if the end of the step needs all ranks; returns whether it needs what each has of its own."""
