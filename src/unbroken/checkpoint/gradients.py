@@ -159,7 +159,10 @@ def _is_unused(parameter: torch.Tensor, mark: _Mark) -> bool:
 
 
 def _read_version(gradient: torch.Tensor) -> int | None:
-    return None if gradient.is_inference() else gradient._version
+    try:
+        return gradient._version
+    except RuntimeError:  # an inference tensor has none; to ask each whether it is one would cost every step
+        return None
 
 
 def list_parameters(optimizer: torch.optim.Optimizer, part: str) -> Iterator[tuple[str, torch.Tensor]]:
