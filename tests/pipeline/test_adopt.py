@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from tests.support.typed_pages import clone_with_environment, read_commands, type_commands
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/adopt.md").read_text(encoding="utf-8")
-MARK = "----- end of a block -----"
 ITEMS = [f"{method}-digits-{seed}" for method in ("mlp", "linear") for seed in range(3)]
 EDITED = ("params.yaml", "dvc.yaml")
 FOREIGN = re.compile(r"\b(receivers?|wires?|senders?|prompts?|language models?|texts?)\b", re.I)
@@ -26,33 +25,14 @@ def files() -> dict[str, str]:
     return dict(re.findall(r"^```(?:python|yaml) (\S+)\n(.*?)^```$", PAGE, re.M | re.S))
 
 
-def commands() -> list[str]:
-    return re.findall(r"^```bash\n(.*?)^```$", PAGE, re.M | re.S)
-
-
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The clone after the walk, and what each block printed."""
     clone = tmp_path_factory.mktemp("adopted") / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+    clone_with_environment(clone)
     for name, content in files().items():
         (clone / name).write_text(content, encoding="utf-8")
-    program = "".join(f"{block}echo '{MARK}'\n" for block in commands())
-    others = ("MLFLOW_", "UNBROKEN_", "GIT_", "LATENTWIRE_", "SLURM_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", program],
-        cwd=clone,
-        env={**kept, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=3000,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
-    return clone, done.stdout.split(MARK)
+    return clone, type_commands(read_commands(PAGE), clone)
 
 
 pytestmark = pytest.mark.long
