@@ -28,17 +28,12 @@ closed. Next: mend it in slurm/site.env." 2
 # Read in another shell first: what is no shell, names what is not set, or ends a shell would end this one without a
 # sentence, and one with exit code 0 would look as if all had been done.
 check_settings() {
-    local said code=0 end="site.env was read to its end"
-    said=$(
-        say_end() { echo "site.env was read to its end" >&2; }
-        export -f say_end
-        LC_ALL=C bash -uc "$1"$'\nsay_end' site.env 2>&1 >/dev/null
-    ) || code=$?
-    [[ "$said" = *"$end" ]] || said=${said:-it ends the shell with exit code $code}
+    local said code=0 end=97
+    said=$(LC_ALL=C bash -uc "$1"$'\n'"exit $end" site.env 2>&1 >/dev/null) || code=$?
     # Blanks around `=` make a command of the name, and its value would be lost; so would all that follows a `return`.
-    [[ "$said" = *"$end" && "$said" != *"command not found"* && "$said" != *"return: can only"* ]] ||
-        die "slurm/site.env is not what bash can read ($(one_line "${said%"$end"}")), expected lines such as NAME=value. \
-Next: mend it there." 2
+    [[ "$code" = "$end" && "$said" != *"command not found"* && "$said" != *"return: can only"* ]] ||
+        die "slurm/site.env is not what bash can read ($(one_line "${said:-it ends the shell with exit code $code}")), \
+expected lines such as NAME=value. Next: mend it there." 2
 }
 
 check_numbers() {
