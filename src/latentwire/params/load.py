@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from latentwire.errors import ConfigurationError
 from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
 from latentwire.params.own import OwnParams
-from latentwire.params.section import Name, Section, check_known, check_told_apart
+from latentwire.params.section import Name, Section, check_known, check_no_baseline, check_told_apart
 from latentwire.params.sections import (
     BASELINES,
     Aggregate,
@@ -77,7 +77,7 @@ class Params(Section):
         check_known("encode.sender", [self.encode.sender], self.models)
         check_known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
-        _unlike("train.methods", self.train.methods, BASELINES)
+        check_no_baseline("train.methods", self.train.methods, BASELINES)
         for name, method in self.methods.items():
             check_known(f"methods.{name}.receivers", method.receivers, self.models)
         return self
@@ -174,13 +174,6 @@ def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
             "Next: `dvc stage list` shows every item."
         )
     return value
-
-
-def _unlike(where: str, names: Sequence[str], taken: Sequence[str]) -> None:
-    """Methods and baselines stand in the same tables under their names."""
-    for name in names:
-        if name in taken:
-            raise ValueError(f"{where} names {name!r}, which is a baseline; expected none of {', '.join(taken)}")
 
 
 def _check_texts(values: Any) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from latentwire.params.section import Distinct, Name, Positive, Section, Seed, check_known, check_told_apart
+from latentwire.params.section import (
+    Distinct,
+    Name,
+    Positive,
+    Section,
+    Seed,
+    check_known,
+    check_no_baseline,
+    check_told_apart,
+)
 from latentwire.params.sections import Aggregate, CheckpointPolicy, Report, Runtime, Tracking, Verify
 
 Module = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$")]
@@ -121,9 +130,7 @@ class OwnParams(Section):
         check_known("train.methods", self.train.methods, self.methods)
         check_known("aggregate.reference", [self.aggregate.reference], contenders)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
-        twice = [name for name in self.train.methods if name in self.baseline.methods]
-        if twice:
-            raise ValueError(f"train.methods names {twice[0]!r}, which is a baseline; expected another name")
+        check_no_baseline("train.methods", self.train.methods, self.baseline.methods)
         names = self.report.names
         for keys in (self.tasks, names.keys() - self.tasks.keys()):
             check_told_apart({key: names.get(key, key) for key in keys})

@@ -61,6 +61,13 @@ def check_known(where: str, names: Sequence[str], valid: Any) -> None:
             raise ValueError(f"{where} names {name!r}, which is not among {', '.join(valid)}")
 
 
+def check_no_baseline(where: str, names: Sequence[str], baselines: Sequence[str]) -> None:
+    """Methods and baselines stand in the same tables under their names."""
+    for name in names:
+        if name in baselines:
+            raise ValueError(f"{where} names {name!r}, which is a baseline; expected none of {', '.join(baselines)}")
+
+
 def check_told_apart(names: Mapping[str, str]) -> None:
     """Two models, tasks or methods of one printed name would be rows that nobody can tell apart."""
     for name in names.values():

@@ -20,7 +20,7 @@ from latentwire.statistics.families import Pair, comparison_families
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod, expected_grid
 from tests.support.synthetic_predictions import NAMES, REPOSITORY, aggregate, build
 
-BASELINES = ("majority", "probe", "text", "calibrated", "truncated", "readout")
+BASELINES = ("majority", "probe", "text", "calibrated", "truncated", "few_shot", "readout")
 
 
 def _contrasts(grid: Grid, pairs: Sequence[Pair]) -> list[tuple[object, ...]]:
