@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.slurm import Cluster, copy, wait_for_step
+from tests.cluster.slurm import Cluster, copy
+from tests.cluster.trainer import frozen_after_step
 from tests.support.workspace import ITEM, Workspace
 
 pytestmark = pytest.mark.cluster
@@ -22,8 +24,9 @@ def test_a_lost_node_changes_no_byte(
     place = copy(cluster, prepared, free_folder / "nodes")
     options = "--partition=preempt --nodes=1-2 --exclude=node1,node2"
     job = cluster.submit(place.root, options, *TRAIN, LATENTWIRE_PROCESSES="2", UNBROKEN_PEER_TIMEOUT_S="30")
-    wait_for_step(place, 7)
-    with cluster.without("node4"):
+    with contextlib.ExitStack() as lost:
+        with frozen_after_step(place, 7):
+            lost.enter_context(cluster.without("node4"))
         facts = job.done()
     assert (facts["NodeList"], int(facts["Restarts"]) >= 1) == ("node3", True)
     assert processes(place) == [4, 2]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until, wait_for_step
+from tests.cluster.trainer import freeze_when, frozen_after_step, preempt_after_step, preempt_frozen, wait_for_pid
 from tests.support.workspace import ITEM, Workspace
 
 pytestmark = pytest.mark.cluster
@@ -25,8 +26,7 @@ def test_preempted_in_train_in_a_save_and_in_evaluate(
 ) -> None:
     place = copy(cluster, prepared, free_folder / "preempted")
     job = cluster.submit(place.root, "--partition=preempt --nodelist=node1")
-    wait_for_step(place, 4)
-    cluster.preempt(job)
+    preempt_after_step(cluster, job, place, 4)
     preempt_in_a_save(cluster, job, place)
     job.wait_for_log("^Running stage 'evaluate")
     cluster.preempt(job)
@@ -44,39 +44,9 @@ def test_preempted_in_train_in_a_save_and_in_evaluate(
 def preempt_in_a_save(cluster: Cluster, job: Job, place: Workspace) -> None:
     """Freeze the trainer while a checkpoint is half written, until SLURM's signal waits for it."""
     (folder,) = place.state()
-    trainer, before = wait_for_pid(place), job.restarts
-
-    def frozen() -> bool:
-        if not list(folder.glob("checkpoints/.tmp-step-*")):
-            return False
-        os.kill(trainer, signal.SIGSTOP)
-        if list(folder.glob("checkpoints/.tmp-step-*")):
-            return True
-        os.kill(trainer, signal.SIGCONT)
-        return False
-
-    until("a save", frozen)
-    cluster.occupy(job.facts["NodeList"])
-    until("SLURM's signal", lambda: is_pending(trainer, signal.SIGTERM))
-    os.kill(trainer, signal.SIGCONT)
-    job.started_again(before + 1)
-
-
-def is_pending(process: int, number: signal.Signals) -> bool:
-    waiting = re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
-    return bool(waiting and int(waiting[1], 16) >> (number - 1) & 1)
-
-
-def wait_for_pid(place: Workspace) -> int:
-    """The process that trains in a clone, by the lock that it holds."""
-    (folder,) = place.state()
-
-    def holder() -> int | None:
-        found = re.search(r'"pid": (\d+)', (folder / "lock").read_text())
-        alive = found and Path(f"/proc/{found[1]}/cmdline").exists()
-        return int(found[1]) if found and alive else None
-
-    return until("the trainer", holder)
+    trainer = wait_for_pid(place)
+    freeze_when(trainer, lambda: bool(list(folder.glob("checkpoints/.tmp-step-*"))))
+    preempt_frozen(cluster, job, trainer)
 
 
 def steps_are_once(place: Workspace) -> None:
@@ -135,9 +105,9 @@ def test_scancel_and_a_new_job(
 ) -> None:
     place = copy(cluster, prepared, free_folder / "cancelled")
     job = cluster.submit(place.root, "--partition=preempt", *TRAIN)
-    wait_for_step(place, 4)
-    cluster.call("scancel", job.id)
-    job.wait("CANCELLED")
+    with frozen_after_step(place, 4):
+        cluster.call("scancel", job.id)
+        job.wait("CANCELLED")
     job.wait_for_log(f"job {job.id} was cancelled and is not requeued")
     new = cluster.submit(place.root, "--partition=preempt", *TRAIN)
     assert new.done()["Restarts"] == "0"
@@ -162,6 +132,7 @@ def test_a_trainer_that_ignores_signals(
     job = cluster.submit(place.root, "--partition=preempt", *TRAIN, **bind)
     wait_for_step(place, 7)
     trainer = wait_for_pid(place)
+    os.kill(trainer, signal.SIGSTOP)
     cluster.occupy(job.facts["NodeList"])
     until("the trainer to be killed", lambda: not frozen_again(trainer))
     job.done()

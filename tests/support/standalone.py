@@ -36,7 +36,7 @@ def make_environment(folder: Path, wheel: Path, python: str = sys.executable) ->
 
 
 def write_example(path: Path, pause_s: float = 0.0) -> Path:
-    """The README's first program, which waits after each step."""
+    """The README's first program, which waits after each step: as long as PAUSE_S says, else `pause_s`."""
     path.write_text(_slow_down(EXAMPLES[0], pause_s))
     return path
 
@@ -54,4 +54,5 @@ def write_rank_example(path: Path, pause_s: float = 0.0) -> Path:
 def _slow_down(program: str, pause_s: float) -> str:
     last = "        run.log(loss=loss)"
     assert last in program
-    return program.replace(last, f"        __import__('time').sleep({pause_s})\n{last}")
+    pause = f"float(__import__('os').environ.get('PAUSE_S') or {pause_s})"
+    return program.replace(last, f"        __import__('time').sleep({pause})\n{last}")

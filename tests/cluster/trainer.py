@@ -1,0 +1,75 @@
+"""The process that trains in a clone: found by its lock, and stopped where a fast machine would be done too soon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.cluster.slurm import Cluster, Job, until, wait_for_step
+from tests.support.workspace import Workspace
+
+
+def wait_for_pid(place: Workspace) -> int:
+    """The process that trains in a clone, by the lock that it holds."""
+    (folder,) = place.state()
+
+    def holder() -> int | None:
+        found = re.search(r'"pid": (\d+)', (folder / "lock").read_text())
+        alive = found and Path(f"/proc/{found[1]}/cmdline").exists()
+        return int(found[1]) if found and alive else None
+
+    return until("the trainer", holder)
+
+
+def preempt_after_step(cluster: Cluster, job: Job, place: Workspace, step: int) -> None:
+    """Take the nodes of a job away from it while it trains, however fast its steps are."""
+    wait_for_step(place, step)
+    trainer = wait_for_pid(place)
+    os.kill(trainer, signal.SIGSTOP)
+    preempt_frozen(cluster, job, trainer)
+
+
+def preempt_frozen(cluster: Cluster, job: Job, trainer: int) -> None:
+    """Preempt a job whose trainer is stopped: it goes on once SLURM's signal is there, and is started again."""
+    before = job.restarts
+    cluster.occupy(job.facts["NodeList"])
+    until("SLURM's signal", lambda: is_pending(trainer, signal.SIGTERM))
+    os.kill(trainer, signal.SIGCONT)
+    job.started_again(before + 1)
+
+
+@contextlib.contextmanager
+def frozen_after_step(place: Workspace, step: int) -> Iterator[None]:
+    """Within, the trainer does nothing, unless SLURM wakes it to end it."""
+    wait_for_step(place, step)
+    trainer = wait_for_pid(place)
+    os.kill(trainer, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(trainer, signal.SIGCONT)
+
+
+def freeze_when(trainer: int, seen: Callable[[], bool]) -> None:
+    """Stop a process at an instant at which something is seen, and still is when it has stopped."""
+
+    def frozen() -> bool:
+        if not seen():
+            return False
+        os.kill(trainer, signal.SIGSTOP)
+        if seen():
+            return True
+        os.kill(trainer, signal.SIGCONT)
+        return False
+
+    until("that instant", frozen)
+
+
+def is_pending(process: int, number: signal.Signals) -> bool:
+    waiting = re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    return bool(waiting and int(waiting[1], 16) >> (number - 1) & 1)
