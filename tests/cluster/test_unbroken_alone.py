@@ -180,7 +180,7 @@ def test_a_run_under_torchrun_goes_on(site: Site, expected: dict[str, dict[str, 
 
 def test_a_run_outlives_its_time_limit(site: Site, expected: dict[str, dict[str, bytes]]) -> None:
     """SLURM looks at the clock twice a minute: the first start has to take longer than that, on any machine."""
-    command = ("bash", "-c", "[ -n \"${SLURM_RESTART_COUNT:-}\" ] || export PAUSE_S=2; exec python train.py")
+    command = ("bash", "-c", '[ -n "${SLURM_RESTART_COUNT:-}" ] || export PAUSE_S=2; exec python train.py')
     job = site.submit("--partition=preempt --time=1", *command)
     job.started_again(1)
     conf = str(site.cluster.folder / "slurm.conf")
