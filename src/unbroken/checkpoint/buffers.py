@@ -92,6 +92,6 @@ class Buffer:
 def _allocate_like(source: torch.Tensor) -> torch.Tensor:
     try:
         # Only page-locked memory lets a GPU copy at the speed of the bus.
-        return torch.empty(source.shape, dtype=source.dtype, pin_memory=source.is_cuda)
+        return torch.empty(source.shape, dtype=source.dtype, device="cpu", pin_memory=source.is_cuda)
     except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeError and kinds of it
         raise BufferMemoryError(str(error).partition("\n")[0]) from error

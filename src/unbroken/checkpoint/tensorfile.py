@@ -92,6 +92,11 @@ def check_dtype(tensor: torch.Tensor, name: str) -> None:
         )
 
 
+def allocate_tensor(spec: TensorSpec) -> torch.Tensor:
+    """A tensor for stored bytes, in CPU memory: a program may have made a GPU torch's default device."""
+    return torch.empty(spec.shape, dtype=DTYPES[spec.dtype], device="cpu")
+
+
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor, without a copy when it is contiguous in CPU memory."""
     plain = tensor.detach()
@@ -363,7 +368,7 @@ def _check_header(files: FileSystem, descriptor: int, path: Path, expected: byte
 
 def _read_tensor(files: FileSystem, descriptor: int, path: Path, spec: TensorSpec) -> torch.Tensor:
     try:
-        tensor = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+        tensor = allocate_tensor(spec)
     except RuntimeError as error:  # what torch answers when there is no memory
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error
     read_all(files, descriptor, path, tensor_bytes(tensor))

@@ -6,11 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.checkpoint.state import RNG, Holder, Snapshot, capture_state, restore_state
-from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, tensor_bytes, tensor_spec
+from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, allocate_tensor, tensor_bytes, tensor_spec
 from unbroken.checkpoint.traits import LiveState
 from unbroken.checkpoint.tree import Decoder, Encoder
 from unbroken.errors import CheckpointError
@@ -119,7 +117,7 @@ def _cut_content(header: Mapping[str, Any], content: bytearray) -> Snapshot:
     tensors, start = {}, 0
     for name, dtype, shape in header["tensors"]:
         spec = TensorSpec(dtype, tuple(shape))
-        tensors[name] = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+        tensors[name] = allocate_tensor(spec)
         tensor_bytes(tensors[name])[:] = content[start : start + spec.nbytes]
         start += spec.nbytes
     return Snapshot(tensors, header["tree"])

@@ -9,7 +9,7 @@ import torch
 
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
 from unbroken.checkpoint.state import Snapshot
-from unbroken.checkpoint.tensorfile import DTYPES, TensorSpec, begin_digest, tensor_bytes, tensor_spec
+from unbroken.checkpoint.tensorfile import TensorSpec, allocate_tensor, begin_digest, tensor_bytes, tensor_spec
 from unbroken.errors import CheckpointError, PeerError, UnbrokenError, describe_error
 from unbroken.exact.group import Group
 
@@ -119,7 +119,7 @@ def _fill_tensors(
     """The tensors and their digests, in the order in which they were announced."""
     tensors, digests, message = {}, {}, memoryview(b"")
     for name, spec in specs.items():
-        tensors[name] = torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+        tensors[name] = allocate_tensor(spec)
         room, digest = tensor_bytes(tensors[name]), begin_digest(spec)
         while room:
             message = message or next(messages)

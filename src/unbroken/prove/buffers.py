@@ -54,5 +54,5 @@ def open_buffer(thing: Any) -> memoryview:
     if issubclass(type(thing), io.BytesIO):
         return io.BytesIO.getbuffer(thing)
     if issubclass(type(thing), torch.UntypedStorage):
-        return memoryview(torch.empty(0, dtype=torch.uint8).set_(thing.cpu()).numpy().data)
+        return memoryview(torch.empty(0, dtype=torch.uint8, device="cpu").set_(thing.cpu()).numpy().data)
     return memoryview(thing)
