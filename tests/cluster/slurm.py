@@ -130,6 +130,11 @@ class Cluster:
         )
         self.call("sbatch", *options, "--wrap", "sleep 1")
 
+    def limit(self, job: Job, minutes: int) -> None:
+        """Let a job end so many minutes after its newest start."""
+        change = (f"JobId={job.id}", f"TimeLimit={minutes}")
+        run("scontrol", "update", *change, SLURM_CONF=str(self.folder / "slurm.conf"))
+
     @contextlib.contextmanager
     def without_controller(self) -> Iterator[None]:
         """Nobody who answers; jobs go on, and the controller is back afterwards."""

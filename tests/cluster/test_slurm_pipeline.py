@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until, wait_for_step
-from tests.cluster.trainer import freeze_when, frozen_after_step, preempt_after_step, preempt_frozen, wait_for_pid
+from tests.cluster.trainer import (
+    freeze_when,
+    frozen_after_step,
+    is_pending,
+    preempt_after_step,
+    preempt_frozen,
+    wait_for_pid,
+)
 from tests.support.workspace import ITEM, Workspace
 
 pytestmark = pytest.mark.cluster
@@ -80,9 +87,13 @@ def started_again_trains_nothing(cluster: Cluster, place: Workspace, job: Job) -
 @pytest.mark.slow
 def test_the_time_limit(cluster: Cluster, prepared: Workspace, undisturbed: Workspace, free_folder: Path) -> None:
     place = copy(cluster, prepared, free_folder / "limited")
-    # The first start idles through most of it; the whole of it is enough for a second one also where others work.
-    idle = "[ -e state/idled ] || { touch state/idled; sleep 85; }; exec " + " ".join(TRAIN)
-    job = cluster.submit(place.root, "--partition=preempt --time=2 --signal=B:USR1@20", "bash", "-c", idle)
+    job = cluster.submit(place.root, "--partition=preempt --time=60 --signal=B:USR1@90", *TRAIN)
+    with frozen_after_step(place, 4) as trainer:
+        ran = sum(int(part) * unit for part, unit in zip(job.facts["RunTime"].split(":"), (60, 1), strict=False))
+        cluster.limit(job, ran + 2)  # one to two minutes from now, so that the signal is due at SLURM's next look
+        until("SLURM's signal", lambda: is_pending(trainer, signal.SIGTERM))
+    job.started_again(1)
+    cluster.limit(job, 60)
     assert int(job.done()["Restarts"]) >= 1
     assert place.results() == undisturbed.results()
 

@@ -183,8 +183,7 @@ def test_a_run_outlives_its_time_limit(site: Site, expected: dict[str, dict[str,
     command = ("bash", "-c", '[ -n "${SLURM_RESTART_COUNT:-}" ] || export PAUSE_S=2; exec python train.py')
     job = site.submit("--partition=preempt --time=1", *command)
     job.started_again(1)
-    conf = str(site.cluster.folder / "slurm.conf")
-    run("scontrol", "update", f"JobId={job.id}", "TimeLimit=60", SLURM_CONF=conf)
+    site.cluster.limit(job, 60)
     assert int(job.done()["Restarts"]) >= 1
     assert site.final() == expected["train.py"]
 

@@ -27,10 +27,8 @@ def wait_for_pid(place: Workspace) -> int:
 
 def preempt_after_step(cluster: Cluster, job: Job, place: Workspace, step: int) -> None:
     """Take the nodes of a job away from it while it trains, however fast its steps are."""
-    wait_for_step(place, step)
-    trainer = wait_for_pid(place)
-    os.kill(trainer, signal.SIGSTOP)
-    preempt_frozen(cluster, job, trainer)
+    with frozen_after_step(place, step) as trainer:
+        preempt_frozen(cluster, job, trainer)
 
 
 def preempt_frozen(cluster: Cluster, job: Job, trainer: int) -> None:
@@ -43,13 +41,13 @@ def preempt_frozen(cluster: Cluster, job: Job, trainer: int) -> None:
 
 
 @contextlib.contextmanager
-def frozen_after_step(place: Workspace, step: int) -> Iterator[None]:
-    """Within, the trainer does nothing, unless SLURM wakes it to end it."""
+def frozen_after_step(place: Workspace, step: int) -> Iterator[int]:
+    """Within, the trainer does nothing, unless SLURM wakes it to end it; yields its process."""
     wait_for_step(place, step)
     trainer = wait_for_pid(place)
     os.kill(trainer, signal.SIGSTOP)
     try:
-        yield
+        yield trainer
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(trainer, signal.SIGCONT)
