@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from latentwire.environment import git_environment  # noqa: E402  (it imports nothing but the standard library)
+
 DEFINITION = "Apptainer.def"
 LOCKS = ("requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock")
 INPUTS = (DEFINITION, "LICENSE", "README.md", "params.yaml", "pyproject.toml", *LOCKS, "src")
@@ -29,9 +32,9 @@ def run_git(*arguments: str) -> str:
     Raises:
         SystemExit: Git failed; the sentence says why.
     """
-    # Git's hooks set GIT_DIR and others, which would lead it to another repository.
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(["git", *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, env=git_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(
             f"error: {done.stderr.strip()} An image carries the commit that it was built from. Next: build in a clone."

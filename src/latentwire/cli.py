@@ -94,10 +94,12 @@ def history_command(
     root: Root = Path(),
 ) -> None:
     """Show every start of an item: when, where, from which step to which, why it ended, what was lost."""
-    from latentwire.history import history_table, read_history
+    from latentwire.history import history_table, read_history, read_own_logs
     from latentwire.params.load import load_any_params
 
     records = read_history(load_any_params(root / "params.yaml"), root, item)
+    for problem in filter(None, (log.problem for log in read_own_logs(root, item))):
+        print_sentence(f"note: {problem}")
     if as_json:
         typer.echo(json.dumps([record.as_json() for record in records], indent=1))
     elif records:

@@ -14,7 +14,7 @@ from latentwire.execution.sessions import KILLED, Session, sessions_from_events
 from latentwire.item import TrainItem
 from latentwire.params.load import AnyParams, check_choice
 from latentwire.status import ItemStatus, read_item_status
-from unbroken.run_folder.events import EVENTS_FILE, read_events
+from unbroken.run_folder.events import EVENTS_FILE, EventLog, read_event_log
 
 HEADERS = ("run", "start", "began (UTC)", "took", "where", "SLURM job", "from step", "to step", "ended", "lost steps")
 
@@ -67,15 +67,15 @@ def read_history(
         ConfigurationError: There is no such item.
     """
     check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
-    folders = [path.parent for path in (root / "state").glob(f"{item}-*/{EVENTS_FILE}")]
-    own = [folder for folder in folders if folder.name.rpartition("-")[0] == item]
-    runs = [run for folder in own if (run := sorted(_sessions(folder), key=lambda session: session.restart))]
+    runs = [run for log in read_own_logs(root, item) if (run := sessions_from_events(log.path.parent.name, log.events))]
     runs.sort(key=lambda run: (min(session.start for session in run), run[0].identity))
     return [record for run in runs for record in _records(root, run, values.train.steps, known or {})]
 
 
-def _sessions(folder: Path) -> list[Session]:
-    return sessions_from_events(folder.name, read_events(folder / EVENTS_FILE))
+def read_own_logs(root: Path, item: str) -> list[EventLog]:
+    """The events of all runs of an item."""
+    paths = (root / "state").glob(f"{item}-*/{EVENTS_FILE}")
+    return [read_event_log(path) for path in paths if path.parent.name.rpartition("-")[0] == item]
 
 
 def _records(root: Path, run: Sequence[Session], steps: int, known: Mapping[str, ItemStatus]) -> Iterator[StartRecord]:

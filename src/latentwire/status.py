@@ -86,9 +86,10 @@ def read_item_status(state: Path, item: str, identity: str, steps: int) -> ItemS
 
 
 def _read_folder(folder: Path, item: str, steps: int) -> ItemStatus:
-    recorded = events.read_events(folder / events.EVENTS_FILE)
+    log = events.read_event_log(folder / events.EVENTS_FILE)
+    recorded = log.events
     if not recorded:
-        return ItemStatus(item, 0, 0, 0, "not started", None)
+        return ItemStatus(item, 0, 0, 0, "not started", None, problem=log.problem)
     sample = sample_journal(folder / journal.JOURNAL_FILE)
     step = sample.last_step
     saves = [event for event in recorded if event["event"] == "checkpoint"]
@@ -110,7 +111,7 @@ def _read_folder(folder: Path, item: str, steps: int) -> ItemStatus:
         pace=pace,
         saved=datetime.fromisoformat(saves[-1]["time"]) if saves else None,
         records=sample.records,
-        problem=sample.problem,
+        problem=" ".join(filter(None, (sample.problem, log.problem))),
         quiet=_age(sample.written) if step else None,
         started=datetime.fromisoformat(starts[-1]["time"]) if starts else None,
         save_gap=_usual_gap(saves),
@@ -182,8 +183,12 @@ def status_table(values: AnyParams, root: Path) -> Table:
         now = read_item_status(root / "state", item, short, values.train.steps)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
         step = f"{now.step}/{values.train.steps}"
-        rows.append((now.item, short, step, str(now.durable), str(now.starts), now.problem or now.verdict, left))
+        rows.append((now.item, short, step, str(now.durable), str(now.starts), _standing(now), left))
     return make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
+
+
+def _standing(now: ItemStatus) -> str:
+    return f"{now.verdict}. {now.problem}" if now.problem else now.verdict
 
 
 def _checkpoints(folder: Path) -> list[int]:

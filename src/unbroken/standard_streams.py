@@ -94,10 +94,18 @@ def print_line(line: str, stream: TextIO | None) -> None:
         return  # print would take stdout for it
     try:
         print(f"{line}\n", end="", file=stream, flush=True)
-    except UnicodeEncodeError:
-        print(f"{line.encode('ascii', READABLE).decode()}\n", end="", file=stream, flush=True)
+    except UnicodeError:
+        _print_readable(line, stream)
     except (OSError, ValueError):  # nobody reads it; it is closed
         return
+
+
+def _print_readable(line: str, stream: TextIO) -> None:
+    try:
+        print(f"{line.encode('ascii', READABLE).decode()}\n", end="", file=stream, flush=True)
+    except UnicodeError:  # its codec has no plain letters either
+        with contextlib.suppress(OSError):
+            os.write(stream.fileno(), f"{line}\n".encode())
 
 
 class _Output(io.FileIO):
@@ -110,7 +118,7 @@ class _Output(io.FileIO):
         at_once = original.write_through
         self.text = io.TextIOWrapper(
             cast("io.BufferedWriter", self) if at_once else io.BufferedWriter(self),
-            encoding=original.encoding,
+            encoding=_choose_encoding(original.encoding),
             errors=READABLE,
             line_buffering=original.line_buffering or at_once,
         )
@@ -131,6 +139,15 @@ class _Output(io.FileIO):
         if written is None:  # somebody who shares it has made it non-blocking
             select.select([], [self], [])
         return written or 0
+
+
+def _choose_encoding(asked: str) -> str:
+    """UTF-8 where the codec that was asked for, as by PYTHONIOENCODING=idna, cannot even write plain letters."""
+    try:
+        "A sentence, 1 of 2: …\n".encode(asked, READABLE)
+    except (UnicodeError, LookupError):
+        return "utf-8"
+    return asked
 
 
 _OUTPUTS: dict[int, _Output] = {}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latentwire.cli import run
+from latentwire.execution.report import format_appendix, gather_execution
+from latentwire.execution.sessions import sessions_from_logs
+from latentwire.params.load import load_params
+from latentwire.status import read_item_status
 from tests.support.toy_items import ITEM, STEPS, attempt
-from unbroken.run_folder.events import EVENTS_FILE
+from unbroken.run_folder.events import EVENTS_FILE, Events, read_event_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +74,67 @@ def write_start(folder: Path, day: int) -> None:
     base: dict[str, Any] = {"time": f"2026-01-0{day}T00:00:00+00:00", "restart": 0, "host": "a"}
     lines = [{**base, "event": "start", "step": 0}, {**base, "event": "end", "verdict": "preempted", "step": 7}]
     (folder / EVENTS_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+NO_EVENTS = (
+    '{"verdict": "no word of what happened", "time": "2026-01-01T00:00:00+00:00", "restart": 0}',
+    '{"event": "checkpoint", "time": "2026-01-01T00:00:01+00:00", "restart": 0}',
+    '{"event": "end", "step": 7}',
+    '{"event": "end", "time": "yesterday", "restart": 0}',
+    '{"event": "end", "time": "2026-01-01T00:00:00", "restart": 0}',
+    '{"event": "end", "time": 5, "restart": "0"}',
+    '{"event": "start", "step": true, "time": "2026-01-01T00:00:00+00:00"}',
+    '{"event": "start", "step": 1e400, "time": "2026-01-01T00:00:00+00:00"}',
+    '{"event": "end", "uptime": NaN, "time": "2026-01-01T00:00:00+00:00"}',
+    '{"event": ["end"], "time": "2026-01-01T00:00:00+00:00"}',
+    "[1, 2]",
+    '"start"',
+    "null",
+    "17",
+    "\0\0\0",
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("line", NO_EVENTS, ids=lambda line: line[:40])
+def test_a_line_that_is_no_event_is_said_once_and_hides_nothing(
+    line: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / "state" / f"{ITEM}-aaaaaaaaaaaa"
+    write_start(folder, 3)
+    path = folder / EVENTS_FILE
+    whole = ask(root, capsys, ITEM, "--json")
+    known = [read_item_status(root / "state", ITEM, "aaaaaaaaaaaa", STEPS), sessions_from_logs([read_event_log(path)])]
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([f"{line}\n", first, f"{line}\n", *others]))
+    status = read_item_status(root / "state", ITEM, "aaaaaaaaaaaa", STEPS)
+    assert [replace(status, problem=""), sessions_from_logs([read_event_log(path)])] == known
+    assert status.problem.startswith(f"2 damaged lines of {path} were left out (line 1, 3), expected JSON objects")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run(["history", ITEM, "--json", "--root", str(root)])
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("damaged lines")) == (whole, 1)
+    execution = gather_execution(root, load_params(root / "params.yaml"))
+    assert "\n".join(format_appendix(execution)).count(status.problem) == 1
+
+
+def test_a_line_that_is_being_written_is_no_damage(root: Path) -> None:
+    folder = root / "state" / f"{ITEM}-aaaaaaaaaaaa"
+    write_start(folder, 3)
+    with (folder / EVENTS_FILE).open("a") as file:
+        file.write('{"event": "che')
+    log = read_event_log(folder / EVENTS_FILE)
+    assert (len(log.events), log.problem) == (2, "")
+
+
+def test_a_start_after_a_damaged_one_has_a_number_of_its_own(tmp_path: Path) -> None:
+    for number in range(3):
+        events = Events(tmp_path, pytest.fail)
+        assert events.restart == number
+        events.add("start", step=0)
+    lines = (tmp_path / EVENTS_FILE).read_text().splitlines()
+    (tmp_path / EVENTS_FILE).write_text("\n".join(["{}", *lines[1:], ""]))
+    assert Events(tmp_path, pytest.fail).restart == 3
 
 
 def test_an_item_without_a_start_and_one_that_is_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from latentwire.doctor import image_checks as doctor
 from latentwire.doctor.checks import State
 from latentwire.errors import ConfigurationError
 from latentwire.image import Image
-from tools.image import INPUTS, build_command, read_revision, write_checksum
+from tools.image import INPUTS, build_command, read_revision, run_git, write_checksum
 
 ROOT = Path(__file__).parents[2]
 DEFINITION = (ROOT / "Apptainer.def").read_text()
@@ -164,6 +165,21 @@ def test_the_command_of_a_build() -> None:
         *options,
         *("/x/latentwire.sif", "Apptainer.def"),
     ]
+
+
+def test_git_is_told_what_holds_for_every_repository_and_led_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = read_revision()
+    setting = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "/of/the/user"}
+    for name, value in {**setting, "GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere/index"}.items():
+        monkeypatch.setenv(name, value)
+    assert "/of/the/user" in run_git("config", "--get-all", "safe.directory").splitlines()
+    assert read_revision() == revision
+
+
+def test_the_program_that_builds_images_needs_the_standard_library_alone() -> None:
+    command = [sys.executable, "-I", "-S", str(ROOT / "tools/image.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: tools/image.py")
 
 
 def test_a_seal_is_read_by_sha256sum(tmp_path: Path) -> None:

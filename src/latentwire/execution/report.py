@@ -10,7 +10,7 @@ from pathlib import Path
 from latentwire import git, machine
 from latentwire.execution import sacct, utilisation
 from latentwire.execution.sacct import Job
-from latentwire.execution.sessions import RunTotals, Session, read_sessions, sum_sessions
+from latentwire.execution.sessions import RunTotals, Session, read_event_logs, sessions_from_logs, sum_sessions
 from latentwire.execution.utilisation import ItemUtilisation
 from latentwire.item import TrainItem
 from latentwire.nvml import read_gpus
@@ -34,6 +34,8 @@ class Execution:
     hardware: Mapping[str, str]
     disk: Mapping[str, int]
     sessions: Sequence[Session]
+    damaged: Sequence[str]
+    """Sentences on lines of the runs' logs that could not be read."""
     totals: Sequence[RunTotals]
     jobs: Sequence[Job] | None
     measured: Sequence[ItemUtilisation]
@@ -45,7 +47,8 @@ class Execution:
 
 def gather_execution(root: Path, values: AnyParams) -> Execution:
     """Read events, SLURM's accounting and MLflow; what is not there is reported as missing."""
-    sessions = read_sessions(root / "state")
+    logs = read_event_logs(root / "state")
+    sessions = sessions_from_logs(logs)
     measured, missing = _measured(root, values)
     gpus = {item.item: item.gpus for item in measured}
     if not read_gpus().cards:
@@ -56,6 +59,7 @@ def gather_execution(root: Path, values: AnyParams) -> Execution:
         hardware=describe_hardware(),
         disk={name: machine.size_on_disk(root / name) for name in MEASURED_PATHS if (root / name).exists()},
         sessions=sessions,
+        damaged=[log.problem for log in logs if log.problem],
         totals=sum_sessions(sessions, gpus),
         jobs=sacct.query_jobs(f"{since:%Y-%m-%d}") if since else None,
         measured=measured,
@@ -134,8 +138,9 @@ def format_appendix(execution: Execution) -> list[str]:
 
 
 def _runs(execution: Execution) -> list[str]:
+    damaged = [line for problem in execution.damaged for line in ("", problem)]
     if not execution.totals:
-        return ["No run has its state here: `state/*/events.jsonl` is on the machine that trained."]
+        return ["No run has its state here: `state/*/events.jsonl` is on the machine that trained.", *damaged]
     head = (
         "| run | identity | starts | processes | preempted | killed | steps | repeated | hours | GPU-hours | standing |"
     )
@@ -159,6 +164,7 @@ def _runs(execution: Execution) -> list[str]:
         "",
         f"{sums}{note}, {span}",
         *_clocks(execution.sessions),
+        *damaged,
     ]
 
 

@@ -66,13 +66,14 @@ class Session:
         return self.start + timedelta(seconds=self.seconds)
 
 
-def read_sessions(state: Path) -> list[Session]:
-    """Sessions of every run folder `ITEM-IDENTITY` of `state/`, in the order of their start."""
-    sessions = [
-        session
-        for path in sorted(state.glob(f"*/{events.EVENTS_FILE}"))
-        for session in sessions_from_events(path.parent.name, events.read_events(path))
-    ]
+def read_event_logs(state: Path) -> list[events.EventLog]:
+    """The events of every run folder `ITEM-IDENTITY` of `state/`."""
+    return [events.read_event_log(path) for path in sorted(state.glob(f"*/{events.EVENTS_FILE}"))]
+
+
+def sessions_from_logs(logs: Iterable[events.EventLog]) -> list[Session]:
+    """Sessions of run folders, in the order of their start."""
+    sessions = [session for log in logs for session in sessions_from_events(log.path.parent.name, log.events)]
     return sorted(sessions, key=lambda session: (session.start, session.item))
 
 
@@ -110,7 +111,7 @@ def _session(item: str, identity: str, group: Sequence[Mapping[str, Any]]) -> Se
         last_step=max(int(event.get("step", 0)) for event in group),
         checkpoints=sum(event["event"] == "checkpoint" for event in group),
         gpus=_gpus(first),
-        processes=int(first["processes"]) if "processes" in first else None,
+        processes=_read_count(first, "processes"),
         image=str(first["image"]) if first.get("image") else None,
         versions={name: str(first[name]) for name in PACKAGES if name in first},
         job=first.get("job"),
@@ -130,11 +131,17 @@ def _clock_was_set(group: Sequence[Mapping[str, Any]]) -> bool:
 
 def _gpus(start: Mapping[str, Any]) -> int | None:
     """GPUs that a session used; each process on a GPU has its own."""
-    if "gpus" in start:
-        return int(start["gpus"])
-    if "device" not in start or "processes" not in start:
+    if (gpus := _read_count(start, "gpus")) is not None:
+        return gpus
+    processes = _read_count(start, "processes")
+    if "device" not in start or processes is None:
         return None
-    return int(start["processes"]) if str(start["device"]).startswith("cuda") else 0
+    return processes if str(start["device"]).startswith("cuda") else 0
+
+
+def _read_count(start: Mapping[str, Any], name: str) -> int | None:
+    """None also where a line was changed by hand, and says something that is no number of things."""
+    return count if isinstance(count := start.get(name), int) and count >= 0 else None
 
 
 @dataclass(frozen=True)

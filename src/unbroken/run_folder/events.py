@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from unbroken.errors import errno_name, storage_errors
 from unbroken.filesystem import FileSystem, read_file
 
 EVENTS_FILE = "events.jsonl"
+NAMED_LINES = 5
+"""Of the damaged ones, in a sentence."""
 
 
 class Events:
@@ -43,7 +47,9 @@ class Events:
         self._failing = False
         with storage_errors("read the event log", self.path, "Checkpoints and journal were not touched."):
             self.past = read_events(self.path, self._files)
-        self.restart: int = sum(event.get("event") == "start" for event in self.past)
+        starts = [event for event in self.past if event["event"] == "start"]
+        # A damaged line may be that of a start, whose number must not be given to another one.
+        self.restart: int = max([len(starts), *(event.get("restart", 0) + 1 for event in starts)])
 
     def add(self, event: str, **fields: object) -> None:
         """Append one event with time, host, pid and restart number."""
@@ -84,22 +90,92 @@ def elapsed_seconds(begin: Mapping[str, Any], end: Mapping[str, Any]) -> float:
     return max(0.0, (last - first).total_seconds())
 
 
+@dataclass(frozen=True)
+class EventLog:
+    """What `events.jsonl` has."""
+
+    path: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """In order. All have `event` and `time`; what else they may have is of its type."""
+    damaged: tuple[int, ...] = ()
+    """Numbers of the lines, from 1, that are no such event; one that is being written is not among them."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence on the damaged lines; empty where there are none."""
+        if not self.damaged:
+            return ""
+        lines = ", ".join(map(str, self.damaged[:NAMED_LINES])) + (", …" if len(self.damaged) > NAMED_LINES else "")
+        return (
+            f"{len(self.damaged)} damaged lines of {self.path} were left out (line {lines}), expected JSON objects with "
+            "`event` and `time`: something is missing here that they told of this execution; no result depends on it. "
+            "Next: go on, or remove these lines, and this is not said any more."
+        )
+
+
 def read_events(path: Path, files: FileSystem | None = None) -> list[dict[str, Any]]:
-    """The events of a file, without lines torn by a kill; empty when there is no file.
+    """The events of a file, without damaged lines; empty when there is no file.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
+    return read_event_log(path, files).events
+
+
+def read_event_log(path: Path, files: FileSystem | None = None) -> EventLog:
+    """The events of a file, which another process may be writing, and which of its lines are none.
 
     Raises:
         OSError: It cannot be read now.
     """
     try:
-        lines = read_file(files or FileSystem(), path).splitlines()
+        lines = read_file(files or FileSystem(), path).split(b"\n")
     except FileNotFoundError:
-        return []
-    return [event for event in map(_parse_event, lines) if event is not None]
+        return EventLog(path)
+    parsed = [_parse_event(line) for line in lines]
+    damaged = [number for number, (line, event) in enumerate(zip(lines, parsed, strict=True), 1) if line and not event]
+    if lines[-1]:  # no line end yet
+        damaged = [number for number in damaged if number < len(lines)]
+    return EventLog(path, [event for event in parsed if event], tuple(damaged))
 
 
 def _parse_event(text: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(text)
+        return event if isinstance(event, dict) and _is_event(event) else None
     except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+
+
+def _is_event(entry: Mapping[str, Any]) -> bool:
+    """Whether readers find what they ask for: a step in each start and checkpoint, times that can be compared."""
+    kind = entry.get("event")
+    if not isinstance(kind, str) or (kind in ("start", "checkpoint") and "step" not in entry):
+        return False
+    is_dated = isinstance(entry.get("time"), str) and datetime.fromisoformat(entry["time"]).tzinfo is not None
+    return is_dated and all(is_right(entry[name]) for name, is_right in _FIELDS.items() if name in entry)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_count_or_none(value: object) -> bool:
+    return value is None or _is_count(value)
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("step", "restart"), _is_count),
+    **dict.fromkeys(("lost", "job_restart"), _is_count_or_none),
+    **dict.fromkeys(("verdict", "signal", "job", "host"), _is_text_or_none),
+    "uptime": _is_duration,
+}
+"""Of what a run writes by itself; `Run(start_info=…)` adds what it likes."""

@@ -55,6 +55,13 @@ def test_a_stream_of_few_characters() -> None:
     assert "task -> how tables" in done.stdout
 
 
+@pytest.mark.parametrize("encoding", ["idna", "undefined"])
+def test_a_stream_whose_codec_has_no_letters(encoding: str) -> None:
+    done = shell(f"{CLI} params", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "task → how tables" in done.stdout.encode("latin-1").decode()
+
+
 @pytest.mark.long
 def test_python_without_docstrings_prints_the_same() -> None:
     for command in ("params", "--help", "watch --help"):

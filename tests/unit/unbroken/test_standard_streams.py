@@ -79,12 +79,20 @@ def test_output_that_goes_nowhere_is_no_failure(shell: str, unbuffered: str) -> 
         ("utf-8", "▁█ 60 → 90 … 中 é"),
         ("latin-1", "_# 60 -> 90 ... \\u4e2d \ufffd"),
         ("ascii", "_# 60 -> 90 ... \\u4e2d \\xe9"),
+        ("idna", "▁█ 60 → 90 … 中 é"),  # these codecs have no plain letters
+        ("undefined", "▁█ 60 → 90 … 中 é"),
     ],
 )
 def test_characters_that_a_stream_lacks(encoding: str, line: str) -> None:
     done = start(PRINTING, PYTHONIOENCODING=encoding)
     assert (done.returncode, set(done.stdout.splitlines())) == (7, {line})
     assert len(done.stdout.splitlines()) == 20000
+
+
+@pytest.mark.parametrize("encoding", ["idna", "undefined", "latin-1"])
+def test_an_error_is_a_sentence_in_every_encoding(encoding: str) -> None:
+    done = start(REFUSED, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (2, "error: another identity\n")
 
 
 def test_what_is_written_to_a_pipe_that_does_not_block_arrives_whole() -> None:
