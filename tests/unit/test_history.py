@@ -109,11 +109,11 @@ def test_a_line_that_is_no_event_is_said_once_and_hides_nothing(
     path.write_text("".join([f"{line}\n", first, f"{line}\n", *others]))
     status = read_item_status(root / "state", ITEM, "aaaaaaaaaaaa", STEPS)
     assert [replace(status, problem=""), sessions_from_logs([read_event_log(path)])] == known
-    assert status.problem.startswith(f"2 damaged lines of {path} were left out (line 1, 3), expected JSON objects")
+    assert status.problem.startswith(f"2 lines (1, 3) of {path} cannot be read, expected a JSON object with")
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["history", ITEM, "--json", "--root", str(root)])
     said = capsys.readouterr()
-    assert (said.out, said.err.count("damaged lines")) == (whole, 1)
+    assert (said.out, said.err.count("2 lines (1, 3)")) == (whole, 1)
     execution = gather_execution(root, load_params(root / "params.yaml"))
     assert "\n".join(format_appendix(execution)).count(status.problem) == 1
 

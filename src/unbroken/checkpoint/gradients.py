@@ -5,7 +5,7 @@ What an optimizer leaves behind when it has stepped is none: the loop sets it to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from weakref import ReferenceType, ref
 
@@ -21,16 +21,22 @@ _Mark = tuple["ReferenceType[torch.Tensor]", int | None] | None
 
 
 class GradientWatch:
-    """Knows of every optimizer of a state which gradients it has used; while it is open, steps are seen."""
+    """Knows of every optimizer of a state which gradients it has used; while it is open, steps are seen.
 
-    def __init__(self, objects: Mapping[str, object]) -> None:
-        """`objects`: the parts of the state."""
+    A module of the state is such a user too, of the parameters that no optimizer of the state trains: the program does
+    that by hand, or by an optimizer which has nothing to remember, such as SGD, and was left out.
+    """
+
+    def __init__(self, objects: Mapping[str, object], with_modules: bool = True) -> None:
+        """`objects`: the parts of the state. `with_modules`: not where ranks may have gradients of their own."""
+        self._objects = objects if with_modules else {}
         optimizers = {part: holder for part, holder in objects.items() if isinstance(holder, torch.optim.Optimizer)}
-        self._uses = {part: _GradientUse(optimizer) for part, optimizer in optimizers.items()}
+        self._uses = {part: _GradientUse(optimizer, part) for part, optimizer in optimizers.items()}
         self._hook: RemovableHandle | None = None
 
     def open(self) -> None:
         """Begin. Gradients that are there already are no result of the run's steps."""
+        self._uses |= {part: _GradientUse(None, part, own) for part, own in self._find_untrained().items()}
         if self._uses:
             for use in self._uses.values():
                 use.note_step()
@@ -44,8 +50,11 @@ class GradientWatch:
 
     def _note_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         own = [use for use in self._uses.values() if use.optimizer is optimizer]
-        for use in own or self._uses.values():
-            use.note_step(None if own else optimizer)
+        for use in own:
+            use.note_step()
+        for use in self._uses.values():
+            if use.optimizer is None or not own:
+                use.note_step(optimizer)
 
     def end_step(self) -> bool:
         """A step of the run ends; returns whether an optimizer carries gradients over its end."""
@@ -60,9 +69,13 @@ class GradientWatch:
         """
         for part, use in self._uses.items():
             flags = use.find_carried()
-            for (path, parameter), is_used in zip(list_parameters(use.optimizer, part), flags, strict=False):
+            for (path, parameter), is_used in zip(use.list_named(), flags, strict=False):
                 if (gradient := parameter.grad) is not None:
                     yield part, path, gradient, is_used
+
+    def name_user(self, part: str) -> str:
+        """Who would use the gradients that belong to a part, in words."""
+        return f"`{part}`" if self._uses[part].optimizer else "an optimizer"
 
     def digest(self) -> str:
         """64 hex over the gradients that belong to the state."""
@@ -76,17 +89,32 @@ class GradientWatch:
             used: Path of a parameter with such a gradient -> part -> whether that optimizer has used it.
             trains: Path of an optimizer's parameter -> that in `used`, where it is another.
         """
+        for part, own in self._find_untrained().items():  # a parameter may be another object now
+            if part in self._uses:
+                self._uses[part].parameters = own
         for part, use in self._uses.items():
-            use.resume(
-                [used.get(trains.get(path, path), {}).get(part) for path, _ in list_parameters(use.optimizer, part)]
-            )
+            use.resume([used.get(trains.get(path, path), {}).get(part) for path, _ in use.list_named()])
+
+    def _find_untrained(self) -> dict[str, list[tuple[str, torch.Tensor]]]:
+        """Module of the state -> path and parameter of all that no optimizer of the state trains, each once."""
+        seen = {id(parameter) for use in self._uses.values() if use.optimizer for _, parameter in use.list_named()}
+        found: dict[str, list[tuple[str, torch.Tensor]]] = {}
+        for part, holder in self._objects.items():
+            if isinstance(holder, torch.nn.Module):
+                for path, parameter in list_module_parameters(holder, part):
+                    if id(parameter) not in seen:
+                        found.setdefault(part, []).append((path, parameter))
+                    seen.add(id(parameter))
+        return found
 
 
 class _GradientUse:
-    """Which gradients one optimizer has used."""
+    """Which gradients one optimizer has used, or what trains the parameters of a module that has none."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
+    def __init__(
+        self, optimizer: torch.optim.Optimizer | None, part: str, parameters: Sequence[tuple[str, torch.Tensor]] = ()
+    ) -> None:
+        self.optimizer, self._part, self.parameters = optimizer, part, parameters
         self._marks: list[_Mark] = []
         self._has_stepped = False
         """In the step of the run that is under way."""
@@ -142,7 +170,13 @@ class _GradientUse:
         parameters = self._list_parameters()
         return zip_longest(parameters, self._marks[: len(parameters)])
 
+    def list_named(self) -> Iterable[tuple[str, torch.Tensor]]:
+        """Path and parameter of all that it is about."""
+        return list_parameters(self.optimizer, self._part) if self.optimizer else self.parameters
+
     def _list_parameters(self) -> list[torch.Tensor]:
+        if self.optimizer is None:
+            return [parameter for _, parameter in self.parameters]
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
@@ -163,6 +197,14 @@ def _read_version(gradient: torch.Tensor) -> int | None:
         return gradient._version
     except RuntimeError:  # an inference tensor has none; to ask each whether it is one would cost every step
         return None
+
+
+def list_module_parameters(module: torch.nn.Module, part: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Path and parameter of all that a module holds, with those that it holds twice."""
+    for prefix, child in module.named_modules():
+        for key, parameter in child._parameters.items():
+            if parameter is not None:
+                yield f"{part}/{prefix}.{key}" if prefix else f"{part}/{key}", parameter
 
 
 def list_parameters(optimizer: torch.optim.Optimizer, part: str) -> Iterator[tuple[str, torch.Tensor]]:

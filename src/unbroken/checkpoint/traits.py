@@ -199,9 +199,9 @@ def add_carried_gradients(traits: Mapping[str, Kinds], gradients: GradientWatch)
         place = traits[part].get("trains", {}).get(path, path)
         if gradient.layout != torch.strided:
             raise CheckpointError(
-                f"The step ends with a gradient of {place} that `{part}` has not used, of layout "
-                f"{gradient.layout}, expected a dense one: only that can be stored. Next: let `{part}` "
-                "step, or set its gradients to zero, in each step of the run."
+                f"The step ends with a gradient of {place} that {gradients.name_user(part)} has not used, of layout "
+                f"{gradient.layout}, expected a dense one: only that can be stored. Next: let it be used, or set it to "
+                "zero, in each step of the run."
             )
         kinds = traits[part_of(place)]
         _set(kinds, "grad", place, gradient)

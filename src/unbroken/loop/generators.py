@@ -7,6 +7,8 @@ from copy import deepcopy
 from functools import reduce
 from typing import Any, TypeVar, cast
 
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+
 from unbroken.checkpoint.holders import is_generator, read_holder, set_generator
 from unbroken.checkpoint.state import digest_state
 from unbroken.checkpoint.tensorfile import digest_tensors
@@ -17,6 +19,7 @@ from unbroken.exact.randomness import get_global_state, set_global_state
 T = TypeVar("T")
 
 _SAMPLERS = ("sampler", "batch_sampler", "batch_sampler.sampler")
+_SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
 
 
 def read_generators(state: Mapping[str, Any], loader: object) -> dict[str, Any]:
@@ -93,6 +96,25 @@ def check_samplers(loader: object, state: Mapping[str, Any]) -> None:
         for name, own in getattr(sampler, "__dict__", {}).items():
             if is_generator(own) and not {id(own), id(sampler)} & stored:
                 raise _unknown_generator(f"loader.{path}.{name}")
+
+
+def check_stream(source: object, state: Mapping[str, Any]) -> None:
+    """A stream that each start draws from its beginning has an order that does not come from the generators.
+
+    Raises:
+        UnbrokenError: It is a plain DataLoader that shuffles. What has a `state_dict` keeps its own position.
+    """
+    if not isinstance(source, DataLoader) or hasattr(source, "load_state_dict"):
+        return
+    stored = {id(part) for part in state.values()}
+    for sampler in (_find_part(source, path) for path in _SAMPLERS):
+        if type(sampler) in _SHUFFLING and getattr(sampler, "shuffle", True) and id(sampler) not in stored:
+            raise UnbrokenError(
+                f"run.batches was given a DataLoader with a {type(sampler).__name__}, which shuffles anew in each "
+                "start and then begins at the first batch: a resume would train on other batches. Next: loop over "
+                "run.epochs(number, loader) and epoch.batches(loader), or put torchdata's StatefulDataLoader into "
+                "`state`, or give run.batches a loader of the batches that are left (`batch_sampler=`, by run.step)."
+            )
 
 
 def _check_known(needed: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

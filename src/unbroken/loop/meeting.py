@@ -30,7 +30,7 @@ class MeetingPoints:
         self.step = 0
         """How many steps are done."""
         self._state, self._group = state, group
-        self._gradients = state.gradients = GradientWatch(state)
+        self._gradients = state.gradients = GradientWatch(state, with_modules=group.size == 1)
         self._ranks = Ranks(group, state, per_rank)
         self._agreement = Agreement(group, stop)
         self._owner = Owner()

@@ -13,6 +13,7 @@ from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
 from unbroken.exact.group import Group
 from unbroken.exact.randomness import reseeded
+from unbroken.loop.generators import check_stream
 from unbroken.loop.meeting import MeetingPoints
 from unbroken.loop.pins import check_pin_name
 from unbroken.preemption import StopFlag
@@ -199,11 +200,14 @@ class StepLoop(MeetingPoints):
 
         It is asked inside the step, so that a checkpoint has the position after the step's own batch: that position is
         part of `state`. (`zip(stream, run.steps())` asks too early, and `zip(run.steps(), stream)` begins a step more.)
+        A stream that keeps no position there has to begin, in each start, with the batch of step `run.step + 1`.
 
         Raises:
+            UnbrokenError: `source` is a DataLoader that shuffles, and nobody keeps its position.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
+        check_stream(source, self._state)
         goal = "steps without a number" if total is None else f"{total} steps"
         if not self._enter_loop(f"asks for {goal}", total, total is not None and self.step > total):
             return

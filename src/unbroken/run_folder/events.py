@@ -106,10 +106,11 @@ class EventLog:
         if not self.damaged:
             return ""
         lines = ", ".join(map(str, self.damaged[:NAMED_LINES])) + (", …" if len(self.damaged) > NAMED_LINES else "")
+        named = f"Line {lines}" if len(self.damaged) == 1 else f"{len(self.damaged)} lines ({lines})"
         return (
-            f"{len(self.damaged)} damaged lines of {self.path} were left out (line {lines}), expected JSON objects with "
-            "`event` and `time`: something is missing here that they told of this execution; no result depends on it. "
-            "Next: go on, or remove these lines, and this is not said any more."
+            f"{named} of {self.path} cannot be read, expected a JSON object with `event` and `time`: something may be "
+            "missing here that it told of this execution; no result depends on it. Next: go on; this is not said any "
+            "more once nothing of that kind is in the file."
         )
 
 

@@ -163,6 +163,59 @@ def loose(state: State, step: int) -> None:
         state["optimizer"].zero_grad()
 
 
+def by_hand(state: State, step: int) -> None:
+    """The program trains by itself: no optimizer is in the state."""
+    backward(state)
+    if step % 3 == 0:
+        with torch.no_grad():
+            for parameter in state["model"].parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+
+
+def build_alone() -> State:
+    return {"model": build()["model"]}
+
+
+def left_out(state: State, step: int) -> None:
+    """SGD has nothing to remember, so it is not in the state. The bias is trained by hand."""
+    backward(state)
+    if step % 3 == 0:
+        optimizer = torch.optim.SGD([state["model"][0].weight, state["model"][2].weight], lr=0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+    if step % 4 == 0:
+        with torch.no_grad():
+            state["model"][0].bias -= 0.1 * state["model"][0].bias.grad
+        state["model"][0].bias.grad.zero_()
+
+
+def build_partly() -> State:
+    """An optimizer of the state trains a part of a module whose weights are tied; the other module is frozen."""
+    state = build()
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1))
+    model[1].weight = model[0].weight
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    return {
+        "model": model,
+        "again": model[2],
+        "frozen": frozen,
+        "optimizer": torch.optim.SGD(model[1].parameters()),
+    } | {"untouched": state["model"]}
+
+
+def partly(state: State, step: int) -> None:
+    state["frozen"](state["model"](torch.randn(5, 3))).square().mean().backward()
+    if step % 3 == 0:
+        state["optimizer"].step()
+        state["optimizer"].zero_grad()
+    if step % 4 == 0:
+        with torch.no_grad():
+            for module in (state["model"][0], state["again"]):
+                module.bias -= 0.1 * module.bias.grad
+                module.bias.grad = None
+
+
 LOOPS: dict[str, tuple[Callable[[], State], Callable[[State, int], None]]] = {
     "zero after": (build, zero_after),
     "zero before": (build, zero_before),
@@ -175,6 +228,9 @@ LOOPS: dict[str, tuple[Callable[[], State], Callable[[State, int], None]]] = {
     "images": (build_images, images),
     "share": (build_shared, share),
     "loose": (build_loose, loose),
+    "by hand": (build_alone, by_hand),
+    "left out": (build_alone, left_out),
+    "partly": (build_partly, partly),
 }
 
 
@@ -276,8 +332,22 @@ def build_wrapped() -> State:
     return {**state, "optimizer": Wrapper(state["optimizer"])}
 
 
+def without_its_optimizer(state: State, _step: int) -> None:
+    optimizer = torch.optim.SGD(state["model"].parameters(), lr=0.1)
+    optimizer.zero_grad()
+    backward(state)
+    optimizer.step()
+
+
 @pytest.mark.parametrize(
-    "loop", [(build, ordinary), (build_lbfgs, with_closure), (build_wrapped, wrapped), (build_two, ordinary)]
+    "loop",
+    [
+        (build, ordinary),
+        (build_lbfgs, with_closure),
+        (build_wrapped, wrapped),
+        (build_two, ordinary),
+        (build_alone, without_its_optimizer),
+    ],
 )
 def test_gradients_that_were_used_are_in_no_checkpoint(loop: Any, tmp_path: Path) -> None:
     finish_training(train, tmp_path, loop=loop)

@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from tests.support import toy_training
 from tests.support.forks import in_child
@@ -162,6 +170,50 @@ def train_stream(work: Path, stop: StopFlag | None = None, hook: Hook = lambda _
             run.log(**toy_training.train_step(state))
             hook(run, step)
         run.export(work / "export")
+
+
+DATA: Any = range(20)
+
+
+def load(sampler: Any) -> DataLoader[int]:
+    return DataLoader(DATA, 2, sampler=sampler)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataLoader(DATA, 2, shuffle=True),
+        lambda: load(WeightedRandomSampler([1.0] * 20, 20)),
+        lambda: load(SubsetRandomSampler(range(9))),
+        lambda: load(DistributedSampler(DATA, 2, 0)),
+        lambda: DataLoader(DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 2, drop_last=False)),
+    ],
+)
+def test_a_loader_that_shuffles_anew_in_each_start_is_no_stream(
+    make: Callable[[], DataLoader[int]], tmp_path: Path
+) -> None:
+    refused = pytest.raises(UnbrokenError, match=r"Sampler, which shuffles anew.*Next: loop over run\.epochs")
+    with refused, open_run(tmp_path, toy_training.build()) as run:
+        next(iter(run.batches(make())))
+    assert Run.peek(tmp_path).step == 0
+
+
+def test_loaders_that_begin_where_the_run_is_are_streams(tmp_path: Path) -> None:
+    class Known(RandomSampler):
+        """Its position is in the state."""
+
+        def state_dict(self) -> dict[str, int]:
+            return {"at": 0}
+
+        def load_state_dict(self, state: dict[str, int]) -> None:
+            pass
+
+    known, in_turn = Known(DATA), DistributedSampler(DATA, 2, 0, shuffle=False)
+    loaders = (DataLoader(DATA, batch_sampler=[[0, 1], [2, 3]]), DataLoader(DATA, 2), load(known), load(in_turn))
+    with open_run(tmp_path, {**toy_training.build(), "sampler": known}) as run:
+        for loader in loaders:
+            assert len(list(run.batches(loader, run.step + 2))) == 2
+    assert Run.peek(tmp_path).step == 8
 
 
 @pytest.mark.parametrize("step", [1, 7, 8, 20, 39])
