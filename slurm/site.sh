@@ -16,10 +16,13 @@ read_site() {
         eval "$settings" || true # the last line may ask for a folder that is not there
         eval "${set_before//declare -x/export}"
         set +a
+        # As by `PATH=/opt/slurm/bin`, which forgets what was in it.
+        type git sed grep xargs >/dev/null 2>&1 || die "PATH is $PATH in slurm/site.env, where git, sed, grep and \
+xargs are not found. Next: keep what was in it, PATH=/of/the/site:\$PATH." 2
     fi
     check_numbers
     words=$(xargs -r printf '%s\n' <<<"${LATENTWIRE_SBATCH:-}" 2>/dev/null) ||
-        die "LATENTWIRE_SBATCH is $LATENTWIRE_SBATCH, expected options of sbatch, of which a quotation mark is not \
+        die "LATENTWIRE_SBATCH is ${LATENTWIRE_SBATCH:-}, expected options of sbatch, of which a quotation mark is not \
 closed. Next: mend it in slurm/site.env." 2
     site_options=()
     [ -z "$words" ] || mapfile -t site_options <<<"$words"

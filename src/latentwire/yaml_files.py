@@ -28,7 +28,8 @@ def parse_yaml(data: bytes, where: str) -> Any:
         raise ConfigurationError(
             f"{where}, line {line}, is not UTF-8 ({error.reason}). Next: save the file as UTF-8."
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # The reader's own constructors meet values that are not of their tag with whatever Python raises there.
         raise ConfigurationError(f"{where} is not YAML 1.2: {_describe(error)}. Next: mend it there.") from None
 
 
@@ -45,6 +46,6 @@ def read_yaml(path: Path) -> Any:
 def _describe(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return " ".join(str(error).split())[:200]
+        return " ".join((f"{error!r}" if isinstance(error, LookupError) else str(error)).split())[:200]
     problem = " ".join(str(getattr(error, "problem", "")).split())
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem[:200]}"

@@ -95,12 +95,12 @@ class StopFlag:
         """
         if StopFlag._installed is None:
             _check_main_thread()
+            _say_uncaught_errors()  # those of this call too, such as of a deadline that is none
             caught = _check_signals(signals)
             flag = cls(deadline)
             occupy_standard_files()  # or what libraries print would go to the watchdog, as signals
             flag._listen(caught)
             atexit.register(flag.ignore)  # the first to be registered runs last: all others may still be stopped
-            _say_uncaught_errors()
             StopFlag._installed = flag
         return StopFlag._installed
 
@@ -245,6 +245,9 @@ def _check_signals(signals: Sequence[Signals]) -> tuple[Signals, ...]:
     return found
 
 
+_says_uncaught_errors = False
+
+
 def _check_deadline(seconds: float) -> float:
     if not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
         raise UnbrokenError(
@@ -255,6 +258,10 @@ def _check_deadline(seconds: float) -> float:
 
 
 def _say_uncaught_errors() -> None:
+    global _says_uncaught_errors
+    if _says_uncaught_errors:
+        return
+    _says_uncaught_errors = True
     before = _print_traceback if sys.excepthook is sys.__excepthook__ else sys.excepthook
 
     def end_with_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -284,6 +284,13 @@ def test_settings_that_end_before_their_last_line_are_refused(line: str, why: st
     assert said.endswith("), expected lines such as NAME=value. Next: mend it there.\n")
 
 
+def test_settings_that_lose_the_programs_of_the_system_are_refused(clone: Path) -> None:
+    (clone / "slurm/site.env").write_text("PATH=/opt/slurm/bin\n")
+    said = bash(clone, "slurm/sweep.sh --dry-run", code=2)
+    assert said.startswith("error: PATH is /opt/slurm/bin in slurm/site.env, where git, sed, grep and xargs are not ")
+    assert said.endswith("Next: keep what was in it, PATH=/of/the/site:$PATH.\n")
+
+
 @pytest.mark.parametrize("name", ["LATENTWIRE_MAX_REQUEUES", "LATENTWIRE_MAX_STALLED", "LATENTWIRE_ASK_S"])
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])
 def test_a_number_that_is_none_is_refused(name: str, value: str, clone: Path) -> None:

@@ -53,6 +53,11 @@ def test_our_own_files_read_alike(name: str) -> None:
         (b"a: \x00\n", r"f is not YAML 1.2"),
         (b"a: " + b"[" * 5000 + b"]" * 5000, r"f is not YAML 1.2: maximum recursion depth"),
         (b"!!python/object/apply:os.system [true]", r"f is not YAML 1.2"),
+        (b"a: !!bool maybe", r"f is not YAML 1.2: KeyError\('maybe'\)"),
+        (b"a: !!int ''", r"f is not YAML 1.2: "),
+        (b"a: !!int '-'", r"f is not YAML 1.2: "),
+        (b"a: !!float ''", r"f is not YAML 1.2: "),
+        (b"a: !!timestamp noon", r"f is not YAML 1.2: "),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence(data: bytes, sentence: str) -> None:

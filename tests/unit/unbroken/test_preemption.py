@@ -188,6 +188,13 @@ def test_install_twice_is_one_flag() -> None:
 
 
 def test_a_senseless_deadline_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {**os.environ, "UNBROKEN_DEADLINE_S": "soon"}
+    done = subprocess.run([sys.executable, "-c", PRELUDE], env=own, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: UNBROKEN_DEADLINE_S is 'soon', expected a number of seconds above 0. Next: "
+        "`export UNBROKEN_DEADLINE_S=90`.\n"
+    )
     monkeypatch.setenv("UNBROKEN_DEADLINE_S", "soon")
     with pytest.raises(Exception, match="UNBROKEN_DEADLINE_S is 'soon', expected a number of seconds"):
         StopFlag()
