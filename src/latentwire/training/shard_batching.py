@@ -68,7 +68,7 @@ def choose_shards_per_pass(
 
 def _read_choices(folder: Path, key: str) -> dict[str, int]:
     """Shards owned → shards per pass, from those starts of a run whose numerics have this digest."""
-    starts = (event for event in events.read_events(folder / events.EVENTS_FILE) if event["event"] == "start")
+    starts = (event for event in events.read_events(folder / events.EVENTS_FILE) if event.get("event") == "start")
     choices = [choice for event in starts if (choice := event.get("together"))]
     return {owned: size for choice in choices if choice["numerics"] == key for owned, size in choice["shards"].items()}
 
