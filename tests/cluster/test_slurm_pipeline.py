@@ -15,7 +15,7 @@ from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until, 
 from tests.cluster.trainer import (
     freeze_when,
     frozen_after_step,
-    is_pending,
+    is_signalled,
     preempt_after_step,
     preempt_frozen,
     wait_for_pid,
@@ -91,7 +91,7 @@ def test_the_time_limit(cluster: Cluster, prepared: Workspace, undisturbed: Work
     with frozen_after_step(place, 4) as trainer:
         ran = sum(int(part) * unit for part, unit in zip(job.facts["RunTime"].split(":"), (60, 1), strict=False))
         cluster.limit(job, ran + 2)  # one to two minutes from now, so that the signal is due at SLURM's next look
-        until("SLURM's signal", lambda: is_pending(trainer, signal.SIGTERM))
+        until("SLURM's signal", lambda: is_signalled(trainer))
     job.started_again(1)
     cluster.limit(job, 60)
     assert int(job.done()["Restarts"]) >= 1
@@ -116,9 +116,10 @@ def test_scancel_and_a_new_job(
 ) -> None:
     place = copy(cluster, prepared, free_folder / "cancelled")
     job = cluster.submit(place.root, "--partition=preempt", *TRAIN)
-    with frozen_after_step(place, 4):
+    with frozen_after_step(place, 4) as trainer:
         cluster.call("scancel", job.id)
-        job.wait("CANCELLED")
+        until("SLURM's signal", lambda: is_signalled(trainer))
+    job.wait("CANCELLED")
     job.wait_for_log(f"job {job.id} was cancelled and is not requeued")
     new = cluster.submit(place.root, "--partition=preempt", *TRAIN)
     assert new.done()["Restarts"] == "0"

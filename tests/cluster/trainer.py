@@ -35,7 +35,7 @@ def preempt_frozen(cluster: Cluster, job: Job, trainer: int) -> None:
     """Preempt a job whose trainer is stopped: it goes on once SLURM's signal is there, and is started again."""
     before = job.restarts
     cluster.occupy(job.facts["NodeList"])
-    until("SLURM's signal", lambda: is_pending(trainer, signal.SIGTERM))
+    until("SLURM's signal", lambda: is_signalled(trainer))
     os.kill(trainer, signal.SIGCONT)
     job.started_again(before + 1)
 
@@ -68,6 +68,11 @@ def freeze_when(trainer: int, seen: Callable[[], bool]) -> None:
     until("that instant", frozen)
 
 
-def is_pending(process: int, number: signal.Signals) -> bool:
-    waiting = re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
-    return bool(waiting and int(waiting[1], 16) >> (number - 1) & 1)
+def is_signalled(stopped: int) -> bool:
+    """Whether SLURM's signal has come to a stopped process: it waits there, or has woken it."""
+    try:
+        status = Path(f"/proc/{stopped}/status").read_text()
+    except FileNotFoundError:
+        return True
+    waiting = re.search(r"ShdPnd:\s*(\w+)", status)
+    return "State:\tT" not in status or bool(waiting and int(waiting[1], 16) >> (signal.SIGTERM - 1) & 1)
