@@ -16,7 +16,7 @@ OF_ANY_GIT := GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_NOSYSTEM GIT_CONFIG
 unexport $(filter-out $(OF_ANY_GIT),$(filter GIT_%,$(.VARIABLES)))
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment named-python assets repro readme reference profile test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-stats gpu-check lint lock clean distclean cluster-test
+.PHONY: help setup environment named-python assets repro readme reference profile test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-overhead bench-stats gpu-check lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -145,6 +145,9 @@ gpu-check: setup ## What one GPU shows in 8 minutes: bytes, stalls, how busy it 
 
 bench-growth: environment ## What a run costs as its history grows: folder, save, step, resume, memory
 	$(BIN)/python -m benchmarks.growth
+
+bench-overhead: environment ## Journal, saves, MLflow, readings and dashboard against a bare loop (exit 3: the goal is missed)
+	$(BIN)/python -m benchmarks.overhead
 
 bench-stats: environment ## Resampling against scipy, as ratios
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_stats.py
