@@ -1,0 +1,47 @@
+"""docs/models.md: its models, receivers and methods are added by parameters alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from latentwire.cli import app
+from latentwire.item import TrainItem
+from latentwire.params.load import Params, parse_params
+from latentwire.params.sources import HubModel
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+RECEIVER, METHOD = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def merged(block: str) -> Params:
+    """params.yaml with a block of the page in it; of a mapping that is there already, the named keys change."""
+    values: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, entries in yaml.safe_load(block).items():
+        for key, value in entries.items():
+            known = values[section].get(key)
+            values[section][key] = {**known, **value} if isinstance(known, dict) else value
+    return parse_params(values, "docs/models.md")
+
+
+def test_a_model_of_a_hub_is_a_receiver() -> None:
+    values = merged(RECEIVER)
+    assert isinstance(values.models["other"], HubModel)
+    assert "other" in values.receivers
+
+
+def test_a_second_method_is_trained_for_every_task_and_seed() -> None:
+    values = merged(METHOD)
+    names = [item.name for item in TrainItem.all(values)]
+    assert "wide-r8-0" in names
+    assert len(names) == 2 * len(values.prepare.tasks) * len(values.train.seeds)
+
+
+def test_commands_of_the_page_are_there() -> None:
+    named = set(re.findall(r"`latentwire (\w+)", PAGE))
+    assert named == {"estimate", "verify", "archive"}
+    assert named <= {command.name for command in app.registered_commands}
