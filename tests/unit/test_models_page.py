@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from latentwire.cli import app
@@ -39,6 +41,12 @@ def test_a_second_method_is_trained_for_every_task_and_seed() -> None:
     names = [item.name for item in TrainItem.all(values)]
     assert "wide-r8-0" in names
     assert len(names) == 2 * len(values.prepare.tasks) * len(values.train.seeds)
+
+
+@pytest.mark.parametrize("page", ["models.md", "tasks.md"])
+def test_the_hubs_program_is_installed_under_the_name_that_a_page_gives(page: str) -> None:
+    (named,) = set(re.findall(r"`([\w-]+) download ", (ROOT / "docs" / page).read_text(encoding="utf-8")))
+    assert (Path(sys.executable).parent / named).is_file()
 
 
 def test_commands_of_the_page_are_there() -> None:
