@@ -16,7 +16,7 @@ OF_ANY_GIT := GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_NOSYSTEM GIT_CONFIG
 unexport $(filter-out $(OF_ANY_GIT),$(filter GIT_%,$(.VARIABLES)))
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment named-python assets repro readme reference profile test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-overhead bench-stats gpu-check lint lock clean distclean cluster-test
+.PHONY: help setup environment named-python assets repro readme reference profile experiments test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-overhead bench-stats gpu-check lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -51,6 +51,10 @@ reference: environment ## Write docs/reference.md from the code
 
 profile: setup ## Measure latency, bytes and memory of every way to an answer, after `make repro`
 	python -m latentwire.stages.profile
+
+# ONLY="label-ce lr-3e-3" names some of them.
+experiments: setup ## Run what experiments/experiments.yaml names and has no result yet, in a clone; write docs/experiments.md
+	python -m tools.experiments $(ONLY)
 
 # Whole files at once: what the tests of one file share is made once.
 JOBS ?= 2
