@@ -18,7 +18,7 @@ read_site() {
         set +a
         # As by `PATH=/opt/slurm/bin`, which forgets what was in it.
         type git sed grep xargs >/dev/null 2>&1 || die "PATH is $PATH in slurm/site.env, where git, sed, grep and \
-xargs are not found. Next: keep what was in it, PATH=/of/the/site:\$PATH." 2
+xargs are not found. Next: keep what was in it, PATH=FOLDER:\$PATH." 2
     fi
     check_numbers
     words=$(xargs -r printf '%s\n' <<<"${LATENTWIRE_SBATCH:-}" 2>/dev/null) ||

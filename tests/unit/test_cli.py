@@ -31,7 +31,7 @@ def test_an_item_that_never_started(tmp_path: Path) -> None:
 
 def test_an_item_that_was_stopped_twice(tmp_path: Path) -> None:
     start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0}
-    stop = {"event": "end", "verdict": "preempted", "step": 20}
+    stop = {**start, "event": "end", "verdict": "preempted", "step": 20}
     saved = [{**start, "event": "checkpoint", "step": step} for step in (20, 40)]
     write(tmp_path / "wire-r8-0-0123456789ab", [start, saved[0], stop, {**start, "step": 20}, saved[1], stop], 40)
     now = read_item_status(tmp_path, *ITEM, 80)

@@ -288,7 +288,7 @@ def test_settings_that_lose_the_programs_of_the_system_are_refused(clone: Path) 
     (clone / "slurm/site.env").write_text("PATH=/opt/slurm/bin\n")
     said = bash(clone, "slurm/sweep.sh --dry-run", code=2)
     assert said.startswith("error: PATH is /opt/slurm/bin in slurm/site.env, where git, sed, grep and xargs are not ")
-    assert said.endswith("Next: keep what was in it, PATH=/of/the/site:$PATH.\n")
+    assert said.endswith("Next: keep what was in it, PATH=FOLDER:$PATH.\n")
 
 
 @pytest.mark.parametrize("name", ["LATENTWIRE_MAX_REQUEUES", "LATENTWIRE_MAX_STALLED", "LATENTWIRE_ASK_S"])

@@ -34,8 +34,6 @@ class Execution:
     hardware: Mapping[str, str]
     disk: Mapping[str, int]
     sessions: Sequence[Session]
-    damaged: Sequence[str]
-    """Sentences on lines of the runs' logs that could not be read."""
     totals: Sequence[RunTotals]
     jobs: Sequence[Job] | None
     measured: Sequence[ItemUtilisation]
@@ -43,6 +41,8 @@ class Execution:
     """Why there are no system metrics."""
     profile: str | None
     """Name of the text on measured costs beside this one; None where nothing was measured."""
+    damaged: Sequence[str] = ()
+    """Sentences on lines of the runs' logs that could not be read."""
 
 
 def gather_execution(root: Path, values: AnyParams) -> Execution:

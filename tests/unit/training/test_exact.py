@@ -76,7 +76,8 @@ def test_the_choice_is_remembered_for_the_same_numerics(
     exact = Exact(trainer)
     said = shard_batching.choose_shards_per_pass(exact, tmp_path, FACTS)
     assert said["shards"] == {"4": exact.shards_per_pass}
-    (tmp_path / "events.jsonl").write_text(json.dumps({"event": "start", "together": said}) + "\n")
+    start = {"event": "start", "time": "2026-01-01T00:00:00+00:00", "step": 0, "together": said}
+    (tmp_path / "events.jsonl").write_text(json.dumps(start) + "\n")
     monkeypatch.setattr(
         shard_batching, "try_batching", lambda exact, step: shard_batching.ProbeResult(3, "probed again", None)
     )
