@@ -55,6 +55,7 @@ def test_majority_is_scored_without_them() -> None:
     assert scores.tolist() == [pytest.approx([-0.4054651081, -1.0986122887, -float("inf")])] * 2
 
 
+@pytest.mark.long
 def test_every_kept_call_can_be_made_again() -> None:
     calls = sorted(set(map(cut_call, read_calls())))
     digests = {call: digest_call(call) for call in calls}

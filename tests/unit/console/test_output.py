@@ -34,6 +34,7 @@ def test_a_stage_ends_well_whoever_reads(streams: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["doctor", "params"])
 @pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "| true; exit ${PIPESTATUS[0]}"])
 def test_a_command_ends_with_its_own_code_whoever_reads(command: str, streams: str, tmp_path: Path) -> None:

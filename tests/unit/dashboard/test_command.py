@@ -106,6 +106,7 @@ def test_a_disk_that_fills_up_costs_pages_and_leaves_the_last_one(
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
+@pytest.mark.long
 def test_plotly_is_imported_by_this_command_alone() -> None:
     code = "import sys, latentwire.cli, latentwire.watch, latentwire.history; sys.exit('plotly' in sys.modules)"
     path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -110,6 +110,7 @@ def test_scores(name: str, models: Models) -> None:
             assert SCORES[name](models, receiver).device.type == DEVICE
 
 
+@pytest.mark.long
 def test_what_is_said_freely_and_how_a_receiver_is_checked(models: Models) -> None:
     with other_device(*models.modules), torch.no_grad():
         for receiver in models.receivers:

@@ -138,6 +138,7 @@ def test_one_token_labels_score_as_any_others(receiver: Receiver, middle: list[T
     torch.testing.assert_close(fast, torch.stack(slow, dim=1), **TOLERANCE)
 
 
+@pytest.mark.long
 def test_an_overfitted_wire_makes_the_receiver_say_its_string(receiver: Receiver) -> None:
     """Fails when labels are shifted twice, and when training and generation compose differently."""
     answer = (3, 9, 5, 12)

@@ -22,6 +22,7 @@ def data(aggregated: Path) -> ReportData:
     return read_report_data(aggregated / "results/aggregate", NAMES)
 
 
+@pytest.mark.long
 def test_recall_and_confusions_are_those_of_scikit_learn(aggregated: Path, data: ReportData) -> None:
     golds = pd.read_parquet(aggregated / "results/prepare/r8/examples.parquet").set_index("example_id")["label"]
     record = data.stats["classes"]["r8/gemma3/wire/classes"]

@@ -87,6 +87,7 @@ def test_no_text_covers_another_or_leaves_the_canvas(
     assert {name: faults for name, texts in saved.items() if (faults := _faults(texts))} == {}
 
 
+@pytest.mark.long
 def test_a_figure_in_which_nothing_needs_room_keeps_its_bytes(
     data: ReportData, saved: dict[str, list[MeasuredText]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

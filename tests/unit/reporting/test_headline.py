@@ -24,6 +24,7 @@ def data(aggregated: Path) -> ReportData:
     return read_report_data(aggregated / "results/aggregate", NAMES)
 
 
+@pytest.mark.long
 def test_every_row_of_the_main_table_is_there_with_its_receiver(data: ReportData) -> None:
     heads, rows = headline_cells(data)
     table = build_main_table(data)

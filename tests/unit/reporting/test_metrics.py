@@ -57,6 +57,7 @@ def by_f1(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     return read_report_data(root / "results/aggregate", NAMES)
 
 
+@pytest.mark.long
 def test_a_task_is_judged_by_its_metric_and_the_others_stand_beside(by_f1: ReportData) -> None:
     document = paper(by_f1)
     table = next(table for table in document.tables if table.name == "r8")

@@ -205,6 +205,7 @@ def test_a_placeholder_beside_such_a_name_is_still_refused(text: str) -> None:
     check_blocks([Paragraph(("None wins, None-r8 too",))], "a paragraph", ("None",))
 
 
+@pytest.mark.long
 def test_figures_take_no_name_for_a_formula_and_leave_none_out(data: ReportData, tmp_path: Path) -> None:
     names = {"text": "$x^2$ 100%", "probe": r"\$a_b$", "calibrated": "α ≤ $", "r8": "$r$"}
     draw_accuracies(_named(data, **names), tmp_path)

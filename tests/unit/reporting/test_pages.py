@@ -116,6 +116,7 @@ def _numbers(text: str) -> set[str]:
     return set(NUMBER.findall(plain))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["report.html", "report.md"])
 def test_every_number_that_is_printed_is_one_of_the_statistics(reports: Path, name: str) -> None:
     text = (reports / name).read_text()
@@ -153,6 +154,7 @@ def _document(reports: Path) -> Document:
     return build_paper(data, TITLE, build_tables(data, CLEAN), CLEAN, origin)
 
 
+@pytest.mark.long
 def test_the_three_have_the_same_blocks(reports: Path) -> None:
     document = _document(reports)
     tables = {path.stem for path in (reports / "tables").iterdir()}
@@ -211,6 +213,7 @@ def test_tables_of_the_markdown_have_even_rows(reports: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in group.splitlines()}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("drawn_before")
 @pytest.mark.parametrize(
     ("revision", "reason"),

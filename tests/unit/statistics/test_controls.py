@@ -139,6 +139,7 @@ def _controls(
         yield golds, rng.choice(len(frequencies), size=(SEEDS, DEFAULT), p=frequencies).astype(float)
 
 
+@pytest.mark.long
 def test_a_leak_of_ten_percent_is_flagged_and_an_honest_control_is_not() -> None:
     """By the printed verdicts: Holm over both controls, tasks and receivers, at the sizes of params.yaml."""
     runs = 200
@@ -186,6 +187,7 @@ def _shuffled(
         yield next(_controls(rng, frequencies, accuracy, leak))
 
 
+@pytest.mark.long
 def test_a_leak_in_stored_predictions_is_printed(repository: Path) -> None:
     """From files to the paper: half of one control's rows say what is right."""
     golds = pd.read_parquet(repository / "results/prepare/r8/examples.parquet").set_index("example_id")["label"]

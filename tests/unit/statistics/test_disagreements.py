@@ -26,6 +26,7 @@ def _answers(root: Path) -> pd.DataFrame:
     return pd.DataFrame(columns).sort_index()
 
 
+@pytest.mark.long
 def test_counts_and_samples_are_those_of_the_predictions(repository: Path) -> None:
     found = aggregate(repository)["disagreements"][KEY]
     table = _answers(repository)

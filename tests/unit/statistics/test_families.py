@@ -103,6 +103,7 @@ def test_any_grid(tasks: int, receivers: int, others: set[str], methods: int, ch
     _assert_declared_once(grid, reference)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("reference", "methods"),
     [("text", BASELINES), ("probe", BASELINES), ("majority", BASELINES), ("majority", (CHANCE,))],

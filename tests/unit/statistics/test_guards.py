@@ -174,6 +174,7 @@ def test_an_unfinished_journal(repository: Path) -> None:
     _refused(repository, "has 59 steps, expected 60")
 
 
+@pytest.mark.long
 def test_one_answer_more_moves_the_numbers(repository: Path) -> None:
     before = aggregate(repository)
     golds = pd.read_parquet(repository / "results/prepare/rotten_tomatoes/examples.parquet").set_index("example_id")

@@ -42,6 +42,7 @@ def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert set(pd.read_csv(folder / "curves.csv")["seed"]) == {0, 1, 2}
 
 
+@pytest.mark.long
 def test_families_are_corrected_as_a_whole_and_verdicts_follow(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_mode_of_training_is_that_of_the_parameters(repository: Path, monkey
     assert {run["mode"] for run in runs.values()} == {"throughput"}
 
 
+@pytest.mark.long
 def test_the_numerics_of_training_are_those_of_the_parameters(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def _runs() -> list[dict[str, Any]]:
     return list(json.loads(Path("results/aggregate/stats.json").read_text())["runs"].values())
 
 
+@pytest.mark.long
 def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe is the best by far; where the text is answered as it answers, the two tie."""
     monkeypatch.setitem(EASE, "probe", 2.0)
@@ -151,6 +154,7 @@ def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch:
         assert {block["best"], *block["tied"]} == ({"text", "probe"} if same else {"probe"})
 
 
+@pytest.mark.long
 def test_ten_significant_digits_and_sorted_keys(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     aggregate.main([])
@@ -181,6 +185,7 @@ def test_damage_in_a_journal_is_named(
     assert "Line 7 of results/train/wire-r8-0/journal.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_same_bytes_twice(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     found = []
@@ -190,6 +195,7 @@ def test_the_same_bytes_twice(repository: Path, monkeypatch: pytest.MonkeyPatch)
     assert found[0] == found[1]
 
 
+@pytest.mark.long
 def test_folders_outside_the_grid_change_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     aggregate.main([])
@@ -215,6 +221,7 @@ def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monke
     assert list(cell["per_seed"].values()) == pytest.approx(shares, abs=1e-9)
 
 
+@pytest.mark.long
 def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
     stats = synthetic_predictions.aggregate(repository)
     signed = signed_entries(stats)

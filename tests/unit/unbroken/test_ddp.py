@@ -107,6 +107,7 @@ def _told(work: Path, size: int) -> list[dict[str, Any]]:
     return [json.loads((work / str(rank)).read_text()) for rank in range(size)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_with_a_fixed_order_a_resume_repeats_the_sums_of_every_kind_of_module(
     size: int, told: dict[int, list[dict[str, Any]]]
@@ -150,6 +151,7 @@ def test_the_start_refuses_what_a_resume_would_not_repeat_and_nothing_else(
     assert heard["said"][1] == ""
 
 
+@pytest.mark.long
 def test_modules_that_train_what_is_in_the_state_are_seen_whatever_of_them_is_there(tmp_path: Path) -> None:
     def action(stop: StopFlag) -> None:
         join_group(stop)

@@ -235,6 +235,7 @@ with Run(Path(sys.argv[1]), identity=Identity({}), state={"cursor": {"at": 0}}, 
 """
 
 
+@pytest.mark.long
 def test_one_and_two_threads_from_the_environment(tmp_path: Path) -> None:
     said = ""
     for threads, stop_at, code in ((1, 2, 75), (2, 4, 75), (2, 0, 0)):

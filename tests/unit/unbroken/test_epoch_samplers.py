@@ -166,6 +166,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dic
     return find
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", ["TERM@2", "KILL@5", "TERM@6", "KILL@10:save"])
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_resume_draws_the_same_batches(

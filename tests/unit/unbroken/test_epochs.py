@@ -143,6 +143,7 @@ def test_interrupted_in_any_step(
     assert results(tmp_path) == undisturbed()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"stop_in": 2}, {"skip": 5}, {"skip": 7, "stop_in": 2}])
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
 @pytest.mark.parametrize("step", range(1, 7))
@@ -160,6 +161,7 @@ def test_left_early_and_interrupted_in_any_step(
 KINDS = ["plain1", "plain3", "persistent2", "own0", "own2", "replacing0", "replacing2", "batches0", "batches2"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("at", ["TERM@4", "KILL@8", "TERM@9:end"])
 def test_any_loader(kind: str, at: str, tmp_path: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,7 @@ def test_interrupted_inside_each_epoch(kind: str, tmp_path: Path, undisturbed: A
     assert results(tmp_path) == undisturbed(kind)
 
 
+@pytest.mark.long
 def test_left_early_it_goes_back_to_the_same_end(tmp_path: Path, undisturbed: Any) -> None:
     assert start(tmp_path, "whole0", interrupt="TERM@5", ends_in=1) == [75, 75]
     for _ in range(2):
@@ -128,6 +129,7 @@ def test_left_early_it_goes_back_to_the_same_end(tmp_path: Path, undisturbed: An
         assert results(tmp_path) == undisturbed("whole0", ends_in=1)
 
 
+@pytest.mark.long
 def test_whole_batches_resume_on_another_number_of_processes(tmp_path: Path, undisturbed: Any) -> None:
     assert start(tmp_path, "whole0", interrupt="TERM@2") == [75, 75]
     assert start(tmp_path, "whole0", size=1, interrupt="KILL@4") == [-signal.SIGKILL]

@@ -100,6 +100,7 @@ def test_an_error_is_one_sentence(name: str, tmp_path: Path) -> None:
     assert code == (2 if name == "another identity" else 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_without_the_hook_it_is_one_traceback_that_ends_in_the_sentence(name: str, tmp_path: Path) -> None:
     case, beginning = CASES[name]

@@ -127,6 +127,7 @@ def test_signals_from_the_end_to_the_exit_change_nothing(number: signal.Signals,
     assert verdict(tmp_path)["exit"] == 0
 
 
+@pytest.mark.long
 def test_signals_during_the_shutdown_after_an_error_change_nothing(tmp_path: Path) -> None:
     finish(start(tmp_path))
     process = start(tmp_path, before="print('ready', flush=True)", LR="0.2")
@@ -148,6 +149,7 @@ def torchrun(work: Path, program: str, processes: int = 1) -> Sequence[str]:
     return [sys.executable, "-m", "torch.distributed.run", *options.split(), str(path)]
 
 
+@pytest.mark.long
 def test_torchrun_turns_75_into_1_and_the_verdict_keeps_it(tmp_path: Path) -> None:
     program = PROGRAM.format(before="", inside="        time.sleep(0)", after="")
     environment = {**os.environ, "UNBROKEN_INTERRUPT": "TERM@4", "UNBROKEN_VERDICT": str(tmp_path / "verdict.json")}
@@ -156,6 +158,7 @@ def test_torchrun_turns_75_into_1_and_the_verdict_keeps_it(tmp_path: Path) -> No
     assert verdict(tmp_path) == {"exit": 75, "signal": "SIGTERM", "step": 4}
 
 
+@pytest.mark.long
 def test_a_group_that_nobody_closed_is_closed_at_the_exit(tmp_path: Path) -> None:
     program = (
         "import atexit\n"

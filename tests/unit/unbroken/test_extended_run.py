@@ -88,6 +88,7 @@ def test_a_finished_run_goes_on_later(every: int, tmp_path: Path, uninterrupted:
     assert len(checkpoints(tmp_path)) <= 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", range(1, toy_training.STEPS))
 def test_stopped_in_any_step_of_any_epoch(
     step: int, tmp_path: Path, epochs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
@@ -101,6 +102,7 @@ def test_stopped_in_any_step_of_any_epoch(
     assert pinned(tmp_path) == [40]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", range(1, toy_training.STEPS + 1))
 def test_killed_in_any_step_of_any_epoch(step: int, tmp_path: Path, epochs: dict[str, bytes]) -> None:
     killed = toy_training.kill_at(step)

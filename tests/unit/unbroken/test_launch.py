@@ -115,6 +115,7 @@ def test_a_stop_that_comes_after_the_start() -> None:
     timer.join()
 
 
+@pytest.mark.long
 def test_all_leave_after_one_step_and_one_process_goes_on(tmp_path: Path) -> None:
     multi_node_training.train(tmp_path / "whole", tmp_path / "expected", StopFlag(), SOLO)
     run, target = tmp_path / "run", tmp_path / "export"

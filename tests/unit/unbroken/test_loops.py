@@ -30,11 +30,13 @@ def certify(work: Path, fault: str, *at: str) -> Certificate:
     return run_proof(plan, lambda _: None)
 
 
+@pytest.mark.long
 def test_digits_with_workers_epochs_early_stopping_and_the_best_are_certified(tmp_path: Path) -> None:
     certificate = certify(tmp_path / "work", "", "TERM@3", "KILL@5:end", "TERM@10", "KILL@12")
     assert certificate.exit_code == 0, certificate.sentence
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "code", "named"), [("optimizer", 3, "tensor "), ("schedule", 4, "main.schedule (ExponentialLR")]
 )

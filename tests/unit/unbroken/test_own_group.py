@@ -80,6 +80,7 @@ def test_it_may_be_closed_before_ours(tmp_path: Path) -> None:
     everyone(tmp_path, 2, talk)
 
 
+@pytest.mark.long
 def test_a_run_in_a_group_of_the_program_ends_in_the_bytes_of_one_process(tmp_path: Path) -> None:
     elastic_training.train(tmp_path / "alone" / "run", tmp_path / "alone" / "export", StopFlag())
 

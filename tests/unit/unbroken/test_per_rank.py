@@ -43,6 +43,7 @@ def said(work: Path) -> str:
     return (work / "log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "variables"),
     [
@@ -69,6 +70,7 @@ def test_killed_and_stopped_on_any_rank_it_ends_in_the_same_bytes(
     assert f'["ranks",{size}]' in json.dumps(manifest["tree"]["numerics"], separators=(",", ":"))
 
 
+@pytest.mark.long
 def test_another_number_of_ranks_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert trained(tmp_path, 2, "TERM@4") == [75, 75]
     assert trained(tmp_path, 3) == [1, 1, 1]
@@ -151,6 +153,7 @@ def test_what_differs_and_is_not_declared_is_refused_with_the_way_to_declare_it(
     assert "is declared in `Run(per_rank=…)`" in said(tmp_path)
 
 
+@pytest.mark.long
 def test_a_run_whose_sums_a_resume_would_not_repeat_is_refused_at_its_start(tmp_path: Path) -> None:
     def build(_group: Group) -> tuple[dict[str, Any], dict[str, Any] | None]:
         model = DistributedDataParallel(torch.nn.Linear(3, 2))
@@ -163,6 +166,7 @@ def test_a_run_whose_sums_a_resume_would_not_repeat_is_refused_at_its_start(tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_the_random_streams_that_a_control_loses_are_lost_on_all_ranks(tmp_path: Path) -> None:
     assert trained(tmp_path, 2, "TERM@6") == [75, 75]
     assert trained(tmp_path, 2, UNBROKEN_SABOTAGE="rng") == [0, 0], said(tmp_path)

@@ -24,6 +24,7 @@ FRESH = {"SetOrder": pytest.mark.long, "HashOfText": pytest.mark.slow}  # only a
 pytestmark = pytest.mark.usefixtures("uninterrupted")  # it has imported all that a fork would import again
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=FRESH.get(name, ())) for name in inexact_trainings.EXPECTED],
@@ -62,6 +63,7 @@ def test_a_sound_program_gets_a_certificate(tmp_path: Path) -> None:
     assert "verdict                   identical" in certificate.to_table()
 
 
+@pytest.mark.long
 def test_interruptions_in_every_phase(tmp_path: Path) -> None:
     texts = [
         "TERM@:start",
@@ -77,6 +79,7 @@ def test_interruptions_in_every_phase(tmp_path: Path) -> None:
     assert certificate.exit_code == 0, certificate.sentence
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["rng", "optimizer", "schedule", "cursor", "model"])
 def test_sabotage_differs_and_names_tensor_and_step(part: str, tmp_path: Path) -> None:
     certificate = certify(tmp_path, TOY, interruptions=[Interruption("TERM", 13)], sabotage=part)
@@ -86,6 +89,7 @@ def test_sabotage_differs_and_names_tensor_and_step(part: str, tmp_path: Path) -
 
 
 class TestWhatCannotBeVerified:
+    @pytest.mark.long
     def test_a_control_without_effect(self, tmp_path: Path) -> None:
         options: dict[str, Any] = {"interruptions": [Interruption("KILL", 6)], "controls": ["cursor", "rng"]}
         command = [*FAULTY, "Stateless"]
@@ -118,6 +122,7 @@ class TestWhatCannotBeVerified:
         assert certificate.exit_code == 4
         assert "holds 0 runs with checkpoints, expected one" in certificate.sentence
 
+    @pytest.mark.long
     def test_an_interruption_that_comes_too_late(self, tmp_path: Path) -> None:
         certificate = certify(tmp_path, TOY, interruptions=[Interruption("TERM", 99)])
         assert certificate.exit_code == 4
@@ -156,6 +161,7 @@ class CrashesWithoutGenerators(inexact_trainings.Training):
 inexact_trainings.PROGRAMS |= {"CrashesWithoutGenerators": CrashesWithoutGenerators}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stateless", [[], ["rng"]])
 def test_a_control_that_crashes_has_noticed_nothing(stateless: list[str], tmp_path: Path) -> None:
     command, struck = [*FAULTY, "CrashesWithoutGenerators"], [Interruption("TERM", 6)]
@@ -191,6 +197,7 @@ class BeginsAnewInTheMiddle(inexact_trainings.Training):
 inexact_trainings.PROGRAMS |= {"BeginsAnewInTheMiddle": BeginsAnewInTheMiddle}
 
 
+@pytest.mark.long
 def test_a_control_that_is_silent_in_the_middle_is_tried_a_step_earlier(tmp_path: Path) -> None:
     command, struck = [*FAULTY, "BeginsAnewInTheMiddle"], [Interruption("TERM", 4)]
     certificate = certify(tmp_path, command, interruptions=struck, controls=["carried", "model"])
@@ -210,6 +217,7 @@ def test_unknown_sabotage_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         FaultInjector(tmp_path).dropped_parts({"cursor": {}})
 
 
+@pytest.mark.long
 def test_tracing_changes_no_byte(
     tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_generator_of_the_state_is_not_named_as_lying_beside_it(tmp_path: Path
     assert [each["path"] for each in certificate.fields["beside"]] == []
 
 
+@pytest.mark.long
 def test_what_changes_late_is_dropped_where_it_has_changed(tmp_path: Path) -> None:
     certificate = certify("Late", tmp_path)
     assert certificate.exit_code == 0, certificate.to_table()

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("uninterrupted")  # it has imported all tha
 class TestTheFolder:
     """A program that keeps its run elsewhere must not train the run that is there."""
 
+    @pytest.mark.long
     def test_a_run_elsewhere_is_refused_and_not_touched(self, tmp_path: Path) -> None:
         own, script = tmp_path / "own", tmp_path / "train.py"
         script.write_text(
@@ -37,6 +38,7 @@ class TestTheFolder:
         assert f"the program opens the one in {own}. That one was not touched." in certificate.sentence
         assert files_below(own) == before
 
+    @pytest.mark.long
     def test_a_subfolder_and_a_link_are_where_they_should_be(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -94,6 +96,7 @@ class TestFiles:
         assert certificate.exit_code == 3, certificate.sentence
         assert certificate.sentence.startswith("first at the end: file average.txt, from byte ")
 
+    @pytest.mark.long
     def test_files_that_may_differ_are_declared(self, tmp_path: Path) -> None:
         options: dict[str, Any] = {"interruptions": [Interruption("TERM", 6)], "controls": ["model"]}
         command = [*FAULTY, "WritesAFileForEachStart"]

@@ -44,6 +44,7 @@ class TestTheTimeLimit:
         assert 60 < proof._limit_s < 300
 
 
+@pytest.mark.long
 def test_a_launcher_that_ends_with_1_for_a_stopped_run_is_asked_through_the_verdict(tmp_path: Path) -> None:
     def launcher(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
         return 1 if forked(command, variables, log) else 0  # as torchrun does
@@ -74,6 +75,7 @@ def test_a_program_of_several_processes_is_told_which_of_them_is_struck(rank: in
     assert told[0]["UNBROKEN_INTERRUPT"] == "KILL@3"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rank", "verdict"), [(None, "could not be verified"), (0, "identical")])
 def test_a_launcher_that_ends_with_1_when_its_process_is_killed_counts_as_killed_when_a_rank_is_named(
     rank: int | None, verdict: str, tmp_path: Path

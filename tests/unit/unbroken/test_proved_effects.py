@@ -25,6 +25,7 @@ def certify(name: str, work: Path, seed: int) -> Certificate:
     return run_proof(plan, lambda _sentence: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_kept_is_certified(name: str, seed: int, tmp_path: Path) -> None:
@@ -32,6 +33,7 @@ def test_what_is_kept_is_certified(name: str, seed: int, tmp_path: Path) -> None
     assert certificate.exit_code == 0, certificate.to_table()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORGOTTEN)
 def test_what_is_forgotten_is_found(name: str, tmp_path: Path) -> None:
     certificate = certify(name, tmp_path, seed=1)

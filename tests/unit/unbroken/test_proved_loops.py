@@ -48,6 +48,7 @@ def certify(loop: ModuleType, work: Path, forget: str = "", controls: Sequence[s
     return run_proof(plan, lambda _sentence: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_survives(loop: ModuleType, tmp_path: Path) -> None:
     certificate = certify(loop, tmp_path)
@@ -63,6 +64,7 @@ def test_a_compiled_loop_survives(tmp_path: Path) -> None:
     assert certificate.exit_code == 0, certificate.to_table()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("loop", "part", "code"), FORGOTTEN)
 def test_a_forgotten_part_is_found(loop: ModuleType, part: str, code: int, tmp_path: Path) -> None:
     certificate = certify(loop, tmp_path, part, controls=["model"])

@@ -130,6 +130,7 @@ def make_no_step(run: Run, group: Group, _stop: StopFlag) -> None:
         list(run.steps(8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("per_rank", [False, True], ids=["alike", "per_rank"])
 @pytest.mark.parametrize(
     ("body", "found"),

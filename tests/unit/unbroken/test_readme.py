@@ -44,6 +44,7 @@ def test_the_example_resumes_in_the_same_bytes(tmp_path: Path) -> None:
     assert final(tmp_path / "two") == final(tmp_path / "one")
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:'set_vital'")  # torchdata's
 @pytest.mark.parametrize("number", range(len(RECIPES)))
 def test_every_recipe_resumes_in_the_same_bytes(number: int, tmp_path: Path) -> None:

@@ -55,12 +55,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory, uninterrupted: Bytes) -> Byt
     return toy_training.contents(work / "export")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 def test_the_bytes_do_not_depend_on_the_number_of_processes(size: int, tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, size) == [0] * size
     assert toy_training.contents(tmp_path / "export") == alone
 
 
+@pytest.mark.long
 def test_resized_by_a_stop_and_a_kill(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 2, {"UNBROKEN_INTERRUPT": "TERM@6"}) == [75, 75]
     assert started(tmp_path, 1, {"UNBROKEN_INTERRUPT": "KILL@11"}) == [-signal.SIGKILL]
@@ -81,6 +83,7 @@ def test_resized_four_times(tmp_path: Path, alone: Bytes) -> None:
     assert starts[4] in (16, 17)  # the kill comes while step 17 is saved
 
 
+@pytest.mark.long
 def test_a_killed_rank_ends_the_others_with_a_sentence(tmp_path: Path, alone: Bytes) -> None:
     assert started(tmp_path, 3, {PLANNED_SIGNAL: "2:KILL@step"}) == [1, 1, -signal.SIGKILL]
     assert "Rank 0 of 3 waited for the partial sums of the others, but another process is gone" in said(tmp_path)
@@ -116,6 +119,7 @@ def signalled(place: str, work: Path, alone: Bytes, rank: int = 1) -> None:
     assert toy_training.contents(work / "export") == alone
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ENDS)
 def test_a_signal_to_one_rank_stops_all(place: str, tmp_path: Path, alone: Bytes) -> None:
     signalled(place, tmp_path, alone)
@@ -141,6 +145,7 @@ def launched(work: Path, wanted: str) -> list[int]:
     return [process.wait(elastic_training.PATIENCE_S) for process in processes]
 
 
+@pytest.mark.long
 def test_a_signal_to_one_rank_in_its_imports_stops_all(tmp_path: Path) -> None:
     assert launched(tmp_path, "1:TERM@import") == [75, 75]
     assert not (tmp_path / "run").exists()
@@ -290,6 +295,7 @@ def example(folder: Path, size: int, interrupt: str) -> list[int]:
     return elastic_training.forked(variables, action, folder.with_suffix(".log"))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("alone")
 def test_the_example_of_the_readme_may_be_resized(tmp_path: Path) -> None:
     assert example(tmp_path / "one", 1, "") == [0]

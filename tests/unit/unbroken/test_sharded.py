@@ -75,6 +75,7 @@ def test_it_is_refused_by_name_on_every_rank_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_the_pieces_of_each_rank_come_back_to_it(tmp_path: Path) -> None:
     def action(stop: StopFlag) -> None:
         group = join_group(stop)

@@ -127,6 +127,7 @@ def test_without_stderr_a_sentence_is_not_taken_for_output(
     assert (tmp_path / "log").read_text() == "60 -> 90\n"
 
 
+@pytest.mark.long
 def test_prove_prints_to_whoever_is_there(tmp_path: Path) -> None:
     words = f'"$0" -m unbroken prove --work {tmp_path}/w --at nonsense -- true'
     for shell in (CLOSED, "exec 2> >(exec true); sleep 0.2; "):

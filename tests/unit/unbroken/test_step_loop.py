@@ -77,6 +77,7 @@ def test_a_loop_by_hand_is_the_run_of_steps(
     assert verdict(tmp_path) == {"exit": 0, "signal": None, "step": 40}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
 @pytest.mark.parametrize("step", range(1, toy_training.STEPS + 1, 3))
 def test_interrupted_by_hand_it_ends_in_the_same_bytes(

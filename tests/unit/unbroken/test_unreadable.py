@@ -248,6 +248,7 @@ def train_with_pins(folder: Path, files: FileSystem) -> tuple[float, bytes]:
     return state["sum"]["value"], (folder / "export" / "journal.jsonl").read_bytes()
 
 
+@pytest.mark.long
 def test_any_read_that_fails_while_training_with_pins_is_a_sentence_or_no_failure(tmp_path: Path) -> None:
     counted = FailingRead()
     expected = train_with_pins(tmp_path / "whole", counted)

@@ -124,6 +124,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("flag", ["flag", "plain"])
 def test_a_program_ends_although_its_shielded_workers_wait_for_more(context: str, flag: str, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_the_same_answers_leave_nothing_to_chance(published: Stats) -> None:
     assert "from the same answers" in said(judged(published, edited), [CELL])
 
 
+@pytest.mark.long
 def test_predictions_of_another_run(repository: Path, published: Stats, tmp_path: Path) -> None:
     """From predictions to the answer: five answers in a hundred are others, in every seed and on every task."""
     values, rng = load_params(repository / "params.yaml"), np.random.default_rng(3)

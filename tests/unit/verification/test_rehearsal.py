@@ -39,6 +39,7 @@ def test_a_difference_is_named_and_exits_with_3(tmp_path: Path, monkeypatch: pyt
     assert exit_code_of(lambda _: rehearsal.rehearse_stages(tmp_path)) == 3
 
 
+@pytest.mark.long
 def test_a_stage_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(
         LatentWireError, match=r"(?s)stage prepare ended with 2, expected 0. It printed:.*No params\.yaml"

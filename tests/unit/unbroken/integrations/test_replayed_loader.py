@@ -92,6 +92,7 @@ def take_steps(loader: ReplayedLoader, count: int) -> Iterator[torch.Tensor]:
                 return
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS.keys())
 def test_goes_on_after_every_batch(make: Any) -> None:
     seed_all(1)
