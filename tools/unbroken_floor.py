@@ -19,6 +19,7 @@ SOURCE = ROOT / "src/unbroken"
 TESTS = "tests/unit/unbroken"
 ELSEWHERE = ("test_benchmark.py", "integrations")
 """What needs latentwire, or the libraries of trainers, each of which asks for versions of its own."""
+TIERS = "not slow and not cluster"
 PACKAGES_OF_TESTS = ("pytest", "hypothesis", "safetensors", "scikit-learn")
 
 
@@ -51,7 +52,7 @@ def install(folder: Path, python: str, versions: Sequence[str]) -> Path:
 def run_checks(python: Path, folder: Path) -> None:
     """The unit tests on the sources, and `prove` on the wheel."""
     ignored = [f"--ignore={TESTS}/{name}" for name in ELSEWHERE]
-    _run(python, ROOT, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, TESTS)
+    _run(python, ROOT, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", TIERS, *ignored, TESTS)
     text = (SOURCE / "README.md").read_text(encoding="utf-8")
     program = folder / "train.py"
     program.write_text(text.partition("```python\n")[2].partition("```")[0], encoding="utf-8")

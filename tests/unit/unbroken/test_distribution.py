@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import unbroken
-from tools.unbroken_floor import oldest_versions
+from tools.unbroken_floor import ELSEWHERE, TESTS, oldest_versions
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "src/unbroken"
@@ -35,12 +35,27 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or "unbroken"
+            yield from (f"{node.module or 'unbroken'}.{alias.name}" for alias in node.names)
 
 
 def test_the_dependencies_are_what_is_imported() -> None:
     declared = [Requirement(dependency) for dependency in PROJECT["dependencies"]]
     assert imported_packages() == {one.name for one in declared}
     assert all(re.fullmatch(r">=[\d.]+", str(one.specifier)) for one in declared)
+
+
+def test_tests_of_the_oldest_versions_import_nothing_of_this_repository() -> None:
+    """There it is not installed; helpers of tests are followed."""
+    left = [path for path in (ROOT / TESTS).glob("test_*.py") if path.name not in ELSEWHERE]
+    seen: set[Path] = set()
+    while left:
+        path = left.pop()
+        seen.add(path)
+        names = set(_imports(ast.parse(path.read_text(encoding="utf-8"))))
+        strange = [name for name in names if name.partition(".")[0] in ("latentwire", "benchmarks")]
+        assert not strange, f"{path} imports {strange}"
+        files = {ROOT / f"{name.replace('.', '/')}.py" for name in names}
+        left += [file for file in files - seen if file.is_file()]
 
 
 def floor_for(python: str) -> list[str]:
