@@ -6,7 +6,10 @@
 # the environment of the submission wins.
 read_site() {
     local set_before settings words
-    if [ -f "$1/slurm/site.env" ]; then
+    if [ -e "$1/slurm/site.env" ] || [ -L "$1/slurm/site.env" ]; then
+        # A folder, or a link to what is gone: settings would be lost in silence.
+        [ -f "$1/slurm/site.env" ] || die "slurm/site.env is no file that can be read, expected settings, or nothing of \
+that name. Next: ls -ld slurm/site.env" 2
         set_before=$(export -p | grep -E '^declare -x (SBATCH|LATENTWIRE|APPTAINER)_' || true)
         # Also with the line ends and the mark of an editor on Windows, which would become part of values and names.
         settings=$(tr -d '\r' <"$1/slurm/site.env")

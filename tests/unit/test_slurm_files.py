@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,13 @@ def test_settings_that_end_before_their_last_line_are_refused(line: str, why: st
     said = bash(clone, "slurm/sweep.sh --dry-run", code=2)
     assert said.startswith(f"error: slurm/site.env is not what bash can read ({why}")
     assert said.endswith("), expected lines such as NAME=value. Next: mend it there.\n")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("gone"), os.mkfifo])
+def test_settings_that_are_no_file_are_not_taken_for_none(make: Callable[[Path], object], clone: Path) -> None:
+    make(clone / "slurm/site.env")
+    said = bash(clone, "slurm/sweep.sh --dry-run", code=2)
+    assert said.startswith("error: slurm/site.env is no file that can be read, expected settings, or nothing of that ")
 
 
 def test_settings_that_lose_the_programs_of_the_system_are_refused(clone: Path) -> None:
