@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until, wait_for_step
+from tests.cluster.slurm import STEPS, Cluster, Job, copy, same_results, until
 from tests.cluster.trainer import (
+    freeze_after_step,
     freeze_when,
     frozen_after_step,
     is_signalled,
@@ -142,9 +143,7 @@ def test_a_trainer_that_ignores_signals(
     deaf.chmod(0o644)
     bind = {"APPTAINER_BIND": f"{deaf}:{SITE_PACKAGES}/sitecustomize.py"}
     job = cluster.submit(place.root, "--partition=preempt", *TRAIN, **bind)
-    wait_for_step(place, 7)
-    trainer = wait_for_pid(place)
-    os.kill(trainer, signal.SIGSTOP)
+    trainer = freeze_after_step(place, 7)
     cluster.occupy(job.facts["NodeList"])
     until("the trainer to be killed", lambda: not frozen_again(trainer))
     job.done()

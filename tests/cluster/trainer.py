@@ -40,12 +40,18 @@ def preempt_frozen(cluster: Cluster, job: Job, trainer: int) -> None:
     job.started_again(before + 1)
 
 
-@contextlib.contextmanager
-def frozen_after_step(place: Workspace, step: int) -> Iterator[int]:
-    """Within, the trainer does nothing, unless SLURM wakes it to end it; yields its process."""
+def freeze_after_step(place: Workspace, step: int) -> int:
+    """Stop the trainer once it has done a step; its process."""
     wait_for_step(place, step)
     trainer = wait_for_pid(place)
     os.kill(trainer, signal.SIGSTOP)
+    return trainer
+
+
+@contextlib.contextmanager
+def frozen_after_step(place: Workspace, step: int) -> Iterator[int]:
+    """Within, the trainer does nothing, unless SLURM wakes it to end it; yields its process."""
+    trainer = freeze_after_step(place, step)
     try:
         yield trainer
     finally:

@@ -134,10 +134,9 @@ def read_event_log(path: Path, files: FileSystem | None = None) -> EventLog:
     except FileNotFoundError:
         return EventLog(path)
     parsed = [_parse_event(line) for line in lines]
-    damaged = [number for number, (line, event) in enumerate(zip(lines, parsed, strict=True), 1) if line and not event]
-    if lines[-1]:  # no line end yet
-        damaged = [number for number in damaged if number < len(lines)]
-    return EventLog(path, [event for event in parsed if event], tuple(damaged))
+    ended = enumerate(zip(lines[:-1], parsed, strict=False), 1)  # after the last line end is nothing, or half a line
+    damaged = tuple(number for number, (line, event) in ended if line and not event)
+    return EventLog(path, [event for event in parsed if event], damaged)
 
 
 def _parse_event(text: bytes) -> dict[str, Any] | None:
