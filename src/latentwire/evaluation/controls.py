@@ -31,8 +31,8 @@ def draw_noise(wires: Tensor, seed: int) -> Tensor:
     # numpy promises the raw stream for all versions, and no kernel of a vendor takes part in the noise.
     raw = np.random.PCG64(derive_seed(seed, 0, 0, "control/noise")).random_raw(wires.numel()).reshape(wires.shape)
     noise = (raw >> np.uint64(11)) * 2.0**-53 - 0.5
-    scale = _rms(wires.double().numpy(), axis=(0, 2))
-    return torch.from_numpy(noise * (scale / _rms(noise, axis=2))).to(wires.dtype)
+    scale = _rms(wires.cpu().double().numpy(), axis=(0, 2))
+    return torch.from_numpy(noise * (scale / _rms(noise, axis=2))).to(wires.dtype).to(wires.device)
 
 
 def _rms(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:

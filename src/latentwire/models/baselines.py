@@ -36,8 +36,8 @@ def score_by_probe(
     """Log-probabilities [N, C] of a multinomial logistic regression on L2-normalised mean states [N, D_s]."""
     # Normalised rows have small entries; without the factor, C would regularise far more than on raw states.
     scale = float(np.sqrt(train.shape[1]))
-    given, asked = ((F.normalize(part.double(), dim=1) * scale).numpy() for part in (train, test))
-    return _fit_logistic(given, asked, labels, classes, inverse_regularisation)
+    given, asked = ((F.normalize(part.cpu().double(), dim=1) * scale).numpy() for part in (train, test))
+    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation)).to(test.device)
 
 
 def score_by_readout(
@@ -52,18 +52,17 @@ def score_by_readout(
         classes: C.
         inverse_regularisation: Of the L2 penalty; the columns have mean 0 and standard deviation 1 in `train`.
     """
-    given, asked = train.double().numpy(), test.double().numpy()
+    given, asked = (part.cpu().double().numpy() for part in (train, test))
     centre, spread = given.mean(axis=0), given.std(axis=0)
     # A column that never varies says nothing; it stays at 0.
     divisor = np.where(spread > 0, spread, 1.0)
-    return _fit_logistic(
-        (given - centre) / divisor, (asked - centre) / divisor, labels, classes, inverse_regularisation
-    )
+    given, asked = (given - centre) / divisor, (asked - centre) / divisor
+    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation)).to(test.device)
 
 
 def _fit_logistic(
     train: Matrix, test: Matrix, labels: Sequence[int], classes: int, inverse_regularisation: float
-) -> Tensor:
+) -> Matrix:
     """Log-probabilities [N, C]; a label that no example has gets −∞.
 
     Raises:
@@ -76,6 +75,6 @@ def _fit_logistic(
             "two labels or more. Next: raise train.steps or train.batch in params.yaml."
         )
     fitted = LogisticRegression(C=inverse_regularisation, max_iter=2000).fit(train, np.asarray(labels))
-    scores = torch.full((len(test), classes), -math.inf, dtype=torch.float64)
-    scores[:, known] = torch.from_numpy(fitted.predict_log_proba(test))
+    scores = np.full((len(test), classes), -math.inf)
+    scores[:, known] = fitted.predict_log_proba(test)
     return scores

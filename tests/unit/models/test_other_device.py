@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from latentwire.errors import ConfigurationError
 from latentwire.evaluation.controls import draw_noise
 from latentwire.evaluation.scoring import generate_texts, label_prior, score_texts, score_wires, write_wires
-from latentwire.models.baselines import _fit_logistic, score_by_majority, score_by_readout
+from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
 from latentwire.models.features import Features, compute_hidden_states
 from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.reading_checks import check_reading
@@ -25,7 +24,7 @@ from latentwire.params.sources import LocalModel
 from latentwire.rehearsal.tiny import tiny_encoder_model
 from latentwire.training.gradients import gradients_per_batch
 from latentwire.training.objective import Batch
-from tests.support.fake_device import DEVICE, MISMATCH, other_device
+from tests.support.fake_device import DEVICE, MISMATCH, KnownValues, other_device
 from tests.support.tiny_receivers import make_receiver
 
 TEXTS = ["one night in the meadow.", "a cave."]
@@ -140,21 +139,16 @@ def on_device(*shape: int) -> Tensor:
     return torch.zeros(*shape, device=DEVICE)
 
 
-def _assign_layer() -> Tensor:
-    """A logistic layer learned by scikit-learn, whose answers become a tensor of the default device."""
-    rows = np.random.default_rng(0).standard_normal((4, 3))
-    with other_device():
-        return _fit_logistic(rows, rows, [0, 1, 0, 1], 2, 1.0)
-
-
 NUMPY: dict[str, Callable[[], Tensor]] = {
     "noise": lambda: draw_noise(on_device(3, SLOTS, WIDTH), 0),
     "readout": lambda: score_by_readout(on_device(4, 3), [0, 1, 0, 1], on_device(2, 3), 2, 1.0),
-    "layer": _assign_layer,
+    "probe": lambda: score_by_probe(on_device(4, 3), [0, 1, 0, 1], on_device(2, 3), 2, 1.0),
 }
 
 
-@pytest.mark.xfail(raises=(TypeError, NotImplementedError, RuntimeError), strict=True, reason="fails on a GPU")
+@pytest.mark.parametrize("default", ["cpu", DEVICE])
 @pytest.mark.parametrize("name", NUMPY)
-def test_what_numpy_computes(name: str) -> None:
-    assert NUMPY[name]().device.type == DEVICE
+def test_what_numpy_computes(name: str, default: str) -> None:
+    """numpy and scikit-learn compute on the processor; what they found comes back to where the tensors were."""
+    with torch.device(default), KnownValues():
+        assert NUMPY[name]().device.type == DEVICE
