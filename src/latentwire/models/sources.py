@@ -121,7 +121,7 @@ def _download_snapshot(name: str, spec: HubModel) -> Path:
         first = str(error).strip().splitlines()[0]
         raise ConfigurationError(
             f"Model {name}: {spec.hub} at revision {spec.revision} is neither in the hub's cache nor can it be "
-            f"fetched: {first} Next: where the hub can be reached, `huggingface-cli download {spec.hub} "
+            f"fetched: {first} Next: where the hub can be reached, `hf download {spec.hub} "
             f"--revision {spec.revision}` with HF_HOME on a shared disk, or name a package or a local path under "
             f"models.{name} in params.yaml."
         ) from None

@@ -93,7 +93,7 @@ def _download_file(name: str, source: HubFiles, path: str) -> Path:
         first = str(error).strip().splitlines()[0]
         raise ConfigurationError(
             f"Task {name}: {path} of the data set {source.hub} at revision {source.revision} is neither in the hub's "
-            f"cache nor can it be fetched: {first} Next: where the hub can be reached, `huggingface-cli download "
+            f"cache nor can it be fetched: {first} Next: where the hub can be reached, `hf download "
             f"--repo-type dataset {source.hub} {path} --revision {source.revision}` with HF_HOME on a shared disk, or "
             f"correct tasks.{name}.source in params.yaml."
         ) from None

@@ -100,7 +100,7 @@ def test_a_hub_that_cannot_be_reached_is_said(hub: Path) -> None:
     with pytest.raises(
         ConfigurationError,
         match=rf"Task pairs: data/train.parquet of the data set ORG/NAME at revision {REVISION} is neither in .*"
-        "Next: where the hub can be reached, `huggingface-cli download --repo-type dataset ORG/NAME",
+        "Next: where the hub can be reached, `hf download --repo-type dataset ORG/NAME",
     ):
         prepare_task("pairs", values.tasks["pairs"], values.prepare)
 
