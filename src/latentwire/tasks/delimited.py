@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from latentwire.errors import ConfigurationError
-from latentwire.tasks.records import Record, decode_text
+from latentwire.tasks.records import Record, check_names, decode_text
 
 Line = tuple[int, list[str]]
 """Number of the line on which a row begins, and its cells."""
@@ -67,7 +66,7 @@ def name_cells(header: Sequence[str], lines: Iterator[Line], where: str) -> Iter
     Raises:
         ConfigurationError: Two columns have one name, or a row has more or fewer cells than there are names.
     """
-    _check_header(header, where)
+    check_names(header, where)
     for number, cells in lines:
         if len(cells) != len(header):
             raise ConfigurationError(
@@ -82,12 +81,3 @@ def _name_rows(lines: Iterator[Line], names: Sequence[str] | None, where: str) -
     filled = itertools.filterfalse(is_blank, lines)
     header = next(filled, (0, []))[1] if names is None else names
     return name_cells(header, filled, where)
-
-
-def _check_header(header: Sequence[str], where: str) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise ConfigurationError(
-            f"The header of {where} names {', '.join(map(repr, twice))} more than once, so nobody knows which of the "
-            "columns is meant. Next: rename one of them in the file."
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -41,20 +41,45 @@ def read_jsonl(data: bytes, wanted: Collection[str], where: str) -> Iterator[tup
 
 
 def read_parquet(data: bytes, wanted: Collection[str], where: str) -> Iterator[tuple[str, Record]]:
-    """The wanted values of each row, as `read_jsonl` has them."""
+    """The wanted values of each row, as `read_jsonl` has them.
+
+    Raises:
+        ConfigurationError: The file is damaged or of another format, or two of its columns have one name.
+    """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         names = file.schema_arrow.names
-        rows = file.read(columns=[name for name in names if name in wanted]).to_pylist()
-    except pa.ArrowException as error:
+        check_names(names, where)
+        table = file.read(columns=[name for name in names if name in wanted])
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # the last two come of damage within the file
         raise ConfigurationError(
-            f"{where} is not Parquet: {' '.join(str(error).split())[:200]}. Next: get the file again, or name its "
-            "`format.kind` in params.yaml."
+            f"{where} is not Parquet, or is damaged: {' '.join(str(error).split())[:200]}. Next: get the file again, "
+            "or name its `format.kind` in params.yaml."
         ) from None
-    others = {name: "" for name in names if name not in wanted}
-    for number, row in enumerate(rows, 1):
-        place = f"{where}, row {number}"
-        yield place, {**others, **{key: _read_value(value, key, place) for key, value in row.items()}}
+    columns = {name: table.column(name) if name in wanted else None for name in names}
+    for row in range(table.num_rows):
+        place = f"{where}, row {row + 1}"
+        yield (
+            place,
+            {
+                name: "" if column is None else _read_value(_read_scalar(column[row], name, place), name, place)
+                for name, column in columns.items()
+            },
+        )
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuse columns that a name does not tell apart.
+
+    Raises:
+        ConfigurationError: Two columns have one name.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigurationError(
+            f"The header of {where} names {', '.join(map(repr, twice))} more than once, so nobody knows which of the "
+            "columns is meant. Next: rename one of them in the file."
+        )
 
 
 def _parse_object(line: str, place: str) -> dict[str, Any]:
@@ -63,6 +88,11 @@ def _parse_object(line: str, place: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigurationError(
             f"{place}, is not JSON: {error}. Next: mend the line, or name the file's `format.kind` in params.yaml."
+        ) from None
+    except RecursionError:
+        raise ConfigurationError(
+            f"{place}, holds lists or objects within each other more deeply than Python reads JSON; expected an object "
+            "with a key for each column. Next: take that value out of the line."
         ) from None
     if not isinstance(found, dict):
         raise ConfigurationError(
@@ -89,13 +119,40 @@ def _read_value(value: Any, column: str, place: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str):
+        _check_encodable(value, column, place)
         return value
+    if isinstance(value, float) and math.isinf(value):
+        raise ConfigurationError(
+            f"Column {column!r} of {place}, is an infinite number, as 1e999 is for a computer; expected text, a finite "
+            "number, true, false or nothing. Next: mend the value, or write it as text."
+        )
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     raise ConfigurationError(
         f"Column {column!r} of {place}, is {_name_type(value)}; expected text, a number, true, false or nothing. "
         "Next: name another column in `format` of the task in params.yaml."
     )
+
+
+def _read_scalar(value: pa.Scalar, column: str, place: str) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date beyond those of Python
+        raise ConfigurationError(
+            f"Column {column!r} of {place}, cannot be read: {error}; expected text in UTF-8, a number, true, false or "
+            "nothing. Next: get the file again, or mend the value."
+        ) from None
+
+
+def _check_encodable(text: str, column: str, place: str) -> None:
+    """JSON can write half of a surrogate pair, which no file and no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"Column {column!r} of {place}, has {text[error.start]!r} at character {error.start + 1}, half of a "
+            "surrogate pair; expected Unicode text. Next: mend the text, which was cut or decoded wrongly."
+        ) from None
 
 
 def _name_type(value: Any) -> str:

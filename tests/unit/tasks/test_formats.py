@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -160,7 +163,7 @@ def test_a_format_that_cannot_be_meant_is_refused(kind: str, more: dict[str, Any
         ("jsonl", b'{"words": "a", "label": 1}', r"f, line 1, has the columns 'words', 'label'; expected 'label', 't"),
         ("jsonl", b"\xff", r"f is not UTF-8"),
         ("jsonl", b"\n", r"f has no row"),
-        ("parquet", b"text,label\na,1\n", r"f is not Parquet: .*Next: get the file again, or name"),
+        ("parquet", b"text,label\na,1\n", r"f is not Parquet, or is damaged: .*Next: get the file again, or name"),
         ("parquet", b"", r"f is not Parquet"),
         ("parquet", parquet(ROWS)[:-20], r"f is not Parquet"),
         ("parquet", parquet([{"words": "a", "label": 1}]), r"f, row 1, has the columns 'words', 'label'; expected"),
@@ -173,3 +176,66 @@ def test_a_format_that_cannot_be_meant_is_refused(kind: str, more: dict[str, Any
 def test_a_file_of_another_form_is_said_where_and_how(kind: str, data: bytes, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         read_rows(data, layout(kind), ["0", "1"], "f")
+
+
+def two_labels() -> pa.Table:
+    return pa.table([["a"], ["1"], ["0"]], names=["text", "label", "label"])
+
+
+def not_utf8() -> pa.Table:
+    """Two texts, the second no UTF-8, which Arrow does not look at."""
+    offsets, letters = pa.py_buffer(np.array([0, 1, 3], dtype=np.int32)), pa.py_buffer(b"aa\xff")
+    return pa.table({"text": pa.Array.from_buffers(pa.string(), 2, [None, offsets, letters]), "label": ["1", "0"]})
+
+
+def flip(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+
+
+GOOD = parquet([{"text": f"text {number}", "label": number % 2} for number in range(200)])
+
+
+def other_letter() -> bytes:
+    """A file with a checksum of its pages, in which one letter of a text is another one."""
+    file = io.BytesIO()
+    table = pa.table({"text": ["a"] * 9, "label": ["1"] * 9})
+    pq.write_table(table, file, write_page_checksum=True, use_dictionary=False, compression="none")
+    return file.getvalue().replace(b"\x01\x00\x00\x00a", b"\x01\x00\x00\x00b", 1)
+
+
+FAR = pa.table({"text": ["a"], "label": pa.array([2**62], pa.timestamp("us"))})
+DEEP = b'{"text": "a", "label": 1, "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "sentence"),
+    [
+        ("parquet", parquet(two_labels()), r"The header of f names 'label' more than once.*Next: rename"),
+        ("parquet", parquet(not_utf8()), r"Column 'text' of f, row 2, cannot be read: .*expected text in UTF-8.*Next"),
+        ("parquet", parquet(FAR), r"Column 'label' of f, row 1, cannot be read: date value out of range; expected"),
+        ("parquet", GOOD[:300] + GOOD[-300:], r"f is not Parquet, or is damaged: .*Next: get the file again"),
+        ("parquet", flip(GOOD, len(GOOD) - 6), r"f is not Parquet, or is damaged: .*Next: get the file again"),
+        ("parquet", other_letter(), r"f is not Parquet, or is damaged: .*CRC"),
+        ("parquet", parquet([{"text": "a", "label": math.inf}]), r"Column 'label' of f, row 1, is an infinite number"),
+        ("jsonl", b'{"text": "a", "label": 1e999}', r"Column 'label' of f, line 1, is an infinite number.*Next: mend"),
+        ("jsonl", b'{"text": -1e999, "label": 1}', r"Column 'text' of f, line 1, is an infinite number.*expected text"),
+        ("jsonl", b'\n{"text": "a\\ud800", "label": 1}', r"Column 'text' of f, line 2, has '\\ud800' at character 2"),
+        ("jsonl", b'{"text": "a", "label": "\\udfff"}', r"Column 'label' of f, line 1, has '\\udfff' at character 1"),
+        ("jsonl", DEEP, r"f, line 1, holds lists or objects within each other more deeply .*expected an object.*Next"),
+        ("jsonl", b"\n" + b"[" * 100_000, r"f, line 2, holds lists or objects within each other more deeply"),
+    ],
+)
+def test_a_value_that_nobody_can_mean_is_refused(kind: str, data: bytes, sentence: str) -> None:
+    """Also where the task knows a label of that name: what a computer makes of the value stands nowhere in the file."""
+    with pytest.raises(ConfigurationError, match=sentence):
+        read_rows(data, layout(kind), ["0", "1", "Infinity", "\ud800", "\udfff"], "f")
+
+
+def test_whole_surrogate_pairs_are_text() -> None:
+    assert read_rows(b'{"text": "\\ud83d\\ude00", "label": 1}', layout("jsonl"), ["1"], "f") == [("\U0001f600", "1")]
+
+
+def test_wherever_parquet_is_damaged_rows_or_a_sentence_come_of_it() -> None:
+    for place in range(0, len(GOOD), 7):
+        with contextlib.suppress(ConfigurationError):
+            assert len(read_rows(flip(GOOD, place), layout("parquet"), ["0", "1"], "f")) > 0
