@@ -212,6 +212,10 @@ class Train(Section):
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
+    balance: Real = Field(default=0.0, ge=0, le=1)
+    """Share of the draws that is divided equally among the labels; the rest falls to them as often as they occur. At 0
+    each example is drawn once before any is drawn again; above, those of rare labels come again and again. The examples
+    are the same ones."""
     shards: Positive
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]

@@ -140,6 +140,9 @@ def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     weights = [f"{words} (weight {weight:g})" for words, weight in losses.items() if weight]
     yield "Loss", (*join_items(list(weights)), ", a mean over receivers")
     yield "Labelled examples", (f"learned from, on each task: {list_training_labels(data)}",)
+    if balance := about["balance"]:
+        share = format_percent(balance, 0)
+        yield "Draws", (f"{share} of them shared equally by the labels, the rest as often as the labels occur",)
     yield "Seeds", ("; ".join(_list_seeds(data)),)
     every, examples = about["validate"]["every"], about["validate"]["examples"]
     yield "Validation", (f"every {every:,} steps on {examples:,} texts",)

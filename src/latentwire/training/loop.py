@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Wire
 from latentwire.params.sections import Train
+from latentwire.tasks.labelled import labelled_positions
+from latentwire.training.label_balance import balance_draws
 from latentwire.training.objective import Batch
 from latentwire.training.schedule import warmup_cosine
 from unbroken.exact.randomness import sample_ids
@@ -63,8 +66,18 @@ class Trainer:
 
     def indices(self, step: int) -> list[int]:
         """Positions of a step's global batch in the training split: B of them."""
-        positions: list[int] = sample_ids(self.seed, step, self.settings.batch, len(self.data.features)).tolist()
+        batch = self.settings.batch
+        if self.settings.balance:
+            return self._balanced_draws[(step - 1) * batch : step * batch]
+        positions: list[int] = sample_ids(self.seed, step, batch, len(self.data.features)).tolist()
         return positions
+
+    @cached_property
+    def _balanced_draws(self) -> list[int]:
+        """Positions of all draws, from the examples that would be drawn without balance."""
+        settings, labels = self.settings, dict(enumerate(self.data.labels))
+        pool = labelled_positions(settings, self.seed, len(labels))
+        return balance_draws(pool, labels, settings.steps * settings.batch, settings.balance)
 
     def shard(self, step: int, shard: int) -> Batch:
         """One virtual shard of a step: B/V examples."""
