@@ -342,9 +342,11 @@ def _verified(root: Path, reference: Published, sample: int) -> list[ResultRow]:
 
 def _sampled(root: Path, count: int) -> list[ResultRow]:
     from latentwire.params.load import load_params
-    from latentwire.pipeline.sample import sample_answers
+    from latentwire.pipeline.sample import describe_left_out, sample_answers
 
-    return sample_answers(root, load_params(root / "params.yaml"), count)
+    values = load_params(root / "params.yaml")
+    print_sentence(f"note: {describe_left_out(values)}")
+    return sample_answers(root, values, count)
 
 
 def _print_rows(table: Table, lines: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from latentwire.params.load import load_params
-from latentwire.pipeline.sample import sample_answers
+from latentwire.pipeline.sample import describe_left_out, sample_answers
+from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import Status
 from tests.pipeline.conftest import Made
 from tests.support import workspace
@@ -106,6 +107,25 @@ def test_a_sample_is_scored_again_also_of_the_permuted_wire(trained: Workspace) 
     rows = {row.name: row for row in sample_answers(trained.root, load_params(trained.root / "params.yaml"), 3)}
     for name in (f"evaluate/{PERMUTED}", "baseline/tiny/few_shot", "baseline/tiny/calibrated"):
         assert rows[name].status in (Status.IDENTICAL, Status.COMPATIBLE), rows
+
+
+def test_a_sample_finds_other_answers_with_unseen_words(
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads each task once, and says what it leaves out."""
+    place = workspace.copy(trained, tmp_path / "repo")
+    path = place.root / "results/evaluate/wire-tiny-0/predictions.parquet"
+    rows, opened, open_task = pd.read_parquet(path), [], StoredTask.open
+    asked = rows["method"] == "wire-unseen-2"
+    rows.loc[asked, "scores"] = rows.loc[asked, "scores"].map(lambda scores: scores + 1.0)
+    rows.to_parquet(path)
+    monkeypatch.setattr(StoredTask, "open", lambda name: (opened.append(name), open_task(name))[1])
+    values = load_params(place.root / "params.yaml")
+    sampled = {row.name: row for row in sample_answers(place.root, values, 2)}
+    assert sampled["evaluate/wire-tiny-0"].status is Status.CONTRADICTED
+    assert "nats off at wire-unseen-2/" in sampled["evaluate/wire-tiny-0"].why
+    assert opened == ["tiny"]
+    assert "leaves out majority, probe, readout, the probes on the wires" in describe_left_out(values)
 
 
 def test_few_shot_texts_have_examples_of_each_label_before_them(trained: Workspace) -> None:

@@ -74,6 +74,21 @@ def labelled_examples(values: Params, task: StoredTask) -> Labelled:
     return Labelled.draw(values.train, values.train.own_seeds[0], task.split("train"), labels)
 
 
+def show_examples(
+    values: Params, task: StoredTask, receivers: Sequence[Receiver]
+) -> tuple[Labelled, Sequence[Receiver]]:
+    """The solved examples of `few_shot`, and the receivers as they read a text after those.
+
+    Raises:
+        ConfigurationError: A receiver has fewer positions than examples and text may take.
+    """
+    shown, length = labelled_examples(values, task).choose_in_turn(values.baseline.shots), values.baseline.max_tokens
+    shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in receivers]
+    for receiver in shots:
+        check_shown_examples(receiver, len(shown), length)
+    return shown, shots
+
+
 def text_budgets(values: Params) -> dict[str, int]:
     """Baseline that reads the text → how many tokens of it."""
     whole, cut = values.baseline.max_tokens, values.methods[values.baseline.budget_of].slots
@@ -113,11 +128,8 @@ class _TextBaselines:
 
     def predict_few_shot(self) -> Predicted:
         """Scores of every receiver that is shown the same solved examples before each text."""
-        values, length = self._values, self._values.baseline.max_tokens
-        shown = labelled_examples(values, self._task).choose_in_turn(values.baseline.shots)
-        shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in self._load_receivers()]
-        for receiver in shots:
-            check_shown_examples(receiver, len(shown), length)
+        length = self._values.baseline.max_tokens
+        shown, shots = show_examples(self._values, self._task, self._load_receivers())
         scores = self._score(self._texts, length, f"texts after {len(shown)} examples", shots)
         scored = [MethodScores("few_shot", r.name, calibrate_scores("few_shot", r, scores[r.name])) for r in shots]
         train = self._task.split("train")

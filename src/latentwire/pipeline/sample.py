@@ -19,14 +19,15 @@ from torch import Tensor
 from latentwire.errors import LatentWireError
 from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise, shuffle_rows
 from latentwire.evaluation.predictions import MethodScores
-from latentwire.evaluation.reading import load_trained
+from latentwire.evaluation.reading import TrainedWire, load_trained
 from latentwire.evaluation.scoring import score_texts, score_wires, write_wires
+from latentwire.evaluation.unseen import flatten_words, unseen_scores
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
-from latentwire.pipeline.baseline import calibrate_scores, labelled_examples, text_budgets
+from latentwire.pipeline.baseline import calibrate_scores, show_examples, text_budgets
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
 from unbroken.errors import UnbrokenError
@@ -48,19 +49,29 @@ def sample_answers(root: Path, values: Params, count: int) -> list[ResultRow]:
         return [row for task in values.prepare.tasks for row in _sample_task(values, task, count)]
 
 
-def _sample_task(values: Params, task: str, count: int) -> Iterator[ResultRow]:
+def describe_left_out(values: Params) -> str:
+    """What no sample scores again, for a reader of its rows."""
+    learned = [name for name in values.baseline.methods if name in ("majority", "probe", "readout")]
+    return (
+        f"a sample leaves out {', '.join([*learned, 'the probes on the wires'])}: each learned from all labelled "
+        "texts, whose states or scores it would need again. Next: `latentwire verify --recompute` makes them, too."
+    )
+
+
+def _sample_task(values: Params, name: str, count: int) -> Iterator[ResultRow]:
     try:
-        texts = {example.example_id: example.text for example in StoredTask.open(task).split("test")}
+        task = StoredTask.open(name)
+        texts = {example.example_id: example.text for example in task.split("test")}
     except BROKEN as error:
-        yield ResultRow("sample", task, Status.NOT_VERIFIABLE, str(error))
+        yield ResultRow("sample", name, Status.NOT_VERIFIABLE, str(error))
         return
     chosen = sorted(secrets.SystemRandom().sample(list(texts), min(count, len(texts))))
     for item in TrainItem.all(values):
-        if item.task == task:
+        if item.task == name:
             again = _score_item(values, item, chosen)
             yield _row(values, f"evaluate/{item.name}", chosen, again)
     for method, again in _score_baselines(values, task, [texts[example_id] for example_id in chosen]):
-        yield _row(values, f"baseline/{task}/{method}", chosen, again)
+        yield _row(values, f"baseline/{name}/{method}", chosen, again)
 
 
 def _row(values: Params, folder: str, chosen: Sequence[str], score: Callable[[], list[MethodScores]]) -> ResultRow:
@@ -106,19 +117,36 @@ def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Calla
             for receiver in trained.receivers:
                 scores = score_wires(trained.wire, receiver, read[end][positions], batch, lambda _: None)
                 scored.append(MethodScores(method, receiver.name, scores))
-        return scored
+        return [*scored, *_score_unseen(values, item, trained, wires[positions])]
 
     return score
 
 
+def _score_unseen(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> Iterator[MethodScores]:
+    """The answers with words that no training named; their prior is that of the validation texts."""
+    unseen = () if item.permuted else values.tasks[item.task].unseen
+    if not unseen:
+        return
+    features, labels = Features.open(item.features, "validation"), list(values.tasks[item.task].labels)
+    rows, batch = range(min(len(features), values.train.validate_.examples)), values.evaluate.batch
+    reference = write_wires(trained.wire, features, rows, values.encode.max_tokens, batch)
+    for receiver in trained.receivers:
+        tokens = receiver.answer_tokens(flatten_words(unseen, labels))
+        words, prior = (
+            score_wires(trained.wire, receiver, read, batch, lambda _: None, tokens)[:, len(labels) :]
+            for read in (wires, reference)
+        )
+        yield from unseen_scores(item.method, receiver.name, words, prior, len(unseen))
+
+
 def _score_baselines(
-    values: Params, task: str, texts: Sequence[str]
+    values: Params, task: StoredTask, texts: Sequence[str]
 ) -> Iterator[tuple[str, Callable[[], list[MethodScores]]]]:
     """The baselines whose receivers read the text; the receivers are loaded once, when the first asks for them."""
 
     @cache
     def receivers() -> list[Receiver]:
-        return load_receivers(values, values.receivers, task)
+        return load_receivers(values, values.receivers, task.name)
 
     @cache
     def read(tokens: int) -> list[Tensor]:
@@ -129,9 +157,8 @@ def _score_baselines(
         return [MethodScores(method, r.name, calibrate_scores(method, r, scores)) for r, scores in pairs]
 
     def score_few_shot() -> list[MethodScores]:
-        shown = labelled_examples(values, StoredTask.open(task)).choose_in_turn(values.baseline.shots)
         length, batch = values.baseline.max_tokens, values.evaluate.batch
-        shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in receivers()]
+        _, shots = show_examples(values, task, receivers())
         pairs = [(r, score_texts(r, texts, length, batch, lambda _: None)) for r in shots]
         return [MethodScores("few_shot", r.name, calibrate_scores("few_shot", r, scores)) for r, scores in pairs]
 
