@@ -75,7 +75,7 @@ def _make_works(kind: str) -> dict[str, Callable[[], object]]:
         loading.use_onednn_linear = lambda _: None
     trainer = default_trainer(kind == PORTABLE)
     exact = Exact(trainer)
-    validation = Validation(trainer.wire, trainer.receivers, trainer.data, EXAMPLES, EXAMPLES)
+    validation = Validation(trainer.method, trainer.receivers, trainer.data, EXAMPLES, EXAMPLES)
     return {"training": lambda: exact.compute_shards(1, range(SHARDS)), "evaluation": validation}
 
 

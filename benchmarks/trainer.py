@@ -22,7 +22,7 @@ from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch
 from latentwire.params.load import load_params
 from latentwire.training.assemble import assemble_trainer, make_gradients
-from latentwire.training.loop import Trainer, train_wire
+from latentwire.training.loop import Trainer, train_method
 from unbroken.checkpoint.state import capture_state
 from unbroken.checkpoint.writer import SaveRequest, SaveResult, Writer
 
@@ -84,8 +84,8 @@ def measure(trainer: Trainer, size: int, rounds: int) -> Blocks:
         writers = {name: new_writer(Path(folder) / name, name == BESIDE) for name in (INSIDE, BESIDE)}
         blocks, optimizer = Blocks(writers, size, rounds), trainer.make_optimizer()
         schedule = trainer.make_schedule(optimizer)
-        blocks.state = {"wire": trainer.wire, "optimizer": optimizer, "schedule": schedule}
-        train_wire(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **_values: None)  # type: ignore[arg-type]
+        blocks.state = {"wire": trainer.method, "optimizer": optimizer, "schedule": schedule}
+        train_method(trainer, make_gradients(trainer), blocks, optimizer, schedule, lambda **_values: None)  # type: ignore[arg-type]
         for writer in writers.values():
             writer.close()
     return blocks

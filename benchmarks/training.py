@@ -49,13 +49,13 @@ class ExactLoop:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer, self._exact = trainer, Exact(trainer)
         self._exact.shards_per_pass = try_batching(self._exact, 1).shards_per_pass
-        self._update = Updates(trainer, trainer.wire)
+        self._update = Updates(trainer, trainer.method)
 
     def __call__(self, step: int) -> float:
         """Fold the gradients of all shards, and update."""
-        self._trainer.wire.train()
+        self._trainer.method.train()
         gradients, means = self._exact(step)
-        for parameter, gradient in zip(self._trainer.wire.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(self._trainer.method.parameters(), gradients, strict=True):
             parameter.grad = gradient
         self._update()
         return float(means["loss"])
@@ -86,8 +86,8 @@ class PlainLoop:
     def __call__(self, step: int) -> float:
         """Encode, write, read, and go back through all of it."""
         batch = self._texts(self._trainer.indices(step))
-        written = self._wire.train().write(batch.states, batch.mask)
-        losses = [self._loss(name, self._wire.read(written, name), batch.labels) for name in self._models]
+        written = self._wire.train().write(batch)
+        losses = [self._loss(name, self._wire.adapters[name](written), batch.labels) for name in self._models]
         loss = torch.stack(losses).mean()
         self._wire.zero_grad()
         loss.backward()
@@ -113,7 +113,7 @@ class Updates:
 
     def __init__(self, trainer: Trainer, wire: Wire) -> None:
         self._parameters, self._clip = list(wire.parameters()), trainer.settings.clip
-        self._optimizer = replace(trainer, wire=wire).make_optimizer()
+        self._optimizer = replace(trainer, method=wire).make_optimizer()
         self._schedule = trainer.make_schedule(self._optimizer)
 
     def __call__(self) -> None:
@@ -174,8 +174,8 @@ def stop_dropout(wire: Wire) -> None:
 def default_loops() -> tuple[Step, Step]:
     """Both loops of the first item. Raises LatentWireError where models or prepared data lack."""
     values, trainer = load_params(), default_trainer()
-    stop_dropout(trainer.wire)
-    wire = copy.deepcopy(trainer.wire)
+    stop_dropout(trainer.method)
+    wire = copy.deepcopy(trainer.method)
     models = {reader.name: _load_plain(values, reader.name) for reader in trainer.receivers}
     layouts = {reader.name: reader.layout for reader in trainer.receivers}
     return ExactLoop(trainer), PlainLoop(trainer, wire, models, layouts, _encode_anew(values, trainer))

@@ -47,7 +47,7 @@ def measure_passes() -> Iterator[Row]:
 
 def digest_training(trainer: Trainer, size: int) -> str:
     """SHA-256 of the weights after some steps with so many shards in a pass, from the same start each time."""
-    own = replace(trainer, wire=copy.deepcopy(trainer.wire))
+    own = replace(trainer, method=copy.deepcopy(trainer.method))
     exact, update = Exact(own, shards_per_pass=size), Updates(own, own.wire)
     own.wire.train()
     for step in range(1, STEPS + 1):

@@ -21,7 +21,7 @@ from latentwire.statistics.grid import expected_grid
 from latentwire.statistics.summary import compute_statistics
 from latentwire.statistics.write import write_statistics
 from latentwire.tracking.mirror import MlflowMirror
-from latentwire.training.loop import train_wire
+from latentwire.training.loop import train_method
 from latentwire.training.shard_batching import choose_shards_per_pass
 from unbroken.exact.group import SOLO
 from unbroken.exact.randomness import seed_all
@@ -54,7 +54,7 @@ def train(values: Params) -> None:
         seed_all(item.seed, purpose="training")
         with training.open(StopFlag.install(), batching) as run, no_progress_bar() as bar:
             parts = (training.gradients, run, training.optimizer, training.schedule)
-            train_wire(training.trainer, *parts, bar.advance)
+            train_method(training.trainer, *parts, bar.advance)
             run.export(item.results)
 
 

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from latentwire.environment import set_torch_defaults
 from latentwire.evaluation.controls import shuffle_rows
-from latentwire.evaluation.scoring import generate_texts, label_prior, score_texts, score_wires
+from latentwire.evaluation.scoring import generate_texts, label_prior, score_messages, score_texts
 from latentwire.models.baselines import score_by_majority
-from latentwire.models.build import configure_torch, new_wire
+from latentwire.models.build import configure_torch, new_method
 from latentwire.models.features import Features, compute_hidden_states
 from latentwire.models.loading import FrozenModel, load_model
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.params.load import Params, load_params
-from latentwire.params.sections import Method
 from latentwire.training.gradients import BatchGradients, gradients_per_batch
 from latentwire.training.loop import LabelledFeatures, Trainer
 from latentwire.training.objective import Batch
@@ -59,15 +58,14 @@ def make_readers(values: Params, task: str, frozen: Sequence[FrozenModel]) -> li
 
 def record_task(values: Params, receivers: Sequence[Receiver], states: Sequence[Tensor]) -> None:
     """One training step, one batch of each evaluation, and the free texts."""
-    method = values.methods[values.train.methods[0]]
-    wire = new_wire(method, states[0].shape[1], receivers, seed=0)
+    wire = new_method(values, values.train.methods[0], states[0].shape[1], receivers, seed=0)
     configure_torch(values.runtime, threads=1)
     train_step(values, wire, receivers, states)
     configure_torch(values.runtime)
-    evaluate(values, method, wire, receivers, states)
+    evaluate(values, wire, receivers, states)
 
 
-def train_step(values: Params, wire: Wire, receivers: Sequence[Receiver], states: Sequence[Tensor]) -> None:
+def train_step(values: Params, wire: AnyMethod, receivers: Sequence[Receiver], states: Sequence[Tensor]) -> None:
     """One shard alone, all together where their answers have one length, then AdamW."""
     settings, length = values.train, values.encode.max_tokens
     each = settings.batch // settings.shards
@@ -83,7 +81,9 @@ def train_step(values: Params, wire: Wire, receivers: Sequence[Receiver], states
     optimizer.step()
 
 
-def compute(values: Params, wire: Wire, receivers: Sequence[Receiver], shards: Sequence[Batch]) -> list[BatchGradients]:
+def compute(
+    values: Params, wire: AnyMethod, receivers: Sequence[Receiver], shards: Sequence[Batch]
+) -> list[BatchGradients]:
     """Gradients of some shards in one pass."""
     return gradients_per_batch(
         wire, receivers, shards, values.train.losses, lambda shard: seed_all(derive_seed(0, 1, shard, "dropout"))
@@ -91,17 +91,15 @@ def compute(values: Params, wire: Wire, receivers: Sequence[Receiver], shards: S
 
 
 @torch.no_grad()
-def evaluate(
-    values: Params, method: Method, wire: Wire, receivers: Sequence[Receiver], states: Sequence[Tensor]
-) -> None:
+def evaluate(values: Params, wire: AnyMethod, receivers: Sequence[Receiver], states: Sequence[Tensor]) -> None:
     """Scores of one batch of wires and of texts, free texts, and what the other baselines compute with torch."""
     wire.eval()
     count, length = values.evaluate.batch, values.encode.max_tokens
     batch = pad(states[:count], length)
-    wires = shuffle_rows(wire.write(batch.states, batch.mask).half())
+    wires = shuffle_rows(wire.pack([wire.write(batch)]))
     for receiver in receivers:
-        score_wires(wire, receiver, wires, count, lambda _: None)
-        for tokens in (values.baseline.max_tokens, method.slots):
+        score_messages(wire, receiver, wires, count, lambda _: None)
+        for tokens in (values.baseline.max_tokens, values.cut_tokens):
             score_texts(receiver, TEXTS[:count], tokens, count, lambda _: None) - label_prior(receiver)
         generate_texts(wire, receiver, wires[: values.evaluate.samples.examples], values.evaluate.samples.tokens)
     score_by_majority([0, 1, 1], 2, count)

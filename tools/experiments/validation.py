@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentwire.evaluation.reading import TrainedWire, load_trained
-from latentwire.evaluation.scoring import label_prior, score_texts, score_wires, write_wires
+from latentwire.evaluation.reading import TrainedItem, load_trained
+from latentwire.evaluation.scoring import label_prior, score_messages, score_texts, write_messages
 from latentwire.item import TrainItem, defining_params
 from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
 from latentwire.models.build import load_receivers
-from latentwire.models.features import Features
+from latentwire.models.features import Features, StoredInputs
 from latentwire.params.load import Params
 from latentwire.result_code import running_code
 from latentwire.tasks.examples import Split
@@ -39,22 +39,22 @@ def measure_trained(values: Params, item: TrainItem) -> Facts:
         "code": digest_json(dict(running_code("train", Path())))[:12],
         "labelled": len(labelled),
         "params": defining_params(values, item),
-        "trained_numbers": sum(parameter.numel() for parameter in trained.wire.parameters()),
+        "trained_numbers": sum(parameter.numel() for parameter in trained.method.parameters()),
         "validations": read_validations(item.results / JOURNAL_FILE),
     }
 
 
-def _score_wires(values: Params, item: TrainItem, trained: TrainedWire, labelled: Labelled) -> dict[str, Tensor]:
+def _score_wires(values: Params, item: TrainItem, trained: TrainedItem, labelled: Labelled) -> dict[str, Tensor]:
     """Label scores [N, C] after the wires of the validation texts, by who gives them."""
     length, batch = values.encode.max_tokens, values.evaluate.batch
     classes, c = len(_labels(values, item.task)), values.baseline.probe_c
 
     def write(split: Split, rows: Sequence[int]) -> Tensor:
-        return write_wires(trained.wire, Features.open(item.features, split), rows, length, batch)
+        return write_messages(trained.method, StoredInputs(Features.open(item.features, split), length), rows, batch)
 
     golds = _golds(values, item.task, "validation")
     wires, given = write("validation", range(len(golds))), write("train", labelled.positions)
-    scores = {r.name: score_wires(trained.wire, r, wires, batch, _ignore) for r in trained.receivers}
+    scores = {r.name: score_messages(trained.method, r, wires, batch, _ignore) for r in trained.receivers}
     scaled = {f"{SCALED}/{name}": scale_scores(rows, golds, classes, c) for name, rows in scores.items()}
     probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, c)
     return {**scores, **scaled, PROBE: probe}

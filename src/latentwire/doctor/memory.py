@@ -1,6 +1,6 @@
 """`latentwire doctor --memory`: what a training process holds, from the real shapes, and whether it fits here.
 
-Nothing is loaded: models and wire are made on torch's `meta` device, which knows shapes and no data. Weights,
+Nothing is loaded: models and method are made on torch's `meta` device, which knows shapes and no data. Weights,
 gradients, optimizer state and buffers are counted; activations are those of one virtual shard, counted on a dry run,
 and called an estimate because temporary buffers of kernels are not seen.
 
@@ -23,11 +23,12 @@ from transformers import AutoConfig
 
 from latentwire import machine
 from latentwire.assets import Assets
+from latentwire.models.build import new_method
 from latentwire.models.loading import FrozenModel, load_without_weights
+from latentwire.models.methods import AnyMethod, Inputs
 from latentwire.models.receiver import MIN_LOGIT_ROWS, Receiver
 from latentwire.models.sources import materialise_model
 from latentwire.models.weights import read_tensor_header, weight_files
-from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.nvml import read_gpus
 from latentwire.params.load import Params
 from latentwire.sizes import format_bytes
@@ -147,12 +148,14 @@ def list_memories(values: Params) -> list[tuple[str, int]]:
 def _parts(values: Params, method: str, root: Path) -> list[MemoryPart]:
     task, width = values.prepare.tasks[0], _sender_width(values, root)
     frozen = [_outline(values, name, root) for name in values.methods[method].receivers]
-    wire = _wire(values, method, width, frozen)
-    trained = _FLOAT_BYTES * sum(parameter.numel() for parameter in wire.parameters())
+    readers = [_Outline(model, *_words(values, task)) for model in frozen]
+    with torch.device("meta"):
+        made = new_method(values, method, width, readers, seed=0)
+    trained = _FLOAT_BYTES * sum(parameter.numel() for parameter in made.parameters())
     on_device = [
         *(_weights(values, model, root) for model in frozen),
         *_training_parts(values, trained),
-        _activations(values, method, task, width, wire, frozen),
+        _activations(values, method, width, made, frozen, readers),
     ]
     # On a GPU's machine these two are in main memory, which is not what runs short.
     return on_device if values.runtime.device == "cuda" else [*on_device, _checkpoint(trained), _program()]
@@ -206,27 +209,32 @@ def _checkpoint(trained: int) -> MemoryPart:
 
 
 def _activations(
-    values: Params, method: str, task: str, width: int, wire: Wire, frozen: Sequence[FrozenModel]
+    values: Params, name: str, width: int, method: AnyMethod, frozen: Sequence[FrozenModel], readers: Sequence[Receiver]
 ) -> MemoryPart:
-    examples = values.train.batch // values.train.shards
-    length, slots = values.encode.max_tokens, values.methods[method].slots
-    kept = SavedActivationBytes(wire.parameters())
+    examples, text = values.train.batch // values.train.shards, values.baseline.max_tokens
+    between = max(values.methods[name].positions(text).values(), default=text)
+    kept = SavedActivationBytes(method.parameters())
     with torch.device("meta"), kept:
-        written = wire.write(torch.empty(examples, length, width), torch.ones(examples, length, dtype=torch.bool))
-        reads = [wire.read(written, model.name) for model in frozen]
-    most = max(_reading(values, task, model, examples, slots) for model in frozen)
+        written = method.write(_made_up_inputs(examples, values.encode.max_tokens, width))
+        reads = [method.read(written, reader) for reader in readers]
+    adapted = [method.adapt(reader) for reader in readers]
+    most = max(_reading(model, r, examples, between) for model, r in zip(frozen, adapted, strict=True))
     del reads
     return MemoryPart(
         "activations", kept.bytes + most, f"ESTIMATE for one shard of {examples} examples, one receiver at a time"
     )
 
 
-def _reading(values: Params, task: str, frozen: FrozenModel, examples: int, slots: int) -> int:
+def _made_up_inputs(examples: int, length: int, width: int) -> Inputs:
+    mask = torch.ones(examples, length, dtype=torch.bool)
+    return Inputs(torch.empty(examples, length, width), mask, texts=["text"] * examples)
+
+
+def _reading(frozen: FrozenModel, reader: Receiver, examples: int, between: int) -> int:
     """Bytes that one receiver keeps for its backward [B/V, L, D], and its largest temporary: float32 logits twice."""
-    words = values.tasks[task]
-    layout = Receiver(frozen, words.primer, words.anchor, list(words.labels.values())).layout
+    layout = reader.layout
     longest = max(len(answer) for answer in layout.answers)
-    positions = len(layout.bos) + len(layout.primer) + slots + len(layout.anchor) + longest
+    positions = len(layout.bos) + len(layout.primer) + between + len(layout.anchor) + longest
     # A whole mask is taken as it is; from a shorter one transformers would make it by looking at its data.
     whole = torch.ones(examples, 1, positions, positions, dtype=torch.bool, device="meta")
     try:
@@ -247,12 +255,17 @@ def _reading_with(mask: Tensor | None, frozen: FrozenModel, examples: int, posit
     return kept.bytes + 2 * int(scores.nbytes)
 
 
-def _wire(values: Params, method: str, width: int, frozen: Iterable[FrozenModel]) -> Wire:
-    shape = values.methods[method]
-    with torch.device("meta"):
-        resampler = Resampler(width, shape.slots, shape.width, shape.depth, shape.heads, shape.dropout)
-        adapters = {model.name: Adapter(shape.width, shape.hidden, model.embedding_width, 1.0) for model in frozen}
-        return Wire(resampler, adapters)
+class _Outline(Receiver):
+    """A receiver without weights, of which nothing can be measured."""
+
+    def embedding_rms(self) -> float:
+        """Any number: what is made of it is not looked at."""
+        return 1.0
+
+
+def _words(values: Params, task: str) -> tuple[str, str, list[str]]:
+    words = values.tasks[task]
+    return words.primer, words.anchor, list(words.labels.values())
 
 
 def _program() -> MemoryPart:

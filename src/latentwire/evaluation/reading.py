@@ -1,4 +1,4 @@
-"""A finished item's wire with its receivers, for reading only."""
+"""A finished item's method with its receivers, for reading only."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentwire.item import TrainItem
-from latentwire.models.build import load_receivers, new_wire
+from latentwire.models.build import load_receivers, new_method
 from latentwire.models.layout import LayoutState
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.params.load import Params
 from unbroken.checkpoint.store import load_checkpoint
 
 
 @dataclass(frozen=True)
-class TrainedWire:
-    """A wire with the weights of a final checkpoint."""
+class TrainedItem:
+    """A method with the weights of a final checkpoint."""
 
-    wire: Wire
+    method: AnyMethod
     receivers: Sequence[Receiver]
     digest: str
     """SHA-256 of the checkpoint's whole state."""
 
 
-def load_trained(values: Params, item: TrainItem, sender_width: int) -> TrainedWire:
+def load_trained(values: Params, item: TrainItem, sender_width: int) -> TrainedItem:
     """Verify and load the final checkpoint of an item.
 
     Raises:
         unbroken.errors.CheckpointError: The checkpoint is missing or damaged.
         ConfigurationError: It was trained with another prompt layout (invariant I10).
     """
-    method = values.methods[item.method]
-    readers = load_receivers(values, method.receivers, item.task)
+    settings = values.methods[item.method]
+    readers = load_receivers(values, settings.receivers, item.task)
     checkpoint = load_checkpoint(item.results)
     LayoutState({reader.name: reader.layout for reader in readers}).load_state_dict(checkpoint.state("layout"))
-    wire = new_wire(method, sender_width, readers, item.seed)
-    wire.load_state_dict(checkpoint.state("wire"))
-    return TrainedWire(wire.eval(), readers, checkpoint.manifest.state)
+    method = new_method(values, item.method, sender_width, readers, item.seed)
+    method.load_state_dict(checkpoint.state(settings.kind))
+    return TrainedItem(method.eval(), [method.adapt(reader) for reader in readers], checkpoint.manifest.state)

@@ -1,40 +1,42 @@
-"""Label scores of a receiver for wires and for texts. No function here takes a gold label.
+"""Label scores of a receiver for messages and for texts. No function here takes a gold label.
 
-Shapes: N examples, C labels, M slots, d wire width.
+Shapes: N examples, C labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentwire.models.features import Features
+from latentwire.models.features import StoredInputs
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 
 Advance = Callable[[int], None]
 
 
 @torch.no_grad()
-def write_wires(wire: Wire, features: Features, rows: Sequence[int], length: int, batch: int) -> Tensor:
-    """Wires [N, M, d] of some examples of a split by position, in float16, as they are sent."""
-    wire.eval()
-    states = (features.padded(rows[first : first + batch], length) for first in range(0, len(rows), batch))
-    return torch.cat([wire.write(*padded).half() for padded in states])
+def write_messages(method: AnyMethod, inputs: StoredInputs, rows: Sequence[int], batch: int) -> Any:
+    """The message of some examples of a split by position, as it is sent."""
+    method.eval()
+    parts = (inputs.take(rows[first : first + batch]) for first in range(0, len(rows), batch))
+    return method.pack([method.write(part) for part in parts])
 
 
 @torch.no_grad()
-def score_wires(
-    wire: Wire, receiver: Receiver, wires: Tensor, batch: int, advance: Advance, words: Sequence[int] = ()
+def score_messages(
+    method: AnyMethod, receiver: Receiver, message: Any, batch: int, advance: Advance, words: Sequence[int] = ()
 ) -> Tensor:
-    """Log-likelihood [N, C + K] of every label, and of K other tokens in its place, after each wire [N, M, d]."""
-    wire.eval()
+    """Log-likelihood [N, C + K] of every label, and of K other tokens in its place, after what N examples sent."""
+    method.eval()
     scores = []
-    for rows in wires.split(batch):
-        scores.append(receiver.label_log_likelihoods(list(wire.read(rows.float(), receiver.name)), words))
-        advance(len(rows))
+    for first in range(0, len(message), batch):
+        read = method.read(message[first : first + batch], receiver)
+        scores.append(receiver.label_log_likelihoods(read, words))
+        advance(len(read))
     return torch.cat(scores)
 
 
@@ -62,7 +64,7 @@ def label_prior(receiver: Receiver) -> Tensor:
 
 
 @torch.no_grad()
-def generate_texts(wire: Wire, receiver: Receiver, wires: Tensor, tokens: int) -> list[str]:
-    """What a receiver says freely, by greedy decoding of `tokens` tokens, after each sent wire [N, M, d]."""
-    wire.eval()
-    return [receiver.decode(ids) for ids in receiver.generate(list(wire.read(wires.float(), receiver.name)), tokens)]
+def generate_texts(method: AnyMethod, receiver: Receiver, message: Any, tokens: int) -> list[str]:
+    """What a receiver says freely, by greedy decoding of `tokens` tokens, after what each example sent."""
+    method.eval()
+    return [receiver.decode(ids) for ids in receiver.generate(method.read(message, receiver), tokens)]

@@ -1,20 +1,23 @@
-"""Models and wires as `params.yaml` describes them, on the frozen models that `prepare` recorded."""
+"""Models and trained methods as `params.yaml` describes them, on the frozen models that `prepare` recorded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from latentwire.errors import ConfigurationError
 from latentwire.loaded_kernels import check_numpy_kernels, check_torch_kernels
 from latentwire.models.loading import FrozenModel, Role, load_model
+from latentwire.models.methods import AnyMethod
 from latentwire.models.reading_checks import check_reading
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.load import Params
-from latentwire.params.sections import Method, Runtime
+from latentwire.params.methods import WireMethod
+from latentwire.params.sections import Runtime
 from latentwire.tasks.stored import MODELS
 from unbroken.exact.randomness import seed_all
 
@@ -76,11 +79,34 @@ def load_receivers(values: Params, names: Sequence[str], task: str) -> list[Rece
     return readers
 
 
-def new_wire(method: Method, sender_width: int, readers: Sequence[Receiver], seed: int) -> Wire:
-    """A wire with the initial weights of a seed."""
+def new_method(values: Params, name: str, sender_width: int, readers: Sequence[Receiver], seed: int) -> AnyMethod:
+    """A trained method with the initial weights of a seed.
+
+    Args:
+        values: All parameters.
+        name: Of the method.
+        sender_width: Hidden width of the sender.
+        readers: Its receivers, as they are frozen.
+        seed: Of the initial weights.
+    """
+    settings = values.methods[name]
     seed_all(seed, purpose="initial weights")
+    return BUILDERS[settings.kind](values, settings, sender_width, readers)
+
+
+def _build_wire(_values: Params, settings: WireMethod, sender_width: int, readers: Sequence[Receiver]) -> Wire:
     resampler = Resampler(
-        sender_width, method.slots, method.width, method.depth, method.heads, method.dropout, method.query_std
+        sender_width,
+        settings.slots,
+        settings.width,
+        settings.depth,
+        settings.heads,
+        settings.dropout,
+        settings.query_std,
     )
-    adapters = {r.name: Adapter(method.width, method.hidden, r.width, r.embedding_rms()) for r in readers}
+    adapters = {r.name: Adapter(settings.width, settings.hidden, r.width, r.embedding_rms()) for r in readers}
     return Wire(resampler, adapters)
+
+
+BUILDERS: dict[str, Callable[[Params, Any, int, Sequence[Receiver]], AnyMethod]] = {"wire": _build_wire}
+"""Kind → what makes a method of it, from all parameters, its own settings, the sender's width and the receivers."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from latentwire.errors import ConfigurationError
+from latentwire.models.methods import Inputs
 from latentwire.output_files import replace_file, write_text_file
 
 if TYPE_CHECKING:  # it brings `transformers`, whose import takes seconds
@@ -147,3 +148,18 @@ class Features:
     def means(self) -> Tensor:
         """Mean state [N, D_s] of every example."""
         return torch.stack([row.mean(dim=0) for row in self.rows(range(len(self)))])
+
+
+@dataclass(frozen=True)
+class StoredInputs:
+    """What methods are given of the examples of a split: features, and the texts where they are at hand."""
+
+    features: Features
+    length: int
+    """Tokens of the sender that every example is padded to."""
+    texts: Sequence[str] = ()
+
+    def take(self, indices: Sequence[int]) -> Inputs:
+        """The examples at some positions."""
+        texts = [self.texts[i] for i in indices] if self.texts else ()
+        return Inputs(*self.features.padded(indices, self.length), texts=texts)

@@ -86,8 +86,13 @@ def _check_answers(name: str, task: str, labels: Sequence[str], answers: Sequenc
 def _lengths_for(receiver: str, values: Params) -> dict[str, int]:
     """Key of params.yaml → most positions that it puts between primer and anchor of a receiver."""
     trained = [name for name in values.train.methods if receiver in values.methods[name].receivers]
-    slots = {f"methods.{name}.slots": values.methods[name].slots for name in (*trained, values.baseline.budget_of)}
-    return {"baseline.max_tokens": values.baseline.max_tokens, **slots}
+    text = values.baseline.max_tokens
+    own = {
+        f"methods.{name}.{key}": length
+        for name in (*trained, values.baseline.budget_of)
+        for key, length in values.methods[name].positions(text).items()
+    }
+    return {"baseline.max_tokens": text, **own}
 
 
 def _read_config(folder: Path) -> PretrainedConfig:

@@ -5,11 +5,18 @@ Shapes: B batch, T text tokens, M slots, d wire width, D_s / D_r hidden widths o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from latentwire.models.methods import Inputs, TrainedMethod
+from latentwire.models.slot_diversity import effective_ranks, slot_cosines
+
+if TYPE_CHECKING:
+    from latentwire.models.receiver import Receiver
 
 
 def rms_normalise(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -100,20 +107,55 @@ class Adapter(nn.Module):
         return rms_normalise(self.mlp(normed) + self.skip(normed)) * self.scale
 
 
-class Wire(nn.Module):
+class Wire(TrainedMethod[Tensor]):
     """One resampler, and one adapter for each receiver of the same wire."""
+
+    reads_in_one_shape: ClassVar[bool] = True
 
     def __init__(self, resampler: Resampler, adapters: Mapping[str, Adapter]) -> None:
         super().__init__()
         self.resampler = resampler
         self.adapters = nn.ModuleDict(adapters)
 
-    def write(self, states: Tensor, mask: Tensor) -> Tensor:
+    def write(self, inputs: Inputs) -> Tensor:
         """Sender states [B, T, D_s] and mask [B, T] → wire [B, M, d]: all that a receiver gets."""
-        wire: Tensor = self.resampler(states, mask)
+        wire: Tensor = self.resampler(inputs.states, inputs.mask)
         return wire
 
-    def read(self, wire: Tensor, receiver: str) -> Tensor:
-        """Wire [B, M, d] → input embeddings [B, M, D_r] of one receiver."""
-        embeddings: Tensor = self.adapters[receiver](wire)
-        return embeddings
+    def read(self, message: Tensor, receiver: Receiver) -> list[Tensor]:
+        """Wire [B, M, d] → input embeddings [M, D_r] of one receiver for each example."""
+        return list(self.adapters[receiver.name](message.float()))
+
+    def pack(self, messages: Sequence[Tensor]) -> Tensor:
+        """Wires [N, M, d] in float16, as they are sent."""
+        return torch.cat([message.half() for message in messages])
+
+    def select(self, message: Tensor, rows: Sequence[int]) -> Tensor:
+        """The wires at some positions."""
+        return message[list(rows)]
+
+    def count_bytes(self, message: Tensor, _receivers: Sequence[Receiver], /) -> list[int]:
+        """Of the numbers of each wire; all receivers read the same one."""
+        return [int(wire.nbytes) for wire in message]
+
+    def vectors(self, message: Tensor, /) -> Tensor:
+        """The wires."""
+        return message
+
+    @property
+    def measures(self) -> Mapping[str, Callable[[Tensor], list[float]]]:
+        """The diversity of the slots; a single slot has no other to be compared with."""
+        ranks = {"effective_rank": effective_ranks}
+        several = len(self.resampler.queries) > 1
+        return {"slot_cosine": slot_cosines, **ranks} if several else ranks
+
+    def similarity(self, message: Tensor, /) -> Tensor:
+        """Of the flattened wires; see `wire_similarity`."""
+        return wire_similarity(message)
+
+
+def wire_similarity(written: Tensor) -> Tensor:
+    """Mean off-diagonal cosine of the flattened wires [B, M, d] of a batch: 1 when all wires are the same."""
+    flat = F.normalize(written.flatten(1), dim=1)
+    cosines = flat @ flat.T
+    return (cosines.sum() - cosines.trace()) / (len(flat) * (len(flat) - 1))

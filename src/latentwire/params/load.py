@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
 from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
+from latentwire.params.methods import Method
 from latentwire.params.own import OwnParams
 from latentwire.params.section import Name, Section, check_known, check_no_baseline, check_told_apart
 from latentwire.params.sections import (
@@ -20,7 +21,6 @@ from latentwire.params.sections import (
     Baseline,
     Encode,
     Evaluate,
-    Method,
     Prepare,
     Report,
     Runtime,
@@ -78,6 +78,7 @@ class Params(Section):
         check_known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         check_no_baseline("train.methods", self.train.methods, BASELINES)
+        _ = self.cut_tokens
         for name, method in self.methods.items():
             check_known(f"methods.{name}.receivers", method.receivers, self.models)
         return self
@@ -88,6 +89,19 @@ class Params(Section):
         for keys in (self.models, self.tasks, others):
             check_told_apart({key: names.get(key, key) for key in keys})
         return self
+
+    @property
+    def cut_tokens(self) -> int:
+        """Tokens of a text that the baseline `truncated` reads: as many as a wire has slots.
+
+        Raises:
+            ValueError: The method that `baseline.budget_of` names sends no vectors.
+        """
+        named = self.baseline.budget_of
+        count = self.methods[named].sent_vectors
+        if count is None:
+            raise ValueError(f"baseline.budget_of names {named!r}, which sends no vectors; expected a method that does")
+        return count
 
     @property
     def receivers(self) -> tuple[str, ...]:

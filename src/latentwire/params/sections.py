@@ -56,33 +56,6 @@ class Task(Section):
         return self
 
 
-class Method(Section):
-    """A trained method: the shape of its wire and the receivers that read it."""
-
-    slots: Positive
-    """M, latent vectors in a wire."""
-    width: Positive
-    """d, numbers in a latent vector."""
-    depth: Positive
-    """Resampler blocks."""
-    heads: Positive
-    """Attention heads in a block."""
-    hidden: Positive
-    """Hidden width of an adapter."""
-    dropout: Fraction
-    """On the residual branches of the resampler, while training."""
-    query_std: Real = Field(default=1.0, gt=0)
-    """Standard deviation of the slots' queries at the start; at 0.02 all slots begin, and stay, as one vector."""
-    receivers: Distinct[Name] = Field(min_length=1)
-    """Names of models; all of them read the same wire."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Method:
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads, found {self.width} and {self.heads}")
-        return self
-
-
 class Runtime(Section):
     """What changes the bits of every number computed with torch."""
 

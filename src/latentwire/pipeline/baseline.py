@@ -91,7 +91,7 @@ def show_examples(
 
 def text_budgets(values: Params) -> dict[str, int]:
     """Baseline that reads the text → how many tokens of it."""
-    whole, cut = values.baseline.max_tokens, values.methods[values.baseline.budget_of].slots
+    whole, cut = values.baseline.max_tokens, values.cut_tokens
     return {"text": whole, "calibrated": whole, "truncated": cut}
 
 

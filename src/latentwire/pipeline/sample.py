@@ -11,23 +11,26 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from latentwire.errors import LatentWireError
-from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise, shuffle_rows
+from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise
 from latentwire.evaluation.predictions import MethodScores
-from latentwire.evaluation.reading import TrainedWire, load_trained
-from latentwire.evaluation.scoring import score_texts, score_wires, write_wires
+from latentwire.evaluation.reading import TrainedItem, load_trained
+from latentwire.evaluation.scoring import score_messages, score_texts, write_messages
 from latentwire.evaluation.unseen import flatten_words, unseen_scores
 from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch, load_receivers
-from latentwire.models.features import Features
+from latentwire.models.features import Features, StoredInputs
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.pipeline.baseline import calibrate_scores, show_examples, text_budgets
+from latentwire.tasks.examples import Split
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
 from unbroken.errors import UnbrokenError
@@ -68,7 +71,7 @@ def _sample_task(values: Params, name: str, count: int) -> Iterator[ResultRow]:
     chosen = sorted(secrets.SystemRandom().sample(list(texts), min(count, len(texts))))
     for item in TrainItem.all(values):
         if item.task == name:
-            again = _score_item(values, item, chosen)
+            again = _score_item(values, item, task, chosen)
             yield _row(values, f"evaluate/{item.name}", chosen, again)
     for method, again in _score_baselines(values, task, [texts[example_id] for example_id in chosen]):
         yield _row(values, f"baseline/{name}/{method}", chosen, again)
@@ -100,43 +103,66 @@ def _distances(stored: pd.DataFrame, chosen: Sequence[str], again: list[MethodSc
             yield (off if np.isfinite(off) else float("inf")), "/".join(key)
 
 
-def _score_item(values: Params, item: TrainItem, chosen: Sequence[str]) -> Callable[[], list[MethodScores]]:
+def _score_item(
+    values: Params, item: TrainItem, task: StoredTask, chosen: Sequence[str]
+) -> Callable[[], list[MethodScores]]:
     """The answers of a training and of its controls, every one from what the receiver is said to have read."""
 
     def score() -> list[MethodScores]:
-        features = Features.open(item.features, "test")
+        inputs, batch = _open_inputs(values, item, task, "test"), values.evaluate.batch
+        features = inputs.features
         positions = [features.example_ids.index(example_id) for example_id in chosen]
         trained = load_trained(values, item, features.width)
-        length, batch = values.encode.max_tokens, values.evaluate.batch
-        wires = write_wires(trained.wire, features, range(len(features)), length, batch)
-        read = {"": wires, f"-{SHUFFLED}": shuffle_rows(wires), f"-{NOISE}": draw_noise(wires, item.seed)}
-        scored = []
-        controls = () if item.permuted else values.evaluate.controls
-        for end in ("", *(f"-{control}" for control in controls)):
-            method = f"{item.answers_as}{end}"
-            for receiver in trained.receivers:
-                scores = score_wires(trained.wire, receiver, read[end][positions], batch, lambda _: None)
-                scored.append(MethodScores(method, receiver.name, scores))
-        return [*scored, *_score_unseen(values, item, trained, wires[positions])]
+        sent = write_messages(trained.method, inputs, range(len(features)), batch)
+        scored = [
+            MethodScores(
+                f"{item.answers_as}{end}",
+                receiver.name,
+                score_messages(trained.method, receiver, read, batch, lambda _: None),
+            )
+            for end, read in _read_messages(values, item, trained.method, sent, positions)
+            for receiver in trained.receivers
+        ]
+        given = _open_inputs(values, item, task, "validation")
+        return [*scored, *_score_unseen(values, item, trained, given, trained.method.select(sent, positions))]
 
     return score
 
 
-def _score_unseen(values: Params, item: TrainItem, trained: TrainedWire, wires: Tensor) -> Iterator[MethodScores]:
-    """The answers with words that no training named; their prior is that of the validation texts."""
+def _score_unseen(
+    values: Params, item: TrainItem, trained: TrainedItem, given: StoredInputs, sent: Any
+) -> Iterator[MethodScores]:
+    """The answers with words that no training named; their prior is that of the `given` validation texts."""
     unseen = () if item.permuted else values.tasks[item.task].unseen
     if not unseen:
         return
-    features, labels = Features.open(item.features, "validation"), list(values.tasks[item.task].labels)
-    rows, batch = range(min(len(features), values.train.validate_.examples)), values.evaluate.batch
-    reference = write_wires(trained.wire, features, rows, values.encode.max_tokens, batch)
+    labels, batch = list(values.tasks[item.task].labels), values.evaluate.batch
+    rows = range(min(len(given.features), values.train.validate_.examples))
+    reference = write_messages(trained.method, given, rows, batch)
     for receiver in trained.receivers:
         tokens = receiver.answer_tokens(flatten_words(unseen, labels))
         words, prior = (
-            score_wires(trained.wire, receiver, read, batch, lambda _: None, tokens)[:, len(labels) :]
-            for read in (wires, reference)
+            score_messages(trained.method, receiver, read, batch, lambda _: None, tokens)[:, len(labels) :]
+            for read in (sent, reference)
         )
         yield from unseen_scores(item.method, receiver.name, words, prior, len(unseen))
+
+
+def _open_inputs(values: Params, item: TrainItem, task: StoredTask, split: Split) -> StoredInputs:
+    texts = [example.text for example in task.split(split)]
+    return StoredInputs(Features.open(item.features, split), values.encode.max_tokens, texts)
+
+
+def _read_messages(
+    values: Params, item: TrainItem, method: AnyMethod, sent: Any, positions: Sequence[int]
+) -> Iterator[tuple[str, Any]]:
+    """End of a name → what receivers read of the examples at some positions: their own, and that of each control."""
+    controls = () if item.permuted else values.evaluate.controls
+    yield "", method.select(sent, positions)
+    if SHUFFLED in controls:
+        yield f"-{SHUFFLED}", method.select(sent, [(position + 1) % len(sent) for position in positions])
+    if NOISE in controls and values.methods[item.method].sent_vectors is not None:
+        yield f"-{NOISE}", method.select(draw_noise(method.vectors(sent), item.seed), positions)
 
 
 def _score_baselines(

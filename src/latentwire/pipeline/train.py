@@ -1,4 +1,4 @@
-"""An item of the training matrix → `results/train/METHOD-TASK-SEED/`: its wire, trained from where it was to its end.
+"""An item of the training matrix → `results/train/METHOD-TASK-SEED/`: its method, trained from where it was to its end.
 
 `train_item` is the whole of it, in the order in which it happens; `TrainRun` holds the parts by name.
 """
@@ -23,7 +23,7 @@ from latentwire.tracking.mirror import MlflowMirror
 from latentwire.tracking.runs import tracked_item
 from latentwire.training.assemble import assemble_trainer, join_process_group, make_gradients
 from latentwire.training.exact import Exact
-from latentwire.training.loop import Trainer, train_wire
+from latentwire.training.loop import Trainer, train_method
 from latentwire.training.numerics import describe_execution, describe_numerics
 from latentwire.training.run_identity import identity
 from latentwire.training.shard_batching import choose_shards_per_pass
@@ -61,7 +61,7 @@ def train_item(values: Params, item: TrainItem, state: Path, results: Path) -> N
         seed_all(item.seed, purpose="training")
         stop.check(group)
         with training.open(stop, batching) as run, training.show_progress(run.step) as bar:
-            train_wire(training.trainer, training.gradients, run, training.optimizer, training.schedule, bar.advance)
+            train_method(training.trainer, training.gradients, run, training.optimizer, training.schedule, bar.advance)
             run.export(results)
         if training.is_first:
             _write_metrics(results)
@@ -85,7 +85,7 @@ class TrainRun:
 
     @classmethod
     def assemble(cls, values: Params, item: TrainItem, state: Path, group: Group) -> TrainRun:
-        """Find the run folder, load data and frozen models, and make the wire.
+        """Find the run folder, load data and frozen models, and make the method.
 
         Raises:
             ConfigurationError: A file is missing, or the features are of other examples.
@@ -107,7 +107,7 @@ class TrainRun:
         """What a checkpoint holds, by name."""
         layouts = {reader.name: reader.layout for reader in self.trainer.receivers}
         return {
-            "wire": self.trainer.wire,
+            self.values.methods[self.item.method].kind: self.trainer.method,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "layout": LayoutState(layouts),

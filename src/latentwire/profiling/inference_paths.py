@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from latentwire.evaluation.reading import TrainedWire, load_trained
+from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.item import TrainItem
 from latentwire.models.build import load_frozen
-from latentwire.models.features import Features, compute_hidden_states
+from latentwire.models.features import Features, StoredInputs, compute_hidden_states
 from latentwire.models.loading import FrozenModel
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
@@ -40,7 +40,7 @@ class InferencePath:
 
 
 def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[InferencePath]:
-    """The wire of the first seed and the text itself, whole and cut, for every receiver of a task."""
+    """The methods of the first seed and the text itself, whole and cut, for every receiver of a task."""
     texts = [example.text for example in StoredTask.open(task).split("test")][:examples]
     sender = load_frozen(values, values.encode.sender, "encoder", "float32")
     for method in values.train.methods:
@@ -48,41 +48,47 @@ def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[I
         features = Features.open(item.features, "test")
         trained = load_trained(values, item, features.width)
         for receiver in trained.receivers:
-            yield _path_from_wire(values, item, trained, receiver, features, sender, texts)
+            yield _path_of_method(values, item, trained, receiver, features, sender, texts)
             if method == values.train.methods[0]:
                 yield from _paths_from_texts(values, task, receiver, texts)
 
 
-def _path_from_wire(
+def _path_of_method(
     values: Params,
     item: TrainItem,
-    trained: TrainedWire,
+    trained: TrainedItem,
     receiver: Receiver,
     features: Features,
     sender: FrozenModel,
     texts: Sequence[str],
 ) -> InferencePath:
-    encode, wire = values.encode, trained.wire
-    padded = [features.padded([i], encode.max_tokens) for i in range(len(texts))]
+    """A method that sees the text alone has no sender and nothing to write."""
+    encode, method = values.encode, trained.method
+    inputs = StoredInputs(features, encode.max_tokens, texts)
+    given = [inputs.take([i]) for i in range(len(texts))]
     with torch.no_grad():
-        sent = [wire.write(*states).half() for states in padded]
+        sent = [method.pack([method.write(one)]) for one in given]
+        positions = [len(method.read(message, receiver)[0]) for message in sent]
+    sending: dict[str, Part] = {
+        "sender": lambda i: compute_hidden_states(sender, [texts[i]], encode.layer, encode.max_tokens),
+        "write": lambda i: method.pack([method.write(given[i])]),
+    }
     return InferencePath(
         item.task,
         item.method,
         receiver.name,
         {
-            "sender": lambda i: compute_hidden_states(sender, [texts[i]], encode.layer, encode.max_tokens),
-            "write": lambda i: wire.write(*padded[i]).half(),
-            "read": lambda i: receiver.label_log_likelihoods(list(wire.read(sent[i].float(), receiver.name))),
+            **(sending if values.methods[item.method].sees["features"] else {}),
+            "read": lambda i: receiver.label_log_likelihoods(method.read(sent[i], receiver)),
         },
-        float(sent[0].shape[1]),
+        sum(positions) / len(positions),
         _bytes(Path("results/evaluate") / item.name),
         len(texts),
     )
 
 
 def _paths_from_texts(values: Params, task: str, receiver: Receiver, texts: Sequence[str]) -> Iterator[InferencePath]:
-    lengths = {"text": values.baseline.max_tokens, "truncated": values.methods[values.baseline.budget_of].slots}
+    lengths = {"text": values.baseline.max_tokens, "truncated": values.cut_tokens}
     for method, most in lengths.items():
         if method in values.baseline.methods:
             counts = [len(receiver.tokenise_text(text, most)) for text in texts]

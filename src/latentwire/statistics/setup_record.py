@@ -76,7 +76,7 @@ def _setup_of_texts(results: Path, values: Params) -> StatsRecord:
         "training": _training(values),
         "baselines": {
             "max_tokens": values.baseline.max_tokens,
-            "truncated_to": values.methods[values.baseline.budget_of].slots,
+            "truncated_to": values.cut_tokens,
             "probe_c": values.baseline.probe_c,
             "shots": values.baseline.shots if "few_shot" in values.baseline.methods else None,
         },

@@ -10,7 +10,7 @@ import torch
 from latentwire import environment
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.models.build import configure_torch, load_receivers, new_wire
+from latentwire.models.build import configure_torch, load_receivers, new_method
 from latentwire.models.features import Features
 from latentwire.params.load import Params
 from latentwire.params.sections import Runtime
@@ -44,26 +44,27 @@ def join_process_group(runtime: Runtime, stop: StopFlag) -> Group:
 
 
 def assemble_trainer(values: Params, item: TrainItem, group: Group = SOLO) -> Trainer:
-    """Load data and frozen models and make the wire of an item, the same on every process.
+    """Load data and frozen models and make the method of an item, the same on every process.
 
     Raises:
         ConfigurationError: A file is missing or the features are of other examples.
     """
-    method, labels = values.methods[item.method], list(values.tasks[item.task].labels)
+    settings, labels = values.methods[item.method], list(values.tasks[item.task].labels)
     task = StoredTask.open(item.task)
     train = _open_split(item, task.split("train"), "train", labels, values.encode.max_tokens)
     if item.permuted:
         train = replace(train, labels=permute_labels(train.labels, item.seed))
     validation = _open_split(item, task.split("validation"), "validation", labels, values.encode.max_tokens)
-    readers = load_receivers(values, method.receivers, item.task)
-    wire = new_wire(method, train.features.width, readers, item.seed)
+    frozen = load_receivers(values, settings.receivers, item.task)
+    method = new_method(values, item.method, train.features.width, frozen, item.seed)
+    readers = [method.adapt(reader) for reader in frozen]
     return Trainer(
-        wire=wire,
+        method=method,
         receivers=readers,
         data=train,
         settings=values.train,
         seed=item.seed,
-        validate=Validation(wire, readers, validation, values.train.validate_.examples, values.evaluate.batch, group),
+        validate=Validation(method, readers, validation, values.train.validate_.examples, values.evaluate.batch, group),
     )
 
 
@@ -81,4 +82,4 @@ def _open_split(
             f"The {len(features)} features of split {split} in {item.features} are not of the {len(rows)} examples "
             f"that `prepare` stored; expected the same ones in the same order. Next: `dvc repro encode`."
         )
-    return LabelledFeatures(features, [labels.index(row.label) for row in rows], length)
+    return LabelledFeatures(features, [labels.index(row.label) for row in rows], length, [row.text for row in rows])

@@ -55,7 +55,7 @@ class Exact:
         """Gradients of each of some shards, with one pass of the frozen models over all of them."""
         chosen, trainer = list(shards), self.trainer
         return gradients_per_batch(
-            trainer.wire,
+            trainer.method,
             trainer.receivers,
             [trainer.shard(step, shard) for shard in chosen],
             trainer.settings.losses,

@@ -1,8 +1,9 @@
-"""Gradients of several batches, each its own, with one pass of the frozen receivers over all of them.
+"""Gradients of several batches, each its own; where it can be, with one pass of the frozen receivers over all of them.
 
-The receivers are most of the work and are not trained: what they do to one example needs nothing of another. So their
-forward and backward may run over several batches at once, between the wires' own forward and backward, which stay
-apart. Whether that changes bits depends on the kernels; `latentwire.training.shard_batching` finds out.
+The receivers are most of the work. Where they are not trained and read one shape, what they do to one example needs
+nothing of another: their forward and backward may run over several batches at once, between the methods' own forward
+and backward, which stay apart. Whether that changes bits depends on the kernels; `latentwire.training.shard_batching`
+finds out. With texts of other lengths, or parameters inside a receiver, every batch has passes of its own.
 
 Shapes: k batches of B examples, M slots, D_r hidden width of a receiver.
 """
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.params.sections import Losses
-from latentwire.training.objective import Batch, supervision_terms, weighted_sum, wire_similarity
+from latentwire.training.objective import Batch, supervision_terms, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class BatchGradients:
 
 @dataclass
 class _WrittenBatch:
-    """A batch on its way: its wire [B, M, d], and what each receiver reads with the gradient there [B, M, D_r]."""
+    """A batch on its way: its message, and what each receiver reads with the gradient there [B, M, D_r]."""
 
-    wire: Tensor
+    message: Any
     read: list[Tensor]
     gradients_at_read: list[Tensor]
     loss: Tensor
@@ -41,7 +43,7 @@ class _WrittenBatch:
 
 
 def gradients_per_batch(
-    wire: Wire,
+    method: AnyMethod,
     receivers: Sequence[Receiver],
     batches: Sequence[Batch],
     weights: Losses,
@@ -50,24 +52,66 @@ def gradients_per_batch(
     """Compute the gradients of each batch; all batches are of one size.
 
     Args:
-        wire: What is trained.
-        receivers: Frozen; the loss is the mean over them.
+        method: What is trained.
+        receivers: They answer; the loss is the mean over them.
         batches: k of them.
         weights: Of the terms of the loss.
-        begin: Told the position of a batch before its wire is written: the place to seed dropout.
+        begin: Told the position of a batch before its message is written: the place to seed dropout.
     """
+    compute = _gradients_together if method.reads_in_one_shape else _gradients_one_by_one
+    return compute(method, receivers, batches, weights, begin)
+
+
+def _gradients_one_by_one(
+    method: AnyMethod,
+    receivers: Sequence[Receiver],
+    batches: Sequence[Batch],
+    weights: Losses,
+    begin: Callable[[int], None],
+) -> list[BatchGradients]:
+    computed = []
+    for position, batch in enumerate(batches):
+        begin(position)
+        computed.append(_gradients_alone(method, receivers, batch, weights))
+    return computed
+
+
+def _gradients_together(
+    method: AnyMethod,
+    receivers: Sequence[Receiver],
+    batches: Sequence[Batch],
+    weights: Losses,
+    begin: Callable[[int], None],
+) -> list[BatchGradients]:
     written = []
     for position, batch in enumerate(batches):
         begin(position)
-        written.append(_write_batch(wire, receivers, batch))
+        written.append(_write_batch(method, receivers, batch))
     for index, receiver in enumerate(receivers):
         _read_batches(receiver, index, len(receivers), written, torch.cat([b.labels for b in batches]), weights)
-    return [_backpropagate(wire, batch, weights) for batch in written]
+    return [_backpropagate(method, batch, weights) for batch in written]
 
 
-def _write_batch(wire: Wire, receivers: Sequence[Receiver], batch: Batch) -> _WrittenBatch:
-    sent = wire.write(batch.states, batch.mask)
-    return _WrittenBatch(sent, [wire.read(sent, receiver.name) for receiver in receivers], [], torch.zeros(()), {})
+def _gradients_alone(method: AnyMethod, receivers: Sequence[Receiver], batch: Batch, weights: Losses) -> BatchGradients:
+    """One batch through every receiver in turn, to the parameters wherever they are."""
+    message, parameters = method.write(batch), list(method.parameters())
+    gradients, loss = [torch.zeros_like(parameter) for parameter in parameters], torch.zeros(())
+    terms: dict[str, Tensor] = {}
+    for receiver in receivers:
+        by_example = supervision_terms(receiver, method.read(message, receiver), batch.labels, weights)
+        means = {name: values.mean() for name, values in by_example.items()}
+        part = weighted_sum(means, weights) / len(receivers)
+        own = torch.autograd.grad(part, parameters, materialize_grads=True)
+        gradients = [total + gradient for total, gradient in zip(gradients, own, strict=True)]
+        loss = loss + part.detach()
+        terms |= {f"{name}/{receiver.name}": mean.detach() for name, mean in means.items()}
+    return BatchGradients(gradients, {"loss": loss, **terms})
+
+
+def _write_batch(method: AnyMethod, receivers: Sequence[Receiver], batch: Batch) -> _WrittenBatch:
+    message = method.write(batch)
+    read = [torch.stack(method.read(message, receiver)) for receiver in receivers]
+    return _WrittenBatch(message, read, [], torch.zeros(()), {})
 
 
 def _read_batches(
@@ -87,14 +131,14 @@ def _read_batches(
         batch.gradients_at_read.append(gradient)
 
 
-def _backpropagate(wire: Wire, batch: _WrittenBatch, weights: Losses) -> BatchGradients:
-    """From the gradients at what was read, and the loss that speaks of the wire alone, to those of the parameters."""
+def _backpropagate(method: AnyMethod, batch: _WrittenBatch, weights: Losses) -> BatchGradients:
+    """From the gradients at what was read, and the loss that speaks of the message alone, to parameters."""
     outputs, upstream = list(batch.read), list(batch.gradients_at_read)
     loss, terms = batch.loss, dict(batch.terms)
-    if weights.collapse:
-        similarity = wire_similarity(batch.wire)
+    similarity = method.similarity(batch.message) if weights.collapse else None
+    if similarity is not None:
         outputs.append(weights.collapse * similarity)
         upstream.append(torch.ones(()))
         loss, terms["collapse"] = loss + outputs[-1].detach(), similarity.detach()
-    gradients = torch.autograd.grad(outputs, list(wire.parameters()), upstream)
+    gradients = torch.autograd.grad(outputs, list(method.parameters()), upstream)
     return BatchGradients(list(gradients), {"loss": loss, **terms})

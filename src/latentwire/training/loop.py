@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from latentwire.models.features import Features
+from latentwire.models.features import Features, StoredInputs
+from latentwire.models.methods import AnyMethod
 from latentwire.models.receiver import Receiver
-from latentwire.models.wire import Wire
 from latentwire.params.sections import Train
 from latentwire.tasks.labelled import labelled_positions
 from latentwire.training.label_balance import balance_draws
@@ -26,24 +26,30 @@ Gradients = Callable[[int], tuple[list[Tensor], dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features of a split with their labels."""
+    """Examples of a split with their labels."""
 
     features: Features
     labels: Sequence[int]
     length: int
     """Tokens that every example is padded to."""
+    texts: Sequence[str] = ()
+
+    @property
+    def inputs(self) -> StoredInputs:
+        """The examples without their labels."""
+        return StoredInputs(self.features, self.length, self.texts)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The examples at some positions."""
-        states, mask = self.features.padded(indices, self.length)
-        return Batch(states, mask, torch.tensor([self.labels[i] for i in indices]))
+        given, labels = self.inputs.take(indices), torch.tensor([self.labels[i] for i in indices])
+        return Batch(given.states, given.mask, labels, texts=given.texts)
 
 
 @dataclass(frozen=True)
 class Trainer:
     """Everything that one step needs."""
 
-    wire: Wire
+    method: AnyMethod
     receivers: Sequence[Receiver]
     data: LabelledFeatures
     settings: Train
@@ -58,7 +64,9 @@ class Trainer:
         processors make with other bits. The fused one uses the processor's own root, which IEEE 754 settles.
         """
         settings = self.settings
-        return torch.optim.AdamW(self.wire.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            self.method.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
 
     def make_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
         """Linear warm-up, then a cosine to 0."""
@@ -85,7 +93,7 @@ class Trainer:
         return self.data.batch(self.indices(step)[shard * size : (shard + 1) * size])
 
 
-def train_wire(
+def train_method(
     trainer: Trainer,
     gradients: Gradients,
     run: Run,
@@ -99,9 +107,9 @@ def train_wire(
         unbroken.preemption.Preempted: A signal came; everything up to the last step is in a checkpoint.
     """
     settings = trainer.settings
-    parameters = list(trainer.wire.parameters())
+    parameters = list(trainer.method.parameters())
     for step in run.steps(settings.steps):
-        trainer.wire.train()
+        trainer.method.train()
         mean_gradients, means = gradients(step)
         for parameter, gradient in zip(parameters, mean_gradients, strict=True):
             parameter.grad = gradient
@@ -112,6 +120,6 @@ def train_wire(
         means_by_name = {f"train/{name}": float(value) for name, value in means.items()}
         run.log(**means_by_name, **{"train/gradient_norm": float(norm), "train/lr": rate})
         if step % settings.validate_.every == 0 or step == settings.steps:
-            trainer.wire.eval()
+            trainer.method.eval()
             run.log(**{f"validation/{name}": value for name, value in trainer.validate().items()})
         advance(loss=means_by_name["train/loss"])

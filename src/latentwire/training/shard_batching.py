@@ -78,9 +78,11 @@ def try_batching(exact: Exact, step: int) -> ProbeResult:
     owned = exact.owned_shards
     if len(owned) == 1:
         return ProbeResult(1, "this process owns one shard", None)
+    if not exact.trainer.method.reads_in_one_shape:
+        return ProbeResult(1, "what receivers read has several lengths, or they are trained themselves", None)
     if any(len({len(answer) for answer in reader.layout.answers}) > 1 for reader in exact.trainer.receivers):
         return ProbeResult(1, "answers have several lengths, so shapes differ from step to step", None)
-    exact.trainer.wire.train()
+    exact.trainer.method.train()
     saved = SavedActivationBytes(_list_weights(exact.trainer))
     with saved:
         alone = exact.compute_shards(step, [owned.start])
@@ -93,7 +95,7 @@ def try_batching(exact: Exact, step: int) -> ProbeResult:
 
 
 def _list_weights(trainer: Trainer) -> Iterator[Tensor]:
-    yield from trainer.wire.parameters()
+    yield from trainer.method.parameters()
     for reader in trainer.receivers:
         yield from reader.parameters()
 

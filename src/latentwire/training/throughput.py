@@ -67,7 +67,7 @@ class Throughput:
             with out_of_memory_errors(1, "one alone") if len(part) == 1 else nullcontext():
                 batches = [trainer.data.batch(part)]
                 return gradients_per_batch(
-                    trainer.wire, trainer.receivers, batches, trainer.settings.losses, lambda _: seed_all(seed)
+                    trainer.method, trainer.receivers, batches, trainer.settings.losses, lambda _: seed_all(seed)
                 )[0]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from latentwire.item import TrainItem
 from latentwire.params.load import AnyParams, Params
+from latentwire.params.methods import KINDS
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.training_metrics import metrics_path
 from unbroken.checkpoint.store import Checkpoint, load_checkpoint
@@ -22,10 +23,8 @@ from unbroken.errors import CheckpointError, StorageError
 
 Disproof = tuple[str, str]
 """The stage whose outs cannot be true, and why."""
-HALF = 2
-"""Bytes of a number in a wire as it is sent."""
-WEIGHTS = ("wire/", "model/")
-"""Before the names of the trained tensors in a checkpoint: of a wire, or of another experiment's model."""
+WEIGHTS = (*(f"{kind}/" for kind in KINDS), "model/")
+"""Before the names of the trained tensors in a checkpoint: of a method, or of another experiment's model."""
 
 
 class _Seen:
@@ -110,8 +109,7 @@ def _unlike_checkpoint(root: Path, item: TrainItem, checkpoint: Checkpoint, read
 def _unlike_params(root: Path, values: Params, item: TrainItem) -> Iterator[str]:
     """Facts beside the answers that follow from the parameters, and are others."""
     meta, method = _read_meta(root / "results/evaluate" / item.name), values.methods[item.method]
-    sent = {"slots": method.slots, "bytes_per_example": float(method.slots * method.width * HALF), "trained": True}
-    for name, value in sent.items():
+    for name, value in {**method.sent, "trained": True}.items():
         if meta is not None and meta.get(name) != value:
             yield f"meta.json has {name} {format_leaf(meta.get(name))}, params.yaml makes it {format_leaf(value)}"
 
@@ -143,7 +141,7 @@ def _unlike_sizes(sizes: Mapping[str, float], values: Params) -> Iterator[str]:
         return
     if sizes.get("calibrated", sizes["text"]) != sizes["text"]:
         yield f"text and calibrated read one text, of {sizes['text']:g} and of {sizes['calibrated']:g} bytes"
-    shorter = values.methods[values.baseline.budget_of].slots <= values.baseline.max_tokens
+    shorter = values.cut_tokens <= values.baseline.max_tokens
     if shorter and sizes.get("truncated", 0.0) > sizes["text"]:
         yield f"truncated has {sizes['truncated']:g} bytes, more than the {sizes['text']:g} of the text"
 

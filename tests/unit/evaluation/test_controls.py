@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentwire.evaluation.controls import draw_noise, shuffle_rows
-from latentwire.evaluation.scoring import score_wires
+from latentwire.evaluation.scoring import score_messages
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from tests.support.tiny_receivers import make_receiver
@@ -38,7 +38,7 @@ def test_shuffled_scores_are_the_scores_of_shuffled_wires(reader: Receiver, wire
     wire = Wire(Resampler(6, SLOTS, WIDTH, 1, 2, 0.1), {"llama": Adapter(WIDTH, 8, reader.width, 1.0)})
 
     def score(rows: torch.Tensor) -> torch.Tensor:
-        return score_wires(wire, reader, rows, batch, lambda _: None)
+        return score_messages(wire, reader, rows, batch, lambda _: None)
 
     own = score(wires)
     assert torch.allclose(shuffle_rows(own), score(shuffle_rows(wires)), rtol=0, atol=1e-5)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from latentwire.errors import ConfigurationError
 from latentwire.evaluation.controls import draw_noise
-from latentwire.evaluation.scoring import generate_texts, label_prior, score_texts, score_wires, write_wires
+from latentwire.evaluation.scoring import generate_texts, label_prior, score_messages, score_texts, write_messages
 from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
-from latentwire.models.features import Features, compute_hidden_states
+from latentwire.models.features import Features, StoredInputs, compute_hidden_states
 from latentwire.models.loading import FrozenModel, load_model
+from latentwire.models.methods import Inputs
 from latentwire.models.reading_checks import check_reading
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
@@ -64,7 +65,7 @@ def make_batch() -> Batch:
 def send(models: Models) -> Tensor:
     """Wires of two examples, as they are sent."""
     batch = make_batch()
-    return models.wire.write(batch.states, batch.mask).half()
+    return models.wire.pack([models.wire.write(batch)])
 
 
 def test_the_sender(models: Models) -> None:
@@ -89,11 +90,11 @@ def test_wires_of_stored_features(where: str, models: Models, monkeypatch: pytes
     monkeypatch.setattr(Features, "rows", lambda self, indices: [rows[i] for i in indices])
     features = Features(Path(), "train", ("a", "b"), (0, 3, 8), 32)
     with other_device(*models.modules):
-        assert write_wires(models.wire, features, [0, 1], LENGTH, 1).device.type == DEVICE
+        assert write_messages(models.wire, StoredInputs(features, LENGTH), [0, 1], 1).device.type == DEVICE
 
 
 SCORES: dict[str, Callable[[Models, Receiver], Tensor]] = {
-    "wires": lambda m, r: score_wires(m.wire, r, send(m), 1, lambda _: None, [3, 4]),
+    "wires": lambda m, r: score_messages(m.wire, r, send(m), 1, lambda _: None, [3, 4]),
     "texts": lambda m, r: score_texts(r, TEXTS, 8, 1, lambda _: None),
     "prior": lambda m, r: label_prior(r),
     "few_shot": lambda m, r: score_texts(r.show_examples(TEXTS, [0, 1], 8), TEXTS, 8, 2, lambda _: None),
@@ -125,8 +126,8 @@ def test_a_mix_up_is_found(models: Models) -> None:
     with other_device(*models.modules), torch.no_grad():
         batch = make_batch()
         for call in (
-            lambda: models.wire.write(batch.states, here[0]),
-            lambda: models.wire.write(here[1], batch.mask),
+            lambda: models.wire.write(Inputs(batch.states, here[0])),
+            lambda: models.wire.write(Inputs(here[1], batch.mask)),
             lambda: nn.functional.embedding(torch.tensor([1]), here[2]),
             lambda: models.receivers[0].embed(torch.tensor([1], device="cpu")),
         ):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from statistics import mean
 
 import pytest
 import torch
 from torch import Tensor
 
-from latentwire.models.build import new_wire
+from latentwire.models.build import new_method
 from latentwire.models.receiver import Receiver
 from latentwire.models.slot_diversity import effective_ranks, slot_cosines
-from latentwire.models.wire import Resampler
-from latentwire.params.sections import Method
+from latentwire.models.wire import Resampler, Wire
+from latentwire.params.load import load_params
 
 
 def test_equal_slots_are_one() -> None:
@@ -71,7 +72,10 @@ def test_a_new_wire_has_slots_that_differ(
 
 
 def test_the_methods_parameter_is_the_deviation_of_the_queries(receiver: Receiver) -> None:
-    asked = {"slots": 64, "width": 32, "depth": 1, "heads": 2, "hidden": 8, "dropout": 0.0, "receivers": ["any"]}
+    values = load_params(Path(__file__).parents[3] / "params.yaml")
+    asked = {"slots": 64, "width": 32, "depth": 1, "heads": 2, "hidden": 8, "dropout": 0.0}
     for given, expected in (({}, 1.0), ({"query_std": 0.25}, 0.25)):
-        wire = new_wire(Method.model_validate({**asked, **given}), 24, [receiver], seed=0)
+        settings = values.methods["wire"].model_copy(update={**asked, "query_std": 1.0, **given})
+        wire = new_method(values.model_copy(update={"methods": {"wire": settings}}), "wire", 24, [receiver], seed=0)
+        assert isinstance(wire, Wire)
         assert float(wire.resampler.queries.detach().std()) == pytest.approx(expected, rel=0.05)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from latentwire.models.methods import Inputs
 from latentwire.models.wire import Adapter, Resampler, Wire, rms_normalise
 
 
@@ -56,9 +59,10 @@ def test_an_adapter_starts_at_the_scale_of_the_embedding_table() -> None:
 def test_all_receivers_read_the_same_wire() -> None:
     adapters = {"a": Adapter(16, 8, 24, 1.0), "b": Adapter(16, 8, 32, 1.0)}
     wire = Wire(resampler(), adapters)
-    written = wire.write(torch.randn(2, 3, 12), torch.ones(2, 3, dtype=torch.bool))
-    assert wire.read(written, "a").shape == (2, 4, 24)
-    assert wire.read(written, "b").shape == (2, 4, 32)
+    written = wire.write(Inputs(torch.randn(2, 3, 12), torch.ones(2, 3, dtype=torch.bool)))
+    for name, width in (("a", 24), ("b", 32)):
+        read = wire.read(written, SimpleNamespace(name=name))  # type: ignore[arg-type]
+        assert [rows.shape for rows in read] == [(4, width)] * 2
 
 
 def test_rms_normalise_against_a_hand_computation() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentwire.models.wire import Adapter, Resampler, Wire
+from latentwire.models.wire import Adapter, Resampler, Wire, wire_similarity
 from latentwire.params.sections import Losses
 from latentwire.training.gradients import BatchGradients, gradients_per_batch
-from latentwire.training.objective import Batch, token_ce, wire_similarity
+from latentwire.training.objective import Batch, token_ce
 from latentwire.training.schedule import warmup_cosine
 
 
@@ -62,8 +62,8 @@ def test_the_loss_is_the_weighted_mean_over_receivers(wire: Wire, batch: Batch) 
 def test_the_gradient_is_that_of_the_loss(wire: Wire, batch: Batch) -> None:
     chosen = weights(token_ce=2.0, collapse=0.1)
     gradients = compute_gradients(wire, "ab", batch, chosen).gradients
-    sent = wire.write(batch.states, batch.mask)
-    terms = [token_ce(StandIn(name), wire.read(sent, name), batch.labels).mean() for name in "ab"]  # type: ignore[arg-type]
+    sent = wire.write(batch)
+    terms = [token_ce(StandIn(name), wire.read(sent, StandIn(name)), batch.labels).mean() for name in "ab"]  # type: ignore[arg-type]
     whole = 2.0 * (terms[0] + terms[1]) / 2 + 0.1 * wire_similarity(sent)
     for gradient, expected in zip(gradients, torch.autograd.grad(whole, list(wire.parameters())), strict=True):
         torch.testing.assert_close(gradient, expected)
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_the_loss(wire: Wire, batch: Batch) -> None:
 
 def test_token_ce_is_per_token(wire: Wire, batch: Batch) -> None:
     means = compute_gradients(wire, "ab", batch, weights(token_ce=1.0)).means
-    rows = wire.read(wire.write(batch.states, batch.mask), "a")[:, 0]
+    rows = [read[0] for read in wire.read(wire.write(batch), StandIn("a"))]  # type: ignore[arg-type]
     answers = StandIn("a").layout.answers
     by_hand = [-row[: len(answers[y])].mean() for row, y in zip(rows, batch.labels.tolist(), strict=True)]
     torch.testing.assert_close(means["token_ce/a"], torch.stack(by_hand).mean().detach())

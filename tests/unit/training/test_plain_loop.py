@@ -21,12 +21,12 @@ def make_plain(trainer: Trainer, reader: Receiver) -> PlainLoop:
     model = AutoModelForCausalLM.from_config(reader._model.config)
     model.load_state_dict(reader._model.state_dict())
     model.eval().requires_grad_(False)
-    wire = copy.deepcopy(trainer.wire)
+    wire = copy.deepcopy(trainer.method)
     return PlainLoop(trainer, wire, {reader.name: model}, {reader.name: reader.layout}, trainer.data.batch)
 
 
 def test_both_loops_learn_the_same(trainer: Trainer, reader: Receiver) -> None:
-    stop_dropout(trainer.wire)
+    stop_dropout(trainer.method)
     plain = make_plain(trainer, reader)
     compared = compare(ExactLoop(trainer), plain, 2, 2)
     assert len(compared.losses) == 6
@@ -38,14 +38,14 @@ def test_both_loops_learn_the_same(trainer: Trainer, reader: Receiver) -> None:
 def test_a_loop_that_learns_otherwise_is_seen(trainer: Trainer, reader: Receiver) -> None:
     """Dropout on one side."""
     plain = make_plain(trainer, reader)
-    stop_dropout(trainer.wire)
+    stop_dropout(trainer.method)
     assert compare(ExactLoop(trainer), plain, 2, 1).difference > 1e-4
 
 
 def test_answers_of_several_tokens_are_refused(trainer: Trainer, reader: Receiver) -> None:
     layout = dataclasses.replace(reader.layout, answers=((1,), (2, 3)))
     with pytest.raises(ValueError, match="answers of llama have several tokens, expected one each"):
-        PlainLoop(trainer, trainer.wire, {}, {"llama": layout}, trainer.data.batch)
+        PlainLoop(trainer, trainer.method, {}, {"llama": layout}, trainer.data.batch)
 
 
 @pytest.mark.parametrize(("ratio", "loss", "code"), [(3.2, 1.0, 0), (2.8, 1.0, 3), (3.2, 1.01, 3)])

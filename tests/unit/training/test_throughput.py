@@ -15,7 +15,7 @@ from tests.support.scarce_memory import gradient_bytes, limit_memory
 @pytest.fixture
 def still(trainer: Trainer) -> Trainer:
     """Without dropout, whose streams are those of shards in one mode and of micro-batches in the other."""
-    trainer.wire.eval()
+    trainer.method.eval()
     return trainer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from latentwire.evaluation.scoring import write_wires
+from latentwire.evaluation.scoring import write_messages
 from latentwire.models.receiver import Receiver
 from latentwire.models.slot_diversity import effective_ranks, slot_cosines
 from latentwire.models.wire import Adapter, Resampler, Wire
@@ -34,7 +34,7 @@ class OneOf(Solo):
 
 @pytest.fixture
 def alone(trainer: Trainer, reader: Receiver) -> Validation:
-    return Validation(trainer.wire, [reader], trainer.data, EXAMPLES, BATCH, SOLO)
+    return Validation(trainer.method, [reader], trainer.data, EXAMPLES, BATCH, SOLO)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8])
@@ -51,7 +51,7 @@ def test_the_numbers_do_not_depend_on_the_processes(size: int, alone: Validation
 
 def test_diversities_are_means_over_the_wires_of_the_split(alone: Validation) -> None:
     measured, data = alone(), alone.data
-    wires = write_wires(alone.wire, data.features, range(EXAMPLES), data.length, BATCH)
+    wires = write_messages(alone.method, data.inputs, range(EXAMPLES), BATCH)
     assert measured["slot_cosine"] == pytest.approx(sum(slot_cosines(wires)) / EXAMPLES)
     assert measured["effective_rank"] == pytest.approx(sum(effective_ranks(wires)) / EXAMPLES)
     assert measured["slot_cosine"] < 0.9
@@ -59,7 +59,7 @@ def test_diversities_are_means_over_the_wires_of_the_split(alone: Validation) ->
 
 def test_a_wire_of_one_slot_has_no_cosine(alone: Validation, reader: Receiver) -> None:
     wire = Wire(Resampler(alone.data.features.width, 1, 8, 1, 2, 0.1), {"llama": Adapter(8, 8, reader.width, 1.0)})
-    measured = dataclasses.replace(alone, wire=wire)()
+    measured = dataclasses.replace(alone, method=wire)()
     assert sorted(measured) == ["accuracy/llama", "effective_rank"]
     assert measured["effective_rank"] == pytest.approx(1)
 
@@ -67,8 +67,8 @@ def test_a_wire_of_one_slot_has_no_cosine(alone: Validation, reader: Receiver) -
 def test_slots_still_differ_after_some_steps(trainer: Trainer, alone: Validation) -> None:
     optimizer, gradients = trainer.make_optimizer(), make_gradients(trainer)
     for step in range(1, trainer.settings.steps + 1):
-        trainer.wire.train()
-        for parameter, gradient in zip(trainer.wire.parameters(), gradients(step)[0], strict=True):
+        trainer.method.train()
+        for parameter, gradient in zip(trainer.method.parameters(), gradients(step)[0], strict=True):
             parameter.grad = gradient
         optimizer.step()
     measured = alone()
