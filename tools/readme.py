@@ -1,38 +1,101 @@
-"""Write the main table of the published statistics into README.md, between its two marks."""
+"""What README.md says of the published run, between its marks: the main table, and what the stages took.
+
+The times are published too, in `reports/stage-times.json`, from which `latentwire estimate` foresees a first run:
+on the machine of the run, right after it. Where the stages did not run here, those that are published already stay.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from latentwire.headline import headline_markdown, read_headline
+from latentwire.machine_speed import probe_seconds
+from latentwire.params.load import load_params
+from latentwire.stage_times import (
+    PublishedTimes,
+    StageTime,
+    kind_of,
+    read_published_times,
+    read_stage_times,
+    write_published_times,
+)
+from unbroken.environment import usable_cores
 
-BEGIN = "<!-- main table: `make readme` writes it from results/aggregate/stats.json -->\n"
-END = "<!-- end of the main table -->\n"
+TABLE = "main table"
+TIMES = "times"
+BEGINNINGS = {
+    TABLE: "<!-- main table: `make readme` writes it from results/aggregate/stats.json -->\n",
+    TIMES: "<!-- times: `make readme` writes them from reports/stage-times.json -->\n",
+}
 
 
-def with_main_table(text: str, table: str) -> str:
-    """The text with the table between the marks.
+def with_part(text: str, name: str, part: str) -> str:
+    """The text with a part between its two marks.
 
     Raises:
         SystemExit: A mark is missing, or there are several.
     """
-    if not text.count(BEGIN) == text.count(END) == 1 or text.index(BEGIN) > text.index(END):
+    begin, end = BEGINNINGS[name], f"<!-- end of the {name} -->\n"
+    if not text.count(begin) == text.count(end) == 1 or text.index(begin) > text.index(end):
         raise SystemExit(
-            f"README.md has not one {BEGIN.strip()!r} before one {END.strip()!r}, so there is no place for the table. "
-            "Next: put both lines where the table is to stand"
+            f"README.md has not one {begin.strip()!r} before one {end.strip()!r}, so there is no place for the {name}. "
+            "Next: put both lines where it is to stand"
         )
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    before, after = text.split(begin)[0], text.split(end)[1]
+    return f"{before}{begin}\n{part}\n{end}{after}"
+
+
+def publish_times(root: Path) -> None:
+    """Publish what the stages of `dvc.lock` took here, if all of them ran here."""
+    stages = set(yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"])
+    here = read_stage_times(root)
+    if stages <= here.keys():
+        probe = probe_seconds(load_params(root / "params.yaml").runtime.numerics)
+        write_published_times(root, PublishedTimes(usable_cores(), probe, {name: here[name] for name in stages}))
+
+
+def times_markdown(times: PublishedTimes) -> str:
+    """What the kinds of stages took, and all of them, in minutes."""
+    kinds: dict[str, list[StageTime]] = {}
+    for stage, took in times.stages.items():
+        kinds.setdefault(kind_of(stage), []).append(took)
+    rows = [_row(kind, own) for kind, own in sorted(kinds.items(), key=lambda pair: -_processor_minutes(pair[1]))]
+    whole = _row(f"all, on {times.cores} cores", list(times.stages.values()))
+    head = "| stage | runs | minutes | processor minutes |\n| --- | --: | --: | --: |\n"
+    return head + "".join((*rows, whole))
+
+
+def _row(name: str, times: list[StageTime]) -> str:
+    minutes = sum(took.seconds for took in times) / 60
+    return f"| {name} | {len(times)} | {minutes:.1f} | {_processor_minutes(times):.1f} |\n"
+
+
+def _processor_minutes(times: list[StageTime]) -> float:
+    return sum(took.processor_seconds for took in times) / 60
 
 
 def write_readme(root: Path) -> None:
-    """Write the table of the repository at `root` into its README."""
-    table = headline_markdown(read_headline(root))
+    """Write the published table and times of the repository at `root` into its README.
+
+    Raises:
+        SystemExit: No times are published, or a mark is missing.
+    """
+    times = read_published_times(root)
+    if times is None:
+        raise SystemExit("No reports/stage-times.json. Next: `make repro`, then `make readme` on the same machine")
+    parts: Mapping[str, str] = {TABLE: headline_markdown(read_headline(root)), TIMES: times_markdown(times)}
     readme = root / "README.md"
-    readme.write_text(with_main_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+    text = readme.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        text = with_part(text, name, part)
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m tools.readme", description=__doc__).parse_args()
+    publish_times(Path())
     write_readme(Path())

@@ -291,7 +291,7 @@ def profile_command(context: typer.Context) -> None:
 
 @app.command("estimate", rich_help_panel=MACHINE)
 def estimate_command(root: Root = Path()) -> None:
-    """Say how many stages `make repro` will run, and how long, as they took here before; or that this is not known."""
+    """Say how many stages `make repro` will run, and how long, as they took here or cost in the published run."""
     from latentwire.estimate import estimate_pipeline
 
     typer.echo(estimate_pipeline(root))

@@ -1,4 +1,4 @@
-"""`latentwire estimate`: how many stages `make repro` will run, and how long, from what they took here before."""
+"""`latentwire estimate`: how many stages `make repro` will run, and how long: as they took, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from latentwire.errors import LatentWireError
 from latentwire.local_inputs import PIPELINE
+from latentwire.machine_speed import probe_seconds
+from latentwire.params.load import Params, load_any_params
 from latentwire.result_code import FOLDER, result_code_text
-from latentwire.stage_times import read_stage_times, seconds_of
+from latentwire.stage_times import kind_of, read_published_times, read_stage_times, seconds_of
+from unbroken.environment import usable_cores
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
+THREADED = ("encode", "baseline", "evaluate")
+"""Stages that compute with `runtime.threads`; those of `train` are processes, and the others have one thread."""
 CODE = "code"
 """The stage that all others come from, and of which a change mostly changes nothing: its files are looked into."""
 
@@ -80,16 +85,45 @@ def say_estimate(stages: Sequence[str], root: Path) -> str:
     """How many stages will run, and in how much time."""
     if not stages:
         return "Nothing has changed: no stage will run."
-    times = read_stage_times(root)
-    known = [seconds for stage in stages if (seconds := seconds_of(stage, times)) is not None]
+    here = {stage: took.seconds for stage, took in read_stage_times(root).items()}
+    new = [stage for stage in stages if seconds_of(stage, here) is None]
     counted = "1 stage" if len(stages) == 1 else f"Up to {len(stages)} stages"
-    return f"{counted} will run, {_say_time(len(stages), known)}. Stop it at any time: the same command goes on."
+    known = sum(seconds_of(stage, here) or 0 for stage in stages)
+    said = _say_time(len(stages), known, len(new), foresee_seconds(new, root) if new else 0)
+    return f"{counted} will run, {said}. Stop it at any time: the same command goes on."
 
 
-def _say_time(count: int, known: Sequence[float]) -> str:
-    if not known:
+def _say_time(count: int, known: float, new: int, foreseen: float | None) -> str:
+    """`known` seconds for what has run here, `foreseen` for the `new` ones; None where nothing says it."""
+    it = "it" if count == 1 else "they"
+    if not new:
+        return f"in about {_minutes(known)} min, as {it} took here before"
+    if foreseen is not None:
+        return f"in about {_minutes(known + foreseen)} min, from what {it} cost in the published run and a short probe"
+    if new == count:
         return f"for the first time here, so that nothing says how long {'it takes' if count == 1 else 'they take'}"
-    minutes = max(1, round(sum(known) / 60))
-    if len(known) < count:
-        return f"{len(known)} of them in about {minutes} min, the others for the first time here"
-    return f"in about {minutes} min, as {'it' if count == 1 else 'they'} took here before"
+    return f"{count - new} of them in about {_minutes(known)} min, the others for the first time here"
+
+
+def _minutes(seconds: float) -> int:
+    return max(1, round(seconds / 60))
+
+
+def foresee_seconds(stages: Sequence[str], root: Path) -> float | None:
+    """What stages take that never ran here: the published processor time, by the speed and the cores of this machine.
+
+    None where a stage is of no published kind, or a GPU computes, of which processor time says nothing.
+    """
+    published = read_published_times(root)
+    params = root / "params.yaml"
+    values = load_any_params(params) if published and params.is_file() else None
+    if published is None or not isinstance(values, Params) or values.runtime.device != "cpu":
+        return None
+    costs = {stage: took.processor_seconds for stage, took in published.stages.items()}
+    needed = [(kind_of(stage), seconds_of(stage, costs)) for stage in stages]
+    if any(seconds is None for _, seconds in needed):
+        return None
+    slower = probe_seconds(values.runtime.numerics) / published.probe_seconds
+    cores = usable_cores()
+    widths = {"train": values.train.shards, **dict.fromkeys(THREADED, values.runtime.threads)}
+    return sum(slower * (seconds or 0) / min(cores, widths.get(kind, 1)) for kind, seconds in needed)

@@ -26,7 +26,7 @@ from latentwire.image import check_image_code
 from latentwire.lock_copy import keep_lock_copy
 from latentwire.passwords import hide_passwords
 from latentwire.result_code import check_recorded_code
-from latentwire.stage_times import keep_stage_time
+from latentwire.stage_times import StageTime, keep_stage_time, used_processor_seconds
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
@@ -70,7 +70,8 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
     code = exit_code_of(checked, argv)
     if code == 0 and (name := dvc_stage()):
         with contextlib.suppress(OSError):  # of a full disk the next stage tells; this is no result
-            keep_stage_time(Path(), name, time.monotonic() - began)
+            took = StageTime(time.monotonic() - began, used_processor_seconds())
+            keep_stage_time(Path(), name, took)
     stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()
     sys.stderr.flush()

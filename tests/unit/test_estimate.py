@@ -12,10 +12,21 @@ from pathlib import Path
 import pytest
 from dvc.lock import make_lock
 
-from latentwire.estimate import estimate_pipeline, say_estimate, waiting_stages
+from latentwire import machine_speed
+from latentwire.estimate import estimate_pipeline, foresee_seconds, say_estimate, waiting_stages
 from latentwire.result_code import STAGES, result_code_text
-from latentwire.stage_times import FOLDER, keep_stage_time, read_stage_times, seconds_of
+from latentwire.stage_times import (
+    FOLDER,
+    PUBLISHED,
+    PublishedTimes,
+    StageTime,
+    keep_stage_time,
+    read_stage_times,
+    seconds_of,
+    write_published_times,
+)
 
+ROOT = Path(__file__).parents[2]
 DVC = [sys.executable, "-m", "dvc"]
 PIPELINE = """
 stages:
@@ -130,11 +141,14 @@ def test_while_another_dvc_works_it_is_a_sentence_and_no_error(repository: Path)
 
 def test_times_are_kept_by_the_name_of_the_stage(tmp_path: Path) -> None:
     for seconds in (3.0, 4.26):
-        keep_stage_time(tmp_path, "train@wire-r8-permuted-0", seconds)
-    keep_stage_time(tmp_path, "prepare", 1.0)
-    for name, content in {"report": "half a numb", "a": "NaN", "b": "1" + 400 * "0", "c": "-3", "d": "1e300"}.items():
-        (tmp_path / FOLDER / f"{name}.json").write_text(content)
-    assert read_stage_times(tmp_path) == {"prepare": 1.0, "train@wire-r8-permuted-0": 4.3}
+        keep_stage_time(tmp_path, "train@wire-r8-permuted-0", StageTime(seconds, 2 * seconds))
+    keep_stage_time(tmp_path, "prepare", StageTime(1.0, 0.9))
+    numbers = ["NaN", "1" + 400 * "0", "-3", "1e300", '"x"', "null", 3000 * "[" + 3000 * "]"]
+    contents = ["half a numb", "3.5", "[]", "{}", *(f'{{"seconds": {n}, "processor_seconds": 1}}' for n in numbers)]
+    for number, content in enumerate(contents):
+        (tmp_path / FOLDER / f"damaged-{number}.json").write_text(content)
+    expected = {"prepare": StageTime(1.0, 0.9), "train@wire-r8-permuted-0": StageTime(4.3, 8.5)}
+    assert read_stage_times(tmp_path) == expected
 
 
 def test_a_stage_that_never_ran_here_takes_as_long_as_its_kind() -> None:
@@ -157,5 +171,64 @@ def test_a_stage_that_never_ran_here_takes_as_long_as_its_kind() -> None:
     ],
 )
 def test_the_sentence(stages: list[str], said: str, tmp_path: Path) -> None:
-    keep_stage_time(tmp_path, "train@a", 300.0)
+    keep_stage_time(tmp_path, "train@a", StageTime(300.0, 600.0))
     assert said in say_estimate(stages, tmp_path)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Times of another machine, half as fast as this one, which has two cores."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    stages = {"prepare": 120.0, "train@wire-r8-0": 960.0, "evaluate@wire-r8-0": 240.0}
+    write_published_times(tmp_path, PublishedTimes(8, 0.4, {s: StageTime(9.0, cpu) for s, cpu in stages.items()}))
+    monkeypatch.setattr("latentwire.estimate.probe_seconds", lambda kernels: {"portable": 0.2}[kernels])
+    monkeypatch.setattr("latentwire.estimate.usable_cores", lambda: 2)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        (["prepare"], "1 stage will run, in about 1 min, from what it cost in the published run"),
+        (["train@wire-r8-1"], "in about 4 min"),
+        (["train_ablation@wire_1-r8-0"], "in about 4 min"),
+        (["evaluate@wire-r8-0", "prepare", "train@wire-r8-0"], "in about 6 min, from what they cost"),
+        (["prepare", "report"], "for the first time here, so that nothing says how long"),
+    ],
+)
+def test_a_first_run_costs_what_the_published_one_did(stages: list[str], said: str, published: Path) -> None:
+    """By the speed and the cores of this machine; of a stage that nobody timed nothing is said."""
+    assert said in say_estimate(stages, published)
+
+
+def test_what_ran_here_counts_as_it_took_here(published: Path) -> None:
+    keep_stage_time(published, "train@wire-r8-0", StageTime(1800.0, 3600.0))
+    assert "in about 31 min" in say_estimate(["train@wire-r8-0", "prepare"], published)
+
+
+def test_more_cores_are_used_as_far_as_there_is_work_for_them(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentwire.estimate.usable_cores", lambda: 64)
+    assert foresee_seconds(["train@wire-r8-0"], published) == pytest.approx(960 / 2 / 8)  # train.shards
+    assert foresee_seconds(["evaluate@wire-r8-0"], published) == pytest.approx(240 / 2 / 2)  # runtime.threads
+    assert foresee_seconds(["prepare"], published) == pytest.approx(60)
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"cores": 2, "probe_seconds": 0, "stages": {}}', "[]", "null"])
+def test_published_times_that_cannot_be_read_say_nothing(damage: str, published: Path) -> None:
+    (published / PUBLISHED).write_text(damage)
+    assert foresee_seconds(["prepare"], published) is None
+    assert "nothing says how long" in say_estimate(["prepare"], published)
+
+
+def test_of_a_gpu_the_time_of_processors_says_nothing(published: Path) -> None:
+    text = (published / "params.yaml").read_text()
+    text = text.replace("device: cpu", "device: cuda").replace("numerics: portable", "numerics: native")
+    (published / "params.yaml").write_text(text)
+    assert foresee_seconds(["prepare"], published) is None
+
+
+def test_the_probe_takes_longer_the_more_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a slower machine would show; the least of the rounds, so that a busy one does not."""
+    once = machine_speed.probe_seconds("portable")
+    monkeypatch.setattr(machine_speed, "PASSES", 8 * machine_speed.PASSES)
+    assert machine_speed.probe_seconds("portable") > 3 * once

@@ -45,10 +45,11 @@ def _stale_files_and_params(root: Path) -> Iterator[str]:
                     yield f"{stage.name}: {dep.def_path}"
 
 
-def test_the_readme_has_the_published_table(tmp_path: Path) -> None:
+def test_the_readme_has_the_published_table_and_times(tmp_path: Path) -> None:
     for name in ("README.md", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "results").symlink_to(ROOT / "results")
+    for name in ("results", "reports"):
+        (tmp_path / name).symlink_to(ROOT / name)
     write_readme(tmp_path)
     assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes(), "next: `make readme`"
 

@@ -14,9 +14,11 @@ from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.reporting.tables import build_task_table
 from tests.support.synthetic_predictions import NAMES
-from tools.readme import BEGIN, END, with_main_table
+from tools.readme import BEGINNINGS, TABLE, with_part
 
 ROOT = Path(__file__).parents[3]
+
+BEGIN, END = BEGINNINGS[TABLE], "<!-- end of the main table -->\n"
 
 
 @pytest.fixture
@@ -63,13 +65,13 @@ def test_without_statistics_it_says_what_to_type(tmp_path: Path, capsys: pytest.
 
 
 def test_only_the_text_between_the_marks_changes(data: ReportData) -> None:
-    written = with_main_table(f"before\n{BEGIN}old\n{END}after\n", headline_markdown(data))
+    written = with_part(f"before\n{BEGIN}old\n{END}after\n", TABLE, headline_markdown(data))
     assert written.startswith(f"before\n{BEGIN}\n| Receiver | Method |")
     assert written.endswith(f" |\n\n{END}after\n")
-    assert with_main_table(written, headline_markdown(data)) == written
+    assert with_part(written, TABLE, headline_markdown(data)) == written
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END + BEGIN, BEGIN + BEGIN + END])
 def test_a_page_without_the_marks_is_refused(text: str) -> None:
-    with pytest.raises(SystemExit, match="no place for the table"):
-        with_main_table(text, "| |\n")
+    with pytest.raises(SystemExit, match="no place for the main table"):
+        with_part(text, TABLE, "| |\n")
