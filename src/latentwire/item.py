@@ -80,6 +80,11 @@ def probe_method(method: str) -> str:
     return f"{method}-probe"
 
 
+def precision_method(method: str, precision: str) -> str:
+    """What a method is called where its wires are sent with fewer bits."""
+    return f"{method}-{precision}"
+
+
 def unseen_method(method: str, number: int) -> str:
     """What the answers of a method with the words of a set are called; sets are counted from 1."""
     return f"{method}-unseen-{number}"

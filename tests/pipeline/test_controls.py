@@ -27,7 +27,8 @@ OWN, OTHER = ("--method", "wire", "--task", "tiny", "--seed", "0"), (*TRAIN[1:-1
 @pytest.fixture(scope="module")
 def trained(made: Made, prepared: Workspace) -> Workspace:
     def make(root: Path) -> None:
-        place = workspace.copy(prepared, root, train__seeds=[0, "permuted-0"], tasks__tiny__unseen=UNSEEN)
+        others = {"tasks__tiny__unseen": UNSEEN, "evaluate__precisions": ["int8", "int4"]}
+        place = workspace.copy(prepared, root, train__seeds=[0, "permuted-0"], **others)
         place.stage("prepare")
         place.stage("encode", "--task", "tiny")
         place.stage("baseline", "--task", "tiny")
@@ -78,12 +79,27 @@ def test_the_permuted_item_answers_as_a_control(trained: Workspace) -> None:
 def test_a_wire_is_asked_for_other_words_and_read_without_a_receiver(trained: Workspace) -> None:
     rows, meta = _read(trained, "evaluate/wire-tiny-0")
     names = {"wire", "wire-shuffled", "wire-noise", "wire-probe", "wire-unseen-1", "wire-unseen-2"}
+    names |= {"wire-int8", "wire-int4"}
     assert set(rows["method"]) == names
     assert set(rows.loc[rows["method"] == "wire-probe", "model"]) == {"sender"}
     scores = {name: np.stack(own["scores"].tolist()) for name, own in rows[rows["model"] == "llama"].groupby("method")}
     assert not np.allclose(scores["wire-unseen-1"], scores["wire-unseen-2"])
     values = load_params(trained.root / "params.yaml")
     assert meta["training_labels"] == min(values.train.steps * values.train.batch, values.prepare.limits.train)
+
+
+def test_a_wire_is_read_at_fewer_bits(trained: Workspace) -> None:
+    rows, meta = _read(trained, "evaluate/wire-tiny-0")
+    wire = load_params(trained.root / "params.yaml").methods["wire"]
+    numbers = wire.slots * wire.width
+    scales = 2 * -(-numbers // 32)
+    assert meta["bytes_per_example"] == 2 * numbers
+    assert meta["quantised"] == {"wire-int8": numbers + scales, "wire-int4": numbers / 2 + scales}
+    for model in ("llama", "gemma"):
+        own = {name: np.stack(frame["scores"]) for name, frame in rows[rows["model"] == model].groupby("method")}
+        off = {name: np.abs(own[name] - own["wire"]).mean() for name in ("wire-int8", "wire-int4", "wire-noise")}
+        assert 0 < off["wire-int8"] < off["wire-int4"] < off["wire-noise"]
+    assert "quantised" not in _read(trained, f"evaluate/{PERMUTED}")[1]
 
 
 def test_baselines_say_how_many_labels_they_learned_from(trained: Workspace) -> None:
@@ -98,7 +114,7 @@ def test_baselines_say_how_many_labels_they_learned_from(trained: Workspace) -> 
 
 def test_the_report_prints_them(trained: Workspace) -> None:
     text = (trained.root / "reports/report.md").read_text()
-    for said in ("night, morning", "ash, snow", "(permuted)", "Probe on Wire", "zero-shot"):
+    for said in ("night, morning", "ash, snow", "(permuted)", "Probe on Wire", "zero-shot", "(int8)", "(int4)"):
         assert said in text
     assert (trained.root / "reports/tables/unseen.tex").is_file()
 
@@ -109,21 +125,22 @@ def test_a_sample_is_scored_again_also_of_the_permuted_wire(trained: Workspace) 
         assert rows[name].status in (Status.IDENTICAL, Status.COMPATIBLE), rows
 
 
-def test_a_sample_finds_other_answers_with_unseen_words(
-    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["wire-unseen-2", "wire-int4"])
+def test_a_sample_finds_other_answers_with_unseen_words_and_at_fewer_bits(
+    method: str, trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads each task once, and says what it leaves out."""
     place = workspace.copy(trained, tmp_path / "repo")
     path = place.root / "results/evaluate/wire-tiny-0/predictions.parquet"
     rows, opened, open_task = pd.read_parquet(path), [], StoredTask.open
-    asked = rows["method"] == "wire-unseen-2"
+    asked = rows["method"] == method
     rows.loc[asked, "scores"] = rows.loc[asked, "scores"].map(lambda scores: scores + 1.0)
     rows.to_parquet(path)
     monkeypatch.setattr(StoredTask, "open", lambda name: (opened.append(name), open_task(name))[1])
     values = load_params(place.root / "params.yaml")
     sampled = {row.name: row for row in sample_answers(place.root, values, 2)}
     assert sampled["evaluate/wire-tiny-0"].status is Status.CONTRADICTED
-    assert "nats off at wire-unseen-2/" in sampled["evaluate/wire-tiny-0"].why
+    assert f"nats off at {method}/" in sampled["evaluate/wire-tiny-0"].why
     assert opened == ["tiny"]
     assert "leaves out majority, probe, readout, the probes on the wires" in describe_left_out(values)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ NAMES = {
 STEPS = 60
 
 EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1, "readout": 1.0, "few_shot": 0.6}
-EASE |= {"wire-probe": 1.3, "wire-unseen": 0.2}
+EASE |= {"wire-probe": 1.3, "wire-unseen": 0.2, "wire-int8": 0.9, "wire-int4": 0.3}
 """Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
 
 
@@ -41,13 +41,18 @@ LEARNED = ("probe", "readout", "wire", "wire-permuted")
 """Methods that learned from labelled examples."""
 READERS = ("text", "truncated", "calibrated", "readout", "few_shot")
 """Methods whose receivers read the text."""
+QUANTISED = {"wire-int8": 1632.0, "wire-int4": 864.0}
+"""Bytes of a wire of eight vectors of 192 numbers at fewer bits."""
 
 
-def build(root: Path, seeds: Iterable[int | str] = (0, 1, 2), count: int = 600) -> dict[str, Any]:
+def build(
+    root: Path, seeds: Iterable[int | str] = (0, 1, 2), count: int = 600, precisions: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
     values["aggregate"] |= {"resamples": 500, "reference": "text", "metrics": {}}
+    values["evaluate"]["precisions"] = list(precisions)
     values["report"]["names"] = NAMES
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
@@ -94,6 +99,8 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
         shuffled = [_shuffled(row, rng) for row in rows]
         rows += [*shuffled, *(_noise(row, seed) for row in rows)]
         rows += _beside(task, seed, golds, labels, difficulty, receivers, len(values["tasks"][task]["unseen"]))
+        for precision in values["evaluate"]["precisions"]:
+            rows += _quantised(f"wire-{precision}", task, seed, golds, labels, difficulty, receivers)
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
     for name in ("calibrated", "readout", "few_shot"):
@@ -231,6 +238,20 @@ def _beside(
     return rows
 
 
+def _quantised(
+    name: str,
+    task: str,
+    seed: int,
+    golds: pd.Series,
+    labels: list[str],
+    difficulty: np.ndarray,
+    receivers: list[str],
+) -> list[pd.DataFrame]:
+    """Answers to wires at fewer bits, from draws that no other answer depends on."""
+    rng = np.random.default_rng([19, seed, len(labels), len(name) + ord(name[-1])])
+    return [_answers(name, model, task, seed, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
+
+
 def _write_permuted(
     results: Path, task: str, seed: str, golds: pd.Series, labels: list[str], receivers: list[str], steps: int
 ) -> None:
@@ -276,6 +297,8 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "layout": {},
         "data_digest": json.loads((results / "prepare" / frame["task"].iloc[0] / "task.json").read_text())["digest"],
     }
+    sizes = {name: size for name, size in QUANTISED.items() if name in set(frame["method"])}
+    meta |= {"quantised": sizes} if sizes else {}
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 

@@ -99,6 +99,10 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
         (lambda v: v["baseline"].update(methods=["text", "text"]), "`baseline.methods`: 'text' stands there more"),
         (lambda v: v["evaluate"].update(controls=["shuffled"] * 2), "`evaluate.controls`: 'shuffled' stands there"),
         (
+            lambda v: v["evaluate"].update(precisions=["int2"]),
+            "`evaluate.precisions.0`: Input should be 'int8' or 'int4'",
+        ),
+        (
             lambda v: v["methods"]["wire"].update(receivers=["smollm2"] * 2),
             "`methods.wire.receivers`: 'smollm2'",
         ),

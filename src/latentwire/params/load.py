@@ -108,6 +108,10 @@ class Params(Section):
         """Every receiver of a method that is trained, in the order of first mention."""
         return tuple(dict.fromkeys(r for m in self.train.methods for r in self.methods[m].receivers))
 
+    def precisions_of(self, method: str) -> tuple[str, ...]:
+        """The precisions below float16 at which what a method sends is read, too; none where it sends no vectors."""
+        return () if self.methods[method].sent_vectors is None else self.evaluate.precisions
+
     def frozen_models(self) -> tuple[str, ...]:
         """Every model that the pipeline loads: the sender and the receivers."""
         return tuple(dict.fromkeys((self.encode.sender, *self.receivers)))

@@ -258,6 +258,9 @@ class Evaluate(Section):
     """Examples per forward."""
     controls: Distinct[Literal["shuffled", "noise"]]
     """`shuffled`: the answers to the next example's wire. `noise`: the receiver reads noise of the wire's strength."""
+    precisions: Distinct[Literal["int8", "int4"]] = ()
+    """Every receiver also reads each wire after these many bits of a number, with a scale for each 32 of them; without
+    one, the wire is sent in float16 alone."""
     samples: Samples
 
 

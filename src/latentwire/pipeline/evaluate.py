@@ -16,10 +16,11 @@ from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.evaluation.scoring import Advance, generate_texts, score_messages, write_messages
 from latentwire.evaluation.unseen import flatten_words, unseen_scores
-from latentwire.item import TrainItem, probe_method
+from latentwire.item import TrainItem, precision_method, probe_method
 from latentwire.models.baselines import score_by_readout
 from latentwire.models.build import configure_torch
 from latentwire.models.features import Features, StoredInputs
+from latentwire.models.quantise import quantised_bytes, round_wires
 from latentwire.models.receiver import Receiver
 from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
@@ -37,7 +38,7 @@ def evaluate_item(values: Params, item: TrainItem) -> None:
     reading = _Reading(values, item, trained, StoredTask.open(item.task))
     sent = reading.write("test", range(len(features)))
     folder, labels = Path("results/evaluate") / item.name, list(values.tasks[item.task].labels)
-    scored = [*reading.score(sent), *reading.probe(sent)]
+    scored = [*reading.score(sent), *reading.probe(sent), *reading.score_rounded(sent)]
     write_predictions(folder, scored, features.example_ids, labels, _describe(values, item, trained, sent))
     _write_samples(folder / "samples.json", values.evaluate.samples, trained, sent, features.example_ids)
 
@@ -91,6 +92,22 @@ class _Reading:
         scores = score_by_readout(given, labelled.golds, method.vectors(sent).flatten(1), len(labels), c)
         return [MethodScores(probe_method(self.item.method), self.values.encode.sender, scores)]
 
+    def score_rounded(self, sent: Any) -> list[MethodScores]:
+        """Scores of every receiver for the vectors that are sent, at each precision of `evaluate.precisions`."""
+        precisions, receivers = precisions_of(self.values, self.item), self.trained.receivers
+        if not precisions:
+            return []
+        method, batch = self.trained.method, self.values.evaluate.batch
+        vectors = method.vectors(sent)
+        rounded = {precision_method(self.item.method, name): round_wires(vectors, name) for name in precisions}
+        steps = len(sent) * len(rounded) * len(receivers)
+        with stoppable_progress(steps, f"evaluate {self.item.name} at fewer bits") as advance:
+            return [
+                MethodScores(name, receiver.name, score_messages(method, receiver, read, batch, advance))
+                for name, read in rounded.items()
+                for receiver in receivers
+            ]
+
     @property
     def _sends_vectors(self) -> bool:
         return self.values.methods[self.item.method].sent_vectors is not None
@@ -112,10 +129,20 @@ class _Reading:
         return scores[:, : len(labels)], scores[:, len(labels) :]
 
 
+def precisions_of(values: Params, item: TrainItem) -> Sequence[str]:
+    """The precisions below float16 at which what an item sends is read, too."""
+    return () if item.permuted else values.precisions_of(item.method)
+
+
 def _describe(values: Params, item: TrainItem, trained: TrainedItem, sent: Any) -> dict[str, Any]:
     """What the predictions were made with and from; the bytes are counted on what was read."""
     task, settings = StoredTask.open(item.task), values.methods[item.method]
     sizes = trained.method.count_bytes(sent, trained.receivers)
+    vectors, precisions = trained.method.vectors, precisions_of(values, item)
+    quantised = {
+        precision_method(item.method, name): float(quantised_bytes(vectors(sent)[0].numel(), name))
+        for name in precisions
+    }
     return {
         "method": item.answers_as,
         "task": item.task,
@@ -125,6 +152,7 @@ def _describe(values: Params, item: TrainItem, trained: TrainedItem, sent: Any) 
         "training_labels": len(labelled_positions(values.train, item.seed, len(task.split("train")))),
         "slots": settings.sent_vectors,
         "bytes_per_example": sum(sizes) / len(sizes),
+        **({"quantised": quantised} if quantised else {}),
         "checkpoint": trained.digest,
         "data_digest": task.digest,
         "layout": {receiver.name: receiver.layout.as_json() for receiver in trained.receivers},

@@ -27,9 +27,11 @@ from latentwire.item import TrainItem
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features, StoredInputs
 from latentwire.models.methods import AnyMethod
+from latentwire.models.quantise import round_wires
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.pipeline.baseline import calibrate_scores, show_examples, text_budgets
+from latentwire.pipeline.evaluate import precisions_of
 from latentwire.tasks.examples import Split
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
@@ -156,13 +158,15 @@ def _open_inputs(values: Params, item: TrainItem, task: StoredTask, split: Split
 def _read_messages(
     values: Params, item: TrainItem, method: AnyMethod, sent: Any, positions: Sequence[int]
 ) -> Iterator[tuple[str, Any]]:
-    """End of a name → what receivers read of the examples at some positions: their own, and that of each control."""
+    """End of a name → what receivers read of examples by position: their own, that of a control, or at fewer bits."""
     controls = () if item.permuted else values.evaluate.controls
     yield "", method.select(sent, positions)
     if SHUFFLED in controls:
         yield f"-{SHUFFLED}", method.select(sent, [(position + 1) % len(sent) for position in positions])
     if NOISE in controls and values.methods[item.method].sent_vectors is not None:
         yield f"-{NOISE}", method.select(draw_noise(method.vectors(sent), item.seed), positions)
+    for precision in precisions_of(values, item):
+        yield f"-{precision}", round_wires(method.vectors(method.select(sent, positions)), precision)
 
 
 def _score_baselines(

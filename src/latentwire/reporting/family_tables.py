@@ -53,9 +53,10 @@ def build_ablations_table(data: ReportData) -> Table:
     if not data.has_receivers:
         each_other = "Trained methods against each other: Δ is the paired difference in points, first minus second."
         return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Second").build((each_other,))
+    bits = " its wire at fewer bits," if data.has_quantised else ""
     caption = (
-        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, method "
-        "minus the changed one: a variant of its parameters, or a control that does not read the text's own wire.",
+        "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, method minus "
+        f"the changed one: a variant of its parameters,{bits} or a control that does not read the text's own wire.",
     )
     return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Changed").build(caption)
 

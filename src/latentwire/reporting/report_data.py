@@ -69,6 +69,9 @@ class ReportData:
             return f"{self.display_name(method['control_of'])} ({key.removeprefix(method['control_of'] + '-')})"
         if method is not None and method["probe_of"] is not None and key not in self.names:
             return f"Probe on {self.display_name(method['probe_of'])}"
+        owner = self.quantised_of(key)
+        if owner is not None and key not in self.names:
+            return f"{self.display_name(owner)} ({key.removeprefix(owner + '-')})"
         return self.names.get(key) or DEFAULT_NAMES.get(key, key)
 
     def drawn_name(self, key: str) -> str:
@@ -198,10 +201,10 @@ class ReportData:
 
     @property
     def trained_methods(self) -> list[str]:
-        """Trained methods without controls and probes."""
+        """Trained methods without controls, probes and wires at fewer bits."""
         about = self.stats["methods"]
         own = [key for key in self.methods if about[key]["trained"] and not self.control_of(key)]
-        return [key for key in own if about[key]["probe_of"] is None]
+        return [key for key in own if about[key]["probe_of"] is None and self.quantised_of(key) is None]
 
     @property
     def baseline_methods(self) -> list[str]:
@@ -217,6 +220,16 @@ class ReportData:
         """The trained method that a control belongs to; None for anything else."""
         owner: str | None = self.stats["methods"][method]["control_of"]
         return owner
+
+    def quantised_of(self, method: str) -> str | None:
+        """The trained method whose wires it reads at fewer bits; None for anything else."""
+        owner: str | None = self.stats["methods"].get(method, {}).get("quantised_of")
+        return owner
+
+    @property
+    def has_quantised(self) -> bool:
+        """Whether wires are read at fewer bits, too."""
+        return any(self.quantised_of(method) for method in self.methods)
 
     @property
     def has_several_seeds(self) -> bool:

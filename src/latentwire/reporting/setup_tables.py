@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from latentwire.reporting.document import (
     Column,
@@ -96,9 +96,18 @@ def _describe_model(data: ReportData, model: str, width: int) -> Text:
     return (f"{data.display_name(model)} ({family}, {size}, hidden width {width:,})",)
 
 
+def _count_bytes(data: ReportData, method: str) -> float:
+    return float(next(c["bytes_per_example"] for c in data.stats["cells"].values() if c["method"] == method))
+
+
+def _say_quantised(data: ReportData, method: str, fewer: Sequence[str]) -> str:
+    sizes = [f"{key.removeprefix(method + '-')}, {_count_bytes(data, key):,.0f} bytes" for key in fewer]
+    return "; ".join(sizes)
+
+
 def _method_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
     about = data.stats["setup"]["methods"][method]
-    cost = next(c["bytes_per_example"] for c in data.stats["cells"].values() if c["method"] == method)
+    cost = _count_bytes(data, method)
     yield (
         "Wire",
         compose_text(
@@ -110,6 +119,9 @@ def _method_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
             bytes=f"{cost:,.0f}",
         ),
     )
+    fewer = [key for key in data.methods if data.quantised_of(key) == method]
+    if fewer:
+        yield "Wire at fewer bits", (f"{_say_quantised(data, method, fewer)}; a scale for each 32 numbers is in there",)
     yield (
         "Encoder (trained)",
         (

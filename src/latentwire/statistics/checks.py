@@ -113,6 +113,12 @@ def check_meta(meta: Mapping[str, Any], item: PredictionItem, grid: Grid, golds:
                 f"{where} comes with a meta.json whose {name} is {meta[name]!r}, expected {value!r}: it was made from "
                 f"something else. {PREDICT_AGAIN}"
             )
+    sized, quantised = set(meta.get("quantised", {})), grid.quantised_names(item)
+    if sized != quantised:
+        raise EvidenceError(
+            f"{where} comes with a meta.json that has the bytes of {join_sorted(sized)} at fewer bits, expected "
+            f"{join_sorted(quantised)}. {PREDICT_AGAIN}"
+        )
 
 
 def join_sorted(items: Any) -> str:

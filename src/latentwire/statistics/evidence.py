@@ -46,6 +46,10 @@ class PredictionSource:
     sha256: str
     rows: int
 
+    def bytes_of(self, method: str) -> float:
+        """Bytes that a method in there is given of an example; `check_meta` has seen that no size is missing."""
+        return float(self.meta.get("quantised", {}).get(method, self.meta["bytes_per_example"]))
+
 
 @dataclass(frozen=True)
 class UnseenAnswers:

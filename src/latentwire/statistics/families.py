@@ -87,9 +87,9 @@ def _pairs(grid: Grid, firsts: Sequence[str], seconds: Sequence[str]) -> list[Pa
 
 
 def _ablations(grid: Grid) -> list[Pair]:
-    """The first trained method against the other trained ones, and each against its controls and the probe on it."""
+    """The first trained method against the other trained ones, and each against its controls and variants."""
     first, *others = [method.name for method in grid.trained()]
-    beside = [(owner, m.name) for m in grid.methods.values() if (owner := m.control_of or m.probe_of)]
+    beside = [(owner, m.name) for m in grid.methods.values() if (owner := m.control_of or m.variant_of)]
     wanted = [*((first, other) for other in others), *beside]
     return [pair for a, b in wanted for pair in _pairs(grid, [a], [b])]
 

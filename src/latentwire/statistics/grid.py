@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from latentwire.errors import ConfigurationError
-from latentwire.item import TrainItem, permuted_method, probe_method, unseen_method
+from latentwire.item import TrainItem, permuted_method, precision_method, probe_method, unseen_method
 from latentwire.params.load import AnyParams, Params
 from latentwire.params.own import OwnParams
 from latentwire.statistics.metrics import ACCURACY
@@ -32,13 +32,20 @@ class GridMethod:
     reads_receiver: bool = True
     probe_of: str | None = None
     """The trained method whose wires it reads without a receiver."""
+    quantised_of: str | None = None
+    """The trained method whose wires it reads at fewer bits."""
     permuted: bool = False
     """A control with trainings of its own, on permuted labels."""
 
     @property
     def stored_with(self) -> str | None:
         """The method in whose files its answers stand; None where they have files of their own."""
-        return None if self.permuted else self.control_of or self.probe_of
+        return None if self.permuted else self.control_of or self.variant_of
+
+    @property
+    def variant_of(self) -> str | None:
+        """The trained method whose own wires it reads in another way: without a receiver, or at fewer bits."""
+        return self.probe_of or self.quantised_of
 
     @property
     def reads_own_wire(self) -> bool:
@@ -110,6 +117,10 @@ class Grid:
         unseen = self.unseen.get(task, {}).get(name)
         return self.methods[name] if unseen is None else unseen.method
 
+    def quantised_names(self, item: PredictionItem) -> set[str]:
+        """The methods in a folder that read its wires at fewer bits."""
+        return {name for name in item.holds if name in self.methods and self.methods[name].quantised_of}
+
     def items(self) -> Iterator[PredictionItem]:
         """All folders of predictions, relative to `results/`."""
         for task in self.tasks:
@@ -128,9 +139,9 @@ class Grid:
             yield PredictionItem(f"evaluate/{item.name}", method.name, task, seed, holds)
 
     def trained(self) -> list[GridMethod]:
-        """Trained methods, without their controls and probes."""
+        """Trained methods, without their controls, their probes and their wires at fewer bits."""
         own = [method for method in self.methods.values() if method.trained and method.control_of is None]
-        return [method for method in own if method.probe_of is None]
+        return [method for method in own if method.variant_of is None]
 
     def baselines(self) -> list[GridMethod]:
         """Methods without seeds."""
@@ -177,12 +188,19 @@ def _grid_of_texts(params: Params) -> Grid:
         GridMethod(probe_method(method.name), (sender,), seeds, True, reads_receiver=False, probe_of=method.name)
         for method in trained
     ]
+    quantised = [
+        GridMethod(
+            precision_method(method.name, precision), method.models, method.seeds, True, quantised_of=method.name
+        )
+        for method in trained
+        for precision in params.precisions_of(method.name)
+    ]
     controls = [control for method in trained for control in _controls(params, method)]
     baselines = [_baseline(name, receivers, sender) for name in params.baseline.methods]
     order = sorted(baselines, key=lambda method: (method.name == CHANCE, not method.reads_receiver, method.name))
     return Grid(
         tasks={task: tuple(params.tasks[task].labels) for task in params.prepare.tasks},
-        methods={method.name: method for method in (*trained, *order, *probes, *controls)},
+        methods={method.name: method for method in (*trained, *order, *probes, *quantised, *controls)},
         receivers=receivers,
         unseen={task: dict(_unseen(params, task, trained)) for task in params.prepare.tasks},
         metrics=params.aggregate.metrics,

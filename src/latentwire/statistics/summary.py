@@ -137,7 +137,7 @@ def round_floats(value: Any) -> Any:
 def _cells(evidence: Evidence, measured: Measured, grid: Grid, settings: Settings) -> Iterator[tuple[str, StatsRecord]]:
     for (task, model, name), metric, scores in list_measured(measured):
         method, paths = grid.methods[name], evidence.sources_of(task, name)
-        costs = {float(evidence.sources[path].meta["bytes_per_example"]) for path in paths}
+        costs = {evidence.sources[path].bytes_of(name) for path in paths}
         labels = {float(evidence.sources[path].meta["training_labels"]) for path in paths}
         yield (
             cell_id(task, model, name, metric),
@@ -196,6 +196,7 @@ def _task(evidence: Evidence, grid: Grid, task: str) -> StatsRecord:
 
 
 def _method(method: GridMethod) -> StatsRecord:
+    quantised = {"quantised_of": method.quantised_of} if method.quantised_of else {}
     return {
         "trained": method.trained,
         "control_of": method.control_of,
@@ -203,6 +204,7 @@ def _method(method: GridMethod) -> StatsRecord:
         "models": list(method.models),
         "seeds": None if method.seeds is None else list(method.seeds),
         "reads_receiver": method.reads_receiver,
+        **quantised,
     }
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from latentwire.item import TrainItem
+from latentwire.item import TrainItem, precision_method
+from latentwire.models.quantise import quantised_bytes
 from latentwire.params.load import AnyParams, Params
-from latentwire.params.methods import KINDS
+from latentwire.params.methods import HALF, KINDS
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.training_metrics import metrics_path
 from unbroken.checkpoint.store import Checkpoint, load_checkpoint
@@ -109,7 +110,12 @@ def _unlike_checkpoint(root: Path, item: TrainItem, checkpoint: Checkpoint, read
 def _unlike_params(root: Path, values: Params, item: TrainItem) -> Iterator[str]:
     """Facts beside the answers that follow from the parameters, and are others."""
     meta, method = _read_meta(root / "results/evaluate" / item.name), values.methods[item.method]
-    for name, value in {**method.sent, "trained": True}.items():
+    expected, precisions = {**method.sent, "trained": True}, () if item.permuted else values.precisions_of(item.method)
+    if precisions:
+        numbers = int(method.sent["bytes_per_example"]) // HALF
+        sizes = {precision_method(item.method, name): float(quantised_bytes(numbers, name)) for name in precisions}
+        expected["quantised"] = sizes
+    for name, value in expected.items():
         if meta is not None and meta.get(name) != value:
             yield f"meta.json has {name} {format_leaf(meta.get(name))}, params.yaml makes it {format_leaf(value)}"
 
