@@ -125,8 +125,11 @@ def _of_own(values: OwnParams, item: TrainItem) -> dict[str, Any]:
 
 def _of_texts(values: Params, item: TrainItem) -> dict[str, Any]:
     train = values.train.model_dump(mode="json", by_alias=True, exclude={"methods", "seeds", "checkpoint"})
+    settings = values.methods[item.method]
+    read = {"baseline": {"max_tokens": values.baseline.max_tokens}} if settings.sees["text"] else {}
     return {
-        "method": values.methods[item.method].model_dump(mode="json"),
+        **read,
+        "method": settings.model_dump(mode="json"),
         "task": values.tasks[item.task].model_dump(mode="json", include={"labels", "primer", "anchor"}),
         "encode": values.encode.model_dump(mode="json"),
         # A training process has one thread, whatever runtime.threads says for the other stages.

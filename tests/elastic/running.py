@@ -11,6 +11,7 @@ import sys
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from latentwire.params.methods import KINDS
 from tests.elastic.schedules import Leg, Schedule
 from tests.support import workspace
 from tests.support.workspace import ITEM, TRAIN, Workspace
@@ -71,14 +72,14 @@ def digests(place: Workspace) -> Digests:
     for path in sorted(folder.iterdir()):
         everything.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return Digests(
-        _of(tensors, "wire/"),
-        _of(tensors, "optimizer/"),
+        _of(tensors, tuple(f"{kind}/" for kind in KINDS)),
+        _of(tensors, ("optimizer/",)),
         hashlib.sha256((folder / "journal.jsonl").read_bytes()).hexdigest(),
         everything.hexdigest(),
     )
 
 
-def _of(tensors: dict[str, dict[str, str]], prefix: str) -> str:
+def _of(tensors: dict[str, dict[str, str]], prefix: tuple[str, ...]) -> str:
     lines = [f"{name} {about['sha256']}\n" for name, about in sorted(tensors.items()) if name.startswith(prefix)]
     assert lines, f"no tensor is called {prefix}*; there are {sorted(tensors)[:3]} …"
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.elastic.running import carry_out, digests, ranks, run, start
 from tests.elastic.schedules import SCHEDULES, Leg, Schedule, changing, steady
@@ -25,6 +26,23 @@ def test_a_changing_number_of_processes(
     schedule: Schedule, prepared: Workspace, uninterrupted: Workspace, tmp_path: Path
 ) -> None:
     assert carry_out(schedule, prepared, tmp_path / "repo") == digests(uninterrupted)
+
+
+OTHERS = {
+    "prompt_tuning": {"kind": "prompt_tuning", "length": 3},
+    "lora": {"kind": "lora", "rank": 2, "alpha": 4.0},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_methods_that_read_the_text_are_as_exact(kind: str, fresh: Callable[..., Workspace], tmp_path: Path) -> None:
+    """One process; two, stopped, then four: also where what is trained stands inside the receivers."""
+    place = fresh(train__steps=12)
+    methods = yaml.safe_load((place.root / "params.yaml").read_text())["methods"]
+    own = {**OTHERS[kind], "receivers": methods["wire"]["receivers"]}
+    place.set(methods={"wire": own, "sent": methods["wire"]}, baseline__budget_of="sent")
+    whole = carry_out(steady(1), place, tmp_path / "whole")
+    assert carry_out(changing("TERM", 2, 4, every=5), place, tmp_path / "stopped") == whole
 
 
 @pytest.mark.slow

@@ -14,10 +14,11 @@ from latentwire.cli import app
 from latentwire.item import TrainItem
 from latentwire.params.load import Params, parse_params
 from latentwire.params.sources import HubModel
+from latentwire.statistics.grid import expected_grid
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/models.md").read_text(encoding="utf-8")
-RECEIVER, METHOD = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+RECEIVER, METHOD, KINDS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def merged(block: str) -> Params:
@@ -41,6 +42,15 @@ def test_a_second_method_is_trained_for_every_task_and_seed() -> None:
     names = [item.name for item in TrainItem.all(values)]
     assert "wide-r8-0" in names
     assert len(names) == 2 * len(values.prepare.tasks) * len(values.train.seeds)
+
+
+def test_methods_of_other_kinds_are_trained_beside_the_wire() -> None:
+    values = merged(KINDS)
+    assert {method.kind for method in values.methods.values()} == {"wire", "prompt_tuning", "lora"}
+    grid = expected_grid(values)
+    assert [method.name for method in grid.trained()] == ["wire", "tuned", "lora"]
+    assert {"wire-noise", "wire-probe", "lora-shuffled", "tuned-permuted"} <= grid.methods.keys()
+    assert not {"lora-noise", "lora-probe", "tuned-noise", "tuned-probe"} & grid.methods.keys()
 
 
 @pytest.mark.parametrize("page", ["models.md", "tasks.md"])

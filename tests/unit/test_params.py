@@ -47,6 +47,22 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
             "unknown key `methods.wire.slts` (did you mean `slots`?); expected one of depth, dropout",
         ),
         (
+            lambda v: v["methods"].update(tuned={"kind": "prompt_tuning", "slots": 3, "receivers": ["gemma3"]}),
+            "unknown key `methods.tuned.slots`; expected one of kind, length, receivers",
+        ),
+        (
+            lambda v: v["methods"].update(lora={"kind": "lora", "rnk": 3, "receivers": ["gemma3"]}),
+            "unknown key `methods.lora.rnk` (did you mean `rank`?); expected one of alpha, kind, rank, receivers",
+        ),
+        (
+            lambda v: v["methods"]["wire"].update(kind="wrie"),
+            "`methods.wire`: a method needs a kind, one of wire, prompt_tuning, lora",
+        ),
+        (
+            lambda v: v["methods"].update(wire={"kind": "prompt_tuning", "length": 3, "receivers": ["gemma3"]}),
+            "baseline.budget_of names 'wire', which sends no vectors; expected a method that does",
+        ),
+        (
             lambda v: v["models"]["minilm"].update(url=1),
             "unknown key `models.minilm.url`; expected one of package, path",
         ),
@@ -217,6 +233,17 @@ def test_checkpoints_may_come_as_often_as_pays_and_change_no_identity(values: di
     assert defining_params(changed, item) == before
     values["train"]["mode"] = "throughput"
     assert defining_params(parse_params(values, "params.yaml"), item) != before
+
+
+def test_what_a_text_is_cut_to_defines_only_methods_that_read_it(values: dict[str, Any]) -> None:
+    values["methods"]["tuned"] = {"kind": "prompt_tuning", "length": 3, "receivers": ["gemma3"]}
+    values["train"]["methods"] = ["wire", "tuned"]
+    before = parse_params(values, "params.yaml")
+    values["baseline"]["max_tokens"] += 1
+    after = parse_params(values, "params.yaml")
+    for method, same in (("wire", True), ("tuned", False)):
+        item = TrainItem.of(before, method, "r8", 0)
+        assert (defining_params(before, item) == defining_params(after, item)) == same
 
 
 def test_an_option_outside_the_file_is_refused() -> None:

@@ -11,12 +11,14 @@ import torch
 from latentwire.errors import ConfigurationError
 from latentwire.loaded_kernels import check_numpy_kernels, check_torch_kernels
 from latentwire.models.loading import FrozenModel, Role, load_model
+from latentwire.models.lora import Lora
 from latentwire.models.methods import AnyMethod
+from latentwire.models.prompt_tuning import PromptTuning, draw_prompt
 from latentwire.models.reading_checks import check_reading
 from latentwire.models.receiver import Receiver
 from latentwire.models.wire import Adapter, Resampler, Wire
 from latentwire.params.load import Params
-from latentwire.params.methods import WireMethod
+from latentwire.params.methods import LoraMethod, PromptTuningMethod, WireMethod
 from latentwire.params.sections import Runtime
 from latentwire.tasks.stored import MODELS
 from unbroken.exact.randomness import seed_all
@@ -108,5 +110,17 @@ def _build_wire(_values: Params, settings: WireMethod, sender_width: int, reader
     return Wire(resampler, adapters)
 
 
-BUILDERS: dict[str, Callable[[Params, Any, int, Sequence[Receiver]], AnyMethod]] = {"wire": _build_wire}
+def _build_prompts(values: Params, settings: PromptTuningMethod, _width: int, readers: Sequence[Receiver]) -> AnyMethod:
+    return PromptTuning({r.name: draw_prompt(r, settings.length) for r in readers}, values.baseline.max_tokens)
+
+
+def _build_lora(values: Params, settings: LoraMethod, _width: int, readers: Sequence[Receiver]) -> AnyMethod:
+    return Lora(readers, settings.targets, settings.rank, settings.alpha, values.baseline.max_tokens)
+
+
+BUILDERS: dict[str, Callable[[Params, Any, int, Sequence[Receiver]], AnyMethod]] = {
+    "wire": _build_wire,
+    "prompt_tuning": _build_prompts,
+    "lora": _build_lora,
+}
 """Kind → what makes a method of it, from all parameters, its own settings, the sender's width and the receivers."""

@@ -81,5 +81,34 @@ class TrainedMethod(nn.Module, ABC, Generic[Message]):
         return None
 
 
+class TextMethod(TrainedMethod[Sequence[str]]):
+    """A method whose receivers read the text itself."""
+
+    def __init__(self, max_tokens: int) -> None:
+        """Of a text, the first `max_tokens` tokens are read."""
+        super().__init__()
+        self.max_tokens = max_tokens
+
+    def write(self, inputs: Inputs) -> Sequence[str]:
+        """The texts."""
+        return inputs.texts
+
+    def read(self, message: Sequence[str], receiver: Receiver) -> list[Tensor]:
+        """Texts → [T, D_r] of each."""
+        return receiver.embed_texts(message, self.max_tokens)
+
+    def pack(self, messages: Sequence[Sequence[str]]) -> list[str]:
+        """All texts."""
+        return [text for message in messages for text in message]
+
+    def select(self, message: Sequence[str], rows: Sequence[int]) -> list[str]:
+        """The texts at some positions."""
+        return [message[row] for row in rows]
+
+    def count_bytes(self, message: Sequence[str], receivers: Sequence[Receiver], /) -> list[int]:
+        """UTF-8 bytes of what every receiver reads of every text."""
+        return [receiver.count_text_bytes(text, self.max_tokens) for receiver in receivers for text in message]
+
+
 AnyMethod = TrainedMethod[Any]
 """Of any kind: whoever has one only hands its messages on."""

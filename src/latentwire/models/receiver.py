@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig
 
+from latentwire.errors import ConfigurationError
 from latentwire.models.layout import Layout, Prompt, compose_prompt
 from latentwire.models.loading import FrozenModel, tokenise_plain
 from latentwire.models.pieces import tokenise_text
@@ -48,6 +49,28 @@ class Receiver:
         self.layout = Layout.build(self.tokenise, frozen.bos_id, primer, anchor, answers)
         self.shares_prefix = keeps_keys_and_values(self._model)
         """Whether BOS and primer are read once for all prompts, and not anew in each."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of its embedding table."""
+        table: Tensor = self._model.get_input_embeddings().weight  # type: ignore[assignment]
+        return len(table)
+
+    def linear_layers(self, names: Sequence[str]) -> dict[str, nn.Linear]:
+        """Path → layer, for every linear layer inside the model whose own name is one of `names`.
+
+        Raises:
+            ConfigurationError: No layer has one of the names.
+        """
+        layers = {path: layer for path, layer in self._model.named_modules() if isinstance(layer, nn.Linear)}
+        known = {path.rpartition(".")[2] for path in layers}
+        for name in names:
+            if name not in known:
+                raise ConfigurationError(
+                    f"Model {self.name} has no linear layer named {name}; it has {', '.join(sorted(known)) or 'none'}. "
+                    "Next: name others in `targets` of the method in params.yaml."
+                )
+        return {path: layer for path, layer in layers.items() if path.rpartition(".")[2] in names}
 
     @property
     def config(self) -> PretrainedConfig:
@@ -87,6 +110,10 @@ class Receiver:
     def answer_tokens(self, words: Sequence[str]) -> list[int]:
         """The one token of each word as an answer after the anchor; see `word_tokens`."""
         return word_tokens(self.name, self.tokenise, self._primer, self._anchor, words)
+
+    def count_text_bytes(self, text: str, max_tokens: int) -> int:
+        """UTF-8 bytes of what is read of a text; the space after the primer says nothing of the example."""
+        return len(self.decode(self.tokenise_text(text, max_tokens)).lstrip().encode())
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from latentwire.errors import ConfigurationError
 from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
-from latentwire.params.methods import Method
+from latentwire.params.methods import LoraMethod, Method, PromptTuningMethod, WireMethod
 from latentwire.params.own import OwnParams
 from latentwire.params.section import Name, Section, check_known, check_no_baseline, check_told_apart
 from latentwire.params.sections import (
@@ -49,7 +49,8 @@ _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 _SOURCES = (PackagedModel, LocalModel, HubModel, PackagedFiles, LocalFiles, HubFiles)
 _FORMATS = (CsvFormat, TsvFormat, OrangeFormat, JsonlFormat, ParquetFormat)
-_TAGGED: dict[Any, type[Section]] = {kind.__name__: kind for kind in (*_SOURCES, *_FORMATS)}
+_METHODS = (WireMethod, PromptTuningMethod, LoraMethod)
+_TAGGED: dict[Any, type[Section]] = {kind.__name__: kind for kind in (*_SOURCES, *_FORMATS, *_METHODS)}
 
 
 class Params(Section):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from latentwire.params.section import Distinct, Fraction, Name, Positive, Real, Section
 
+OF_VECTORS = ("noise",)
+"""Controls that need vectors, whose strength they take."""
 HALF = 2
 """Bytes of a number as it is sent."""
 
@@ -30,6 +32,10 @@ class MethodSettings(Section):
     def sent(self) -> dict[str, Any]:
         """What the `meta.json` beside answers says of the message, as far as it follows from the parameters."""
         return {"slots": self.sent_vectors}
+
+    def controls(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Those of `evaluate.controls` that this kind has."""
+        return tuple(control for control in asked if control not in OF_VECTORS or self.sent_vectors is not None)
 
     def positions(self, max_tokens: int, /) -> dict[str, int]:
         """Key of the section → positions that it puts between primer and anchor beside `max_tokens` of a text."""
@@ -80,6 +86,59 @@ class WireMethod(MethodSettings):
         return {"slots": self.slots}
 
 
-Method = WireMethod
-KINDS: tuple[str, ...] = ("wire",)
+class TextSettings(MethodSettings):
+    """What methods have in common whose receivers read the text itself, its first `baseline.max_tokens` tokens."""
+
+    sees: ClassVar[Mapping[str, bool]] = {"text": True, "labels": True, "features": False}
+
+    def positions(self, _max_tokens: int, /) -> dict[str, int]:
+        """None beside those of the text."""
+        return {}
+
+
+class PromptTuningMethod(TextSettings):
+    """A trained method: vectors before the text that a frozen receiver reads (Lester et al. 2021)."""
+
+    kind: Literal["prompt_tuning"]
+    """Trained vectors stand before the text; they begin as embeddings of tokens that the seed draws."""
+    length: Positive
+    """P, trained vectors of each receiver."""
+
+    def positions(self, max_tokens: int, /) -> dict[str, int]:
+        """The vectors and the text."""
+        return {"length": self.length + max_tokens}
+
+
+class LoraMethod(TextSettings):
+    """A trained method: low-rank updates of layers inside a receiver that reads the text (Hu et al. 2022)."""
+
+    kind: Literal["lora"]
+    """Trained updates inside the receivers, 0 at the start."""
+    rank: Positive
+    """r, rank of an update."""
+    alpha: Real = Field(gt=0)
+    """An update is scaled by alpha / rank."""
+    targets: Distinct[Annotated[str, Field(min_length=1)]] = Field(default=("q_proj", "v_proj"), min_length=1)
+    """Names of the linear layers that are updated, in every block of a receiver."""
+
+
+_CLASSES = {"wire": "WireMethod", "prompt_tuning": "PromptTuningMethod", "lora": "LoraMethod"}
+KINDS: tuple[str, ...] = tuple(_CLASSES)
 """In a checkpoint, the kind stands before the names of what was trained."""
+
+
+def _kind_of_method(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return _CLASSES.get(kind) if isinstance(kind, str) else None
+
+
+Method = Annotated[
+    Annotated[WireMethod, Tag("WireMethod")]
+    | Annotated[PromptTuningMethod, Tag("PromptTuningMethod")]
+    | Annotated[LoraMethod, Tag("LoraMethod")],
+    Discriminator(
+        _kind_of_method,
+        custom_error_type="method",
+        custom_error_message=f"a method needs a kind, one of {', '.join(KINDS)}",
+    ),
+]

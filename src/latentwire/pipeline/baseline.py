@@ -142,9 +142,7 @@ class _TextBaselines:
 
     def _count_bytes(self, max_tokens: int) -> list[int]:
         """UTF-8 bytes of what every receiver reads of every text."""
-        given = [r.decode(r.tokenise_text(text, max_tokens)) for r in self._receivers for text in self._texts]
-        # The space after the primer says nothing of the example.
-        return [len(text.lstrip().encode()) for text in given]
+        return [r.count_text_bytes(text, max_tokens) for r in self._receivers for text in self._texts]
 
     def _score_test(self, max_tokens: int) -> Mapping[str, Tensor]:
         """Receiver name → label scores [N, C] of the test texts; computed once for each number of tokens."""

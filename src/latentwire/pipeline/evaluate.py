@@ -60,9 +60,9 @@ class _Reading:
 
     def score(self, sent: Any) -> list[MethodScores]:
         """Scores of every receiver for the message of N examples, for unseen words, and for the controls."""
-        controls = () if self.item.permuted else self.values.evaluate.controls
-        noisy = NOISE in controls and self._sends_vectors
-        noise = draw_noise(self.trained.method.vectors(sent), self.item.seed) if noisy else sent[:0]
+        asked = () if self.item.permuted else self.values.evaluate.controls
+        controls = self.values.methods[self.item.method].controls(asked)
+        noise = draw_noise(self.trained.method.vectors(sent), self.item.seed) if NOISE in controls else sent[:0]
         reference = self._write_reference() if self._unseen else sent[:0]
         steps = (len(sent) + len(noise) + len(reference)) * len(self.trained.receivers)
         with stoppable_progress(steps, f"evaluate {self.item.name}") as advance:
@@ -84,7 +84,7 @@ class _Reading:
     def probe(self, sent: Any) -> list[MethodScores]:
         """A logistic layer on the vectors themselves, as they are sent, learned from those that the receivers had."""
         method, labels = self.trained.method, list(self.values.tasks[self.item.task].labels)
-        if self.item.permuted or not self._sends_vectors:
+        if self.item.permuted or self.values.methods[self.item.method].sent_vectors is None:
             return []
         labelled = Labelled.draw(self.values.train, self.item.seed, self.task.split("train"), labels)
         given = method.vectors(self.write("train", labelled.positions)).flatten(1)
@@ -107,10 +107,6 @@ class _Reading:
                 for name, read in rounded.items()
                 for receiver in receivers
             ]
-
-    @property
-    def _sends_vectors(self) -> bool:
-        return self.values.methods[self.item.method].sent_vectors is not None
 
     @property
     def _unseen(self) -> Sequence[dict[str, str]]:

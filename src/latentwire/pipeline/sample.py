@@ -159,11 +159,11 @@ def _read_messages(
     values: Params, item: TrainItem, method: AnyMethod, sent: Any, positions: Sequence[int]
 ) -> Iterator[tuple[str, Any]]:
     """End of a name → what receivers read of examples by position: their own, that of a control, or at fewer bits."""
-    controls = () if item.permuted else values.evaluate.controls
+    controls = values.methods[item.method].controls(() if item.permuted else values.evaluate.controls)
     yield "", method.select(sent, positions)
     if SHUFFLED in controls:
         yield f"-{SHUFFLED}", method.select(sent, [(position + 1) % len(sent) for position in positions])
-    if NOISE in controls and values.methods[item.method].sent_vectors is not None:
+    if NOISE in controls:
         yield f"-{NOISE}", method.select(draw_noise(method.vectors(sent), item.seed), positions)
     for precision in precisions_of(values, item):
         yield f"-{precision}", round_wires(method.vectors(method.select(sent, positions)), precision)

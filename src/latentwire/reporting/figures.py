@@ -44,7 +44,7 @@ ACCURACY = "validation/accuracy"
 
 def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
     """Draw every figure of the report into `folder`."""
-    way = [draw_method] if data.has_receivers else []
+    way = [draw_method] if data.methods_of_kind("wire") else []
     costs = [draw_pareto_front] if data.has_costs else []
     always = (*way, draw_learning_curves, draw_accuracies, draw_differences, *costs, draw_calibration)
     sometimes = (draw_variance_shares(data, folder), draw_rank_differences(data, folder))

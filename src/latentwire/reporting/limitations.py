@@ -99,10 +99,17 @@ def _supervision(data: ReportData) -> Iterator[Text]:
         )
     if not data.has_receivers:
         return
-    absent = "Prompt tuning and adapters within the receivers"
-    if data.stats["setup"]["baselines"]["shots"] is None:
-        absent = "Prompt tuning, adapters within the receivers and prompts with examples in them"
-    yield (f"{absent} are not among the baselines.\n",)
+    shown = data.stats["setup"]["baselines"]["shots"] is not None
+    absent = {
+        "prompt tuning": bool(data.methods_of_kind("prompt_tuning")),
+        "adapters within the receivers": bool(data.methods_of_kind("lora")),
+        "prompts with examples in them": shown,
+    }
+    missing = [name for name, is_there in absent.items() if not is_there]
+    if missing:
+        words = "".join(map(str, join_items(missing)))
+        verb = "is" if missing == ["prompt tuning"] else "are"
+        yield (f"{words[0].upper()}{words[1:]} {verb} not among the baselines.\n",)
 
 
 def _learned(data: ReportData, method: str) -> bool:

@@ -55,7 +55,7 @@ class _Box:
 
 
 def draw_method(data: ReportData, folder: Path) -> DrawnFigure:
-    """The first trained method: text, sender, encoder, wire, and a row of adapter and receiver for each reader."""
+    """The first trained wire: text, sender, encoder, wire, and a row of adapter and receiver for each reader."""
     chain, readers = _sending_boxes(data), _reading_boxes(data)
     rows = [max(box.height for box in pair) for pair in readers]
     height = max(sum(rows) + GAP * (len(rows) - 1), *(box.height for box in chain))
@@ -77,7 +77,7 @@ def draw_method(data: ReportData, folder: Path) -> DrawnFigure:
 
 
 def _sending_boxes(data: ReportData) -> list[_Box]:
-    setup, method = data.stats["setup"], data.trained_methods[0]
+    setup, method = data.stats["setup"], data.methods_of_kind("wire")[0]
     about, sender = setup["methods"][method], setup["sender"]
     cost = next(c["bytes_per_example"] for c in data.stats["cells"].values() if c["method"] == method)
     read = (data.drawn_name(sender["name"]), f"up to {sender['max_tokens']:,} tokens, width {_width(about):,}")
@@ -95,7 +95,7 @@ def _width(about: dict[str, dict[str, int]]) -> int:
 
 
 def _reading_boxes(data: ReportData) -> list[tuple[_Box, _Box]]:
-    method = data.trained_methods[0]
+    method = data.methods_of_kind("wire")[0]
     adapters, models = data.stats["setup"]["methods"][method]["adapters"], data.stats["methods"][method]["models"]
     return [
         (

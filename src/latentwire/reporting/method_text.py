@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from latentwire.reporting.checklist import ADJUSTMENTS
 from latentwire.reporting.document import (
@@ -19,9 +19,10 @@ from latentwire.reporting.document import (
     compose_text,
     join_items,
 )
+from latentwire.reporting.kinds import KINDS, OTHER
 from latentwire.reporting.number_format import PERCENT
 from latentwire.reporting.report_data import ReportData
-from latentwire.reporting.shared_rows import CHECKPOINT, METHOD
+from latentwire.reporting.shared_rows import CHECKPOINT, METHOD, merge_sentences
 
 PROMPTS: Text = (
     " and Table\u00a0",
@@ -35,8 +36,11 @@ def describe_method(data: ReportData) -> Iterator[Block]:
     if not data.has_receivers:
         yield from [Paragraph((data.method,))] if data.method else []
         return
-    yield Paragraph(_method_words(data))
-    yield Figure("method", "fig:method", _method_caption(data))
+    wires = data.methods_of_kind("wire")
+    said = [*([_wire_words(data, wires)] if wires else []), *_other_words(data)]
+    yield Paragraph(merge_sentences(*((*words, "\n") for words in said)))
+    if wires:
+        yield Figure("method", "fig:method", _method_caption(data, wires))
 
 
 def describe_setup(tables: Mapping[str, Table]) -> Iterator[Block]:
@@ -52,7 +56,7 @@ def describe_setup(tables: Mapping[str, Table]) -> Iterator[Block]:
     yield from (tables[name] for name in ("setup", "prompts") if name in tables)
 
 
-def _method_words(data: ReportData) -> Text:
+def _wire_words(data: ReportData, wires: Sequence[str]) -> Text:
     setup = data.stats["setup"]
     return compose_text(
         "A frozen sender, {sender}, reads a text once. In {methods}, a trained encoder turns the sender's "
@@ -60,16 +64,24 @@ def _method_words(data: ReportData) -> Text:
         "maps it to as many input embeddings, which stand in the prompt where the text would be. The receiver is "
         "frozen and answers with the label whose words it finds likeliest ({figure}).",
         sender=data.display_name(setup["sender"]["name"]),
-        methods=join_items([Emphasis((data.display_name(method),)) for method in data.trained_methods]),
+        methods=join_items([Emphasis((data.display_name(method),)) for method in wires]),
         figure=("Figure\u00a0", Reference("fig:method")),
     )
 
 
-def _method_caption(data: ReportData) -> Text:
-    others = " Other methods differ in their numbers." if len(data.trained_methods) > 1 else ""
+def _other_words(data: ReportData) -> Iterator[Text]:
+    """What is trained where there is no wire, kind by kind."""
+    for kind in dict.fromkeys(data.kind_of(method) for method in data.trained_methods):
+        if kind != "wire":
+            named = join_items([Emphasis((data.display_name(method),)) for method in data.methods_of_kind(kind)])
+            yield compose_text(KINDS.get(kind, OTHER).method, methods=named)
+
+
+def _method_caption(data: ReportData, wires: Sequence[str]) -> Text:
+    others = " Other wires differ in their numbers." if len(wires) > 1 else ""
     return compose_text(
         "{method}: the way of a text to the answers. What is trained is coloured.{others}",
-        method=Emphasis((data.display_name(data.trained_methods[0]),)),
+        method=Emphasis((data.display_name(wires[0]),)),
         others=others,
     )
 

@@ -25,6 +25,7 @@ from latentwire.reporting.document import (
     join_items,
     join_texts,
 )
+from latentwire.reporting.kinds import KINDS, OTHER, WIRE_INTRODUCTION
 from latentwire.reporting.limitations import list_limitations
 from latentwire.reporting.method_text import describe_method, describe_setup, describe_statistics
 from latentwire.reporting.number_format import PERCENT, capitalize
@@ -96,10 +97,9 @@ def _emphasize(data: ReportData, methods: Sequence[str]) -> Text:
 
 
 def _introduction(data: ReportData, method: str) -> Text:
-    receivers = data.stats["methods"][method]["models"]
+    receivers, kind = data.stats["methods"][method]["models"], data.kind_of(method)
     return compose_text(
-        "{method} turns the features of a frozen sender into a few latent vectors that {receivers} {read}; the "
-        "language models are frozen.\n",
+        WIRE_INTRODUCTION if kind == "wire" else KINDS.get(kind, OTHER).introduction,
         method=Emphasis((data.display_name(method),)),
         receivers=join_items([data.display_name(model) for model in receivers]),
         read="reads" if len(receivers) == 1 else "read",

@@ -206,6 +206,14 @@ class ReportData:
         own = [key for key in self.methods if about[key]["trained"] and not self.control_of(key)]
         return [key for key in own if about[key]["probe_of"] is None and self.quantised_of(key) is None]
 
+    def kind_of(self, method: str) -> str:
+        """What kind of method a trained one is, as params.yaml says it."""
+        return str(self.stats["setup"]["methods"][method]["kind"])
+
+    def methods_of_kind(self, kind: str) -> list[str]:
+        """The trained methods of a kind; none in an experiment with stages of its own."""
+        return [key for key in self.trained_methods if self.has_receivers and self.kind_of(key) == kind]
+
     @property
     def baseline_methods(self) -> list[str]:
         """Methods without seeds."""

@@ -19,6 +19,7 @@ from latentwire.reporting.document import (
     join_items,
     join_texts,
 )
+from latentwire.reporting.kinds import KINDS, OTHER
 from latentwire.reporting.number_format import format_percent
 from latentwire.reporting.own_setup import list_own_groups
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData
@@ -74,26 +75,30 @@ def _method_group(data: ReportData, method: str) -> RowGroup:
 
 def _model_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     setup = data.stats["setup"]
-    sender, first = setup["sender"], setup["methods"][data.trained_methods[0]]
+    sender, wires = setup["sender"], data.methods_of_kind("wire")
     yield (
         "Sender",
         compose_text(
             "{model}; hidden state {layer} of the first {tokens} tokens of a text",
-            model=_describe_model(data, sender["name"], first["resampler"]["model_width"]),
+            model=_describe_model(
+                data, sender["name"], setup["methods"][wires[0]]["resampler"]["model_width"] if wires else None
+            ),
             layer="after the last layer" if sender["layer"] == -1 else f"number {sender['layer']}",
             tokens=sender["max_tokens"],
         ),
     )
-    widths = {model: part["model_width"] for m in setup["methods"].values() for model, part in m["adapters"].items()}
-    described = [_describe_model(data, model, widths[model]) for model in data.receivers]
+    parts = [part for method in wires for part in setup["methods"][method]["adapters"].items()]
+    widths = {model: part["model_width"] for model, part in parts}
+    described = [_describe_model(data, model, widths.get(model)) for model in data.receivers]
     yield "Receivers" if len(described) > 1 else "Receiver", join_texts(described)
 
 
-def _describe_model(data: ReportData, model: str, width: int) -> Text:
+def _describe_model(data: ReportData, model: str, width: int | None) -> Text:
     about = data.stats["models"][model]
     family = f"family {about['family']}" if about["family"] else "family not stated"
     size = f"{about['parameters']:,} parameters"
-    return (f"{data.display_name(model)} ({family}, {size}, hidden width {width:,})",)
+    wide = "" if width is None else f", hidden width {width:,}"
+    return (f"{data.display_name(model)} ({family}, {size}{wide})",)
 
 
 def _count_bytes(data: ReportData, method: str) -> float:
@@ -106,6 +111,18 @@ def _say_quantised(data: ReportData, method: str, fewer: Sequence[str]) -> str:
 
 
 def _method_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
+    """What was trained, in the words of its kind."""
+    if data.kind_of(method) == "wire":
+        yield from _wire_rows(data, method)
+        return
+    about = data.stats["setup"]["methods"][method]
+    yield "Trained", KINDS.get(about["kind"], OTHER).trained(about)
+    sizes = [f"{count:,} for {data.display_name(model)}" for model, count in about["trained"].items()]
+    yield "Parameters", ("of its own for each receiver: ", *join_items(sizes))
+    yield "Read", (f"the text, at most {data.stats['setup']['baselines']['max_tokens']:,} tokens of it",)
+
+
+def _wire_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
     about = data.stats["setup"]["methods"][method]
     cost = _count_bytes(data, method)
     yield (

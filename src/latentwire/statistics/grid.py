@@ -187,6 +187,7 @@ def _grid_of_texts(params: Params) -> Grid:
     probes = [
         GridMethod(probe_method(method.name), (sender,), seeds, True, reads_receiver=False, probe_of=method.name)
         for method in trained
+        if names[method.name].sent_vectors is not None
     ]
     quantised = [
         GridMethod(
@@ -216,7 +217,7 @@ def _unseen(params: Params, task: str, trained: Sequence[GridMethod]) -> Iterato
 
 
 def _controls(params: Params, method: GridMethod) -> Iterator[GridMethod]:
-    for control in params.evaluate.controls:
+    for control in params.methods[method.name].controls(params.evaluate.controls):
         yield GridMethod(f"{method.name}-{control}", method.models, method.seeds, True, control_of=method.name)
     if seeds := params.train.permuted_seeds:
         name = permuted_method(method.name)

@@ -18,10 +18,10 @@ from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.runs import read_manifest
 from latentwire.tasks.examples import Example, read_examples
 
-WIRE = "wire/"
-"""Before the names of the trained tensors in a manifest, where the states of the optimizer stand beside them."""
+WIRE = "wire"
+"""The kind whose parts are told apart: encoder and adapters."""
 MODEL = "model/"
-"""The same in an experiment with stages of its own."""
+"""Before the names of the trained tensors of an experiment with stages of its own; of a method, it is its kind."""
 RESAMPLER, ADAPTERS = "resampler.", "adapters."
 TOKEN_COUNTS = "token_counts.parquet"
 """Of every task: how many tokens each model makes of each text, a file of `prepare`."""
@@ -93,14 +93,22 @@ def _training(values: AnyParams) -> StatsRecord:
 def _method(results: Path, values: Params, name: str) -> StatsRecord:
     """The shape of a method, and the numbers of trained parameters and hidden widths that its weights have."""
     item = TrainItem(name, values.prepare.tasks[0], values.train.own_seeds[0])
-    manifest = read_manifest(results / "train" / item.name)
-    shapes = {key.removeprefix(WIRE): about["shape"] for key, about in manifest["tensors"].items() if key[:5] == WIRE}
-    receivers = values.methods[name].receivers
+    tensors, settings = read_manifest(results / "train" / item.name)["tensors"], values.methods[name]
+    start = f"{settings.kind}/"
+    shapes = {key.removeprefix(start): about["shape"] for key, about in tensors.items() if key.startswith(start)}
+    described, receivers = settings.model_dump(mode="json"), settings.receivers
+    if settings.kind != WIRE:
+        return {**described, "trained": {model: _count_for(shapes, model) for model in receivers}}
     return {
-        **values.methods[name].model_dump(mode="json"),
+        **described,
         "resampler": _part(shapes, RESAMPLER, SENDER_PROJECTION, axis=1),
         "adapters": {model: _part(shapes, f"{ADAPTERS}{model}.", RECEIVER_PROJECTION, axis=0) for model in receivers},
     }
+
+
+def _count_for(shapes: Mapping[str, list[int]], model: str) -> int:
+    """Trained parameters of one receiver, whose name is the second part of those of its tensors."""
+    return sum(prod(shape) for key, shape in shapes.items() if key.split(".")[1:2] == [model])
 
 
 def _part(shapes: Mapping[str, list[int]], start: str, projection: str, axis: int) -> StatsRecord:

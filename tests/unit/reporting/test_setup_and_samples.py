@@ -255,3 +255,30 @@ def test_every_text_of_the_body_is_in_a_paragraph_or_a_table(data: ReportData) -
     document = build_paper(data, "Title", build_tables(data))
     assert r"\begin{itemize}" not in render_latex(document)
     assert all(plain_text(text).strip() or not text for block in document.blocks for text in iterate_texts(block))
+
+
+KINDS = {
+    "prompt_tuning": ({"length": 3}, "3 vectors between primer and text", "trains vectors before the text that"),
+    "lora": (
+        {"rank": 2, "alpha": 4.0, "targets": ["q_proj"]},
+        "rank 2 of the layers q_proj",
+        "trains low-rank updates",
+    ),
+    "own": ({"size": 9}, "kind own, size 9", "is trained for"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_method_that_is_no_wire_is_said_in_its_own_words(kind: str, data: ReportData) -> None:
+    settings, trained, introduced = KINDS[kind]
+    known = {"kind": kind, "receivers": ["smollm2", "gemma3"], "trained": {"smollm2": 1234, "gemma3": 5}}
+    data.stats["setup"]["methods"]["wire"] = {**known, **settings}
+    rows = _rows(data, "setup")
+    assert trained in rows["Trained"]
+    assert "1,234 for SmolLM2" in rows["Parameters"]
+    assert not {"Wire", "Encoder (trained)", "Adapters (trained)"} & rows.keys()
+    printed = render_markdown(build_paper(data, "Title", build_tables(data)))
+    assert introduced in printed
+    assert "turns the features" not in printed
+    assert "the way of a text to the answers" not in printed
+    assert ("Prompt tuning" in _limitations(data)["Supervision."]) == (kind != "prompt_tuning")
