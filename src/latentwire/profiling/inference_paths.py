@@ -11,7 +11,7 @@ import torch
 
 from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.item import TrainItem
-from latentwire.models.build import load_frozen
+from latentwire.models.build import load_frozen, load_receivers
 from latentwire.models.features import Features, StoredInputs, compute_hidden_states
 from latentwire.models.loading import FrozenModel
 from latentwire.models.receiver import Receiver
@@ -43,14 +43,17 @@ def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[I
     """The methods of the first seed and the text itself, whole and cut, for every receiver of a task."""
     texts = [example.text for example in StoredTask.open(task).split("test")][:examples]
     sender = load_frozen(values, values.encode.sender, "encoder", "float32")
+    first = values.train.methods[0]
+    # Not those of the method, inside which something may be trained.
+    frozen = {reader.name: reader for reader in load_receivers(values, values.methods[first].receivers, task)}
     for method in values.train.methods:
         item = TrainItem.of(values, method, task, values.train.own_seeds[0])
         features = Features.open(item.features, "test")
         trained = load_trained(values, item, features.width)
         for receiver in trained.receivers:
             yield _path_of_method(values, item, trained, receiver, features, sender, texts)
-            if method == values.train.methods[0]:
-                yield from _paths_from_texts(values, task, receiver, texts)
+            if method == first:
+                yield from _paths_from_texts(values, task, frozen[receiver.name], texts)
 
 
 def _path_of_method(

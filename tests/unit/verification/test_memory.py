@@ -13,6 +13,7 @@ import yaml
 from latentwire.doctor.memory import MAIN, MemoryPart, MemoryPlan, plan_memory
 from latentwire.models.loading import load_model
 from latentwire.params.load import Params, parse_params
+from latentwire.params.methods import LoraMethod, PromptTuningMethod
 from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +50,30 @@ def test_frozen_weights_are_counted_once_and_nothing_else_of_them(values: Params
     trained = part(found, "trained weights").bytes
     assert part(found, "optimizer state").bytes == 2 * trained
     assert part(found, "partial gradients").bytes == 4 * trained
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PromptTuningMethod(kind="prompt_tuning", length=3, receivers=("llama", "gemma")),
+        LoraMethod(kind="lora", rank=2, alpha=1.0, targets=("q_proj",), receivers=("llama", "gemma")),
+    ],
+)
+def test_a_method_of_another_kind_has_its_own_weights(
+    settings: PromptTuningMethod | LoraMethod, values: Params, tmp_path: Path
+) -> None:
+    methods, train = {**values.methods, "own": settings}, values.train.model_copy(update={"methods": ("own",)})
+    found = plan_memory(values.model_copy(update={"methods": methods, "train": train}), tmp_path)
+    models = [
+        load_model(name, values.models[name], dtype="float32", cache_dir=tmp_path).model for name in settings.receivers
+    ]
+    layers = [layer for model in models for name, layer in model.named_modules() if name.endswith("q_proj")]
+    expected = {
+        "prompt_tuning": sum(3 * model.config.hidden_size for model in models),
+        "lora": sum(2 * (layer.in_features + layer.out_features) for layer in layers),
+    }
+    assert part(found, "trained weights").bytes == 4 * expected[settings.kind]
+    assert part(found, "activations").bytes > 0
 
 
 def test_another_type_than_the_stored_one_is_a_copy_in_every_process(values: Params, tmp_path: Path) -> None:
