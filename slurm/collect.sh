@@ -5,7 +5,8 @@ set -euo pipefail
 export PYTHONUNBUFFERED=1
 sweep=${1:?usage: collect.sh SWEEP}
 
-while read -r item; do
+while read -r stage; do
+    item=${stage#*@}
     for run in "$sweep/$item/state/$item"-*/; do
         [ -d "$run" ] || continue # its results were in the cache
         here=state/$(basename "$run")
@@ -13,5 +14,5 @@ while read -r item; do
         cp "$run"/{identity.json,events.jsonl,journal.jsonl} "$here"
         [ ! -f "$run/readings.jsonl" ] || cp "$run/readings.jsonl" "$here"
     done
-done <"$sweep/items"
+done <"$sweep/stages"
 exec dvc repro

@@ -22,8 +22,6 @@ at_once=${1:-8}
 read_site "$root"
 prepare_container "$root"
 
-stages() { "${container[@]}" dvc stage list --name-only | sed -n "s/^$1@//p"; }
-
 # SQLite's locks do not hold on a shared disk, so an array must not write to one file.
 check_tracking() {
     [[ "${MLFLOW_TRACKING_URI:-}" != sqlite* ]] || die "MLFLOW_TRACKING_URI is $MLFLOW_TRACKING_URI, one SQLite file \
@@ -91,7 +89,9 @@ commit=$(git rev-parse HEAD)
 sweep=$root/state/sweep/${commit:0:12}
 cache=$("${container[@]}" dvc cache dir)
 quoted_cache=$(quote_value "$cache")
-mapfile -t items < <(stages evaluate)
+# Of every item the stage that comes last: evaluate@ITEM, or evaluate_ablation@ITEM.
+mapfile -t stages < <("${container[@]}" dvc stage list --name-only | grep -E '^evaluate(_ablation)?@')
+items=("${stages[@]#*@}")
 [ ${#items[@]} -gt 0 ] ||
     die "dvc.yaml has no items of evaluate, expected one for each of params.yaml. Next: dvc stage list."
 mapfile -t shared < <("${container[@]}" dvc stage list --name-only | grep -E '^(prepare|encode|baseline)(@|$)')
@@ -101,7 +101,7 @@ mapfile -t shared < <("${container[@]}" dvc stage list --name-only | grep -E '^(
 if [ -z "$dry" ]; then
     mkdir -p "$sweep"
     for item in "${items[@]}"; do clone "$item"; done
-    printf '%s\n' "${items[@]}" >"$sweep/items"
+    printf '%s\n' "${stages[@]}" >"$sweep/stages"
 fi
 first='' array=''
 first=$(submit "${site_options[@]}" slurm/container.slurm dvc repro "${shared[@]}")

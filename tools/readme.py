@@ -15,10 +15,10 @@ import yaml
 from latentwire.headline import headline_markdown, read_headline
 from latentwire.machine_speed import probe_seconds
 from latentwire.params.load import load_params
+from latentwire.result_code import stage_kind
 from latentwire.stage_times import (
     PublishedTimes,
     StageTime,
-    kind_of,
     read_published_times,
     read_stage_times,
     write_published_times,
@@ -62,7 +62,7 @@ def times_markdown(times: PublishedTimes) -> str:
     """What the kinds of stages took, and all of them, in minutes."""
     kinds: dict[str, list[StageTime]] = {}
     for stage, took in times.stages.items():
-        kinds.setdefault(kind_of(stage), []).append(took)
+        kinds.setdefault(stage_kind(stage), []).append(took)
     rows = [_row(kind, own) for kind, own in sorted(kinds.items(), key=lambda pair: -_processor_minutes(pair[1]))]
     whole = _row(f"all, on {times.cores} cores", list(times.stages.values()))
     head = "| stage | runs | minutes | processor minutes |\n| --- | --: | --: | --: |\n"

@@ -95,9 +95,11 @@ def history_command(
 ) -> None:
     """Show every start of an item: when, where, from which step to which, why it ended, what was lost."""
     from latentwire.history import history_table, read_history, read_own_logs
+    from latentwire.item import item_stage
     from latentwire.params.load import load_any_params
 
-    records = read_history(load_any_params(root / "params.yaml"), root, item)
+    values = load_any_params(root / "params.yaml")
+    records = read_history(values, root, item)
     for problem in filter(None, (log.problem for log in read_own_logs(root, item))):
         print_sentence(f"note: {problem}")
     if as_json:
@@ -105,7 +107,7 @@ def history_command(
     elif records:
         print_table(history_table(records))
     else:
-        typer.echo(f"{item} was never started here. Next: `dvc repro train@{item}`")
+        typer.echo(f"{item} was never started here. Next: `dvc repro {item_stage(values, 'train', item)}`")
 
 
 @app.command("watch", rich_help_panel=TRAINING)

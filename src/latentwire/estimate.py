@@ -10,8 +10,8 @@ from latentwire.errors import LatentWireError
 from latentwire.local_inputs import PIPELINE
 from latentwire.machine_speed import probe_seconds
 from latentwire.params.load import Params, load_any_params
-from latentwire.result_code import FOLDER, result_code_text
-from latentwire.stage_times import kind_of, read_published_times, read_stage_times, seconds_of
+from latentwire.result_code import FOLDER, result_code_text, stage_kind
+from latentwire.stage_times import read_published_times, read_stage_times, seconds_of
 from unbroken.environment import usable_cores
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _reaches(source: Stage, stage: Stage) -> bool:
     """Whether a stage will run because one that it is made from does."""
     if _name(source) != CODE:
         return True
-    root, kind = Path(source.repo.root_dir), _name(stage).partition("@")[0]
+    root, kind = Path(source.repo.root_dir), stage_kind(_name(stage))
     recorded = root / FOLDER / f"{kind}.json"
     return not recorded.is_file() or recorded.read_bytes() != result_code_text(kind, root)
 
@@ -120,7 +120,7 @@ def foresee_seconds(stages: Sequence[str], root: Path) -> float | None:
     if published is None or not isinstance(values, Params) or values.runtime.device != "cpu":
         return None
     costs = {stage: took.processor_seconds for stage, took in published.stages.items()}
-    needed = [(kind_of(stage), seconds_of(stage, costs)) for stage in stages]
+    needed = [(stage_kind(stage), seconds_of(stage, costs)) for stage in stages]
     if any(seconds is None for _, seconds in needed):
         return None
     slower = probe_seconds(values.runtime.numerics) / published.probe_seconds

@@ -12,7 +12,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.params.load import AnyParams, Params, check_choice
 from latentwire.params.own import OwnParams
 from latentwire.params.sections import PERMUTED
-from latentwire.result_code import running_code
+from latentwire.result_code import dvc_stage_name, running_code
 from unbroken.canonical_json import JSON
 from unbroken.run_folder.identity import Identity
 
@@ -25,6 +25,8 @@ class TrainItem:
     task: str
     seed: int
     permuted: bool = False
+    ablation: bool = False
+    """Of `train.ablations`: it has stages of its own, and no controls."""
 
     @classmethod
     def of(cls, values: AnyParams, method: str, task: str, seed: int | str) -> TrainItem:
@@ -33,21 +35,28 @@ class TrainItem:
         Raises:
             ConfigurationError: One of the three is not in there.
         """
-        return cls._from_seed(
-            check_choice("--method", method, values.train.methods),
-            check_choice("--task", task, values.prepare.tasks),
-            check_choice("--seed", str(seed), map(str, values.train.seeds)),
-        )
+        ablation = check_choice("--method", method, values.train.all_methods) not in values.train.methods
+        seeds = values.train.seeds_of(method) if ablation else values.train.seeds
+        task = check_choice("--task", task, values.prepare.tasks)
+        return cls._from_seed(method, task, check_choice("--seed", str(seed), map(str, seeds)), ablation)
 
     @classmethod
     def all(cls, values: AnyParams) -> list[TrainItem]:
-        """The whole matrix, in DVC's order."""
-        combinations = product(values.train.methods, values.prepare.tasks, values.train.seeds)
-        return [cls._from_seed(method, task, str(seed)) for method, task, seed in combinations]
+        """The whole matrix, in DVC's order, then that of the ablations."""
+        train, tasks = values.train, values.prepare.tasks
+        combinations = product(train.methods, tasks, train.seeds)
+        own = [cls._from_seed(method, task, str(seed), False) for method, task, seed in combinations]
+        others = [method for method in train.all_methods if method not in train.methods]
+        ablations = [(method, task, seed) for method in others for task in tasks for seed in train.seeds_of(method)]
+        return own + [cls(method, task, seed, ablation=True) for method, task, seed in ablations]
 
     @classmethod
-    def _from_seed(cls, method: str, task: str, seed: str) -> TrainItem:
-        return cls(method, task, int(seed.removeprefix(PERMUTED)), seed.startswith(PERMUTED))
+    def _from_seed(cls, method: str, task: str, seed: str, ablation: bool) -> TrainItem:
+        return cls(method, task, int(seed.removeprefix(PERMUTED)), seed.startswith(PERMUTED), ablation)
+
+    def stage(self, kind: str) -> str:
+        """The name in DVC of the stage `train` or `evaluate` of this item."""
+        return dvc_stage_name(kind, self.name, self.ablation)
 
     @property
     def name(self) -> str:
@@ -68,6 +77,12 @@ class TrainItem:
     def features(self) -> Path:
         """Folder of the sender's features."""
         return Path("results/encode") / self.task
+
+
+def item_stage(values: AnyParams, kind: str, name: str) -> str:
+    """The name in DVC of the stage `train` or `evaluate` of an item that is known by its name."""
+    known = {item.name: item.stage(kind) for item in TrainItem.all(values)}
+    return known.get(name, f"{kind}@{name}")
 
 
 def permuted_method(method: str) -> str:
@@ -114,17 +129,21 @@ def own_identity(values: OwnParams, item: TrainItem, root: Path = Path()) -> Ide
     return Identity(parts)
 
 
+_COUNTS = {"methods", "seeds", "ablations", "checkpoint"}
+"""What is trained beside an item, and how often it is saved, changes no weight."""
+
+
 def _of_own(values: OwnParams, item: TrainItem) -> dict[str, Any]:
     return {
         "method": values.methods[item.method].model_dump(mode="json"),
         "task": values.tasks[item.task].model_dump(mode="json"),
         "runtime": values.runtime.model_dump(mode="json"),
-        "train": values.train.model_dump(mode="json", exclude={"methods", "seeds", "checkpoint"}),
+        "train": values.train.model_dump(mode="json", exclude=_COUNTS),
     }
 
 
 def _of_texts(values: Params, item: TrainItem) -> dict[str, Any]:
-    train = values.train.model_dump(mode="json", by_alias=True, exclude={"methods", "seeds", "checkpoint"})
+    train = values.train.model_dump(mode="json", by_alias=True, exclude=_COUNTS)
     settings = values.methods[item.method]
     read = {"baseline": {"max_tokens": values.baseline.max_tokens}} if settings.sees["text"] else {}
     return {

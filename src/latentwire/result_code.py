@@ -32,6 +32,18 @@ ROOMS = (
 """They define results, in whatever stage."""
 
 FOLDER = Path("results/code")
+_ABLATION = "_ablation"
+"""Behind `train` and `evaluate` in the names of the stages of `train.ablations`, which have a matrix of their own."""
+
+
+def dvc_stage_name(kind: str, item: str, ablation: bool) -> str:
+    """The name in dvc.yaml of the stage `train` or `evaluate` of an item."""
+    return f"{kind}{_ABLATION if ablation else ''}@{item}"
+
+
+def stage_kind(stage: str) -> str:
+    """Which of STAGES a stage of dvc.yaml is, `train` of `train_ablation@ITEM`: it has its program and its code."""
+    return stage.partition("@")[0].removesuffix(_ABLATION)
 
 
 def result_code(stage: str, root: Path | None = None) -> dict[str, str]:

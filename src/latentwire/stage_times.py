@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.output_files import write_text_file
+from latentwire.result_code import stage_kind
 
 FOLDER = Path(".cache/stage-times")
 PUBLISHED = Path("reports/stage-times.json")
@@ -91,14 +92,9 @@ def read_published_times(root: Path) -> PublishedTimes | None:
 
 def seconds_of(stage: str, times: Mapping[str, float]) -> float | None:
     """What a stage took; of one that is not among them, the mean of its kind, such as `train@…`; None without any."""
-    kind = kind_of(stage)
-    alike = [seconds for name, seconds in times.items() if kind_of(name) == kind]
+    kind = stage_kind(stage)
+    alike = [seconds for name, seconds in times.items() if stage_kind(name) == kind]
     return times.get(stage, sum(alike) / len(alike) if alike else None)
-
-
-def kind_of(stage: str) -> str:
-    """`train` of `train@wire-r8-0`, and of `train_ablation@…`, which costs the same."""
-    return stage.partition("@")[0].removesuffix("_ablation")
 
 
 def _rounded(took: StageTime) -> dict[str, float]:

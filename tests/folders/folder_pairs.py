@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from latentwire.environment import clone_environment
 from tests.support import workspace
-from tests.support.workspace import ROOT, Workspace
+from tests.support.workspace import ROOT, SHORT_WIRE, Workspace
 
-TINY = {"train__seeds": [0, 1, 2], "train__steps": 16, "prepare__limits": {"train": 120, "validation": 20, "test": 50}}
+TINY: dict[str, Any] = {
+    "train__seeds": [0, 1, 2],
+    "train__steps": 16,
+    "prepare__limits": {"train": 120, "validation": 20, "test": 50},
+}
+TINY |= {"methods__wire_1": SHORT_WIRE, "train__ablations": {"methods": ["wire_1"], "seeds": [0]}}
 
 
 class Clone(Workspace):
@@ -21,7 +27,7 @@ class Clone(Workspace):
 
 
 def tiny(folder: Path) -> tuple[Workspace, Workspace]:
-    """Two tasks, three seeds, 50 test texts, two tiny receivers; both folders are copies of one commit."""
+    """Two tasks, three seeds and an ablation, 50 test texts, two tiny receivers; both folders have one commit."""
     first = workspace.make(folder / "first", tasks=2, **TINY)
     return first, workspace.copy(first, folder / "a second folder with a longer name")
 

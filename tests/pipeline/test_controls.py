@@ -17,10 +17,11 @@ from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import Status
 from tests.pipeline.conftest import Made
 from tests.support import workspace
-from tests.support.workspace import TRAIN, Workspace
+from tests.support.workspace import SHORT_WIRE, TRAIN, Workspace
 
 UNSEEN = [{"dark": " night", "light": " morning"}, {"dark": " ash", "light": " snow"}]
 PERMUTED = "wire-tiny-permuted-0"
+ABLATION = "wire_1-tiny-0"
 OWN, OTHER = ("--method", "wire", "--task", "tiny", "--seed", "0"), (*TRAIN[1:-1], "permuted-0")
 
 
@@ -29,10 +30,11 @@ def trained(made: Made, prepared: Workspace) -> Workspace:
     def make(root: Path) -> None:
         others = {"tasks__tiny__unseen": UNSEEN, "evaluate__precisions": ["int8", "int4"]}
         place = workspace.copy(prepared, root, train__seeds=[0, "permuted-0"], **others)
+        place.set(methods__wire_1=SHORT_WIRE, train__ablations={"methods": ["wire_1"], "seeds": [0]})
         place.stage("prepare")
         place.stage("encode", "--task", "tiny")
         place.stage("baseline", "--task", "tiny")
-        for item in (OWN, OTHER):
+        for item in (OWN, OTHER, (OWN[0], "wire_1", *OWN[2:])):
             place.stage("train", *item)
             place.stage("evaluate", *item)
         place.stage("aggregate")
@@ -49,6 +51,21 @@ def _read(trained: Workspace, item: str) -> tuple[pd.DataFrame, Mapping[str, Any
 def test_dvc_names_the_permuted_item_as_the_others(trained: Workspace) -> None:
     names = trained.dvc("stage", "list", "--name-only").split()
     assert {f"train@{PERMUTED}", f"evaluate@{PERMUTED}", "train@wire-tiny-0"} <= set(names)
+
+
+def test_an_ablation_answers_with_its_receivers_and_the_probe_alone(trained: Workspace) -> None:
+    names = trained.dvc("stage", "list", "--name-only").split()
+    assert {f"train_ablation@{ABLATION}", f"evaluate_ablation@{ABLATION}"} <= set(names)
+    assert f"train@{ABLATION}" not in names
+    rows, meta = _read(trained, f"evaluate/{ABLATION}")
+    assert set(zip(rows["method"], rows["model"], strict=True)) == {
+        ("wire_1", "llama"),
+        ("wire_1", "gemma"),
+        ("wire_1-probe", "sender"),
+    }
+    assert (meta["slots"], meta["bytes_per_example"]) == (1, 32.0)
+    stats = json.loads((trained.root / "results/aggregate/stats.json").read_text())
+    assert "tiny/llama/wire-vs-wire_1/accuracy" in stats["families"]["ablations"]["members"]
 
 
 def test_permuted_labels_are_all_that_sets_the_two_trainings_apart(trained: Workspace) -> None:

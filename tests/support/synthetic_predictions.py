@@ -34,11 +34,13 @@ STEPS = 60
 
 EASE = {"wire": 0.9, "text": 0.35, "calibrated": 0.5, "truncated": -0.1, "probe": 1.1, "readout": 1.0, "few_shot": 0.6}
 EASE |= {"wire-probe": 1.3, "wire-unseen": 0.2, "wire-int8": 0.9, "wire-int4": 0.3}
+EASE |= {"wire_1": 0.3, "wire_1-probe": 0.7}
 """Mean of the latent skill of each method; accuracy is the share of examples whose difficulty is below it."""
 
 
-LEARNED = ("probe", "readout", "wire", "wire-permuted")
+LEARNED = ("probe", "readout", "wire", "wire-permuted", "wire_1")
 """Methods that learned from labelled examples."""
+WIRES = ("wire", "wire_1", "wire-permuted")
 READERS = ("text", "truncated", "calibrated", "readout", "few_shot")
 """Methods whose receivers read the text."""
 QUANTISED = {"wire-int8": 1632.0, "wire-int4": 864.0}
@@ -46,11 +48,19 @@ QUANTISED = {"wire-int8": 1632.0, "wire-int4": 864.0}
 
 
 def build(
-    root: Path, seeds: Iterable[int | str] = (0, 1, 2), count: int = 600, precisions: Sequence[str] = ()
+    root: Path,
+    seeds: Iterable[int | str] = (0, 1, 2),
+    count: int = 600,
+    precisions: Sequence[str] = (),
+    ablation_seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads."""
+    """Write `params.yaml`, that of the repository but for seeds, steps and names, and what `aggregate` reads.
+
+    Without `ablation_seeds` there are no ablations.
+    """
     values: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
-    values["train"] |= {"seeds": list(seeds), "steps": STEPS, "warmup": 1}
+    ablations = {"methods": ["wire_1"] if ablation_seeds else [], "seeds": list(ablation_seeds)}
+    values["train"] |= {"seeds": list(seeds), "ablations": ablations, "steps": STEPS, "warmup": 1}
     values["aggregate"] |= {"resamples": 500, "reference": "text", "metrics": {}}
     values["evaluate"]["precisions"] = list(precisions)
     values["report"]["names"] = NAMES
@@ -103,6 +113,8 @@ def _write_task(results: Path, values: dict[str, Any], task: str, rng: np.random
             rows += _quantised(f"wire-{precision}", task, seed, golds, labels, difficulty, receivers)
         _write_item(results / "evaluate" / f"wire-{task}-{seed}", rows, trained=True)
         _write_journal(results / "train" / f"wire-{task}-{seed}", receivers, values["train"]["steps"], rng)
+    for seed in values["train"]["ablations"]["seeds"]:
+        _write_ablation(results, task, seed, golds, labels, difficulty, receivers)
     for name in ("calibrated", "readout", "few_shot"):
         rows = [_answers(name, model, task, None, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
         _write_item(results / "baseline" / task / name, rows, trained=False)
@@ -252,6 +264,26 @@ def _quantised(
     return [_answers(name, model, task, seed, golds, labels, difficulty, rng, EASE[name]) for model in receivers]
 
 
+def _write_ablation(
+    results: Path,
+    task: str,
+    seed: int,
+    golds: pd.Series,
+    labels: list[str],
+    difficulty: np.ndarray,
+    receivers: list[str],
+) -> None:
+    """A training of another method, with the probe on its wires and no controls, from draws of its own."""
+    rng = np.random.default_rng([19, seed, len(labels)])
+    rows = [
+        _answers(name, model, task, seed, golds, labels, difficulty, rng, EASE[name])
+        for name, models in (("wire_1", receivers), ("wire_1-probe", ["minilm"]))
+        for model in models
+    ]
+    _write_item(results / "evaluate" / f"wire_1-{task}-{seed}", rows, trained=True)
+    _write_journal(results / "train" / f"wire_1-{task}-{seed}", receivers, STEPS, rng)
+
+
 def _write_permuted(
     results: Path, task: str, seed: str, golds: pd.Series, labels: list[str], receivers: list[str], steps: int
 ) -> None:
@@ -277,10 +309,11 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
         "method": method,
         "task": str(frame["task"].iloc[0]),
         "seed": None if pd.isna(seed) else int(seed),
-        "sees": {"text": reads, "labels": method != "wire", "features": method in ("wire", "wire-permuted", "probe")},
+        "sees": {"text": reads, "labels": method not in ("wire", "wire_1"), "features": method in (*WIRES, "probe")},
         "training_labels": {"majority": len(frame), "few_shot": 8}.get(method, 960 if method in LEARNED else 0),
         "bytes_per_example": {
             "wire": 3072.0,
+            "wire_1": 384.0,
             "wire-permuted": 3072.0,
             "text": 131.4,
             "calibrated": 131.4,
@@ -291,7 +324,7 @@ def _write_item(folder: Path, rows: list[pd.DataFrame], trained: bool) -> None:
             "majority": 0.0,
         }[method],
         "most_bytes": 312,
-        "slots": 8 if trained else None,
+        "slots": (1 if method == "wire_1" else 8) if trained else None,
         "trained": trained,
         "checkpoint": digest(folder.name) if trained else None,
         "layout": {},

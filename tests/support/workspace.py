@@ -34,6 +34,9 @@ COPIED = (
 )
 TRAIN = ("train", "--method", "wire", "--task", "tiny", "--seed", "0")
 ITEM = "wire-tiny-0"
+_SHAPE = {"kind": "wire", "slots": 1, "width": 16, "depth": 1, "heads": 2, "hidden": 16, "dropout": 0.1}
+SHORT_WIRE: dict[str, Any] = {**_SHAPE, "receivers": ["llama", "gemma"]}
+"""For `methods`: a wire of one vector, to be an ablation."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pytest
 
 from latentwire import result_code
 from latentwire.cli import run
-from latentwire.item import TrainItem
+from latentwire.errors import ConfigurationError
+from latentwire.item import TrainItem, item_stage
 from latentwire.params.load import load_params
 from latentwire.status import read_item_status
 from unbroken.run_folder.lock import FolderLock
@@ -67,7 +68,17 @@ def test_commands_print_and_exit(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_items_are_the_matrix() -> None:
     values = load_params(ROOT / "params.yaml")
     assert [item.name for item in TrainItem.all(values)][:2] == ["wire-rotten_tomatoes-0", "wire-rotten_tomatoes-1"]
-    assert len(TrainItem.all(values)) == 8
+    assert len(TrainItem.all(values)) == 10
+    own, ablation = TrainItem.all(values)[0], TrainItem.all(values)[-1]
+    assert ablation.name == "wire_1-r8-0"
+    assert [own.stage("train"), ablation.stage("train")] == [
+        "train@wire-rotten_tomatoes-0",
+        "train_ablation@wire_1-r8-0",
+    ]
+    assert TrainItem.of(values, "wire_1", "r8", 0) == ablation
+    assert item_stage(values, "evaluate", "wire_1-r8-0") == "evaluate_ablation@wire_1-r8-0"
+    with pytest.raises(ConfigurationError, match=r"--seed '1' is not in params\.yaml; expected one of 0\."):
+        TrainItem.of(values, "wire_1", "r8", 1)
 
 
 def test_the_code_is_read_once_for_all_items(monkeypatch: pytest.MonkeyPatch) -> None:

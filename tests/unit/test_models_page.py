@@ -41,7 +41,8 @@ def test_a_second_method_is_trained_for_every_task_and_seed() -> None:
     values = merged(METHOD)
     names = [item.name for item in TrainItem.all(values)]
     assert "wide-r8-0" in names
-    assert len(names) == 2 * len(values.prepare.tasks) * len(values.train.seeds)
+    ablations = len(values.train.ablations.methods) * len(values.train.ablations.seeds)
+    assert len(names) == len(values.prepare.tasks) * (2 * len(values.train.seeds) + ablations)
 
 
 def test_methods_of_other_kinds_are_trained_beside_the_wire() -> None:

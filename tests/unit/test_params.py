@@ -78,6 +78,12 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
         (lambda v: v["train"].update(seeds=[0, "permuted-01"]), "or permuted-SEED, found 'permuted-01'"),
         (lambda v: v["train"].update(seeds=["permuted-0"]), "one that is not permuted, found permuted-0"),
         (lambda v: v["train"].update(seeds=[0, *["permuted-1"] * 2]), "'permuted-1' stands there more than once"),
+        (lambda v: v["train"].pop("ablations"), "`train.ablations` is missing"),
+        (lambda v: v["train"]["ablations"].update(seeds=[]), "`train.ablations`: seeds must be one at least, for the"),
+        (lambda v: v["train"]["ablations"].update(seeds=[7]), "not permuted, (0, 1, 2), found 7"),
+        (lambda v: v["train"]["ablations"].update(seeds=["permuted-0"]), "`train.ablations.seeds.0`: Input should be"),
+        (lambda v: v["train"]["ablations"].update(methods=["wire"]), "others than methods, found wire in both"),
+        (lambda v: v["train"]["ablations"].update(methods=["wide"]), "train.ablations.methods names 'wide', which"),
         (
             lambda v: v["tasks"]["rotten_tomatoes"].update(unseen=[{"0": " bad"}]),
             "unseen must have, for each of the labels 0, 1, a word",

@@ -12,11 +12,13 @@ import yaml
 
 from latentwire.params.load import Params
 from latentwire.params.sections import Train
-from latentwire.result_code import FOLDER, ROOMS, result_code
+from latentwire.result_code import FOLDER, ROOMS, result_code, stage_kind
 from latentwire.result_code import STAGES as RESULT_STAGES
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+ABLATIONS = {"train_ablation": "train", "evaluate_ablation": "evaluate"}
+"""Stage of the items of `train.ablations` → that of the others."""
 CARRIERS = {
     "latentwire.assets": "wheels by hash: what is in them is in the digests that prepare writes",
     "latentwire.console": "bars and log lines",
@@ -111,7 +113,7 @@ def test_the_stage_code_reads_what_defines_results_and_nothing_that_carries() ->
     folders = [dep.removeprefix("src/").removesuffix(".py").replace("/", ".") for dep in STAGES["code"]["deps"]]
     own = {"latentwire.result_code", *(f"unbroken.run_folder.{name}_digest" for name in ("code", "syntax"))}
     assert set(folders) == {*ROOMS, "latentwire.stages", "latentwire.pipeline", *own}
-    assert set(STAGES) == {"code", *RESULT_STAGES}
+    assert set(STAGES) == {"code", *RESULT_STAGES, *ABLATIONS}
     assert STAGES["code"]["outs"] == [f"{FOLDER}/{stage}.json" for stage in RESULT_STAGES]
 
 
@@ -123,11 +125,24 @@ def test_a_stage_names_code_that_exists(stage: str) -> None:
 
 def test_stage_module_and_folder_have_one_name() -> None:
     for stage, fields in STAGES.items():
-        assert f"latentwire.stages.{stage}" in fields["cmd"]
+        assert f"latentwire.stages.{stage_kind(stage)}" in fields["cmd"]
         assert fields["cmd"].startswith("exec python -m ")
         for out in fields["outs"]:
             name = out if isinstance(out, str) else next(iter(out))
-            assert name.startswith((f"results/{stage}", "reports/"))
+            assert name.startswith((f"results/{stage_kind(stage)}", "reports/"))
+
+
+@pytest.mark.parametrize("stage", ABLATIONS)
+def test_an_ablation_is_a_stage_like_the_others_but_for_its_matrix(stage: str) -> None:
+    own, other = (dict(STAGES[name]) for name in (stage, ABLATIONS[stage]))
+    assert own.pop("matrix") == {
+        "method": "${train.ablations.methods}",
+        "task": "${prepare.tasks}",
+        "seed": "${train.ablations.seeds}",
+    }
+    assert other.pop("matrix") == {"method": "${train.methods}", "task": "${prepare.tasks}", "seed": "${train.seeds}"}
+    assert own == other
+    assert stage_kind(f"{stage}@wire_1-r8-0") == ABLATIONS[stage]
 
 
 def test_no_stage_persists_its_outs() -> None:
@@ -138,7 +153,9 @@ def test_seeds_and_checkpoint_interval_are_no_parameters_of_an_item() -> None:
     """Another seed list or interval must not retrain what is there."""
     for stage in ("train", "evaluate"):
         listed = STAGES[stage]["params"]
-        assert not {"train", "train.seeds", "train.methods", "train.checkpoint", "prepare"} & set(listed)
+        assert not {"train", "train.seeds", "train.methods", "train.ablations", "train.checkpoint", "prepare"} & set(
+            listed
+        )
 
 
 def test_the_digest_of_the_parameters_depends_on_what_aggregate_lists() -> None:

@@ -15,8 +15,8 @@ from dvc.config import Config
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
-STAGES = ("prepare", "encode@tiny", "baseline@tiny", "train@wire-tiny-0", "train@wire-tiny-1")
-ITEMS = ("evaluate@wire-tiny-0", "evaluate@wire-tiny-1", "aggregate", "report")
+STAGES = ("prepare", "encode@tiny", "baseline@tiny", "train@wire-tiny-0", "train_ablation@short-tiny-0")
+ITEMS = ("evaluate@wire-tiny-0", "evaluate_ablation@short-tiny-0", "aggregate", "report")
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_a_sweep_makes_a_clone_of_every_item(clone: Path, tmp_path: Path) -> Non
     assert "jobs 17 (data), 17 (2 items, 2 at a time), 17 (collect)" in said
     commit = bash(clone, "git rev-parse HEAD").strip()
     sweep = clone / "state/sweep" / commit[:12]
-    assert (sweep / "items").read_text() == "wire-tiny-0\nwire-tiny-1\n"
-    for item in ("wire-tiny-0", "wire-tiny-1"):
+    assert (sweep / "stages").read_text() == "evaluate@wire-tiny-0\nevaluate_ablation@short-tiny-0\n"
+    for item in ("wire-tiny-0", "short-tiny-0"):
         assert bash(sweep / item, "git rev-parse HEAD").strip() == commit
         assert (sweep / item / ".dvc/config.local").read_text() == '[cache]\n    dir = "/cache"\n'
         assert (sweep / item / "assets").resolve() == clone / "assets"
@@ -139,7 +139,7 @@ def test_a_sweep_in_a_folder_of_any_name(name: str, clone: Path, tmp_path: Path)
     path = f"{submit.parent}:{os.environ['PATH']}"
     bash(there, "slurm/sweep.sh 2", PATH=path, STUB=str(tmp_path / "submitted"))
     sweep = there / "state/sweep" / bash(there, "git rev-parse HEAD").strip()[:12]
-    assert str(Config(str(sweep / "wire-tiny-1/.dvc"))["cache"]["dir"]) == str(there / ".dvc/cache")
+    assert str(Config(str(sweep / "short-tiny-0/.dvc"))["cache"]["dir"]) == str(there / ".dvc/cache")
     assert (tmp_path / "submitted").read_text().endswith(f" --export=ALL slurm/container.slurm {sweep}\n")
 
 

@@ -59,7 +59,7 @@ class Workbench:
             LatentWireError: A stage failed.
         """
         began, cpu = datetime.now(UTC), _child_cpu_seconds()
-        self._run_experiment(trial.name, trial.overrides, f"train@{trial.item.name}")
+        self._run_experiment(trial.name, trial.overrides, trial.item.stage("train"))
         cpu = _child_cpu_seconds() - cpu
         facts = self._measure("--method", trial.method, "--task", trial.task, "--seed", str(trial.seed))
         return {**facts, **self._time(trial, began, cpu)}

@@ -181,7 +181,7 @@ def _parameters(root: Path) -> Iterator[Check]:
         yield Check("params.yaml", State.MISSING, str(error))
         return
     yield Check(
-        "params.yaml", State.OK, f"{len(values.train.methods)} methods, tasks {', '.join(values.prepare.tasks)}"
+        "params.yaml", State.OK, f"{len(values.train.all_methods)} methods, tasks {', '.join(values.prepare.tasks)}"
     )
     yield _assets(root, values)
 

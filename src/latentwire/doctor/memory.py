@@ -129,7 +129,7 @@ def plan_memory(values: Params, root: Path = Path()) -> MemoryPlan:
     Raises:
         ConfigurationError: A model is not there.
     """
-    plans = [(method, _parts(values, method, root)) for method in values.train.methods]
+    plans = [(method, _parts(values, method, root)) for method in values.train.all_methods]
     method, parts = max(plans, key=lambda named: sum(part.bytes for part in named[1]))
     return MemoryPlan(method, parts, list_memories(values), count_processes(values))
 

@@ -85,7 +85,7 @@ def _check_answers(name: str, task: str, labels: Sequence[str], answers: Sequenc
 
 def _lengths_for(receiver: str, values: Params) -> dict[str, int]:
     """Key of params.yaml → most positions that it puts between primer and anchor of a receiver."""
-    trained = [name for name in values.train.methods if receiver in values.methods[name].receivers]
+    trained = [name for name in values.train.all_methods if receiver in values.methods[name].receivers]
     text = values.baseline.max_tokens
     own = {
         f"methods.{name}.{key}": length

@@ -74,11 +74,13 @@ class Params(Section):
     def _names_exist(self) -> Params:
         check_known("prepare.tasks", self.prepare.tasks, self.tasks)
         check_known("train.methods", self.train.methods, self.methods)
+        check_known("train.ablations.methods", self.train.ablations.methods, self.methods)
         check_known("baseline.budget_of", [self.baseline.budget_of], self.methods)
         check_known("encode.sender", [self.encode.sender], self.models)
         check_known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         check_no_baseline("train.methods", self.train.methods, BASELINES)
+        check_no_baseline("train.ablations.methods", self.train.ablations.methods, BASELINES)
         _ = self.cut_tokens
         for name, method in self.methods.items():
             check_known(f"methods.{name}.receivers", method.receivers, self.models)
@@ -107,7 +109,7 @@ class Params(Section):
     @property
     def receivers(self) -> tuple[str, ...]:
         """Every receiver of a method that is trained, in the order of first mention."""
-        return tuple(dict.fromkeys(r for m in self.train.methods for r in self.methods[m].receivers))
+        return tuple(dict.fromkeys(r for m in self.train.all_methods for r in self.methods[m].receivers))
 
     def precisions_of(self, method: str) -> tuple[str, ...]:
         """The precisions below float16 at which what a method sends is read, too; none where it sends no vectors."""

@@ -76,6 +76,15 @@ class OwnTrain(OpenSection):
         """All of them: a control on permuted labels is a method here."""
         return self.seeds
 
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method that is trained: an ablation is one like the others here."""
+        return self.methods
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """Seeds of the trainings of a method."""
+        return self.seeds if method in self.methods else ()
+
 
 class OwnBaseline(OpenSection):
     """Stage `baseline`."""

@@ -175,6 +175,21 @@ class CheckpointPolicy(Section):
     """For `auto`: how often this machine ends a run early; without it, what the run's own history says."""
 
 
+class Ablations(Section):
+    """Further trained methods, with fewer trainings: each shows what a part of those of `train.methods` is for."""
+
+    methods: Distinct[Name]
+    """Compared with the first of `train.methods`, on the seeds that both have; they have no controls. May be empty."""
+    seeds: Distinct[Seed]
+    """Among train.seeds. One seed says nothing of how trainings vary, and the report says so."""
+
+    @model_validator(mode="after")
+    def _have_seeds(self) -> Ablations:
+        if self.methods and not self.seeds:
+            raise ValueError(f"seeds must be one at least, for the methods {', '.join(self.methods)}, found none")
+        return self
+
+
 class Train(Section):
     """Stage `train`."""
 
@@ -182,6 +197,7 @@ class Train(Section):
     seeds: Distinct[Annotated[int | str, PlainValidator(_seed_or_permuted)]] = Field(min_length=1)
     """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else equal: a
     control, whose answers are right by chance alone unless something leaks."""
+    ablations: Ablations
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
@@ -214,6 +230,15 @@ class Train(Section):
         """Seeds of the trainings on permuted labels."""
         return tuple(int(seed.removeprefix(PERMUTED)) for seed in self.seeds if isinstance(seed, str))
 
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method that is trained, ablations last."""
+        return (*self.methods, *self.ablations.methods)
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """Seeds of the trainings of a method on the labels as they are."""
+        return self.ablations.seeds if method in self.ablations.methods else self.own_seeds
+
     @model_validator(mode="after")
     def _consistent(self) -> Train:
         if not self.own_seeds:
@@ -222,6 +247,18 @@ class Train(Section):
             raise ValueError(f"batch must be a multiple of shards, found {self.batch} and {self.shards}")
         if self.warmup >= self.steps:
             raise ValueError(f"warmup must be below steps, found {self.warmup} and {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _ablations_are_others(self) -> Train:
+        both = [name for name in self.ablations.methods if name in self.methods]
+        if both:
+            raise ValueError(f"ablations.methods must be others than methods, found {both[0]} in both")
+        unknown = [seed for seed in self.ablations.seeds if seed not in self.own_seeds]
+        if unknown:
+            raise ValueError(
+                f"ablations.seeds must be among the seeds that are not permuted, {self.own_seeds}, found {unknown[0]}"
+            )
         return self
 
 

@@ -49,8 +49,7 @@ def fetch_items(
         if not fetched.new:
             return f"{location.item}: step {fetched.step} is here already, nothing newer is parked"
         return (
-            f"{location.item}: step {fetched.step} fetched to {location.folder}, "
-            f"`dvc repro train@{location.item}` goes on"
+            f"{location.item}: step {fetched.step} fetched to {location.folder}, `dvc repro {location.stage}` goes on"
         )
 
     return _each(root, names, everything, optional, remote, fetch_item)
@@ -87,7 +86,8 @@ def _each(
     _configure_dvc_logging()
     values = load_any_params(root / "params.yaml")
     locations = [
-        RunLocation(root, item.name, identity_of(values, item, root)) for item in _items(values, names, everything)
+        RunLocation(root, item.name, identity_of(values, item, root), item.ablation)
+        for item in _items(values, names, everything)
     ]
     codes = []
     with open_store(root, remote, _print_progress) as store:

@@ -92,7 +92,7 @@ def _check_folder(location: RunLocation) -> None:
         if other
     ]
     raise NothingToParkError(
-        f"{location.item} has no state in {location.folder}.{''.join(kept)} Next: `dvc repro train@{location.item}`."
+        f"{location.item} has no state in {location.folder}.{''.join(kept)} Next: `dvc repro {location.stage}`."
     )
 
 
@@ -135,7 +135,7 @@ def _newest_good(location: RunLocation, work: Path, report: Callable[[str], None
             report(f"{fresh[0]} is not parked: {error} Another one is tried.")
             remove_tree(FileSystem(), staged.path(step_of(fresh[0])))
     kind, why = (ParkingError, "none is whole") if tried else (NothingToParkError, "there is none yet")
-    raise kind(f"No checkpoint of {location.folder} was parked: {why}. Next: `dvc repro train@{location.item}`.")
+    raise kind(f"No checkpoint of {location.folder} was parked: {why}. Next: `dvc repro {location.stage}`.")
 
 
 def _staged(path: Path, staged: CheckpointStore, identity: Identity) -> int:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentwire.result_code import dvc_stage_name
 from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
 from unbroken.errors import storage_errors
 from unbroken.run_folder.identity import Identity
@@ -18,6 +19,13 @@ class RunLocation:
     root: Path
     item: str
     identity: Identity
+    ablation: bool = False
+    """An item of `train.ablations`."""
+
+    @property
+    def stage(self) -> str:
+        """The stage of DVC that trains it."""
+        return dvc_stage_name("train", self.item, self.ablation)
 
     @property
     def run(self) -> str:

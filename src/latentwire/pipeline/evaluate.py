@@ -45,7 +45,10 @@ def evaluate_item(values: Params, item: TrainItem) -> None:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What is made of what a trained item sends; one that was trained on permuted labels only answers."""
+    """What is made of what a trained item sends; one that was trained on permuted labels only answers.
+
+    An ablation has no controls and is asked for no unseen words: those say of the main methods that nothing leaks.
+    """
 
     values: Params
     item: TrainItem
@@ -60,8 +63,7 @@ class _Reading:
 
     def score(self, sent: Any) -> list[MethodScores]:
         """Scores of every receiver for the message of N examples, for unseen words, and for the controls."""
-        asked = () if self.item.permuted else self.values.evaluate.controls
-        controls = self.values.methods[self.item.method].controls(asked)
+        controls = controls_of(self.values, self.item)
         noise = draw_noise(self.trained.method.vectors(sent), self.item.seed) if NOISE in controls else sent[:0]
         reference = self._write_reference() if self._unseen else sent[:0]
         steps = (len(sent) + len(noise) + len(reference)) * len(self.trained.receivers)
@@ -110,7 +112,7 @@ class _Reading:
 
     @property
     def _unseen(self) -> Sequence[dict[str, str]]:
-        return () if self.item.permuted else self.values.tasks[self.item.task].unseen
+        return unseen_words_of(self.values, self.item)
 
     def _write_reference(self) -> Any:
         """The message of the validation texts from which a prior is taken."""
@@ -127,7 +129,18 @@ class _Reading:
 
 def precisions_of(values: Params, item: TrainItem) -> Sequence[str]:
     """The precisions below float16 at which what an item sends is read, too."""
-    return () if item.permuted else values.precisions_of(item.method)
+    return () if item.permuted or item.ablation else values.precisions_of(item.method)
+
+
+def controls_of(values: Params, item: TrainItem) -> Sequence[str]:
+    """The controls that an item is scored with."""
+    asked = () if item.permuted or item.ablation else values.evaluate.controls
+    return values.methods[item.method].controls(asked)
+
+
+def unseen_words_of(values: Params, item: TrainItem) -> Sequence[dict[str, str]]:
+    """The sets of other words that an item is asked for."""
+    return () if item.permuted or item.ablation else values.tasks[item.task].unseen
 
 
 def _describe(values: Params, item: TrainItem, trained: TrainedItem, sent: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from latentwire.models.quantise import round_wires
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.pipeline.baseline import calibrate_scores, show_examples, text_budgets
-from latentwire.pipeline.evaluate import precisions_of
+from latentwire.pipeline.evaluate import controls_of, precisions_of, unseen_words_of
 from latentwire.tasks.examples import Split
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status
@@ -135,7 +135,7 @@ def _score_unseen(
     values: Params, item: TrainItem, trained: TrainedItem, given: StoredInputs, sent: Any
 ) -> Iterator[MethodScores]:
     """The answers with words that no training named; their prior is that of the `given` validation texts."""
-    unseen = () if item.permuted else values.tasks[item.task].unseen
+    unseen = unseen_words_of(values, item)
     if not unseen:
         return
     labels, batch = list(values.tasks[item.task].labels), values.evaluate.batch
@@ -159,7 +159,7 @@ def _read_messages(
     values: Params, item: TrainItem, method: AnyMethod, sent: Any, positions: Sequence[int]
 ) -> Iterator[tuple[str, Any]]:
     """End of a name → what receivers read of examples by position: their own, that of a control, or at fewer bits."""
-    controls = values.methods[item.method].controls(() if item.permuted else values.evaluate.controls)
+    controls = controls_of(values, item)
     yield "", method.select(sent, positions)
     if SHUFFLED in controls:
         yield f"-{SHUFFLED}", method.select(sent, [(position + 1) % len(sent) for position in positions])

@@ -46,8 +46,8 @@ def list_inference_paths(values: Params, task: str, examples: int) -> Iterator[I
     first = values.train.methods[0]
     # Not those of the method, inside which something may be trained.
     frozen = {reader.name: reader for reader in load_receivers(values, values.methods[first].receivers, task)}
-    for method in values.train.methods:
-        item = TrainItem.of(values, method, task, values.train.own_seeds[0])
+    for method in values.train.all_methods:
+        item = TrainItem.of(values, method, task, values.train.seeds_of(method)[0])
         features = Features.open(item.features, "test")
         trained = load_trained(values, item, features.width)
         for receiver in trained.receivers:

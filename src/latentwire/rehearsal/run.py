@@ -19,7 +19,7 @@ from latentwire.digests import sha256_of
 from latentwire.environment import rehearsal_environment
 from latentwire.errors import LatentWireError
 from latentwire.exits import run_program
-from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.tiny import NO_ABLATIONS, tiny_causal_model, tiny_encoder_model, tiny_task
 from latentwire.yaml_files import read_yaml
 from unbroken.environment import has_avx2
 
@@ -104,7 +104,8 @@ def tiny_params(values: Mapping[str, Any], inputs: Path) -> Mapping[str, Any]:
     """The parameters with tiny models and a tiny task, which this writes to `inputs`."""
     sizes = {"slots": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8, "receivers": ["llama"]}
     kernels = "portable" if has_avx2() else "native"
-    train = {"methods": ["wire"], "seeds": [0], "steps": STEPS, "batch": 8, "warmup": 1}
+    items = {"methods": ["wire"], "seeds": [0], "ablations": NO_ABLATIONS}
+    train = {**items, "steps": STEPS, "batch": 8, "warmup": 1}
     return {
         **values,
         "models": {"sender": tiny_encoder_model(inputs / "sender"), "llama": tiny_causal_model(inputs / "llama")},

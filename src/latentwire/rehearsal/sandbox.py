@@ -17,7 +17,7 @@ from latentwire.dvc_files import list_inputs
 from latentwire.errors import ConfigurationError
 from latentwire.git import changed_files, clone_commit, commit_everything, resolve_commit
 from latentwire.output_files import write_text_file
-from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.tiny import NO_ABLATIONS, tiny_causal_model, tiny_encoder_model, tiny_task
 from latentwire.yaml_files import read_yaml
 from unbroken.environment import has_avx2
 
@@ -65,7 +65,15 @@ def small_params(values: Mapping[str, Any], root: Path, tasks: int = 1) -> dict[
         task["source"]["local"] = str(Path(task["source"]["local"]).relative_to(root))
     wire = {**values["methods"]["wire"], "slots": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16}
     limits = {"train": 120, "validation": 20, "test": 60}
-    sizes = {"methods": ["wire"], "seeds": [0], "steps": 30, "batch": 8, "warmup": 3, "lr": 0.01}
+    sizes = {
+        "methods": ["wire"],
+        "seeds": [0],
+        "ablations": NO_ABLATIONS,
+        "steps": 30,
+        "batch": 8,
+        "warmup": 3,
+        "lr": 0.01,
+    }
     moments = {"validate": {"every": 7, "examples": 20}, "checkpoint": {"every": 5, "keep": 3}}
     fractions = {"validation": 0.1, "test": 0.3}
     kernels = "portable" if has_avx2() else "native"

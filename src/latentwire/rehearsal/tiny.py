@@ -41,6 +41,9 @@ PRIMER = "Note:"
 ANCHOR = "\nMood:"
 LABELS = {"dark": " dark", "light": " light"}
 
+NO_ABLATIONS: dict[str, list[Any]] = {"methods": [], "seeds": []}
+"""For `train.ablations`."""
+
 _MARKS = ("\n", " ", ":", ".", ",", "?", "Note", "Mood")
 
 

@@ -56,9 +56,10 @@ def build_ablations_table(data: ReportData) -> Table:
     bits = " its wire at fewer bits," if data.has_quantised else ""
     caption = (
         "Ablations: what the method loses with one thing changed. Δ is the paired difference in points, method minus "
-        f"the changed one: a variant of its parameters,{bits} or a control that does not read the text's own wire.",
+        f"the changed one: a variant of its parameters,{bits} or a control that does not read the text's own wire. "
+        "Bytes: what an example costs with it.",
     )
-    return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Changed").build(caption)
+    return _FamilyTable(data, ABLATIONS, data.get_family(ABLATIONS), "Changed", costs=True).build(caption)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class _FamilyTable:
     records: Sequence[Record]
     second: str = ""
     """Head of the column of the second method; without it, seeds and accuracies of the first stand there."""
+    costs: bool = False
+    """Whether the bytes of an example for the second method stand behind its name."""
 
     @property
     def decimals(self) -> int:
@@ -93,7 +96,8 @@ class _FamilyTable:
 
     def _first_columns(self, digits: tuple[int, int]) -> tuple[Column, ...]:
         if self.second:
-            return (*receiver_column(self.data), Column(("Method",)), Column((self.second,), width=NAMES))
+            named = (*receiver_column(self.data), Column(("Method",)), Column((self.second,), width=NAMES))
+            return (*named, Column(("Bytes",), align="right")) if self.costs else named
         head = METRIC_HEADS[self.data.get_setting("metric_of_mean")]
         score = Column((head,), align="right", digits=digits)
         methods, seeds = Column(("Method",), width=NAMES), Column(("Seeds",), align="right")
@@ -120,9 +124,15 @@ class _FamilyTable:
 
     def _second_cells(self, record: Record) -> tuple[Text, ...]:
         if self.second:
-            return ((self.data.display_name(record["b"]),),)
+            named: Text = (self.data.display_name(record["b"]),)
+            return (named, (f"{self._bytes_of_second(record):,.0f}",)) if self.costs else (named,)
         cell = self.data.get_cell(self._cell_id(record))
         return ((str(cell["S"]),), (format_points(cell["value"], self.decimals),))
+
+    def _bytes_of_second(self, record: Record) -> float:
+        cells = self.data.stats["cells"].values()
+        side = (record["task"], record["b"])
+        return float(next(cell["bytes_per_example"] for cell in cells if (cell["task"], cell["method"]) == side))
 
     def _accuracy_ids(self) -> Iterator[str]:
         """Ids of the accuracies that the table prints."""

@@ -52,7 +52,10 @@ def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
 
 
 def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
-    """Training loss and validation accuracy: a thin line per seed, their range and their mean; a row per task."""
+    """Training loss and validation accuracy: a thin line per seed, their range and their mean; a row per task.
+
+    Ablations, one line more for each receiver, would hide the bands.
+    """
     with open_panels(len(data.tasks), 2, 0.35 + 1.5 * len(data.tasks)) as (figure, axes):
         for task, (left, right) in zip(data.tasks, axes, strict=True):
             runs = data.curves[data.curves["task"] == task]
@@ -71,14 +74,14 @@ def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
 
 def _draw_loss(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
     styles = method_styles(data)
-    for method in data.trained_methods:
+    for method in data.main_methods:
         _draw_seeds(ax, runs[runs["method"] == method], styles[method])
     ax.set(ylabel="training loss", ylim=(0, None))
 
 
 def _loss_handles(data: ReportData) -> list[Line2D]:
     styles = method_styles(data)
-    return [Line2D([], [], color=styles[key].color, label=data.drawn_name(key)) for key in data.trained_methods]
+    return [Line2D([], [], color=styles[key].color, label=data.drawn_name(key)) for key in data.main_methods]
 
 
 def _draw_validation(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
@@ -95,7 +98,7 @@ def _accuracy_series(data: ReportData, receiver: str) -> str:
 def _validation_handles(data: ReportData) -> list[Line2D]:
     handles = []
     for method, receiver, style, dashes in _readers(data):
-        several = len(data.trained_methods) > 1
+        several = len(data.main_methods) > 1
         name = data.drawn_name(receiver if data.has_receivers else method)
         label = f"{data.drawn_name(method)}, {name}" if several and data.has_receivers else name
         handles.append(Line2D([], [], color=style.color, marker=style.marker, linestyle=dashes, label=label))
@@ -105,7 +108,7 @@ def _validation_handles(data: ReportData) -> list[Line2D]:
 def _readers(data: ReportData) -> Iterator[tuple[str, str, SeriesStyle, Dashes]]:
     """Trained methods with their receivers; colour and marker tell receivers apart, dashes methods."""
     styles = assign_styles(data.receivers, {}) if data.has_receivers else method_styles(data)
-    for number, method in enumerate(data.trained_methods):
+    for number, method in enumerate(data.main_methods):
         for receiver in data.stats["methods"][method]["models"]:
             yield method, receiver, styles[receiver if data.has_receivers else method], DASHES[number % len(DASHES)]
 

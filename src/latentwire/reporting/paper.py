@@ -77,18 +77,18 @@ def _abstract(data: ReportData) -> Text:
     baselines: list[Piece] = [Emphasis((data.display_name(key),)) for key in data.baseline_methods]
     measured = compose_text(
         "We measure {what} on {tasks} against {count} {word}: {baselines}.\n",
-        what="it" if data.has_receivers else _emphasize(data, data.trained_methods),
+        what="it" if data.has_receivers else _emphasize(data, data.main_methods),
         word="baselines" if len(baselines) > 1 else "baseline",
         tasks=join_items([f"{data.display_name(task)} ({METRIC_NAMES[data.metric_of(task)]})" for task in data.tasks]),
         count=len(baselines),
         baselines=join_items(baselines),
     )
-    introduced = [_introduction(data, method) for method in data.trained_methods] if data.has_receivers else []
+    introduced = [_introduction(data, method) for method in data.main_methods] if data.has_receivers else []
     return merge_sentences(
         *introduced,
         measured,
         describe_supervision(data),
-        *(claims.summarize_claims(data, method) for method in data.trained_methods),
+        *(claims.summarize_claims(data, method) for method in data.main_methods),
     )
 
 
@@ -118,7 +118,7 @@ def _results(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
         yield Paragraph(describe_unseen(data))
     if "versus_baselines" in tables:
         yield Heading(3, ("Against the baselines.",))
-        for method in data.trained_methods:
+        for method in data.main_methods:
             yield Paragraph(_lead_in([(claim.heading, claim.text) for claim in claims.list_claims(data, method)]))
 
 
@@ -186,7 +186,7 @@ def _reference(kind: str, label: str) -> Text:
 
 
 def _chance_sentences(data: ReportData) -> Iterator[Text]:
-    for method in data.trained_methods:
+    for method in data.main_methods:
         yield claims.chance_text(data, method)
     yield compose_text("{table} has the differences.\n", table=_reference("Table", "tab:versus_chance"))
     controls = tuple(claims.control_items(data))
@@ -203,7 +203,7 @@ def _chance_sentences(data: ReportData) -> Iterator[Text]:
 
 def _errors(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Block]:
     yield Heading(2, ("Where it errs",))
-    for method in data.trained_methods:
+    for method in data.main_methods:
         yield Paragraph(
             compose_text(
                 "{method}, by class ({tables}): {errors}",
@@ -233,7 +233,8 @@ def _more_results(data: ReportData, tables: Mapping[str, Table]) -> Iterator[Blo
     yield from _tables(tables, "main", "costs")
     curves = "Training loss and validation accuracy: thin lines are seeds, thick lines their mean"
     bands = ", bands their range." if data.has_several_seeds else "."
-    yield Figure("learning_curves", "fig:curves", (curves + bands,))
+    left = " Ablations are left out." if data.main_methods != data.trained_methods else ""
+    yield Figure("learning_curves", "fig:curves", (curves + bands + left,))
     yield from _tables(tables, "versus_baselines")
     caption = (
         f"{capitalize(score_name(data))} with its {data.confidence}{PERCENT} interval over examples and, for trained "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from latentwire.errors import EvidenceError
 
-SCHEMA = "latentwire-stats/8"
+SCHEMA = "latentwire-stats/9"
 Record = dict[str, Any]
 
 
@@ -213,6 +213,11 @@ class ReportData:
     def methods_of_kind(self, kind: str) -> list[str]:
         """The trained methods of a kind; none in an experiment with stages of its own."""
         return [key for key in self.trained_methods if self.has_receivers and self.kind_of(key) == kind]
+
+    @property
+    def main_methods(self) -> list[str]:
+        """Trained methods that the text is about: no ablations."""
+        return [key for key in self.trained_methods if not self.stats["methods"][key]["ablation"]]
 
     @property
     def baseline_methods(self) -> list[str]:

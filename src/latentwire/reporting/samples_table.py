@@ -113,7 +113,7 @@ def _build_samples_table(data: ReportData) -> Table:
 def _sample_groups(data: ReportData) -> Iterator[RowGroup]:
     for task in data.tasks:
         words = data.stats["setup"]["tasks"][task]["labels"]
-        for method in data.trained_methods:
+        for method in data.main_methods:
             rows = tuple(_sample_rows(data, task, method, words))
             if rows:
                 yield RowGroup((f"{data.display_name(task)}: {data.display_name(method)}",), rows)

@@ -200,8 +200,12 @@ def _exceptional_notes(data: ReportData, task: str) -> Iterator[Text]:
     """What holds for some tasks only."""
     absent = data.stats["tasks"][task]["absent"]
     cells = [cell for cell in data.stats["cells"].values() if cell["task"] == task]
-    if any(cell["seed_variance"] == "not estimated" for cell in cells):
-        yield ("One trained run only: seed variance not estimated.\n",)
+    once = {cell["method"] for cell in cells if cell["seed_variance"] == "not estimated"}
+    if once & set(data.trained_methods):
+        yield compose_text(
+            "One trained run only of {methods}: seed variance not estimated.\n",
+            methods=join_items([Emphasis((data.display_name(m),)) for m in data.trained_methods if m in once]),
+        )
     if absent:
         yield compose_text("Classes without a test {kind}: {labels}.\n", kind=data.example, labels=join_items(absent))
     how = "two-way variance" if data.metric_of(task) == "accuracy" else "variance of the crossed bootstrap"

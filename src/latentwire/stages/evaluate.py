@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m latentwire.stages.evaluate", description=__doc__)
     parser.add_argument("--method", required=True, help="a key of methods in params.yaml")
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
-    parser.add_argument("--seed", required=True, help="one of train.seeds in params.yaml")
+    parser.add_argument("--seed", required=True, help="one of the method's seeds in params.yaml")
     options = parser.parse_args(argv)
     values = load_params()
     item = TrainItem.of(values, options.method, options.task, options.seed)

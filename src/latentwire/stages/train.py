@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m latentwire.stages.train", description=__doc__)
     parser.add_argument("--method", required=True, help="a key of methods in params.yaml")
     parser.add_argument("--task", required=True, help="a key of tasks in params.yaml")
-    parser.add_argument("--seed", required=True, help="one of train.seeds in params.yaml")
+    parser.add_argument("--seed", required=True, help="one of the method's seeds in params.yaml")
     parser.add_argument("--state", type=Path, default=STATE, help="folder of the run folders")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the final checkpoints")
     options = parser.parse_args(argv)

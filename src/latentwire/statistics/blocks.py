@@ -10,6 +10,7 @@ from latentwire.statistics.evidence import Evidence, Key
 from latentwire.statistics.families import cell_id, comparison_id, methods_for_receiver, scope_of
 from latentwire.statistics.grid import CHANCE, Grid, GridMethod
 from latentwire.statistics.multiplicity import adjust_p_values
+from latentwire.statistics.pair_records import pair_cells
 from latentwire.statistics.rank_records import block_ranks
 
 
@@ -83,8 +84,11 @@ class _Block:
 
         Where a family declares the difference, its verdict holds; the others are corrected as what is left.
         """
-        scores = {name: self._evidence.scores[self._key(name)] for name in (best, *others)}
-        against = {name: compare_methods(scores[name], scores[best], self._settings) for name in others}
+        sides = {name: (self._key(name), self._key(best)) for name in others}
+        scores = {
+            name: pair_cells(self._grid, self._evidence.scores, both, self._settings) for name, both in sides.items()
+        }
+        against = {name: compare_methods(*both, self._settings) for name, both in scores.items()}
         declared = {name: self._declared(name, best) or self._declared(best, name) for name in others}
         verdicts = {name: self._comparisons[key]["adjusted"]["verdict"] for name, key in declared.items() if key}
         left = {name: record for name, record in against.items() if name not in verdicts}

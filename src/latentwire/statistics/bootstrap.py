@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentwire.errors import EvidenceError
-from latentwire.statistics.scores import Matrix, Scores
+from latentwire.statistics.scores import Matrix, Resampled, Scores
 
 FEWEST_REPEATS = 4
 """From this many examples per pattern on, patterns are drawn instead of examples."""
@@ -79,6 +79,27 @@ def resample_seeds(means: Matrix, seeds: tuple[int, ...] | None, plan: Bootstrap
     # The spread of S drawn seeds is too small by (S − 1) / S: the weights are moved away from 1 / S by its root.
     weights = 1 / count + (drawn - 1 / count) * math.sqrt(count / (count - 1))
     return np.asarray((means * weights).sum(axis=1))
+
+
+def match_seeds(a: Scores, b: Scores, plan: BootstrapPlan) -> tuple[Scores, Scores]:
+    """Both on the seeds that both have; as they are where one has no seeds, or they share none.
+
+    A method with one training is so compared with one training of another: neither counts more often than the other,
+    and the interval is over examples alone.
+    """
+    shared = [seed for seed in a.seeds or () if seed in (b.seeds or ())]
+    return (_on_seeds(a, shared, plan), _on_seeds(b, shared, plan)) if shared else (a, b)
+
+
+def _on_seeds(scores: Scores, chosen: Sequence[int], plan: BootstrapPlan) -> Scores:
+    seeds = scores.seeds or ()
+    if list(seeds) == list(chosen):
+        return scores
+    rows, resampled = [seeds.index(seed) for seed in chosen], scores.resampled
+    if resampled is not None and resampled.by_seed is not None:
+        by_seed = resampled.by_seed[:, rows]
+        resampled = Resampled(resample_seeds(by_seed, tuple(chosen), plan), resampled.classes, by_seed)
+    return replace(scores, values=scores.values[rows], seeds=tuple(chosen), resampled=resampled)
 
 
 def percentile_interval(draws: Matrix, confidence: float) -> tuple[float, float]:

@@ -31,11 +31,11 @@ LETTERS = 110
 
 
 def disagreement_records(results: Path, evidence: Evidence, grid: Grid, reference: str) -> dict[str, StatsRecord]:
-    """For every trained method, task and receiver the counts of each kind, and a text of each that is `SHOWN`."""
+    """For every main method, task and receiver the counts of each kind, and a text of each that is `SHOWN`."""
     records: dict[str, StatsRecord] = {}
     for task in grid.tasks:
         texts = {one.example_id: one.text for one in read_examples(results / "prepare" / task / "examples.parquet")}
-        for method in grid.trained():
+        for method in grid.main_methods():
             for receiver in method.models if method.name != reference else ():
                 key = comparison_id(task, receiver, method.name, reference, ANSWERS)
                 records[key] = _record(evidence, grid, (task, receiver, method.name, reference), texts)

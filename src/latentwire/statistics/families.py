@@ -42,6 +42,9 @@ def methods_for_receiver(grid: Grid, receiver: str) -> list[GridMethod]:
 def comparison_families(grid: Grid, reference: str) -> dict[str, list[Pair]]:
     """The families that have members; each is corrected as a whole, and a difference is in one of them only.
 
+    An ablation is compared with the first trained method, with chance and with the reference; with every baseline it
+    would be a second main method, whose tests cost those of the first their power.
+
     What several families would declare (a trained method against the reference is also one against a baseline) belongs
     to the first of them: one difference has one adjusted p and one verdict, wherever it is printed. Controls are
     compared with their own permuted answers (`control_records.py`), and here with the method that they belong to.
@@ -50,7 +53,7 @@ def comparison_families(grid: Grid, reference: str) -> dict[str, list[Pair]]:
     baselines = [method.name for method in grid.baselines()]
     families = {
         "versus_chance": _pairs(grid, everything, [CHANCE]),
-        "versus_baselines": _pairs(grid, [method.name for method in grid.trained()], baselines),
+        "versus_baselines": _pairs(grid, [method.name for method in grid.main_methods()], baselines),
         "versus_reference": _pairs(grid, everything, [reference]),
         "ablations": _ablations(grid),
     }

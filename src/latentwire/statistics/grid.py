@@ -36,6 +36,8 @@ class GridMethod:
     """The trained method whose wires it reads at fewer bits."""
     permuted: bool = False
     """A control with trainings of its own, on permuted labels."""
+    ablation: bool = False
+    """Trained to be compared with the first trained method, not with baselines."""
 
     @property
     def stored_with(self) -> str | None:
@@ -143,6 +145,10 @@ class Grid:
         own = [method for method in self.methods.values() if method.trained and method.control_of is None]
         return [method for method in own if method.variant_of is None]
 
+    def main_methods(self) -> list[GridMethod]:
+        """Trained methods that the results are about: no ablations."""
+        return [method for method in self.trained() if not method.ablation]
+
     def baselines(self) -> list[GridMethod]:
         """Methods without seeds."""
         return [method for method in self.methods.values() if not method.trained]
@@ -180,12 +186,16 @@ def _grid_without_models(params: OwnParams) -> Grid:
 
 
 def _grid_of_texts(params: Params) -> Grid:
-    names = {name: params.methods[name] for name in params.train.methods}
+    names = {name: params.methods[name] for name in params.train.all_methods}
     receivers = tuple(dict.fromkeys(model for method in names.values() for model in method.receivers))
-    seeds, sender = params.train.own_seeds, params.encode.sender
-    trained = [GridMethod(name, method.receivers, seeds, True) for name, method in names.items()]
+    sender, seeds_of = params.encode.sender, params.train.seeds_of
+    trained = [
+        GridMethod(name, method.receivers, seeds_of(name), True, ablation=name in params.train.ablations.methods)
+        for name, method in names.items()
+    ]
+    controlled = [method for method in trained if not method.ablation]
     probes = [
-        GridMethod(probe_method(method.name), (sender,), seeds, True, reads_receiver=False, probe_of=method.name)
+        GridMethod(probe_method(method.name), (sender,), method.seeds, True, reads_receiver=False, probe_of=method.name)
         for method in trained
         if names[method.name].sent_vectors is not None
     ]
@@ -193,17 +203,17 @@ def _grid_of_texts(params: Params) -> Grid:
         GridMethod(
             precision_method(method.name, precision), method.models, method.seeds, True, quantised_of=method.name
         )
-        for method in trained
+        for method in controlled
         for precision in params.precisions_of(method.name)
     ]
-    controls = [control for method in trained for control in _controls(params, method)]
+    controls = [control for method in controlled for control in _controls(params, method)]
     baselines = [_baseline(name, receivers, sender) for name in params.baseline.methods]
     order = sorted(baselines, key=lambda method: (method.name == CHANCE, not method.reads_receiver, method.name))
     return Grid(
         tasks={task: tuple(params.tasks[task].labels) for task in params.prepare.tasks},
         methods={method.name: method for method in (*trained, *order, *probes, *quantised, *controls)},
         receivers=receivers,
-        unseen={task: dict(_unseen(params, task, trained)) for task in params.prepare.tasks},
+        unseen={task: dict(_unseen(params, task, controlled)) for task in params.prepare.tasks},
         metrics=params.aggregate.metrics,
     )
 

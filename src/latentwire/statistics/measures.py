@@ -65,7 +65,7 @@ def _measure_task(evidence: Evidence, grid: Grid, task: str, plan: BootstrapPlan
 
 
 def _score(answers: Scores, rows: list[Matrix], draws: Matrix, golds: Matrix, plan: BootstrapPlan) -> Scores:
-    resampled = Resampled(resample_seeds(draws, answers.seeds, plan), golds)
+    resampled = Resampled(resample_seeds(draws, answers.seeds, plan), golds, draws)
     return replace(answers, values=np.stack(rows), resampled=resampled)
 
 

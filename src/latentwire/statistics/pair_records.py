@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from latentwire.statistics.bootstrap import BootstrapPlan, match_seeds
 from latentwire.statistics.comparisons import Settings, StatsRecord, compare_methods
 from latentwire.statistics.details import comparison_details
 from latentwire.statistics.evidence import Key
@@ -22,7 +23,7 @@ def compare_pairs(measured: Measured, grid: Grid, pairs: Sequence[Pair], setting
 def _record(measured: Measured, grid: Grid, pair: Pair, settings: Settings) -> StatsRecord:
     task, scope, receiver, a, b = pair
     sides: tuple[Key, Key] = (_key(grid, task, receiver, a), _key(grid, task, receiver, b))
-    by_metric = {name: (cells[sides[0]], cells[sides[1]]) for name, cells in measured.items()}
+    by_metric = {name: pair_cells(grid, cells, sides, settings) for name, cells in measured.items()}
     primary = grid.metric_of(task)
     metrics = {name: _difference(*both, settings) for name, both in by_metric.items()}
     return {
@@ -36,6 +37,19 @@ def _record(measured: Measured, grid: Grid, pair: Pair, settings: Settings) -> S
         "metrics": metrics,
         "opposed": find_opposed({name: record["value"] for name, record in metrics.items()}, primary),
     }
+
+
+def pair_cells(
+    grid: Grid, cells: Mapping[Key, Scores], sides: tuple[Key, Key], settings: Settings
+) -> tuple[Scores, Scores]:
+    """The scores of two cells, of trained methods on the seeds that both have.
+
+    A control with trainings of its own has other trainings, whose seeds correspond to none.
+    """
+    a, b = (cells[side] for side in sides)
+    if any(grid.methods[method].permuted for _, _, method in sides):
+        return a, b
+    return match_seeds(a, b, BootstrapPlan(settings.resamples, settings.seed))
 
 
 def find_opposed(differences: Mapping[str, float], primary: str) -> list[str]:

@@ -23,10 +23,14 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Resampled:
-    """What a metric needs that is no mean over examples: its own `draws` [R], and the class of each example [N]."""
+    """What a metric needs that is no mean over examples: its own `draws` [R], and the class of each example [N].
+
+    `by_seed` [R, S] are those of every seed, from which those of some seeds are made; None of a difference.
+    """
 
     draws: Matrix
     classes: Matrix
+    by_seed: Matrix | None = None
 
 
 @dataclass(frozen=True)

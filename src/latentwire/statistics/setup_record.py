@@ -41,7 +41,7 @@ def setup_record(results: Path, values: AnyParams) -> StatsRecord:
 def _own_setup(results: Path, values: OwnParams) -> StatsRecord:
     """The parameters, as they stand there, with the sizes of what was trained and of the splits."""
     return {
-        "methods": {name: _own_method(results, values, name) for name in values.train.methods},
+        "methods": {name: _own_method(results, values, name) for name in values.train.all_methods},
         "training": _training(values),
         "runtime": values.runtime.model_dump(mode="json"),
         "tasks": {task: _own_task(results, values, task) for task in values.prepare.tasks},
@@ -49,7 +49,7 @@ def _own_setup(results: Path, values: OwnParams) -> StatsRecord:
 
 
 def _own_method(results: Path, values: OwnParams, name: str) -> StatsRecord:
-    item = TrainItem(name, values.prepare.tasks[0], values.train.own_seeds[0])
+    item = TrainItem(name, values.prepare.tasks[0], values.train.seeds_of(name)[0])
     tensors = read_manifest(results / "train" / item.name)["tensors"]
     sizes = [prod(about["shape"]) for key, about in tensors.items() if key.startswith(MODEL)]
     return {"settings": values.methods[name].model_dump(mode="json"), "parameters": sum(sizes)}
@@ -69,7 +69,7 @@ def _count_splits(folder: Path) -> dict[str, int]:
 
 
 def _setup_of_texts(results: Path, values: Params) -> StatsRecord:
-    methods = {name: _method(results, values, name) for name in values.train.methods}
+    methods = {name: _method(results, values, name) for name in values.train.all_methods}
     return {
         "sender": {"name": values.encode.sender, "layer": values.encode.layer, "max_tokens": values.encode.max_tokens},
         "methods": methods,
@@ -87,12 +87,12 @@ def _setup_of_texts(results: Path, values: Params) -> StatsRecord:
 
 def _training(values: AnyParams) -> StatsRecord:
     kept = values.train.model_dump(mode="json", by_alias=True)
-    return {name: kept[name] for name in kept if name not in ("methods", "seeds", "checkpoint")}
+    return {name: kept[name] for name in kept if name not in ("methods", "seeds", "ablations", "checkpoint")}
 
 
 def _method(results: Path, values: Params, name: str) -> StatsRecord:
     """The shape of a method, and the numbers of trained parameters and hidden widths that its weights have."""
-    item = TrainItem(name, values.prepare.tasks[0], values.train.own_seeds[0])
+    item = TrainItem(name, values.prepare.tasks[0], values.train.seeds_of(name)[0])
     tensors, settings = read_manifest(results / "train" / item.name)["tensors"], values.methods[name]
     start = f"{settings.kind}/"
     shapes = {key.removeprefix(start): about["shape"] for key, about in tensors.items() if key.startswith(start)}

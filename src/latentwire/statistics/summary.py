@@ -35,7 +35,7 @@ from latentwire.statistics.runs import run_records
 from latentwire.statistics.setup_record import setup_record
 from latentwire.statistics.unseen_records import UNSEEN, UNSEEN_FAMILY, unseen_records
 
-STATS_SCHEMA = "latentwire-stats/8"
+STATS_SCHEMA = "latentwire-stats/9"
 
 
 def compute_statistics(results: Path, values: AnyParams) -> StatsRecord:
@@ -199,6 +199,7 @@ def _method(method: GridMethod) -> StatsRecord:
     quantised = {"quantised_of": method.quantised_of} if method.quantised_of else {}
     return {
         "trained": method.trained,
+        "ablation": method.ablation,
         "control_of": method.control_of,
         "probe_of": method.probe_of,
         "models": list(method.models),

@@ -10,6 +10,7 @@ from typing import Any
 
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
+from latentwire.result_code import dvc_stage_name
 from latentwire.verification.code_changes import Content, changed_code, code_deps
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, say_how_to_get
@@ -49,9 +50,16 @@ def links_from_source(root: Path, path: str, recorded: Mapping[str, Any], lock: 
     """The predictions, their checkpoint, and the parameters and code of the stages that made them."""
     folder = Path(path).parent
     item = folder.name if recorded["checkpoint"] else None
-    stages = [f"train@{item}", f"evaluate@{item}"] if item else [f"baseline@{folder.parent.name}"]
+    kinds = ("train", "evaluate")
+    stages = [_stage_of(item, kind, lock) for kind in kinds] if item else [f"baseline@{folder.parent.name}"]
     made = _made_by(root, stages, lock)
     return [_predictions(root, path, recorded), _checkpoint(root, item, recorded["checkpoint"]), *made]
+
+
+def _stage_of(item: str, kind: str, lock: Lock) -> str:
+    """The stage of an item, which is that of an ablation where `dvc.lock` has it as one."""
+    ablation = dvc_stage_name(kind, item, True)
+    return ablation if ablation in lock else dvc_stage_name(kind, item, False)
 
 
 def link_to_data(root: Path, task: str, digest: str) -> Link:

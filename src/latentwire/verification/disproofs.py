@@ -55,8 +55,8 @@ def _disproofs_of_items(root: Path, values: AnyParams) -> Iterator[Disproof]:
         if (root / item.results).is_dir():
             yield from _disproofs_of_training(root, values, item, seen)
         if isinstance(values, Params):
-            yield from ((f"evaluate@{item.name}", said) for said in _unlike_params(root, values, item))
-        yield from ((f"evaluate@{item.name}", said) for said in _repeated_scores(root, item, seen))
+            yield from ((item.stage("evaluate"), said) for said in _unlike_params(root, values, item))
+        yield from ((item.stage("evaluate"), said) for said in _repeated_scores(root, item, seen))
 
 
 def _disproofs_of_training(root: Path, values: AnyParams, item: TrainItem, seen: _Seen) -> Iterator[Disproof]:
@@ -64,14 +64,14 @@ def _disproofs_of_training(root: Path, values: AnyParams, item: TrainItem, seen:
     try:
         checkpoint = load_checkpoint(root / item.results)
     except (CheckpointError, StorageError) as error:
-        yield f"train@{item.name}", str(error)
+        yield item.stage("train"), str(error)
         return
     steps, reads_prompts = values.train.steps, isinstance(values, Params)
     if checkpoint.step != steps:
-        yield f"train@{item.name}", f"its checkpoint is of step {checkpoint.step}, expected train.steps, {steps}"
-    yield from ((f"train@{item.name}", said) for said in _repeated_run(checkpoint, item, seen))
-    yield from ((f"train@{item.name}", said) for said in _unlike_journal(root, item, checkpoint))
-    yield from ((f"evaluate@{item.name}", said) for said in _unlike_checkpoint(root, item, checkpoint, reads_prompts))
+        yield item.stage("train"), f"its checkpoint is of step {checkpoint.step}, expected train.steps, {steps}"
+    yield from ((item.stage("train"), said) for said in _repeated_run(checkpoint, item, seen))
+    yield from ((item.stage("train"), said) for said in _unlike_journal(root, item, checkpoint))
+    yield from ((item.stage("evaluate"), said) for said in _unlike_checkpoint(root, item, checkpoint, reads_prompts))
 
 
 def _repeated_run(checkpoint: Checkpoint, item: TrainItem, seen: _Seen) -> Iterator[str]:

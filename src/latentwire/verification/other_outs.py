@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latentwire.result_code import stage_kind
 from latentwire.verification.differences import format_leaf, json_differences
 from latentwire.verification.features import check_features
 from latentwire.verification.judgement import ids_fed_by
@@ -19,7 +20,7 @@ from latentwire.verification.training_metrics import metric_ids, metrics_path
 
 def judge_stage(stage: LockedStage, published: Published, local: LocalResults) -> tuple[Status, str]:
     """Whether other outs, which a stage here wrote, confirm the published ones, and the first reason why not."""
-    kind, _, item = stage.name.partition("@")
+    kind, item = stage_kind(stage.name), stage.name.partition("@")[2]
     if kind == "encode":
         return _judge_features(next(iter(stage.outs)), published, local)
     if kind == "train":

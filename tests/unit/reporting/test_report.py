@@ -377,5 +377,5 @@ def test_missing_statistics(aggregated: Path, tmp_path: Path, name: str) -> None
 def test_statistics_of_another_version(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("task\n")
     (tmp_path / "stats.json").write_text('{"schema": "latentwire-stats/0"}')
-    with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/8'"):
+    with pytest.raises(EvidenceError, match="'latentwire-stats/0', expected 'latentwire-stats/9'"):
         read_report_data(tmp_path, {})

@@ -45,7 +45,7 @@ def _assert_none_is_lost(grid: Grid, reference: str) -> None:
     for task in grid.tasks:
         for receiver in grid.receivers:
             present = {n: m.model_for(receiver) for n, m in grid.methods.items() if m.model_for(receiver)}
-            trained = [m.name for m in grid.trained() if m.name in present]
+            trained = [m.name for m in grid.main_methods() if m.name in present]
             wanted = [
                 (name, other) for name in present for other in (CHANCE, reference) if not grid.methods[name].control_of
             ]

@@ -186,7 +186,7 @@ def test_what_has_no_uncertainty_must_be_equal(published: Stats, edit: Callable[
 def test_statistics_of_another_form_are_not_compared(published: Stats) -> None:
     status, why = judged({"schema": "latentwire-stats/1", "cells": {}}, published).about([CELL])
     assert status is Status.NOT_VERIFIABLE
-    assert "latentwire-stats/1, those here in latentwire-stats/8: they cannot be compared" in why
+    assert "latentwire-stats/1, those here in latentwire-stats/9: they cannot be compared" in why
 
 
 def test_an_interval_of_another_kind_follows_from_the_answers(published: Stats, here: Stats) -> None:

@@ -14,7 +14,7 @@ from latentwire.doctor.memory import MAIN, MemoryPart, MemoryPlan, plan_memory
 from latentwire.models.loading import load_model
 from latentwire.params.load import Params, parse_params
 from latentwire.params.methods import LoraMethod, PromptTuningMethod
-from latentwire.rehearsal.tiny import tiny_causal_model, tiny_encoder_model, tiny_task
+from latentwire.rehearsal.tiny import NO_ABLATIONS, tiny_causal_model, tiny_encoder_model, tiny_task
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +30,8 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Params:
         "gemma": tiny_causal_model(folder / "gemma", "gemma3_text"),
     }
     raw["tasks"] = {"tiny": tiny_task(folder / "task")}
-    raw["methods"]["wire"]["receivers"] = ["llama", "gemma"]
+    raw["methods"] = {"wire": {**raw["methods"]["wire"], "receivers": ["llama", "gemma"]}}
+    raw["train"]["ablations"] = NO_ABLATIONS
     raw["aggregate"]["metrics"] = {}
     raw["prepare"]["tasks"], raw["encode"]["sender"] = ["tiny"], "sender"
     raw["runtime"]["dtype"] = "float32"
