@@ -81,7 +81,7 @@ def copy(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("params.yaml", "lr: 0.001", "lr: 0.002", "train@wire-r8-0: params.yaml"),
+        ("params.yaml", "lr: 0.002", "lr: 0.003", "train@wire-r8-0: params.yaml"),
         ("src/latentwire/models/baselines.py", "train.shape[1]", "train.shape[0]", "results/code/baseline.json"),
         ("assets.lock", "\n", "\n\n", "prepare: assets.lock"),
         (
