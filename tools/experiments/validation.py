@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentwire.errors import ConfigurationError
 from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.evaluation.scoring import label_prior, score_messages, score_texts, write_messages
 from latentwire.item import TrainItem, defining_params
@@ -31,7 +32,16 @@ FOLDS = 5
 
 
 def measure_trained(values: Params, item: TrainItem) -> Facts:
-    """The answers of every receiver and of a probe on the wire, the journal's validations, and what was trained."""
+    """The answers of every receiver and of a probe on the wire, the journal's validations, and what was trained.
+
+    Raises:
+        ConfigurationError: The method sends no vectors, and so there is nothing for a probe.
+    """
+    if values.methods[item.method].sent_vectors is None:
+        raise ConfigurationError(
+            f"Method {item.method} is of kind {values.methods[item.method].kind}, and experiments compare wires with "
+            "probes on them; expected a method that sends vectors. Next: take it out of train.methods."
+        )
     trained = load_trained(values, item, Features.open(item.features, "validation").width)
     labelled = _labelled(values, item.task, item.seed)
     return {

@@ -15,10 +15,6 @@ from latentwire.reporting.excess_rows import (
 from latentwire.reporting.report_data import Record, ReportData
 
 UNSEEN, ABOVE = "unseen", "above chance"
-SCORE: Text = (
-    "A score is the log-likelihood of a word after the wire, less its mean over wires of validation texts, whose "
-    "labels are not looked at.\n",
-)
 UNTESTED = "the answers of one training were not tested"
 SHOWN = 3
 """Words of a set that are printed; the others stand in `params.yaml`."""
@@ -28,29 +24,43 @@ def build_unseen_table(data: ReportData) -> Table:
     """Accuracy with every set of words, beside what its answers give in another order, a group for each set."""
     digits = excess_digits(data.get_excesses(UNSEEN))
     caption = (
-        "Unseen words: wires that are asked for words which no training named. Expected: what the same answers "
-        "give in another order, which is chance.",
+        f"Unseen words: {_sent(data)}s that are asked for words which no training named. Expected: what the same "
+        "answers give in another order, which is chance.",
     )
     columns = (
         *(Column(("Receiver",)), Column(("Method",))),
         *(*excess_columns(data, digits), Column(("Verdict",))),
     )
-    notes = (SCORE, *excess_sentences(data, UNSEEN))
+    notes = (_score_words(data), *excess_sentences(data, UNSEEN))
     return excess_table(
         data, UNSEEN, caption, columns, partial(_title, data), lambda record: _row(data, record, digits[1]), notes
     )
 
 
 def describe_unseen(data: ReportData) -> Text:
-    """In how many of the cases that were tested wires answered other words above chance."""
+    """In how many of the cases that were tested receivers answered other words above chance."""
     tested = data.stats["families"][UNSEEN]["m"]
     above = sum(record["verdict"] == ABOVE for record in data.get_excesses(UNSEEN))
     return compose_text(
-        "A wire that carried the words of its labels alone would answer other words by chance. Asked for words that "
+        "A {sent} that carried the words of its labels alone would answer other words by chance. Asked for words that "
         "no training named, {answers} ({table}).\n",
+        sent=_sent(data),
         answers=f"answers were shown to be above chance in {above} of {tested} cases" if tested else UNTESTED,
         table=("Table\u00a0", Reference("tab:unseen")),
     )
+
+
+def _score_words(data: ReportData) -> Text:
+    sent = _sent(data)
+    return (
+        f"A score is the log-likelihood of a word after the {sent}, less its mean over {sent}s of validation texts, "
+        "whose labels are not looked at.\n",
+    )
+
+
+def _sent(data: ReportData) -> str:
+    """What receivers get of an example: a wire, or with other kinds of methods a message."""
+    return "wire" if data.methods_of_kind("wire") == data.trained_methods else "message"
 
 
 def _title(data: ReportData, record: Record) -> str:
