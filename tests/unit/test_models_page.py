@@ -49,7 +49,7 @@ def test_methods_of_other_kinds_are_trained_beside_the_wire() -> None:
     values = merged(KINDS)
     assert {method.kind for method in values.methods.values()} == {"wire", "prompt_tuning", "lora"}
     grid = expected_grid(values)
-    assert [method.name for method in grid.trained()] == ["wire", "tuned", "lora"]
+    assert [method.name for method in grid.main_methods()] == ["wire", "tuned", "lora"]
     assert {"wire-noise", "wire-probe", "lora-shuffled", "tuned-permuted"} <= grid.methods.keys()
     assert not {"lora-noise", "lora-probe", "tuned-noise", "tuned-probe"} & grid.methods.keys()
 
