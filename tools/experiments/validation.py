@@ -66,7 +66,8 @@ def _score_wires(values: Params, item: TrainItem, trained: TrainedItem, labelled
     wires, given = write("validation", range(len(golds))), write("train", labelled.positions)
     scores = {r.name: score_messages(trained.method, r, wires, batch, _ignore) for r in trained.receivers}
     scaled = {f"{SCALED}/{name}": scale_scores(rows, golds, classes, c) for name, rows in scores.items()}
-    probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, c)
+    fit = c, values.train.balance
+    probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, *fit)
     return {**scores, **scaled, PROBE: probe}
 
 
@@ -79,14 +80,16 @@ def measure_without_wire(values: Params, task: str) -> Facts:
     given = means["train"][labelled.positions]
     scores = {
         "majority": score_by_majority(_golds(values, task, "train"), classes, len(texts)),
-        PROBE: score_by_probe(given, labelled.golds, means["validation"], classes, c),
+        PROBE: score_by_probe(given, labelled.golds, means["validation"], classes, c, values.train.balance),
     }
     for receiver in load_receivers(values, values.receivers, task):
         read, learned = (
             score_texts(receiver, part, length, values.evaluate.batch, _ignore) for part in (texts, labelled.texts)
         )
         scores[f"calibrated/{receiver.name}"] = read - label_prior(receiver)
-        scores[f"readout/{receiver.name}"] = score_by_readout(learned, labelled.golds, read, classes, c)
+        scores[f"readout/{receiver.name}"] = score_by_readout(
+            learned, labelled.golds, read, classes, c, values.train.balance
+        )
     return {**_describe(values, task, scores), "labelled": len(labelled)}
 
 

@@ -204,7 +204,7 @@ class Train(Section):
     balance: Real = Field(default=0.0, ge=0, le=1)
     """Share of the draws that is divided equally among the labels; the rest falls to them as often as they occur. At 0
     each example is drawn once before any is drawn again; above, those of rare labels come again and again. The examples
-    are the same ones."""
+    are the same ones; logistic layers that learn from them weigh them as often as they are drawn."""
     shards: Positive
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]

@@ -121,7 +121,7 @@ class _TextBaselines:
         labelled, classes = labelled_examples(values, self._task), len(values.tasks[self._task.name].labels)
         test, train = self._score_test(length), self._score(labelled.texts, length, "labelled texts")
         scored = [
-            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, self._c))
+            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, *self._fit))
             for name, rows in train.items()
         ]
         return Predicted(scored, self._count_bytes(length), len(labelled))
@@ -137,8 +137,8 @@ class _TextBaselines:
         return Predicted(scored, self._count_bytes(length), len(shown), ids)
 
     @property
-    def _c(self) -> float:
-        return self._values.baseline.probe_c
+    def _fit(self) -> tuple[float, float]:
+        return self._values.baseline.probe_c, self._values.train.balance
 
     def _count_bytes(self, max_tokens: int) -> list[int]:
         """UTF-8 bytes of what every receiver reads of every text."""
@@ -173,7 +173,7 @@ def _predict_probe(values: Params, task: StoredTask) -> Predicted:
     labelled, classes = labelled_examples(values, task), len(values.tasks[task.name].labels)
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
     given = train[labelled.positions]
-    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c)
+    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c, values.train.balance)
     return Predicted([MethodScores("probe", values.encode.sender, scores)], [test[0].nbytes], len(labelled))
 
 

@@ -90,8 +90,8 @@ class _Reading:
             return []
         labelled = Labelled.draw(self.values.train, self.item.seed, self.task.split("train"), labels)
         given = method.vectors(self.write("train", labelled.positions)).flatten(1)
-        c = self.values.baseline.probe_c
-        scores = score_by_readout(given, labelled.golds, method.vectors(sent).flatten(1), len(labels), c)
+        fit = self.values.baseline.probe_c, self.values.train.balance
+        scores = score_by_readout(given, labelled.golds, method.vectors(sent).flatten(1), len(labels), *fit)
         return [MethodScores(probe_method(self.item.method), self.values.encode.sender, scores)]
 
     def score_rounded(self, sent: Any) -> list[MethodScores]:
