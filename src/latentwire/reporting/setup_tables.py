@@ -171,7 +171,13 @@ def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     yield "Labelled examples", (f"learned from, on each task: {list_training_labels(data)}",)
     if balance := about["balance"]:
         share = format_percent(balance, 0)
-        yield "Draws", (f"{share} of them shared equally by the labels, the rest as often as the labels occur",)
+        yield (
+            "Draws",
+            (
+                f"{share} of them shared equally by the labels, the rest as often as the labels occur; logistic layers "
+                "weigh an example as often as it is drawn",
+            ),
+        )
     yield "Seeds", ("; ".join(_list_seeds(data)),)
     every, examples = about["validate"]["every"], about["validate"]["examples"]
     yield "Validation", (f"every {every:,} steps on {examples:,} texts",)

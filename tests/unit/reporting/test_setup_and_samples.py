@@ -88,6 +88,13 @@ def test_the_set_up_follows_the_statistics(data: ReportData) -> None:
     assert "hidden state number 5 of" in rows["Sender"]
 
 
+def test_the_draws_are_said_where_they_are_balanced(data: ReportData) -> None:
+    data.stats["setup"]["training"]["balance"] = 0.25
+    assert _rows(data, "setup")["Draws"].startswith("25\u202f% of them shared equally by the labels")
+    data.stats["setup"]["training"]["balance"] = 0.0
+    assert "Draws" not in _rows(data, "setup")
+
+
 def test_every_loss_has_words() -> None:
     assert set(LOSSES) == set(Losses.model_fields)
 
