@@ -16,7 +16,7 @@ OF_ANY_GIT := GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_NOSYSTEM GIT_CONFIG
 unexport $(filter-out $(OF_ANY_GIT),$(filter GIT_%,$(.VARIABLES)))
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 
-.PHONY: help setup environment named-python assets repro readme reference profile experiments test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-overhead bench-stats gpu-check lint lock clean distclean cluster-test
+.PHONY: help setup environment named-python assets repro pipeline readme reference profile experiments test test-python test-long test-all test-lightning test-unbroken-floor prove-report chaos chaos-judge bench-train bench-trainer image prove-elastic prove-machines prove-published bench-checkpoint bench-elastic bench-growth bench-kernels bench-overhead bench-stats gpu-check lint lock clean distclean cluster-test
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -36,12 +36,25 @@ setup: environment assets ## Everything that `make repro` needs
 # DVC runs stages by the user's SHELL, which need not be here (nologin, or of another machine) or may be no sh.
 DVC := env SHELL=/bin/sh dvc
 
-repro: setup ## Run the whole pipeline; only what changed runs again
-	python -m latentwire.dvc_files
-	latentwire estimate
-	$(DVC) repro
-	python -m latentwire.stages.report --pdf-only
-	latentwire results
+define PIPELINE
+python -m latentwire.dvc_files
+latentwire estimate
+$(DVC) repro
+python -m latentwire.stages.report --pdf-only
+latentwire results
+endef
+
+# In a clone of its own, which has the profile's parameters: docs/profiles.md.
+define PIPELINE_OF_PROFILE
+python -m tools.profiles '$(PROFILE)'
+cd '.cache/profiles/$(PROFILE)' && . .cache/activate && make --no-print-directory pipeline
+endef
+
+repro: setup ## Run the whole pipeline; only what changed runs again (PROFILE=full: with profiles/full.yaml, in a clone)
+	$(if $(PROFILE),$(PIPELINE_OF_PROFILE),$(PIPELINE))
+
+pipeline:
+	$(PIPELINE)
 
 readme: environment ## Write the published main table into README.md
 	python -m tools.readme
@@ -88,10 +101,10 @@ test-unbroken-floor: ## Test unbroken alone with the oldest versions that it all
 	tools/python tools/unbroken_floor.py $(if $(FLOOR_PYTHON),--python $(FLOOR_PYTHON))
 
 N ?= 200
-PROFILE ?= tiny
+SIZE ?= tiny
 SEED ?= 0
-prove-report: environment ## Whole pipeline in two folders, one interrupted five times; compare (PROFILE=tiny or default)
-	$(BIN)/python -m tests.folders --profile $(PROFILE) --seed $(SEED)
+prove-report: environment ## Whole pipeline in two folders, one interrupted five times; compare (SIZE=tiny or default)
+	$(BIN)/python -m tests.folders --profile $(SIZE) --seed $(SEED)
 
 chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a table by kind
 	$(BIN)/python -m tests.chaos --n $(N) --seed $(SEED)
@@ -173,9 +186,10 @@ CHECK_GIT = if [ "$$(git rev-parse --show-toplevel 2>/dev/null)" != "$$(pwd -P)"
 		exit 2; \
 	fi
 
-clean: ## Remove the environment, caches, results and reports; checkpoints (state/) and what git tracks stay
+clean: ## Remove the environment, caches, results and reports; checkpoints (state/), profiles and what git tracks stay
 	@$(CHECK_GIT)
-	rm -rf .venv .cache $(CACHES)
+	rm -rf .venv $(CACHES)
+	[ ! -d .cache ] || find .cache/ -mindepth 1 -maxdepth 1 ! -name profiles -exec rm -rf {} +
 	git clean -fdXq -- results reports
 
 # Of what git ignores, only the site's settings are nobody's output.

@@ -56,7 +56,8 @@ check_numbers() {
 prepare_container() {
     local image=${LATENTWIRE_IMAGE:-latentwire.sif}
     if [ "$image" = none ]; then
-        container=(env "PATH=$1/.venv/bin:$PATH")
+        # The code of this clone: .venv may be that of the checkout which a profile's clone lies in.
+        container=(env "PATH=$1/.venv/bin:$PATH" "PYTHONPATH=$1/src")
         return
     fi
     [[ "$image" = /* ]] || image=$1/$image
@@ -66,7 +67,9 @@ prepare_container() {
         export LATENTWIRE_IMAGE_DIGEST
     fi
     # Not --bind, in which a colon or a comma of the path would end it. As in CSV, a quotation mark is doubled.
-    local path=${1//\"/\"\"}
+    # A profile's clone has links into the checkout that it lies in.
+    local path=${1%/.cache/profiles/*}
+    path=${path//\"/\"\"}
     local mount="type=bind,\"source=$path\",\"destination=$path\""
     container=(apptainer exec --nv --mount "$mount" --pwd "$PWD" "$image")
 }

@@ -50,13 +50,17 @@ def check_code(context: typer.Context) -> None:
 
 
 @app.command("params", rich_help_panel=TRAINING)
-def params_command(path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml")) -> None:
+def params_command(
+    path: Annotated[Path, typer.Option(help="The file.")] = Path("params.yaml"),
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="With what profiles/NAME.yaml sets.")] = None,
+) -> None:
     """Show every parameter with its value and its meaning."""
     from latentwire.params.describe import describe_params
-    from latentwire.params.load import load_any_params
+    from latentwire.params.load import load_any_params, parse_any_params
+    from latentwire.params.overrides import read_profile
 
-    for line in describe_params(load_any_params(path)):
-        typer.echo(line)
+    values = load_any_params(path) if profile is None else parse_any_params(read_profile(path, profile), profile)
+    typer.echo("\n".join(describe_params(values)))
 
 
 @app.command("results", rich_help_panel=EVIDENCE)

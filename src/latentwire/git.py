@@ -76,13 +76,13 @@ def read_committed(root: Path, name: str, path: str) -> bytes | None:
     return _run_git(root, "show", f"{name}:./{path}")
 
 
-def changed_files(root: Path) -> list[str]:
-    """Tracked files that differ from HEAD.
+def changed_files(root: Path, name: str = "HEAD") -> list[str]:
+    """Tracked files that differ from a revision.
 
     Raises:
         GitError: Git does not say; that is not the same as none.
     """
-    listed = _run_git(root, "diff", "--name-only", "--no-ext-diff", "--relative", "-z", "HEAD")
+    listed = _run_git(root, "diff", "--name-only", "--no-ext-diff", "--relative", "-z", name)
     if listed is None:
         raise GitError(
             f"Nobody knows what changed in {root.resolve()}: {explain_unknown(root) or 'git diff failed'}. Next: mend "
@@ -95,6 +95,12 @@ def has_changes(root: Path, paths: Iterable[str]) -> bool | None:
     """Whether one of the paths, or a new file under one, differs from HEAD; None where git does not say."""
     status = _run_git(root, "status", "--porcelain", "--untracked-files=all", "--", *paths)
     return None if status is None else bool(status.strip())
+
+
+def is_top(root: Path) -> bool:
+    """Whether a folder is the top of a repository of its own; in any other, git takes the repository around it."""
+    top = _text(_run_git(root, "rev-parse", "--show-toplevel"))
+    return top is not None and Path(top).resolve() == root.resolve()
 
 
 def archive_commit(root: Path, commit: str, prefix: str) -> bytes | None:
@@ -125,15 +131,28 @@ def clone_commit(root: Path, commit: str, clone: Path) -> None:
             raise GitError(done.stderr.decode(errors="replace").strip())
 
 
+def checkout_commit(root: Path, commit: str, clone: Path) -> None:
+    """Bring a clone to a commit of the repository at `root`; what was changed in the clone is lost.
+
+    Raises:
+        GitError: Git failed.
+    """
+    fetch = ["-C", str(clone), "fetch", "--quiet", str(root.resolve()), "HEAD"]
+    for command in (fetch, ["-C", str(clone), "checkout", "--quiet", "--force", "--detach", commit]):
+        done = _call_git(command)
+        if done.returncode:
+            raise GitError(f"{clone}: {done.stderr.decode(errors='replace').strip()}")
+
+
 def commit_everything(root: Path, branch: str, message: str) -> None:
-    """Commit all that is in a checkout, and not ignored, on a new branch; whoever has no name there needs none.
+    """Commit all that is in a checkout, and not ignored, on a branch that begins here; who has no name needs none.
 
     Raises:
         GitError: Git refused.
     """
     author = ("-c", "user.name=latentwire", "-c", "user.email=latentwire@localhost", "-c", "commit.gpgSign=false")
-    commit = [*author, "commit", "--quiet", "--no-verify", "--message", message]
-    for command in (["checkout", "--quiet", "-b", branch], ["add", "--all"], commit):
+    commit = [*author, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", message]
+    for command in (["checkout", "--quiet", "-B", branch], ["add", "--all"], commit):
         done = _call_git(command, root)
         if done.returncode:
             raise GitError(f"{root.resolve()}: {done.stderr.decode(errors='replace').strip()}")

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TRACKED = ("results/aggregate/stats.json", "reports/provenance.json", "reports/templates/curves.json", "src/code.py")
-HOURS_OF_WORK = ("state/wire-r8-0-0123456789ab/checkpoints/step-00000007/tensors.safetensors", "parked/wire-r8-0/x")
+HOURS_OF_WORK = (
+    *("state/wire-r8-0-0123456789ab/checkpoints/step-00000007/tensors.safetensors", "parked/wire-r8-0/x"),
+    ".cache/profiles/full/state/wire-r8-0-0123456789ab/checkpoints/step-00000007/tensors.safetensors",
+)
 COMPUTED = (
     *("results/train/wire-r8-0/tensors.safetensors", "results/train/wire-r8-0.json", "results/aggregate/figures.json"),
     *("reports/figures/main.pdf", "reports/tables/main.tex", "reports/paper.pdf", "reports/report.html"),

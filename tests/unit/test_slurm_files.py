@@ -119,6 +119,23 @@ def test_the_image_sees_a_folder_of_any_name(name: str, clone: Path, tmp_path: P
     assert bash(there, command, LATENTWIRE_IMAGE="latentwire.sif") == shown
 
 
+def test_the_image_sees_what_a_profile_links_to(clone: Path) -> None:
+    """Its clone lies in a checkout, and has links to the models and data there."""
+    profile = clone / ".cache/profiles/full"
+    subprocess.run(["git", "clone", "--quiet", str(clone), str(profile)], check=True)
+    (profile / "latentwire.sif").touch()
+    command = '. slurm/helpers.sh; prepare_container "$PWD"; printf "%s|" "${container[@]}"'
+    mount = f'type=bind,"source={clone}","destination={clone}"'
+    shown = f"apptainer|exec|--nv|--mount|{mount}|--pwd|{profile}|{profile}/latentwire.sif|"
+    assert bash(profile, command, LATENTWIRE_IMAGE="latentwire.sif") == shown
+
+
+def test_without_an_image_the_code_of_the_clone_runs(clone: Path) -> None:
+    command = '. slurm/helpers.sh; prepare_container "$PWD"; printf "%s|" "${container[@]}"'
+    shown = bash(clone, command, PATH=os.environ["PATH"])
+    assert shown == f"env|PATH={clone}/.venv/bin:{os.environ['PATH']}|PYTHONPATH={clone}/src|"
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
 from latentwire.params.load import Params, parse_params
+from latentwire.params.overrides import Overrides, replace_values
 from latentwire.params.section import Distinct, Name, Section, Seed
 from latentwire.yaml_files import read_yaml
 
@@ -22,8 +22,6 @@ TRIED = ("encode.", "methods.", "train.")
 """Sections that an experiment may change; what tasks and splits are decides what its numbers mean."""
 NOT_TRIED = ("train.methods", "train.seeds", "train.validate")
 
-Overrides = dict[str, Any]
-"""Dotted key of params.yaml → value."""
 ExperimentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
 
 
@@ -120,16 +118,4 @@ def params_with(values: Mapping[str, Any], overrides: Overrides, where: str) -> 
     Raises:
         ConfigurationError: params.yaml has no such key, or the value does not fit.
     """
-    changed = copy.deepcopy(dict(values))
-    for key, value in overrides.items():
-        *parents, last = key.split(".")
-        section: Any = changed
-        for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
-            raise ConfigurationError(
-                f"{where} sets {key}, which params.yaml does not have; expected one of its keys. "
-                "Next: `latentwire params` lists them."
-            )
-        section[last] = value
-    return parse_params(changed, where)
+    return parse_params(replace_values(values, overrides, where), where)

@@ -17,14 +17,13 @@ from pathlib import Path
 from latentwire.environment import clone_environment
 from latentwire.errors import LatentWireError
 from latentwire.execution.sessions import read_event_logs, sessions_from_logs
-from latentwire.git import clone_commit, resolve_commit
-from tools.experiments.plan import Overrides, Trial
+from latentwire.params.overrides import Overrides
+from tools.clones import update_clone
+from tools.experiments.plan import Trial
 from tools.experiments.stored import Facts
 from unbroken.checkpoint.store import load_checkpoint
 
 FOLDER = Path(".cache/experiments")
-WHEELS = "assets"
-"""What git does not hold and the stages read."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,8 @@ class Workbench:
         Raises:
             LatentWireError: Git failed; the message says how.
         """
-        bench, commit = cls(root.resolve() / FOLDER / "clone"), resolve_commit(root)
-        if commit is None:
-            raise LatentWireError(f"{root.resolve()} has no commit to clone. Next: `git commit` there.")
-        if not bench.clone.is_dir():
-            bench.clone.parent.mkdir(parents=True, exist_ok=True)
-            clone_commit(root, commit, bench.clone)
-        bench._call("git", "fetch", "--quiet", str(root.resolve()), "HEAD")
-        bench._call("git", "checkout", "--quiet", "--force", "--detach", commit)
-        if (root / WHEELS).is_dir() and not (bench.clone / WHEELS).exists():
-            (bench.clone / WHEELS).symlink_to((root / WHEELS).resolve())
+        bench = cls(root.resolve() / FOLDER / "clone")
+        update_clone(root, bench.clone)
         return bench
 
     def run_trial(self, trial: Trial) -> Facts:

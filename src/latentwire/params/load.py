@@ -146,18 +146,31 @@ def load_any_params(path: Path | str = "params.yaml") -> AnyParams:
     Raises:
         ConfigurationError: The file is missing or is not YAML, a key is unknown or stands twice, or a value is wrong.
     """
-    values, where = _read_file(Path(path)), str(path)
-    is_own = isinstance(values, Mapping) and OWN in values
-    return _parse(OwnParams, values, where) if is_own else parse_params(values, where)
+    return parse_any_params(read_parameters(Path(path)), str(path))
 
 
-def _read_file(path: Path) -> Any:
+def read_parameters(path: Path) -> Any:
+    """The values of a parameter file, not checked.
+
+    Raises:
+        ConfigurationError: The file is missing or is not YAML, or a key stands twice.
+    """
     if not path.is_file():
         raise ConfigurationError(
             f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
             "Next: run the command from the root of the repository."
         )
     return read_yaml(path)
+
+
+def parse_any_params(values: Any, where: str) -> AnyParams:
+    """Check parsed YAML, also that of an experiment with stages of its own; `where` names the file in messages.
+
+    Raises:
+        ConfigurationError: A key is unknown or a value is wrong.
+    """
+    is_own = isinstance(values, Mapping) and OWN in values
+    return _parse(OwnParams, values, where) if is_own else parse_params(values, where)
 
 
 def parse_params(values: Any, where: str) -> Params:

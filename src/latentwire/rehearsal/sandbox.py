@@ -44,7 +44,7 @@ def make_sandbox(root: Path, folder: Path) -> str:
     values = small_params(read_yaml(folder / "params.yaml"), folder)
     write_text_file(folder / "params.yaml", yaml.safe_dump(values, sort_keys=False))
     list_inputs(folder)
-    _write_activate(folder)
+    write_activate(folder)
     commit_everything(folder, "sandbox", "Small models and a small task")
     missed = changed_files(root)
     said = f"Not in it, since they are not committed: {', '.join(missed)}.\n" if missed else ""
@@ -90,7 +90,7 @@ def small_params(values: Mapping[str, Any], root: Path, tasks: int = 1) -> dict[
     }
 
 
-def _write_activate(folder: Path) -> None:
+def write_activate(folder: Path) -> None:
     """The commands of a terminal that sources it run the clone's code, with the packages of this Python."""
     here = folder.resolve()
     variables = {"PYTHONPATH": here / "src", "DVC_SITE_CACHE_DIR": here / ".cache/dvc", "SHELL": "/bin/sh"}
