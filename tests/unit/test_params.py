@@ -83,6 +83,22 @@ def test_the_committed_file_is_valid_and_frozen() -> None:
         (lambda v: v["train"]["ablations"].update(seeds=[7]), "not permuted, (0, 1, 2), found 7"),
         (lambda v: v["train"]["ablations"].update(seeds=["permuted-0"]), "`train.ablations.seeds.0`: Input should be"),
         (lambda v: v["train"]["ablations"].update(methods=["wire"]), "others than methods, found wire in both"),
+        (
+            lambda v: (
+                v["methods"]["wire"].update(receivers=["smollm2"]),
+                v["methods"]["wire_1"].update(receivers=["gemma3"]),
+            ),
+            "names 'wire_1', which shares no receiver with 'wire'",
+        ),
+        (
+            lambda v: (
+                v["train"]["losses"].update(collapse=0.1),
+                v["methods"].update(
+                    wire_1={"kind": "lora", "rank": 2, "alpha": 2.0, "targets": ["q_proj"], "receivers": ["gemma3"]}
+                ),
+            ),
+            "train.losses.collapse is 0.1, a loss on vectors, and 'wire_1' sends none",
+        ),
         (lambda v: v["train"]["ablations"].update(methods=["wide"]), "train.ablations.methods names 'wide', which"),
         (
             lambda v: v["tasks"]["rotten_tomatoes"].update(unseen=[{"0": " bad"}]),

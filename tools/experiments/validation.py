@@ -23,6 +23,7 @@ from latentwire.result_code import running_code
 from latentwire.tasks.examples import Split
 from latentwire.tasks.labelled import Labelled
 from latentwire.tasks.stored import StoredTask
+from latentwire.training.drawn_labels import draw_labelled
 from tools.experiments.stored import PROBE, SCALED, Facts
 from unbroken.canonical_json import digest_json
 from unbroken.run_folder.journal import JOURNAL_FILE, read_journal
@@ -43,9 +44,9 @@ def measure_trained(values: Params, item: TrainItem) -> Facts:
             "probes on them; expected a method that sends vectors. Next: take it out of train.methods."
         )
     trained = load_trained(values, item, Features.open(item.features, "validation").width)
-    labelled = _labelled(values, item.task, item.seed)
+    labelled, counts = _labelled(values, item.task, item.seed)
     return {
-        **_describe(values, item.task, _score_wires(values, item, trained, labelled)),
+        **_describe(values, item.task, _score_wires(values, item, trained, labelled, counts)),
         "code": digest_json(dict(running_code("train", Path())))[:12],
         "labelled": len(labelled),
         "params": defining_params(values, item),
@@ -66,30 +67,27 @@ def _score_wires(values: Params, item: TrainItem, trained: TrainedItem, labelled
     wires, given = write("validation", range(len(golds))), write("train", labelled.positions)
     scores = {r.name: score_messages(trained.method, r, wires, batch, _ignore) for r in trained.receivers}
     scaled = {f"{SCALED}/{name}": scale_scores(rows, golds, classes, c) for name, rows in scores.items()}
-    fit = c, values.train.balance
-    probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, *fit)
+    probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, c, counts)
     return {**scores, **scaled, PROBE: probe}
 
 
 def measure_without_wire(values: Params, task: str) -> Facts:
     """The answers to the validation texts of what has the same labelled examples as a wire of the first seed."""
-    labelled = _labelled(values, task, values.train.own_seeds[0])
+    labelled, counts = _labelled(values, task, values.train.own_seeds[0])
     texts = [example.text for example in StoredTask.open(task).split("validation")]
     means = {s: Features.open(Path("results/encode") / task, s).means() for s in ("train", "validation")}
     classes, c, length = len(_labels(values, task)), values.baseline.probe_c, values.baseline.max_tokens
     given = means["train"][labelled.positions]
     scores = {
         "majority": score_by_majority(_golds(values, task, "train"), classes, len(texts)),
-        PROBE: score_by_probe(given, labelled.golds, means["validation"], classes, c, values.train.balance),
+        PROBE: score_by_probe(given, labelled.golds, means["validation"], classes, c, counts),
     }
     for receiver in load_receivers(values, values.receivers, task):
         read, learned = (
             score_texts(receiver, part, length, values.evaluate.batch, _ignore) for part in (texts, labelled.texts)
         )
         scores[f"calibrated/{receiver.name}"] = read - label_prior(receiver)
-        scores[f"readout/{receiver.name}"] = score_by_readout(
-            learned, labelled.golds, read, classes, c, values.train.balance
-        )
+        scores[f"readout/{receiver.name}"] = score_by_readout(learned, labelled.golds, read, classes, c, counts)
     return {**_describe(values, task, scores), "labelled": len(labelled)}
 
 
@@ -121,9 +119,9 @@ def _labels(values: Params, task: str) -> list[str]:
     return list(values.tasks[task].labels)
 
 
-def _labelled(values: Params, task: str, seed: int) -> Labelled:
-    """What a training with the seed reads, with its labels."""
-    return Labelled.draw(values.train, seed, StoredTask.open(task).split("train"), _labels(values, task))
+def _labelled(values: Params, task: str, seed: int) -> tuple[Labelled, list[int]]:
+    """What a training with the seed reads, with its labels, and how often."""
+    return draw_labelled(values.train, seed, StoredTask.open(task).split("train"), _labels(values, task))
 
 
 def _golds(values: Params, task: str, split: Split) -> list[int]:

@@ -31,22 +31,32 @@ def score_by_majority(labels: Sequence[int], classes: int, count: int) -> Tensor
 
 
 def score_by_probe(
-    train: Tensor, labels: Sequence[int], test: Tensor, classes: int, inverse_regularisation: float, balance: float = 0
+    train: Tensor,
+    labels: Sequence[int],
+    test: Tensor,
+    classes: int,
+    inverse_regularisation: float,
+    counts: Sequence[int] = (),
 ) -> Tensor:
     """Log-probabilities [N, C] of a multinomial logistic regression on L2-normalised mean states [N, D_s].
 
-    `balance` is that of `weigh_examples`.
+    `counts` is that of `score_by_readout`.
     """
     # Normalised rows have small entries; without the factor, C would regularise far more than on raw states.
     scale = float(np.sqrt(train.shape[1]))
     given, asked = ((F.normalize(part.cpu().double(), dim=1) * scale).numpy() for part in (train, test))
-    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation, balance)).to(
+    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation, counts)).to(
         test.device
     )
 
 
 def score_by_readout(
-    train: Tensor, labels: Sequence[int], test: Tensor, classes: int, inverse_regularisation: float, balance: float = 0
+    train: Tensor,
+    labels: Sequence[int],
+    test: Tensor,
+    classes: int,
+    inverse_regularisation: float,
+    counts: Sequence[int] = (),
 ) -> Tensor:
     """Log-probabilities [N, C] of a multinomial logistic regression on standardised columns.
 
@@ -56,26 +66,16 @@ def score_by_readout(
         test: Rows [N, K].
         classes: C.
         inverse_regularisation: Of the L2 penalty; the columns have mean 0 and standard deviation 1 in `train`.
-        balance: See `weigh_examples`.
+        counts: [n] how often each counts, as often as a training draws it; once without any.
     """
     given, asked = (part.cpu().double().numpy() for part in (train, test))
     centre, spread = given.mean(axis=0), given.std(axis=0)
     # A column that never varies says nothing; it stays at 0.
     divisor = np.where(spread > 0, spread, 1.0)
     given, asked = (given - centre) / divisor, (asked - centre) / divisor
-    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation, balance)).to(
+    return torch.from_numpy(_fit_logistic(given, asked, labels, classes, inverse_regularisation, counts)).to(
         test.device
     )
-
-
-def weigh_examples(labels: Sequence[int], balance: float) -> Matrix:
-    """How much each of n examples counts [n], 1 on average: as often as a training with `train.balance` draws it.
-
-    What is compared with a wire on balanced scores has the same emphasis on rare labels as the wire.
-    """
-    sizes = Counter(labels)
-    shares = {label: (1 - balance) * size / len(labels) + balance / len(sizes) for label, size in sizes.items()}
-    return np.array([shares[label] * len(labels) / sizes[label] for label in labels])
 
 
 def _fit_logistic(
@@ -84,7 +84,7 @@ def _fit_logistic(
     labels: Sequence[int],
     classes: int,
     inverse_regularisation: float,
-    balance: float,
+    counts: Sequence[int],
 ) -> Matrix:
     """Log-probabilities [N, C]; a label that no example has gets −∞.
 
@@ -97,7 +97,7 @@ def _fit_logistic(
             f"The {len(labels)} labelled examples of a logistic layer have the label number {known} alone; expected "
             "two labels or more. Next: raise train.steps or train.batch in params.yaml."
         )
-    weights = weigh_examples(labels, balance)
+    weights = np.asarray(counts, dtype=np.float64) if counts else None
     fitted = LogisticRegression(C=inverse_regularisation, max_iter=2000).fit(train, np.asarray(labels), weights)
     scores = np.full((len(test), classes), -math.inf)
     scores[:, known] = fitted.predict_log_proba(test)

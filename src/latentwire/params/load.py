@@ -87,6 +87,23 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _methods_can_be_compared(self) -> Params:
+        first = self.train.methods[0]
+        for name in self.train.ablations.methods:
+            if not set(self.methods[name].receivers) & set(self.methods[first].receivers):
+                raise ValueError(
+                    f"train.ablations.methods names {name!r}, which shares no receiver with {first!r}, that it is to be "
+                    f"compared with; expected one of {', '.join(self.methods[first].receivers)} among its receivers"
+                )
+        for name in self.train.all_methods if self.train.losses.collapse else ():
+            if self.methods[name].sent_vectors is None:
+                raise ValueError(
+                    f"train.losses.collapse is {self.train.losses.collapse:g}, a loss on vectors, and {name!r} sends "
+                    "none; expected 0, or methods that send vectors alone"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rows_are_told_apart(self) -> Params:
         names, others = self.report.names, self.report.names.keys() - self.models.keys() - self.tasks.keys()
         for keys in (self.models, self.tasks, others):

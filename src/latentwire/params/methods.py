@@ -38,7 +38,7 @@ class MethodSettings(Section):
         return tuple(control for control in asked if control not in OF_VECTORS or self.sent_vectors is not None)
 
     def positions(self, max_tokens: int, /) -> dict[str, int]:
-        """Key of the section → positions that it puts between primer and anchor beside `max_tokens` of a text."""
+        """What of the section, as a sentence names it → the positions that it puts between primer and anchor."""
         raise NotImplementedError
 
 
@@ -106,7 +106,7 @@ class PromptTuningMethod(TextSettings):
 
     def positions(self, max_tokens: int, /) -> dict[str, int]:
         """The vectors and the text."""
-        return {"length": self.length + max_tokens}
+        return {"length + baseline.max_tokens": self.length + max_tokens}
 
 
 class LoraMethod(TextSettings):

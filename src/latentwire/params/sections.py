@@ -195,16 +195,16 @@ class Train(Section):
 
     methods: Distinct[Name] = Field(min_length=1)
     seeds: Distinct[Annotated[int | str, PlainValidator(_seed_or_permuted)]] = Field(min_length=1)
-    """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else equal: a
-    control, whose answers are right by chance alone unless something leaks."""
+    """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else done with those
+    labels as it is with the true ones: a control, whose answers are right by chance alone unless something leaks."""
     ablations: Ablations
     steps: Positive
     batch: Positive
     """Examples in a step, over all shards."""
     balance: Real = Field(default=0.0, ge=0, le=1)
     """Share of the draws that is divided equally among the labels; the rest falls to them as often as they occur. At 0
-    each example is drawn once before any is drawn again; above, those of rare labels come again and again. The examples
-    are the same ones; logistic layers that learn from them weigh them as often as they are drawn."""
+    each example is drawn once before any is drawn again; above, those of rare labels come again and again, and some of
+    frequent labels never. Logistic layers learn from the same draws."""
     shards: Positive
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]

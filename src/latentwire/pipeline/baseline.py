@@ -21,6 +21,7 @@ from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.tasks.labelled import Labelled
 from latentwire.tasks.stored import StoredTask
+from latentwire.training.drawn_labels import draw_labelled
 
 SEES: Mapping[str, Mapping[str, bool]] = {
     "majority": {"text": False, "labels": False, "features": False},
@@ -68,10 +69,10 @@ def predict_baselines(values: Params, name: str) -> None:
         write_predictions(folder, predicted.scored, ids, labels, described)
 
 
-def labelled_examples(values: Params, task: StoredTask) -> Labelled:
-    """The labelled examples of the baselines that learn: those that a wire of the first seed is trained on."""
+def labelled_examples(values: Params, task: StoredTask) -> tuple[Labelled, list[int]]:
+    """The labelled examples of the baselines that learn, and how often each counts: the draws of the first seed."""
     labels = list(values.tasks[task.name].labels)
-    return Labelled.draw(values.train, values.train.own_seeds[0], task.split("train"), labels)
+    return draw_labelled(values.train, values.train.own_seeds[0], task.split("train"), labels)
 
 
 def show_examples(
@@ -82,7 +83,8 @@ def show_examples(
     Raises:
         ConfigurationError: A receiver has fewer positions than examples and text may take.
     """
-    shown, length = labelled_examples(values, task).choose_in_turn(values.baseline.shots), values.baseline.max_tokens
+    labelled, _ = labelled_examples(values, task)
+    shown, length = labelled.choose_in_turn(values.baseline.shots), values.baseline.max_tokens
     shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in receivers]
     for receiver in shots:
         check_shown_examples(receiver, len(shown), length)
@@ -118,10 +120,10 @@ class _TextBaselines:
     def predict_readout(self) -> Predicted:
         """A logistic layer on each receiver's label scores for the text, learned from labelled examples."""
         values, length = self._values, self._values.baseline.max_tokens
-        labelled, classes = labelled_examples(values, self._task), len(values.tasks[self._task.name].labels)
+        (labelled, counts), classes = labelled_examples(values, self._task), len(values.tasks[self._task.name].labels)
         test, train = self._score_test(length), self._score(labelled.texts, length, "labelled texts")
         scored = [
-            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, *self._fit))
+            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, self._c, counts))
             for name, rows in train.items()
         ]
         return Predicted(scored, self._count_bytes(length), len(labelled))
@@ -137,8 +139,8 @@ class _TextBaselines:
         return Predicted(scored, self._count_bytes(length), len(shown), ids)
 
     @property
-    def _fit(self) -> tuple[float, float]:
-        return self._values.baseline.probe_c, self._values.train.balance
+    def _c(self) -> float:
+        return self._values.baseline.probe_c
 
     def _count_bytes(self, max_tokens: int) -> list[int]:
         """UTF-8 bytes of what every receiver reads of every text."""
@@ -170,10 +172,10 @@ def _predict_majority(values: Params, task: StoredTask) -> Predicted:
 
 
 def _predict_probe(values: Params, task: StoredTask) -> Predicted:
-    labelled, classes = labelled_examples(values, task), len(values.tasks[task.name].labels)
+    (labelled, counts), classes = labelled_examples(values, task), len(values.tasks[task.name].labels)
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
     given = train[labelled.positions]
-    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c, values.train.balance)
+    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c, counts)
     return Predicted([MethodScores("probe", values.encode.sender, scores)], [test[0].nbytes], len(labelled))
 
 

@@ -26,8 +26,9 @@ from latentwire.output_files import write_text_file
 from latentwire.params.load import Params
 from latentwire.params.sections import Samples
 from latentwire.tasks.examples import Split
-from latentwire.tasks.labelled import Labelled, labelled_positions
 from latentwire.tasks.stored import StoredTask
+from latentwire.training.drawn_labels import count_draws, draw_labelled
+from latentwire.training.label_permutation import permute_labels
 
 
 def evaluate_item(values: Params, item: TrainItem) -> None:
@@ -84,14 +85,13 @@ class _Reading:
             yield MethodScores(f"{self.item.method}-{NOISE}", receiver.name, self._read(receiver, noise, advance)[0])
 
     def probe(self, sent: Any) -> list[MethodScores]:
-        """A logistic layer on the vectors themselves, as they are sent, learned from those that the receivers had."""
+        """A logistic layer on the vectors themselves, as they are sent, learned from the draws that the receivers had."""
         method, labels = self.trained.method, list(self.values.tasks[self.item.task].labels)
         if self.item.permuted or self.values.methods[self.item.method].sent_vectors is None:
             return []
-        labelled = Labelled.draw(self.values.train, self.item.seed, self.task.split("train"), labels)
-        given = method.vectors(self.write("train", labelled.positions)).flatten(1)
-        fit = self.values.baseline.probe_c, self.values.train.balance
-        scores = score_by_readout(given, labelled.golds, method.vectors(sent).flatten(1), len(labels), *fit)
+        labelled, counts = draw_labelled(self.values.train, self.item.seed, self.task.split("train"), labels)
+        given, c = method.vectors(self.write("train", labelled.positions)).flatten(1), self.values.baseline.probe_c
+        scores = score_by_readout(given, labelled.golds, method.vectors(sent).flatten(1), len(labels), c, counts)
         return [MethodScores(probe_method(self.item.method), self.values.encode.sender, scores)]
 
     def score_rounded(self, sent: Any) -> list[MethodScores]:
@@ -158,7 +158,7 @@ def _describe(values: Params, item: TrainItem, trained: TrainedItem, sent: Any) 
         "seed": item.seed,
         "trained": True,
         "sees": dict(settings.sees),
-        "training_labels": len(labelled_positions(values.train, item.seed, len(task.split("train")))),
+        "training_labels": len(count_draws(values.train, item.seed, _read_labels(values, item, task))),
         "slots": settings.sent_vectors,
         "bytes_per_example": sum(sizes) / len(sizes),
         **({"quantised": quantised} if quantised else {}),
@@ -166,6 +166,13 @@ def _describe(values: Params, item: TrainItem, trained: TrainedItem, sent: Any) 
         "data_digest": task.digest,
         "layout": {receiver.name: receiver.layout.as_json() for receiver in trained.receivers},
     }
+
+
+def _read_labels(values: Params, item: TrainItem, task: StoredTask) -> list[int]:
+    """The labels that the item was trained on, of the whole training split."""
+    names = list(values.tasks[item.task].labels)
+    labels = [names.index(example.label) for example in task.split("train")]
+    return permute_labels(labels, item.seed) if item.permuted else labels
 
 
 def _write_samples(path: Path, settings: Samples, trained: TrainedItem, sent: Any, example_ids: Sequence[str]) -> None:

@@ -39,8 +39,8 @@ from unbroken.errors import UnbrokenError
 
 NATS = {"float32": 0.01, "bfloat16": 0.5}
 """How far a log-likelihood may lie from the stored one: another processor and another batch round otherwise."""
-BROKEN = (LatentWireError, UnbrokenError, OSError, ValueError, KeyError)
-"""What missing or damaged weights, features and predictions raise."""
+BROKEN = (LatentWireError, UnbrokenError, OSError, ValueError, KeyError, TypeError, RuntimeError)
+"""What missing or damaged weights, features and predictions raise, and weights of another shape."""
 
 
 def sample_answers(root: Path, values: Params, count: int) -> list[ResultRow]:

@@ -175,7 +175,7 @@ def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
             "Draws",
             (
                 f"{share} of them shared equally by the labels, the rest as often as the labels occur; logistic layers "
-                "weigh an example as often as it is drawn",
+                "learn from the same draws",
             ),
         )
     yield "Seeds", ("; ".join(_list_seeds(data)),)

@@ -17,7 +17,7 @@ META_FIELDS = frozenset({"method", "task", "seed", "data_digest", "training_labe
 """What must be in the `meta.json` beside predictions."""
 MODEL_FIELDS = frozenset({"sees", "slots"})
 """What must be there besides where models answer."""
-PREDICT_AGAIN = "Next: `dvc repro evaluate baseline`."
+PREDICT_AGAIN = "Next: `dvc repro`."
 
 
 def check_keys(frame: pd.DataFrame, item: PredictionItem, where: str) -> None:

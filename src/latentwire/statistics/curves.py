@@ -15,7 +15,7 @@ from unbroken.run_folder import journal
 CURVE_COLUMNS = ("task", "method", "seed", "series", "step", "value", "run")
 LOSS_SERIES = "train/loss"
 ACCURACY_SERIES = "validation/accuracy"
-_AGAIN = "Next: `dvc repro train`."
+_AGAIN = "Next: `dvc repro`."
 
 
 def learning_curves(results: Path, grid: Grid, steps: int) -> pd.DataFrame:

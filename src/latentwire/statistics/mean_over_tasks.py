@@ -77,5 +77,5 @@ def _check_same_seeds(parts: Sequence[Paired]) -> None:
     if len(counts) != 1 or any(part.subtrahend is not None for part in parts):
         raise EvidenceError(
             f"A mean over {len(parts)} tasks was asked for of {counts} seeds, expected the same seeds on every "
-            "task and in both methods: a seed is averaged over the tasks first. Next: `dvc repro evaluate`."
+            "task and in both methods: a seed is averaged over the tasks first. Next: `dvc repro`."
         )

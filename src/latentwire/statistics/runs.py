@@ -50,7 +50,7 @@ def _run(results: Path, path: str, source: PredictionSource, labels: Mapping[str
     if manifest["state"] != source.meta["checkpoint"]:
         raise EvidenceError(
             f"{path} was made with the weights {str(source.meta['checkpoint'])[:12]}, expected those of "
-            f"{results.name}/train/{Path(path).parent.name}, {manifest['state'][:12]}. Next: `dvc repro evaluate`."
+            f"{results.name}/train/{Path(path).parent.name}, {manifest['state'][:12]}. Next: `dvc repro`."
         )
     journal = str(manifest["files"]["journal.jsonl"]["sha256"])
     return run_id(item.task, item.method, item.seed), {
@@ -79,7 +79,7 @@ def read_manifest(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro train`.")
+        raise EvidenceError(f"{path} is missing, expected what a finished run wrote. Next: `dvc repro`.")
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -87,7 +87,7 @@ def _read_slots(folder: Path) -> dict[str, float]:
     """What the last validation says of the slots, by name; nothing of a method that says none."""
     path = folder / JOURNAL_FILE
     if not path.is_file():
-        raise EvidenceError(f"{path} is missing, expected the journal of a finished run. Next: `dvc repro train`.")
+        raise EvidenceError(f"{path} is missing, expected the journal of a finished run. Next: `dvc repro`.")
     last = read_journal(path)[-1]
     return {name: float(last[series]) for name, series in SLOT_SERIES.items() if series in last}
 

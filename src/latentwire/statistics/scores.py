@@ -127,5 +127,5 @@ def _check_same_examples(a: Scores, b: Scores) -> None:
     )
     raise EvidenceError(
         f"{a.name} and {b.name} were scored on different examples ({detail}; ids {a.ids[:8]} and {b.ids[:8]}), "
-        "expected the same ones. Next: `dvc repro evaluate baseline`, so that both are scored on one test split."
+        "expected the same ones. Next: `dvc repro`, so that both are scored on one test split."
     )

@@ -176,9 +176,7 @@ def _sees(method: GridMethod, sees: Mapping[str, bool]) -> dict[str, bool]:
 
 def _one(values: set[float], what: str) -> float:
     if len(values) != 1:
-        raise EvidenceError(
-            f"The {what} is {sorted(values)} in its seeds, expected one value. Next: `dvc repro evaluate baseline`."
-        )
+        raise EvidenceError(f"The {what} is {sorted(values)} in its seeds, expected one value. Next: `dvc repro`.")
     return values.pop()
 
 

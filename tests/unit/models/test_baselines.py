@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentwire.errors import ConfigurationError
-from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout, weigh_examples
-from latentwire.training.label_balance import balance_draws
+from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
 
 
 def test_majority_is_the_most_frequent_training_label() -> None:
@@ -68,27 +67,20 @@ def test_a_readout_is_the_model_of_scikit_learn_on_standardised_columns() -> Non
     np.testing.assert_allclose(found.numpy(), oracle.predict_log_proba(rows.double()), atol=1e-5)
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.25, 0.5, 1.0])
-def test_an_example_counts_as_often_as_a_training_draws_it(balance: float) -> None:
-    labels = [0] * 40 + [1] * 8 + [5] * 2
-    draws = balance_draws(range(50), dict(enumerate(labels)), 60_000, balance)
-    often = np.bincount(draws, minlength=50) * 50 / 60_000
-    np.testing.assert_allclose(weigh_examples(labels, balance), often, atol=0.01)
-
-
 @pytest.mark.parametrize("score", [score_by_probe, score_by_readout])
-def test_balance_gives_the_rare_label_its_share(score: Callable[..., Tensor]) -> None:
-    """Of three examples and one."""
+def test_an_example_that_counts_twice_is_two_examples(score: Callable[..., Tensor]) -> None:
     points = torch.tensor([[1.0, 0.2], [0.8, -0.1], [0.6, 0.3], [-0.2, 1.0]])
     labels, asked = [0, 0, 0, 1], torch.tensor([[0.3, 0.6], [0.1, 0.2]])
-    plain, balanced = (score(points, labels, asked, 2, 1.0, balance) for balance in (0.0, 1.0))
-    assert (balanced[:, 1] > plain[:, 1]).all()
+    plain, counted = score(points, labels, asked, 2, 1.0), score(points, labels, asked, 2, 1.0, [1, 1, 1, 3])
+    assert (counted[:, 1] > plain[:, 1]).all()
 
 
 def test_a_balanced_layer_is_the_one_of_scikit_learn() -> None:
-    rows = torch.randn(90, 3, generator=torch.Generator().manual_seed(4))
-    labels = [int(row[0] > 1.2) for row in rows]
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
-    oracle.fit(rows.double(), labels)
-    found = score_by_readout(rows, labels, rows, 2, 1.0, 1.0)
-    np.testing.assert_allclose(found.numpy(), oracle.predict_log_proba(rows.double()), atol=1e-5)
+    """Ten examples of one label that count thrice, and thirty of another."""
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(4))
+    labels = [int(row < 10) for row in range(40)]
+    repeated = torch.cat([rows, rows[:10], rows[:10]])
+    scale = StandardScaler().fit(rows.double())
+    oracle = LogisticRegression(max_iter=2000).fit(scale.transform(repeated.double()), labels + [1] * 20)
+    found = score_by_readout(rows, labels, rows, 2, 1.0, [3] * 10 + [1] * 30)
+    np.testing.assert_allclose(found.numpy(), oracle.predict_log_proba(scale.transform(rows.double())), atol=1e-4)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentwire.tasks.examples import Example
 from latentwire.tasks.labelled import labelled_positions
+from latentwire.training.drawn_labels import draw_labelled
 from latentwire.training.label_balance import balance_draws
 from latentwire.training.loop import Trainer
 from unbroken.exact.randomness import sample_ids
@@ -85,3 +87,14 @@ def test_a_training_with_balance_reads_no_other_examples(trainer: Trainer) -> No
     assert set(drawn) <= set(labelled_positions(balanced.settings, trainer.seed, 24))
     assert sum(position < 3 for position in drawn) == 8
     assert balanced.indices(1) == with_balance(rare, 1.0).indices(1) != with_balance(rare, 0.0).indices(1)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_what_else_learns_has_the_draws_of_the_training(trainer: Trainer, balance: float) -> None:
+    labels = [int(i < 3) for i in range(24)]
+    training = with_balance(replace(trainer, data=replace(trainer.data, labels=labels)), balance)
+    drawn = training.indices(1) + training.indices(2)
+    train = [Example(f"{i:016x}", "train", f"text {i}", "ab"[label]) for i, label in enumerate(labels)]
+    labelled, counts = draw_labelled(training.settings, training.seed, train, ["a", "b"])
+    assert dict(zip(labelled.positions, counts, strict=True)) == Counter(drawn)
+    assert [labelled.texts[0], labelled.golds[0]] == [f"text {drawn[0]}", labels[drawn[0]]]
