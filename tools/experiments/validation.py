@@ -55,7 +55,9 @@ def measure_trained(values: Params, item: TrainItem) -> Facts:
     }
 
 
-def _score_wires(values: Params, item: TrainItem, trained: TrainedItem, labelled: Labelled) -> dict[str, Tensor]:
+def _score_wires(
+    values: Params, item: TrainItem, trained: TrainedItem, labelled: Labelled, counts: Sequence[int]
+) -> dict[str, Tensor]:
     """Label scores [N, C] after the wires of the validation texts, by who gives them."""
     length, batch = values.encode.max_tokens, values.evaluate.batch
     classes, c = len(_labels(values, item.task)), values.baseline.probe_c

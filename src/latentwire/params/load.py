@@ -92,7 +92,7 @@ class Params(Section):
         for name in self.train.ablations.methods:
             if not set(self.methods[name].receivers) & set(self.methods[first].receivers):
                 raise ValueError(
-                    f"train.ablations.methods names {name!r}, which shares no receiver with {first!r}, that it is to be "
+                    f"train.ablations.methods names {name!r}, which shares no receiver with {first!r}, that it is "
                     f"compared with; expected one of {', '.join(self.methods[first].receivers)} among its receivers"
                 )
         for name in self.train.all_methods if self.train.losses.collapse else ():

@@ -195,8 +195,8 @@ class Train(Section):
 
     methods: Distinct[Name] = Field(min_length=1)
     seeds: Distinct[Annotated[int | str, PlainValidator(_seed_or_permuted)]] = Field(min_length=1)
-    """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else done with those
-    labels as it is with the true ones: a control, whose answers are right by chance alone unless something leaks."""
+    """Seeds. `permuted-0` is seed 0 with the labels of the training split in another order, and all else done with them
+    as it is with the true ones: a control, whose answers are right by chance alone unless something leaks."""
     ablations: Ablations
     steps: Positive
     batch: Positive

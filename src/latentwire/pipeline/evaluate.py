@@ -85,7 +85,7 @@ class _Reading:
             yield MethodScores(f"{self.item.method}-{NOISE}", receiver.name, self._read(receiver, noise, advance)[0])
 
     def probe(self, sent: Any) -> list[MethodScores]:
-        """A logistic layer on the vectors themselves, as they are sent, learned from the draws that the receivers had."""
+        """A logistic layer on the vectors themselves, as they are sent, learned from the draws of the receivers."""
         method, labels = self.trained.method, list(self.values.tasks[self.item.task].labels)
         if self.item.permuted or self.values.methods[self.item.method].sent_vectors is None:
             return []
