@@ -12,6 +12,7 @@ from latentwire.machine_speed import probe_seconds
 from latentwire.params.load import Params, load_any_params
 from latentwire.result_code import FOLDER, result_code_text, stage_kind
 from latentwire.stage_times import read_published_times, read_stage_times, seconds_of
+from latentwire.training.process_count import count_processes
 from unbroken.environment import usable_cores
 
 if TYPE_CHECKING:
@@ -86,18 +87,27 @@ def say_estimate(stages: Sequence[str], root: Path) -> str:
     if not stages:
         return "Nothing has changed: no stage will run."
     here = {stage: took.seconds for stage, took in read_stage_times(root).items()}
-    new = [stage for stage in stages if seconds_of(stage, here) is None]
+    guessed = [stage for stage in stages if stage not in here]
+    new = [stage for stage in guessed if seconds_of(stage, here) is None]
     counted = "1 stage" if len(stages) == 1 else f"Up to {len(stages)} stages"
     known = sum(seconds_of(stage, here) or 0 for stage in stages)
-    said = _say_time(len(stages), known, len(new), foresee_seconds(new, root) if new else 0)
+    if new:
+        said = _say_new(len(stages), len(new), known, foresee_seconds(new, root))
+    else:
+        said = _say_known(len(stages), len(guessed), known)
     return f"{counted} will run, {said}. Stop it at any time: the same command goes on."
 
 
-def _say_time(count: int, known: float, new: int, foreseen: float | None) -> str:
+def _say_known(count: int, guessed: int, known: float) -> str:
+    """`known` seconds: `guessed` of the stages never ran here, but others of their kind."""
+    it, others = ("it", "others of its kind") if count == 1 else ("they", "others of their kind")
+    who = others if guessed == count else f"{it}, or {others}," if guessed else it
+    return f"in about {_minutes(known)} min, as {who} took here before"
+
+
+def _say_new(count: int, new: int, known: float, foreseen: float | None) -> str:
     """`known` seconds for what has run here, `foreseen` for the `new` ones; None where nothing says it."""
     it = "it" if count == 1 else "they"
-    if not new:
-        return f"in about {_minutes(known)} min, as {it} took here before"
     if foreseen is not None:
         return f"in about {_minutes(known + foreseen)} min, from what {it} cost in the published run and a short probe"
     if new == count:
@@ -125,5 +135,6 @@ def foresee_seconds(stages: Sequence[str], root: Path) -> float | None:
         return None
     slower = probe_seconds(values.runtime.numerics) / published.probe_seconds
     cores = usable_cores()
-    widths = {"train": values.train.shards, **dict.fromkeys(THREADED, values.runtime.threads)}
-    return sum(slower * (seconds or 0) / min(cores, widths.get(kind, 1)) for kind, seconds in needed)
+    threads = min(cores, values.runtime.threads)
+    at_once = {**dict.fromkeys(THREADED, threads), "train": min(cores, count_processes(values))}
+    return sum(slower * (seconds or 0) / at_once.get(kind, 1) for kind, seconds in needed)

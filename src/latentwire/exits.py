@@ -26,7 +26,7 @@ from latentwire.image import check_image_code
 from latentwire.lock_copy import keep_lock_copy
 from latentwire.passwords import hide_passwords
 from latentwire.result_code import check_recorded_code
-from latentwire.stage_times import StageTime, keep_stage_time, used_processor_seconds
+from latentwire.stage_times import StageTime, begin_stage, end_stage, used_processor_seconds
 from unbroken.errors import UnbrokenError
 from unbroken.preemption import EXIT_PREEMPTED, StopFlag
 from unbroken.run_folder import verdict
@@ -67,17 +67,26 @@ def run_stage(main: Main, argv: Sequence[str] | None = None, stage: str | None =
             check_recorded_code(stage)
         main(argv)
 
-    code = exit_code_of(checked, argv)
-    if code == 0 and (name := dvc_stage()):
-        with contextlib.suppress(OSError):  # of a full disk the next stage tells; this is no result
-            took = StageTime(time.monotonic() - began, used_processor_seconds())
-            keep_stage_time(Path(), name, took)
+    code = _exit_code_timed(lambda: exit_code_of(checked, argv), began)
     stop.ignore()  # a TERM during the interpreter's shutdown would turn the code of what came to its end into -15
     sys.stdout.flush()
     sys.stderr.flush()
     if code == EXIT_PREEMPTED:
         os._exit(code)  # the shutdown of an interpreter with torch takes time that a stopped process does not have
     sys.exit(code)
+
+
+def _exit_code_timed(run: Callable[[], int], began: float) -> int:
+    """Run a stage that began at a `time.monotonic`, and keep what it took if DVC runs it and it came to its end."""
+    name, fresh = dvc_stage(), False
+    with contextlib.suppress(OSError):  # of a full disk the stage tells; how long something took is no result
+        fresh = name is not None and begin_stage(Path(), name)
+    code = run()
+    if code == 0 and name is not None:
+        took = StageTime(time.monotonic() - began, used_processor_seconds())
+        with contextlib.suppress(OSError):
+            end_stage(Path(), name, took if fresh else None)
+    return code
 
 
 def report_kernel_settings(replaced: Sequence[str], report: Callable[[str], None]) -> None:

@@ -44,8 +44,33 @@ def used_processor_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in used)
 
 
+def begin_stage(root: Path, stage: str) -> bool:
+    """Note that a stage has begun; `stage` is its name in `dvc.lock`.
+
+    Returns:
+        Whether it starts afresh. Where an earlier start did not come to its end, a training goes on from there, and the
+        time of this start is not that of the whole.
+    """
+    begun = _begun(root, stage)
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not begun.exists()
+    begun.touch()
+    return fresh
+
+
+def end_stage(root: Path, stage: str, took: StageTime | None) -> None:
+    """Keep what a stage took here in place of what it took before; None where that is not known."""
+    if took is not None:
+        keep_stage_time(root, stage, took)
+    _begun(root, stage).unlink(missing_ok=True)
+
+
+def _begun(root: Path, stage: str) -> Path:
+    return root / FOLDER / f"{stage}.begun"
+
+
 def keep_stage_time(root: Path, stage: str, took: StageTime) -> None:
-    """Keep what a stage took here, in place of what it took before; `stage` is its name in `dvc.lock`."""
+    """Keep what a stage took here, in place of what it took before."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     write_text_file(folder / f"{stage}.json", json.dumps(_rounded(took)) + "\n")

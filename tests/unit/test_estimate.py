@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from latentwire.stage_times import (
     PUBLISHED,
     PublishedTimes,
     StageTime,
+    begin_stage,
+    end_stage,
     keep_stage_time,
     read_stage_times,
     seconds_of,
@@ -163,6 +166,8 @@ def test_a_stage_that_never_ran_here_takes_as_long_as_its_kind() -> None:
     [
         ([], "Nothing has changed"),
         (["train@a"], "1 stage will run, in about 5 min, as it took here before"),
+        (["train@c"], "1 stage will run, in about 5 min, as others of its kind took here before"),
+        (["train@a", "train@c"], "in about 10 min, as they, or others of their kind, took here before"),
         (
             ["train@a", "train@c", "prepare"],
             "Up to 3 stages will run, 2 of them in about 10 min, the others for the first",
@@ -182,7 +187,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     stages = {"prepare": 120.0, "train@wire-r8-0": 960.0, "evaluate@wire-r8-0": 240.0}
     write_published_times(tmp_path, PublishedTimes(8, 0.4, {s: StageTime(9.0, cpu) for s, cpu in stages.items()}))
     monkeypatch.setattr("latentwire.estimate.probe_seconds", lambda kernels: {"portable": 0.2}[kernels])
-    monkeypatch.setattr("latentwire.estimate.usable_cores", lambda: 2)
+    for user in ("estimate", "training.process_count"):
+        monkeypatch.setattr(f"latentwire.{user}.usable_cores", lambda: 2)
     return tmp_path
 
 
@@ -207,10 +213,29 @@ def test_what_ran_here_counts_as_it_took_here(published: Path) -> None:
 
 
 def test_more_cores_are_used_as_far_as_there_is_work_for_them(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentwire.estimate.usable_cores", lambda: 64)
+    for user in ("estimate", "training.process_count"):
+        monkeypatch.setattr(f"latentwire.{user}.usable_cores", lambda: 64)
     assert foresee_seconds(["train@wire-r8-0"], published) == pytest.approx(960 / 2 / 8)  # train.shards
     assert foresee_seconds(["evaluate@wire-r8-0"], published) == pytest.approx(240 / 2 / 2)  # runtime.threads
     assert foresee_seconds(["prepare"], published) == pytest.approx(60)
+
+
+def test_processes_that_are_set_are_those_that_train(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTWIRE_PROCESSES", "1")
+    assert foresee_seconds(["train@wire-r8-0"], published) == pytest.approx(960 / 2)
+
+
+def test_the_time_of_what_went_on_after_a_stop_is_not_that_of_the_whole(tmp_path: Path) -> None:
+    whole, rest = StageTime(100.0, 200.0), StageTime(5.0, 10.0)
+    assert begin_stage(tmp_path, "train@a")
+    end_stage(tmp_path, "train@a", whole)
+    assert begin_stage(tmp_path, "train@a")  # and is killed
+    assert not begin_stage(tmp_path, "train@a")
+    end_stage(tmp_path, "train@a", None)
+    assert read_stage_times(tmp_path) == {"train@a": whole}
+    assert begin_stage(tmp_path, "train@a")
+    end_stage(tmp_path, "train@a", rest)
+    assert read_stage_times(tmp_path) == {"train@a": rest}
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"cores": 2, "probe_seconds": 0, "stages": {}}', "[]", "null"])
@@ -232,3 +257,15 @@ def test_the_probe_takes_longer_the_more_it_computes(monkeypatch: pytest.MonkeyP
     once = machine_speed.probe_seconds("portable")
     monkeypatch.setattr(machine_speed, "PASSES", 8 * machine_speed.PASSES)
     assert machine_speed.probe_seconds("portable") > 3 * once
+
+
+def test_a_stage_keeps_its_time_unless_it_went_on_from_an_earlier_start(tmp_path: Path) -> None:
+    program = "import sys; from latentwire.exits import run_stage; run_stage(lambda _: sys.exit(int(sys.argv[1])))"
+    environment = {**os.environ, "DVC_STAGE": "train@a"}
+    kept = []
+    for code in (75, 0, 0):
+        done = subprocess.run([sys.executable, "-c", program, str(code)], cwd=tmp_path, env=environment)
+        assert done.returncode == code
+        kept.append("train@a" in read_stage_times(tmp_path))
+    assert kept == [False, False, True]
+    assert 0 < read_stage_times(tmp_path)["train@a"].processor_seconds < 60
