@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a repository; identities are `0123456789ab` for the first item and so on."""
+    """The folder of a repository; each item has an identity of its own."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
 
     def identity(values: object, item: TrainItem, root: Path) -> SimpleNamespace:
-        return SimpleNamespace(short=SHORT if item.name == "wire-r8-0" else re.sub(r"\W", "", item.name)[-12:])
+        return SimpleNamespace(short=SHORT if item.name == "wire-r8-0" else f"{crc32(item.name.encode()):012x}")
 
     monkeypatch.setattr(status, "identity_of", identity)
     return tmp_path

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from latentwire.cli import run
 from latentwire.dashboard.charts import FEWEST
+from latentwire.item import TrainItem
 from latentwire.params.load import load_params
 from latentwire.status import read_item_status, status_reader, status_table
 from latentwire.watch import describe_checkpoint, describe_starts, render_frame
@@ -80,13 +81,7 @@ def test_cells_are_the_words_of_watch(root: Path, folder: Path, show: Show) -> N
 
 
 def test_it_refreshes_until_every_item_is_finished(root: Path, show: Show) -> None:
-    values = load_params(root / "params.yaml")
-    names = [
-        f"{method}-{task}-{seed}"
-        for method in values.train.methods
-        for task in values.prepare.tasks
-        for seed in values.train.seeds
-    ]
+    names = [item.name for item in TrainItem.all(load_params(root / "params.yaml"))]
     assert show().facts["refresh_s"] is not None
     for name in names:
         short = next(item["identity"] for item in show().facts["items"] if item["item"] == name)
@@ -117,7 +112,7 @@ def test_files_that_are_cut_anywhere(folder: Path, show: Show, size: int) -> Non
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[:size])
         page = show()
-        assert len(page.facts["items"]) == 8
+        assert len(page.facts["items"]) == len(TrainItem.all(load_params(root / "params.yaml")))
         (folder / name).write_bytes(data)
     assert show().item(ITEM)["step"] == STEPS
 
@@ -142,7 +137,7 @@ def test_a_folder_that_cannot_be_read_hides_no_other(root: Path, folder: Path, s
     page = show()
     assert page.item(ITEM)["verdict"] == "unknown"
     assert "The run folder cannot be read" in page.shown
-    assert len(page.facts["items"]) == 8
+    assert len(page.facts["items"]) == len(TrainItem.all(load_params(root / "params.yaml")))
 
 
 def test_readings_of_the_machine(folder: Path, show: Show) -> None:
@@ -213,7 +208,7 @@ def test_two_hundred_runs(root: Path, show: Show) -> None:
     path = root / "params.yaml"
     path.write_text(path.read_text().replace("seeds: [0, 1, 2, permuted-0]", f"seeds: {list(range(100))}"))
     shown = show().facts["items"]
-    assert len(shown) == 200
+    assert len(shown) == len(TrainItem.all(load_params(path))) > 200
     for item in shown:
         events = [at(900, "start", step=0), at(800, "end", verdict="finished", step=STEPS)]
         store(root / "state" / f"{item['item']}-{item['identity']}", events, STEPS)
