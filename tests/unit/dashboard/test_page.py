@@ -104,7 +104,7 @@ def test_a_loss_that_is_no_number(folder: Path, show: Show) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 200, 1000, 2000])
-def test_files_that_are_cut_anywhere(folder: Path, show: Show, size: int) -> None:
+def test_files_that_are_cut_anywhere(root: Path, folder: Path, show: Show, size: int) -> None:
     """Cut in the middle of a line, as a full disk or a power cut leaves them."""
     store(folder, [at(900, "start", step=0), at(800, "checkpoint", step=20)], STEPS)
     (folder / "readings.jsonl").write_text(reading_at(5.0) * 20)
