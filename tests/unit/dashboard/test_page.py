@@ -206,9 +206,10 @@ def test_a_long_journal_is_drawn_by_few_points_with_every_peak(folder: Path, sho
 def test_two_hundred_runs(root: Path, show: Show) -> None:
     """Items of one matrix, and old runs of one item beside its own."""
     path = root / "params.yaml"
-    path.write_text(path.read_text().replace("seeds: [0, 1, 2, permuted-0]", f"seeds: {list(range(100))}"))
+    text = path.read_text().replace("seeds: [0, 1, 2, permuted-0]", f"seeds: {list(range(100))}")
+    path.write_text(text.replace("{methods: [wire_1], seeds: [0]}", "{methods: [], seeds: []}"))
     shown = show().facts["items"]
-    assert len(shown) == len(TrainItem.all(load_params(path))) > 200
+    assert len(shown) == 200
     for item in shown:
         events = [at(900, "start", step=0), at(800, "end", verdict="finished", step=STEPS)]
         store(root / "state" / f"{item['item']}-{item['identity']}", events, STEPS)
