@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentwire.reporting.document import Emphasis, Text, compose_text, join_items
-from latentwire.reporting.report_data import ReportData
+from latentwire.reporting.report_data import Record, ReportData
 
 Range = tuple[int, int]
 """Fewest and most labelled examples of a method, over tasks and seeds."""
@@ -13,8 +13,8 @@ Range = tuple[int, int]
 
 def count_training_labels(data: ReportData, method: str) -> Range:
     """Labelled examples that a method was trained on, over the tasks."""
-    counts = [cell["training_labels"] for cell in data.stats["cells"].values() if cell["method"] == method]
-    return min(counts), max(counts)
+    cells = [cell for cell in data.stats["cells"].values() if cell["method"] == method]
+    return min(cell["fewest_training_labels"] for cell in cells), max(cell["training_labels"] for cell in cells)
 
 
 def describe_supervision(data: ReportData) -> Text:
@@ -53,3 +53,9 @@ def _join_names(data: ReportData, methods: Sequence[str]) -> str:
 
 def _say_range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def format_training_labels(cell: Record) -> str:
+    """Labelled examples behind a cell, from the fewest to the most of its seeds."""
+    low, high = cell["fewest_training_labels"], cell["training_labels"]
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"

@@ -57,6 +57,7 @@ from latentwire.reporting.shared_rows import (
     receiver_title,
     unique_ids,
 )
+from latentwire.reporting.supervision import format_training_labels
 from latentwire.reporting.unseen_table import build_unseen_table
 
 REFERENCE = "versus_reference"
@@ -146,7 +147,7 @@ def _task_row(data: ReportData, block: Record, row: Record, decimals: int) -> Ta
     return TableRow(
         (
             method_cell(data, row["method"], key),
-            (f"{cell['training_labels']:,}",),
+            (format_training_labels(cell),),
             (str(cell["S"]),),
             *((format_points(data.get_cell(other)["value"], decimals),) for other in others),
             emphasize_best(format_points(cell["value"], decimals), best),

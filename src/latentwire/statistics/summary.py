@@ -138,7 +138,7 @@ def _cells(evidence: Evidence, measured: Measured, grid: Grid, settings: Setting
     for (task, model, name), metric, scores in list_measured(measured):
         method, paths = grid.methods[name], evidence.sources_of(task, name)
         costs = {evidence.sources[path].bytes_of(name) for path in paths}
-        labels = {float(evidence.sources[path].meta["training_labels"]) for path in paths}
+        labels = [int(evidence.sources[path].meta["training_labels"]) for path in paths]
         yield (
             cell_id(task, model, name, metric),
             {
@@ -148,7 +148,9 @@ def _cells(evidence: Evidence, measured: Measured, grid: Grid, settings: Setting
                 "metric": metric,
                 **cell_record(scores, method.trained, settings),
                 "bytes_per_example": _one(costs, f"bytes_per_example of {name} on {task}"),
-                "training_labels": int(_one(labels, f"number of training_labels of {name} on {task}")),
+                # Seeds differ in it where rare labels are drawn again and again.
+                "training_labels": max(labels),
+                "fewest_training_labels": min(labels),
                 "sees": _sees(method, evidence.sources[paths[0]].meta.get("sees", {})),
                 "sources": paths,
             },
