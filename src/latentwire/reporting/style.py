@@ -82,7 +82,9 @@ def assign_styles(keys: list[str], controls: Mapping[str, str | None]) -> dict[s
     """A style for every key, in order; `controls` maps a control to its method."""
     styles: dict[str, SeriesStyle] = {}
     for number, key in enumerate(key for key in keys if not controls.get(key)):
-        styles[key] = SeriesStyle(PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)])
+        # A colour that comes again has another marker.
+        marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+        styles[key] = SeriesStyle(PALETTE[number % len(PALETTE)], marker)
     for key in keys:
         owner = controls.get(key)
         if owner:

@@ -111,3 +111,9 @@ def test_one_seed_has_no_variance_shares_to_draw(data: ReportData, tmp_path: Pat
     changed = ReportData(stats, data.curves, data.names)
     assert draw_variance_shares(changed, tmp_path) is None
     assert "fig:shares" not in print_paper(changed, "Title")
+
+
+def test_no_two_methods_look_alike() -> None:
+    keys = [f"method {number}" for number in range(24)]
+    styles = assign_styles(keys, dict.fromkeys(keys))
+    assert len({(style.color, style.marker) for style in styles.values()}) == len(keys)
