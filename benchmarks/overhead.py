@@ -189,6 +189,8 @@ def main() -> int:
     if options.kind:
         write_pages(options.root) if options.kind == PAGE else serve(options.kind, options.root, options.steps)
         return 0
+    # Both sides have sessions of their own, and one of them is frozen: nobody else would end them.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         shutil.copy(ROOT / "params.yaml", folder)
         ratios = compare(Path(folder), options.steps, options.rounds)
