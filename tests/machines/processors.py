@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.workspace import ROOT
+from unbroken.environment import processor_vendor
 
 PROGRAM = "qemu-x86_64"
 OLDEST = 8
@@ -51,7 +52,9 @@ SKYLAKE = Processor("Intel Skylake", "Skylake-Client-v4,l3-cache=off")
 """Another family, and no third cache: blocks of a product are cut by the sizes of caches."""
 HYGON = Processor("Hygon Dhyana", "Dhyana-v1")
 """A third vendor, which the libraries know nothing special about."""
-EMULATED = (HASWELL, ROME, SKYLAKE, HYGON)
+ANOTHER_VENDOR, OTHER = (HASWELL, ROME) if processor_vendor() == "AuthenticAMD" else (ROME, HASWELL)
+EMULATED = (ANOTHER_VENDOR, OTHER, SKYLAKE, HYGON)
+"""The first is of another vendor than this machine, with other vectors and caches."""
 IVY_BRIDGE = "IvyBridge-v2"
 """The last one of Intel without AVX2."""
 
