@@ -112,9 +112,10 @@ chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a
 prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0 or 3)
 	$(BIN)/python -m tests.elastic
 
+# SAMPLE=yes: fewer shapes of each operation.
 prove-machines: environment ## Compute the core under qemu on three vendors' processors, the first EMULATED; one SHA-256 (exit 0 or 3)
 	tests/machines/install.sh
-	$(BIN)/python -m tests.machines $(if $(EMULATED),--first $(EMULATED))
+	$(BIN)/python -m tests.machines $(if $(EMULATED),--first $(EMULATED)) $(if $(SAMPLE),--sample)
 
 # One training, from raw data to its answers. All stages: latentwire verify --recompute
 STAGES ?= evaluate@wire-r8-0

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.machines.core import MODULES
 from tests.machines.processors import EMULATED, HERE, Processor, find_emulator
 from tests.machines.running import Outcome, format_header, format_row, prepare_core, refuse_without_avx2, run_core
 from tests.support import workspace
@@ -30,14 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.machines", description=__doc__)
     parser.add_argument("--model", action="append", default=[], help="one more model of `qemu-x86_64 -cpu help`")
     parser.add_argument("--first", type=int, default=len(EMULATED), help="how many of the emulated (%(default)s)")
+    parser.add_argument("--sample", action="store_true", help="some of the calls of each operation, not all")
     chosen = parser.parse_args(argv)
+    modules = ["sample", "pipeline"] if chosen.sample else MODULES
     others = [Processor(model, model) for model in chosen.model]
     if find_emulator() is None:
         print("could not be verified: no qemu-x86_64 of version 8 or later. Next: tests/machines/install.sh")
         return 4
     with tempfile.TemporaryDirectory(prefix="latentwire-machines-") as name:
         prepared = prepare_core(Path(name) / "prepared")
-        portable = run_table("portable", [HERE, *EMULATED[: chosen.first], *others], prepared, Path(name))
+        portable = run_table("portable", [HERE, *EMULATED[: chosen.first], *others], prepared, Path(name), modules)
         control = [HERE, *EMULATED[: max(1, min(chosen.first, CONTROL))]]
         native = run_table("native", control, prepared, Path(name), ["control"])
         print(f"without AVX2: {refuse_without_avx2(prepared, Path(name) / 'refused')}")
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_table(
-    numerics: str, processors: Sequence[Processor], prepared: Workspace, root: Path, modules: Sequence[str] = ()
+    numerics: str, processors: Sequence[Processor], prepared: Workspace, root: Path, modules: Sequence[str]
 ) -> list[Outcome]:
     """Run the core on all of them, print a line for each, and return what they gave."""
     print(f"runtime.numerics {numerics}\n{format_header(modules)}", flush=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,20 @@ MIXER = 2654435761
 """Knuth's multiplier: neighbouring places get distant numbers."""
 
 
-def compute_parts(values: Params, every: int = 1) -> Iterator[tuple[str, str]]:
-    """Make all calls, or each `every`-th; yields one part: the SHA-256 of `digests.txt`, a digest and a call a line."""
+def compute_parts(values: Params, most: int | None = None) -> Iterator[tuple[str, str]]:
+    """Make all calls, or `most` of each operation; yields one part: the SHA-256 of `digests.txt`, a call in a line."""
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(values.runtime.threads)
-    lines = [f"{digest_call(call)} {call}\n" for call in sorted(set(map(cut_call, read_calls())))[::every]]
+    calls = sorted(set(map(cut_call, read_calls())))
+    lines = [f"{digest_call(call)} {call}\n" for call in (calls if most is None else choose_calls(calls, most))]
     Path("digests.txt").write_text("".join(lines), encoding="utf-8")
     yield "operations", hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def choose_calls(calls: Sequence[str], most: int) -> list[str]:
+    """At most so many calls of each operation, spread over its sorted ones."""
+    by_operation = [list(same) for _, same in groupby(sorted(calls), key=lambda call: json.loads(call)[0])]
+    return [call for same in by_operation for call in same[:: -(-len(same) // most)]]
 
 
 def digest_call(text: str) -> str:

@@ -105,7 +105,7 @@ def refuse_without_avx2(prepared: Workspace, folder: Path) -> str:
 
 def format_header(modules: Sequence[str]) -> str:
     """The line above the rows."""
-    parts = REPLAYED if modules else COMPUTED
+    parts = COMPUTED if "pipeline" in modules else REPLAYED
     named = "  ".join(f"{part:<10}" for part in parts)
     return f"{'processor':<16}  {'vendor':<12}  {'vectors':<7}  {'caches, KiB':<16}  {'seconds':>7}  {named}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from latentwire.models.baselines import score_by_majority
 from latentwire.params.load import load_params
 from tests.machines.operations import APPROXIMATED, Recorder, cut_call, describe_call
 from tests.machines.record import record_calls
-from tests.machines.replay import digest_call, make_tensor, read_calls
+from tests.machines.replay import choose_calls, digest_call, make_tensor, read_calls
 from tests.support import workspace
 
 
@@ -61,6 +62,12 @@ def test_every_kept_call_can_be_made_again() -> None:
     digests = {call: digest_call(call) for call in calls}
     assert all(digest_call(call) == digests[call] for call in calls[::9])
     assert len(set(digests.values())) > len(calls) / 2
+
+
+def test_a_sample_has_every_operation() -> None:
+    chosen = choose_calls(read_calls(), 8)
+    assert names(chosen) == names(read_calls())
+    assert max(Counter(json.loads(call)[0] for call in chosen).values()) == 8
 
 
 def test_a_cut_call_keeps_widths_order_and_equal_sizes() -> None:
