@@ -55,6 +55,7 @@ def prepare_core(folder: Path) -> Workspace:
         train__validate={"every": 2, "examples": 8},
         evaluate__batch=8,
         evaluate__samples={"examples": 2, "tokens": 2},
+        aggregate__resamples=1000,
     )
     made.stage("prepare")
     return made
