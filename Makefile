@@ -93,9 +93,9 @@ image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=c
 	tools/python tools/image.py --torch $(IMAGE_TORCH)
 
 KIND ?= cluster
-cluster-test: environment ## Build the image, start a SLURM of virtual nodes, and test both (Debian 12, as root)
+cluster-test: environment ## Build the image, start SLURMs of virtual nodes, and test both, JOBS files at a time (Debian 12, as root)
 	tests/cluster/install.sh
-	$(BIN)/python -m pytest -m "$(KIND)" tests/cluster
+	$(BIN)/python -m pytest $(FILES_AT_ONCE) -m "$(KIND)" tests/cluster
 
 test-unbroken-floor: ## Test unbroken alone with the oldest versions that it allows, and FLOOR_PYTHON (gigabytes, minutes)
 	tools/python tools/unbroken_floor.py $(if $(FLOOR_PYTHON),--python $(FLOOR_PYTHON))

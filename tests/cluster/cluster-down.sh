@@ -35,5 +35,7 @@ shopt -s nullglob
 for pid_file in "$folder"/pid/node*; do stop "$pid_file" slurmd; done
 stop "$folder/pid/slurmctld" slurmctld
 stop "$folder/pid/munged" munged
-find /sys/fs/cgroup/freezer -maxdepth 1 -name 'slurm_node*' -exec find {} -depth -type d -exec rmdir {} + \; 2>/dev/null ||
-    true # another cluster's
+# Another cluster has its jobs in the same control groups.
+pgrep -x slurmctld >/dev/null ||
+    find /sys/fs/cgroup/freezer -maxdepth 1 -name 'slurm_node*' -exec find {} -depth -type d -exec rmdir {} + \; 2>/dev/null ||
+    true

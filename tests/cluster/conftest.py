@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.cluster.commands import ROOT, USER
 from tests.cluster.slurm import bare_cluster, cluster, free_folder, prepared, undisturbed  # noqa: F401
@@ -42,11 +43,12 @@ def apptainer() -> str:
 def image(apptainer: str) -> Path:
     """`latentwire.sif` of this tree, for every user to read; built where the cache has none of the same inputs."""
     found = IMAGES / _inputs() / "latentwire.sif"
-    if not found.is_file():
-        found.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([HERE / "image.sh", found], check=True)
-        for old in sorted(IMAGES.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old)
+    with FileLock(CACHE / "images.lock"):  # other workers of pytest need it too
+        if not found.is_file():
+            found.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run([HERE / "image.sh", found], check=True)
+            for old in sorted(IMAGES.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+                shutil.rmtree(old)
     return found
 
 

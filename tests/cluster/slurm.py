@@ -9,9 +9,10 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,6 +103,8 @@ class Cluster:
 
     folder: Path
     image: str
+    port: int
+    """Of its controller; the numbers of its jobs begin with it."""
 
     def call(self, *command: str | Path, cwd: Path = Path("/"), code: int = 0, **variables: str) -> str:
         """Run a command as the ordinary user."""
@@ -151,7 +154,7 @@ class Cluster:
     @contextlib.contextmanager
     def without(self, node: str) -> Iterator[None]:
         """A node whose daemon and processes are killed; it is back afterwards."""
-        tasks = Path("/sys/fs/cgroup/freezer", f"slurm_{node}").rglob("cgroup.procs")
+        tasks = Path("/sys/fs/cgroup/freezer", f"slurm_{node}").rglob(f"job_{self.port}*/**/cgroup.procs")
         pids = [int(pid) for file in tasks for pid in file.read_text().split()]
         for pid in (int((self.folder / "pid" / node).read_text()), *pids):
             with contextlib.suppress(ProcessLookupError):
@@ -206,9 +209,9 @@ def wait_for_step(place: Workspace, step: int, item: str = ITEM) -> None:
 
 
 @pytest.fixture(scope="session")
-def free_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which the ordinary user may write."""
-    folder = Path(tmp_path_factory.getbasetemp().parent.parent) / f"latentwire-cluster-{os.getpid()}"
+def free_folder() -> Iterator[Path]:
+    """A folder in which the ordinary user may write; those of pytest are root's."""
+    folder = Path(tempfile.gettempdir()) / f"latentwire-cluster-{os.getpid()}"
     folder.mkdir(mode=0o755)
     give(folder)
     yield folder
@@ -226,10 +229,10 @@ def bare_cluster(free_folder: Path) -> Iterator[Cluster]:
     if USER not in {entry.pw_name for entry in pwd.getpwall()}:
         pytest.skip(f"no user {USER} here. Next: as root, tests/cluster/install.sh")
     folder = free_folder.with_name(f"{free_folder.name}-slurm")  # munged wants no folder of another user above it
-    port = str(21000 + os.getpid() % 1000 * 8)
+    port = 21000 + os.getpid() % 1000 * 8
     try:
-        subprocess.run([HERE / "cluster-up.sh", folder], check=True, env={**os.environ, "PORT": port})
-        yield Cluster(folder, "none")
+        subprocess.run([HERE / "cluster-up.sh", folder], check=True, env={**os.environ, "PORT": str(port)})
+        yield Cluster(folder, "none", port)
     finally:
         subprocess.run([HERE / "cluster-down.sh", folder], check=True)
         shutil.rmtree(folder)
@@ -238,7 +241,7 @@ def bare_cluster(free_folder: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster(bare_cluster: Cluster, image: Path) -> Cluster:
     """SLURM whose jobs run in the image."""
-    return Cluster(bare_cluster.folder, str(image))
+    return replace(bare_cluster, image=str(image))
 
 
 @pytest.fixture(scope="session")
