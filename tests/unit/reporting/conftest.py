@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,27 +14,38 @@ from latentwire.reporting.figures import draw_figures
 from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.reporting.style import DrawnFigure
 from latentwire.tracking import publish
+from tests.support.session import make_once, shared_folder
 from tests.support.synthetic_predictions import NAMES, aggregate, build
 
 
 @pytest.fixture(scope="session")
 def aggregated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository after the stage `aggregate`; nobody writes into it."""
-    root = tmp_path_factory.mktemp("aggregated")
-    build(root)
-    aggregate(root)
-    return root
+    """A repository after the stage `aggregate`, the same for all workers; nobody writes into it."""
+
+    def make(root: Path) -> None:
+        build(root)
+        aggregate(root)
+
+    return make_once(shared_folder(tmp_path_factory) / "aggregated", make)
 
 
 @pytest.fixture(scope="session")
 def drawn(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> list[DrawnFigure]:
-    """The figures of that repository, drawn once."""
-    return draw_figures(read_report_data(aggregated / "results/aggregate", NAMES), tmp_path_factory.mktemp("drawn"))
+    """The figures of that repository, drawn once for all workers."""
+
+    def make(root: Path) -> None:
+        root.mkdir()
+        figures = draw_figures(read_report_data(aggregated / "results/aggregate", NAMES), root)
+        (root / "figures.pickle").write_bytes(pickle.dumps(figures))
+
+    made = make_once(shared_folder(tmp_path_factory) / "drawn", make)
+    figures: list[DrawnFigure] = pickle.loads((made / "figures.pickle").read_bytes())
+    return figures
 
 
-@pytest.fixture
-def drawn_before(drawn: list[DrawnFigure], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`build_report` copies the figures instead of drawing them again, for tests that look at something else."""
+@pytest.fixture(scope="session")
+def copying(drawn: list[DrawnFigure]) -> Callable[[], AbstractContextManager[None]]:
+    """In its context `build_report` copies the figures instead of drawing them again, which takes seconds."""
 
     def copied(_: ReportData, folder: Path) -> list[DrawnFigure]:
         return [
@@ -39,7 +53,20 @@ def drawn_before(drawn: list[DrawnFigure], monkeypatch: pytest.MonkeyPatch) -> N
             for figure in drawn
         ]
 
-    monkeypatch.setattr("latentwire.reporting.build.draw_figures", copied)
+    @contextmanager
+    def context() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("latentwire.reporting.build.draw_figures", copied)
+            yield
+
+    return context
+
+
+@pytest.fixture
+def drawn_before(copying: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """A whole test in that context, as it looks at something else."""
+    with copying():
+        yield
 
 
 @pytest.fixture(autouse=True)

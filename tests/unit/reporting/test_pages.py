@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(aggregated, tmp_path_factory.mktemp("pages"), CLEAN)
+def reports(
+    aggregated: Path,
+    copying: Callable[[], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    with copying():
+        return _build(aggregated, tmp_path_factory.mktemp("pages"), CLEAN)
 
 
 def _build(aggregated: Path, root: Path, revision: Revision | None) -> Path:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,15 @@ def data(aggregated: Path) -> ReportData:
 
 
 @pytest.fixture(scope="module")
-def reports(aggregated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reports(
+    aggregated: Path,
+    copying: Callable[[], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     root = tmp_path_factory.mktemp("reports")
     shutil.copytree(aggregated / "results/aggregate", root / "results/aggregate")
-    build_report(root, TITLE, synthetic_predictions.NAMES)
+    with copying():
+        build_report(root, TITLE, synthetic_predictions.NAMES)
     return root / "reports"
 
 

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from latentwire.tracking import publish
+from tests.support.session import make_once, shared_folder
 from tests.support.synthetic_predictions import build
 
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nobody writes into it."""
-    root = tmp_path_factory.mktemp("pristine")
-    build(root, count=120)
-    return root
+    """The same for all workers; nobody writes into it."""
+    return make_once(shared_folder(tmp_path_factory) / "pristine", lambda root: build(root, count=120))
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ def stats(root: Path) -> StatsRecord:
     return _aggregate(root, (0, 1, 2))
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> StatsRecord:
+    """As if the main method had no other seeds."""
+    return _aggregate(tmp_path_factory.mktemp("alone") / "repository", (0,))
+
+
 def test_an_ablation_has_the_probe_and_no_controls(root: Path, stats: StatsRecord) -> None:
     grid = expected_grid(load_params(root / "params.yaml"))
     assert [method for method in grid.methods if method.startswith("wire_1")] == ["wire_1", "wire_1-probe"]
@@ -47,9 +53,8 @@ def test_an_ablation_has_the_probe_and_no_controls(root: Path, stats: StatsRecor
 
 
 @pytest.mark.parametrize("task", ["rotten_tomatoes", "r8"])
-def test_it_is_compared_on_the_seeds_that_both_have(task: str, stats: StatsRecord, tmp_path: Path) -> None:
-    """As if the main method had no other seeds, by accuracy and by a metric that is resampled."""
-    alone = _aggregate(tmp_path / "alone", (0,))
+def test_it_is_compared_on_the_seeds_that_both_have(task: str, stats: StatsRecord, alone: StatsRecord) -> None:
+    """By accuracy and by a metric that is resampled."""
     metric = METRICS.get(task, "accuracy")
     key = f"{task}/gemma3/wire-vs-wire_1/{metric}"
     assert key in stats["families"]["ablations"]["members"]
