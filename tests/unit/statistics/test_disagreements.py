@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from latentwire.errors import EvidenceError
+from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.disagreements import LETTERS, excerpt
 from tests.support.synthetic_predictions import aggregate
 
@@ -27,9 +28,9 @@ def _answers(root: Path) -> pd.DataFrame:
 
 
 @pytest.mark.long
-def test_counts_and_samples_are_those_of_the_predictions(repository: Path) -> None:
-    found = aggregate(repository)["disagreements"][KEY]
-    table = _answers(repository)
+def test_counts_and_samples_are_those_of_the_predictions(aggregated: Path, computed: StatsRecord) -> None:
+    found = computed["disagreements"][KEY]
+    table = _answers(aggregated)
     gold, text = table["gold"], table["8/text"]
     agreed = (table["e-r8-0"] == table["e-r8-1"]) & (table["e-r8-1"] == table["e-r8-2"])
     wire = table["e-r8-0"]
@@ -43,7 +44,7 @@ def test_counts_and_samples_are_those_of_the_predictions(repository: Path) -> No
     }
     assert found["counts"] == {kind: int(rows.sum()) for kind, rows in expected.items()}
     assert sum(found["counts"].values()) == found["N"] == len(table)
-    texts = pd.read_parquet(repository / "results/prepare/r8/examples.parquet").set_index("example_id")["text"]
+    texts = pd.read_parquet(aggregated / "results/prepare/r8/examples.parquet").set_index("example_id")["text"]
     for kind in ("only_method", "only_reference"):
         if not expected[kind].any():
             assert found["samples"][kind] is None
@@ -73,10 +74,10 @@ def test_a_missing_file_of_prepare_is_named(repository: Path, name: str) -> None
         aggregate(repository)
 
 
-def test_the_set_up_counts_what_was_trained(repository: Path) -> None:
-    setup = aggregate(repository)["setup"]
+def test_the_set_up_counts_what_was_trained(aggregated: Path, computed: StatsRecord) -> None:
+    setup = computed["setup"]
     assert setup["methods"]["wire"]["resampler"] == {"parameters": 8 * 192 + 192 * 384, "model_width": 384}
     assert setup["methods"]["wire"]["adapters"]["gemma3"] == {"parameters": 577 * 192 + 1, "model_width": 577}
-    prompts = json.loads((repository / "results/prepare/r8/prompts.json").read_text(encoding="utf-8"))
+    prompts = json.loads((aggregated / "results/prepare/r8/prompts.json").read_text(encoding="utf-8"))
     assert setup["tasks"]["r8"]["prompts"] == prompts
     assert setup["tasks"]["r8"]["splits"] == {"train": 120, "validation": 0, "test": 120}

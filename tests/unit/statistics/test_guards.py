@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from latentwire.errors import ConfigurationError, EvidenceError
+from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.exact import count_discordant, sign_flip_p
 from latentwire.statistics.multiplicity import adjust_p_values
 from latentwire.statistics.scores import Scores, pair_scores
@@ -175,8 +176,7 @@ def test_an_unfinished_journal(repository: Path) -> None:
 
 
 @pytest.mark.long
-def test_one_answer_more_moves_the_numbers(repository: Path) -> None:
-    before = aggregate(repository)
+def test_one_answer_more_moves_the_numbers(computed: StatsRecord, repository: Path) -> None:
     golds = pd.read_parquet(repository / "results/prepare/rotten_tomatoes/examples.parquet").set_index("example_id")
 
     def correct(frame: pd.DataFrame) -> pd.DataFrame:
@@ -188,9 +188,9 @@ def test_one_answer_more_moves_the_numbers(repository: Path) -> None:
     _rewrite(repository, TEXT, correct)
     after = aggregate(repository)
     key = "rotten_tomatoes/smollm2/text/accuracy"
-    assert after["cells"][key]["value"] - before["cells"][key]["value"] == pytest.approx(1 / 120)
-    source = before["cells"][key]["sources"][0]
-    assert after["sources"][source]["sha256"] != before["sources"][source]["sha256"]
+    assert after["cells"][key]["value"] - computed["cells"][key]["value"] == pytest.approx(1 / 120)
+    source = computed["cells"][key]["sources"][0]
+    assert after["sources"][source]["sha256"] != computed["sources"][source]["sha256"]
 
 
 def test_chance_must_be_measured(repository: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from latentwire.exits import exit_code_of
 from latentwire.stages import aggregate
+from latentwire.statistics.comparisons import StatsRecord
 from latentwire.statistics.write import signed_entries
 from latentwire.tracking import publish
 from tests.support import synthetic_predictions
@@ -43,13 +43,8 @@ def test_its_files(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 @pytest.mark.long
-def test_families_are_corrected_as_a_whole_and_verdicts_follow(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    stats = json.loads(Path("results/aggregate/stats.json").read_text())
-    assert {name: family["m"] for name, family in stats["families"].items()} == {
+def test_families_are_corrected_as_a_whole_and_verdicts_follow(computed: StatsRecord) -> None:
+    assert {name: family["m"] for name, family in computed["families"].items()} == {
         "versus_chance": 28,
         "versus_baselines": 24,
         "versus_reference": 24,
@@ -58,8 +53,10 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
         "unseen": 12,
         "controls": 8,
     }
-    for name, family in stats["families"].items():
-        records = [(stats["comparisons"] | stats["controls"] | stats["unseen"])[key] for key in family["members"]]
+    for name, family in computed["families"].items():
+        records = [
+            (computed["comparisons"] | computed["controls"] | computed["unseen"])[key] for key in family["members"]
+        ]
         oracle = multipletests([record["p"] for record in records], method="holm")[1]
         assert [record["adjusted"]["p"] for record in records] == pytest.approx(oracle, rel=1e-8)
         for record in records:
@@ -79,17 +76,26 @@ def test_families_are_corrected_as_a_whole_and_verdicts_follow(
                 assert found["verdict"] == ("better" if record["value"] > 0 else "worse")
 
 
-def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = repository / "results/train/wire-r8-2/manifest.json"
+@pytest.fixture(scope="module")
+def recorded(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[StatsRecord, StatsRecord]:
+    """Facts of a run whose devices changed and whose journal says less of its slots; the statistics with it."""
+    root = shutil.copytree(pristine, tmp_path_factory.mktemp("recorded") / "repository")
+    path = root / "results/train/wire-r8-2/manifest.json"
     facts = json.loads(path.read_text())
     segments = [{"first": first, "on": gpu} for first, gpu in ((1, "one GPU"), (17, "another"), (40, "one GPU"))]
     facts["tree"]["numerics"] = Encoder().encode({"segments": segments}, "numerics")
     path.write_text(json.dumps(facts))
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    journal = root / "results/train/wire-r8-2/journal.jsonl"
+    entries = [{name: v for name, v in entry.items() if "slot" not in name} for entry in read_journal(journal)]
+    journal.write_bytes(b"".join(encode_record(entry.pop("step"), entry) for entry in entries))
+    return facts, synthetic_predictions.aggregate(root)
+
+
+def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
+    recorded: tuple[StatsRecord, StatsRecord],
+) -> None:
+    facts, stats = recorded
+    runs = stats["runs"]
     assert {run["mode"] for run in runs.values()} == {"exact"}
     assert runs["r8/wire/2/training"]["numerics_changed"] == [17, 40]
     assert runs["r8/wire/1/training"]["numerics_changed"] == []
@@ -97,14 +103,9 @@ def test_runs_are_recorded_with_their_weights_and_what_changed_under_them(
 
 
 def test_runs_are_recorded_with_how_far_the_slots_of_their_wires_differ(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    recorded: tuple[StatsRecord, StatsRecord],
 ) -> None:
-    journal = repository / "results/train/wire-r8-2/journal.jsonl"
-    entries = [{name: v for name, v in entry.items() if "slot" not in name} for entry in read_journal(journal)]
-    journal.write_bytes(b"".join(encode_record(entry.pop("step"), entry) for entry in entries))
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    runs = recorded[1]["runs"]
     assert runs["r8/wire/1/training"]["slots"] == {"cosine": 0.37, "effective_rank": 6.0}
     assert runs["r8/wire/2/training"]["slots"] == {"effective_rank": 6.0}
 
@@ -120,19 +121,15 @@ def test_the_mode_of_training_is_that_of_the_parameters(repository: Path, monkey
 
 @pytest.mark.long
 def test_the_numerics_of_training_are_those_of_the_parameters(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    computed: StatsRecord, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    assert {run["numerics"] for run in _runs()} == {"portable"}
+    assert {run["numerics"] for run in computed["runs"].values()} == {"portable"}
     path = repository / "params.yaml"
     path.write_text(path.read_text().replace("numerics: portable", "numerics: native"))
+    monkeypatch.chdir(repository)
     aggregate.main([])
-    assert {run["numerics"] for run in _runs()} == {"native"}
-
-
-def _runs() -> list[dict[str, Any]]:
-    return list(json.loads(Path("results/aggregate/stats.json").read_text())["runs"].values())
+    runs = json.loads(Path("results/aggregate/stats.json").read_text())["runs"]
+    assert {run["numerics"] for run in runs.values()} == {"native"}
 
 
 @pytest.mark.long
@@ -155,10 +152,8 @@ def test_blocks_name_the_best_and_what_ties_with_it(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.long
-def test_ten_significant_digits_and_sorted_keys(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    text = Path("results/aggregate/stats.json").read_text()
+def test_ten_significant_digits_and_sorted_keys(aggregated: Path) -> None:
+    text = (aggregated / "results/aggregate/stats.json").read_text()
     digits = [re.sub(r"e.*|[.-]", "", n).lstrip("0") for n in re.findall(r": (-?\d[\d.e-]*)", text)]
     assert max(map(len, digits)) == 10
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -186,51 +181,49 @@ def test_damage_in_a_journal_is_named(
 
 
 @pytest.mark.long
-def test_the_same_bytes_twice(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_twice(aggregated: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
-    found = []
-    for _ in range(2):
-        aggregate.main([])
-        found.append({path.name: path.read_bytes() for path in (repository / "results/aggregate").iterdir()})
-    assert found[0] == found[1]
+    aggregate.main([])
+    first, second = (
+        {path.name: path.read_bytes() for path in (root / "results/aggregate").iterdir()}
+        for root in (aggregated, repository)
+    )
+    assert first == second
 
 
 @pytest.mark.long
-def test_folders_outside_the_grid_change_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_outside_the_grid_change_nothing(
+    aggregated: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(repository)
-    aggregate.main([])
-    before = (repository / "results/aggregate/stats.json").read_bytes()
+    before = (aggregated / "results/aggregate/stats.json").read_bytes()
     shutil.copytree(repository / "results/evaluate/wire-r8-0", repository / "results/evaluate/wire-r8-77")
     aggregate.main([])
     assert (repository / "results/aggregate/stats.json").read_bytes() == before
 
 
-def test_a_number_can_be_computed_again_from_its_sources(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_can_be_computed_again_from_its_sources(aggregated: Path, computed: StatsRecord) -> None:
     """By hand, from the files that a cell names: mean over seeds and examples, and the digests beside it."""
-    monkeypatch.chdir(repository)
-    aggregate.main([])
-    stats = json.loads(Path("results/aggregate/stats.json").read_text())
-    golds = pd.read_parquet("results/prepare/r8/examples.parquet").set_index("example_id")["label"]
-    cell = stats["cells"]["r8/gemma3/wire/accuracy"]
+    golds = pd.read_parquet(aggregated / "results/prepare/r8/examples.parquet").set_index("example_id")["label"]
+    cell = computed["cells"]["r8/gemma3/wire/accuracy"]
     shares = []
     for path in cell["sources"]:
-        rows = pd.read_parquet(path).query("method == 'wire' and model == 'gemma3'")
+        rows = pd.read_parquet(aggregated / path).query("method == 'wire' and model == 'gemma3'")
         shares.append((rows["prediction"].to_numpy() == golds.loc[rows["example_id"]].to_numpy()).mean())
-        assert stats["sources"][path]["checkpoint"] == digest(Path(path).parent.name)
+        assert computed["sources"][path]["checkpoint"] == digest(Path(path).parent.name)
     assert cell["value"] == pytest.approx(sum(shares) / 3, abs=1e-9)
     assert list(cell["per_seed"].values()) == pytest.approx(shares, abs=1e-9)
 
 
 @pytest.mark.long
-def test_every_number_that_is_published_has_a_signature_and_sources(repository: Path) -> None:
-    stats = synthetic_predictions.aggregate(repository)
-    signed = signed_entries(stats)
+def test_every_number_that_is_published_has_a_signature_and_sources(computed: StatsRecord) -> None:
+    signed = signed_entries(computed)
     for section in set(publish.NUMBERS) - {"ranks", "blocks"}:
-        assert all("|v:1" in signed[key]["signature"] for key in stats[section])
-    for block in stats["blocks"]:
+        assert all("|v:1" in signed[key]["signature"] for key in computed[section])
+    for block in computed["blocks"]:
         assert "|v:1" in signed[f"{block['task']}/{block['receiver']}/ranks"]["signature"]
-    assert {key.removesuffix("ece") for key in stats["calibration"]} == {
-        key.removesuffix(cell["metric"]) for key, cell in stats["cells"].items()
+    assert {key.removesuffix("ece") for key in computed["calibration"]} == {
+        key.removesuffix(cell["metric"]) for key, cell in computed["cells"].items()
     }
-    assert len(stats["cells"]) == 3 * len(stats["calibration"])
-    assert all(entry["sources"] for entry in stats["calibration"].values())
+    assert len(computed["cells"]) == 3 * len(computed["calibration"])
+    assert all(entry["sources"] for entry in computed["calibration"].values())
