@@ -74,6 +74,7 @@ def test_the_sender(models: Models) -> None:
         assert {state.device.type for state in states} == {DEVICE}
 
 
+@pytest.mark.long
 def test_gradients_of_a_step(models: Models) -> None:
     with other_device(*models.modules):
         batches = [make_batch(), make_batch()]

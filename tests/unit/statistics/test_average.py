@@ -59,6 +59,7 @@ def test_unequal_seeds_are_refused() -> None:
         estimate_mean_over_tasks([Paired(np.eye(3, 10), np.eye(3, 10))])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seeds", "spread"), [(3, 0.04), (5, 0.02)])
 def test_the_interval_covers_and_the_test_keeps_its_level(seeds: int, spread: float) -> None:
     """Two tasks of unequal size; the effect of a seed is the same on both."""

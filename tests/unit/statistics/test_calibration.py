@@ -35,6 +35,7 @@ def _overconfident(rng: np.random.Generator, seeds: int, examples: int) -> tuple
     return (rng.random((seeds, examples)) < certain - 0.15).astype(float), certain
 
 
+@pytest.mark.long
 def test_the_interval_covers_a_known_error() -> None:
     rng, covered, runs = np.random.default_rng(3), 0, 150
     for _ in range(runs):

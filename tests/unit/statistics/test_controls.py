@@ -165,6 +165,7 @@ def test_the_majority_class_does_not_see_that_leak() -> None:
     assert (answers == golds).mean() < (golds == 0).mean()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", TASKS)
 def test_its_detectable_excess_is_found_in_four_of_five(task: str) -> None:
     """The MDE that is printed, at the level of the family's strictest step, by its median over honest controls.

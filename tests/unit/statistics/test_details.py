@@ -89,6 +89,7 @@ def test_the_paired_newcombe_interval_covers() -> None:
     assert 0.93 <= np.mean(covered) <= 0.975
 
 
+@pytest.mark.long
 def test_mcnemars_test_has_the_power_that_connors_number_claims() -> None:
     """Connor's number of paired examples finds a difference of discordant shares with a power of 0.8."""
     total, apart = 0.08 + 0.05, 0.08 - 0.05

@@ -14,6 +14,8 @@ from latentwire.statistics.metrics import indicate_classes
 from latentwire.statistics.scores import Matrix
 from latentwire.statistics.twoway import Estimate, estimate_mean
 
+pytestmark = pytest.mark.long
+
 TEXTS, KINDS, ORDERS, LEVEL = 500, 6, 199, 0.05
 FREQUENCIES = {"two": (0.5, 0.5), "eight": (0.5, 0.32, 0.04, 0.03, 0.03, 0.03, 0.03, 0.02)}
 """Of the classes, as those of Rotten Tomatoes and R8."""
@@ -55,7 +57,6 @@ def permutation_p(golds: Matrix, answers: Matrix) -> float:
     return float((reached + 1) / (ORDERS + 1))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("classes", FREQUENCIES)
 @pytest.mark.parametrize("trainings", [3, 5])
 def test_lucky_trainings_are_knowledge_to_a_permutation_of_texts_and_not_to_this_test(
@@ -115,7 +116,6 @@ def _documented() -> dict[tuple[str, str, int], float]:
     return found
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("classes", "leaning"), [(classes, leaning) for classes in FREQUENCIES for leaning in LEANING])
 def test_the_documented_power_is_the_simulated_one(classes: str, leaning: str) -> None:
     """A tenth of the answers, on the same texts in every training, knows what is right; one control, level 5 %."""

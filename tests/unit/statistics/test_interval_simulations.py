@@ -17,6 +17,8 @@ from latentwire.statistics.scores import Matrix
 from latentwire.statistics.twoway import Estimate, estimate_mean
 from tests.support.scores import scores
 
+pytestmark = pytest.mark.long
+
 Interval = Callable[[Estimate], tuple[float, float]]
 EXAMPLES = 500
 CELLS = [

@@ -101,6 +101,7 @@ def test_a_linear_part_is_what_a_little_weight_of_an_example_changes(name: str) 
         assert (moved - value) / little == pytest.approx(parts[example] - value, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_intervals_cover_and_those_of_the_linear_parts_alone_do_not() -> None:
     """Unbalanced classes, of which the smallest has about 15 of 300 texts; S = 3 against a method without seeds."""
     rng, runs = np.random.default_rng(5), 150

@@ -72,12 +72,14 @@ def test_each_has_its_own_bytes_and_is_an_ablation_of_the_method(stats: StatsRec
     assert {row["method"] for rows in stats["main"] for row in rows["rows"]} >= set(QUANTISED)
 
 
+@pytest.mark.long
 def test_without_precisions_nothing_names_them(tmp_path: Path) -> None:
     build(tmp_path, seeds=(0,), count=60)
     assert "quantised" not in json.dumps(aggregate(tmp_path))
     assert "quantised" not in (tmp_path / ANSWERS / "meta.json").read_text()
 
 
+@pytest.mark.long
 def test_the_report_prints_them(data: ReportData, tmp_path: Path) -> None:
     assert data.trained_methods == ["wire"]
     tables = {table.name: table.text for table in print_tables(data)}

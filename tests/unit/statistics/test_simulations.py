@@ -13,6 +13,8 @@ from latentwire.statistics.multiplicity import holm_adjust
 from latentwire.statistics.scores import Matrix, Scores
 from latentwire.statistics.twoway import estimate_mean
 
+pytestmark = pytest.mark.long
+
 DIFFICULTY, INTERACTION, NOISE = 1.0, 0.5, 1.0
 """Standard deviations: shared difficulty of an example, method × example, seed × example (probit scale)."""
 
@@ -102,7 +104,6 @@ def test_non_inferiority_at_its_boundary() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "points"), [(3, 0.0), (5, 0.04)])
-@pytest.mark.long
 def test_the_interval_of_the_ratio_covers(seeds: int, points: float) -> None:
     """Fieller's, by inverting the two-way test, for the ratio of two accuracies on the same examples."""
     rates, runs, examples = (0.68, 0.72), 500, 400

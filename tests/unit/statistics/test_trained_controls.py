@@ -134,6 +134,7 @@ def test_one_training_has_no_verdict_whatever_it_answers(repository: Path) -> No
     assert (stats["families"]["controls"]["m"], len(stats["families"]["controls"]["members"])) == (8, 12)
 
 
+@pytest.mark.long
 def test_the_report_says_that_one_training_was_not_tested(thrice: Path) -> None:
     """Here the shuffled wire, noise and the unseen words have one training each."""
     for seed in range(3):
