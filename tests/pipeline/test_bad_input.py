@@ -32,7 +32,7 @@ def sentence(output: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"train__stepps": 3}, "unknown key `train.stepps` (did you mean `steps`?); expected one of batch"),
+        ({"train__stepps": 3}, "unknown key `train.stepps` (did you mean `steps`?); expected one of "),
         ({"train__steps": "many"}, "`train.steps`: Input should be a valid integer"),
         ({"train__shards": 3}, "batch must be a multiple of shards, found 8 and 3"),
         ({"encode__sender": "nobody"}, "encode.sender names 'nobody', which is not among sender, llama, gemma"),

@@ -36,7 +36,7 @@ PLAN = {
 def tried(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A repository in which the experiments were stopped in the middle of a training, and run again."""
     place = workspace.make(tmp_path_factory.mktemp("experiments") / "repo")
-    shutil.copytree(workspace.ROOT / "tools/experiments", place.root / "tools/experiments")
+    shutil.copytree(workspace.ROOT / "tools", place.root / "tools")
     (place.root / "experiments").mkdir()
     (place.root / "experiments/experiments.yaml").write_text(yaml.safe_dump(PLAN))
     (place.root / "docs").mkdir()

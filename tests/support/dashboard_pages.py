@@ -6,9 +6,17 @@ import json
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
+from zlib import crc32
 
 SHORT = "0123456789ab"
 """The identity of the first item in `root`."""
+
+
+def short_of(item: str) -> str:
+    """The identity of an item in `root`, as its folder is named by it."""
+    return SHORT if item == "wire-r8-0" else f"{crc32(item.encode()):012x}"
+
+
 CARD = {"name": "NVIDIA H200", "uuid": "GPU-11112222-3333", "used": 2**30, "total": 2**37, "temperature": 61}
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from zlib import crc32
 
 import pytest
 
 from latentwire import status
 from latentwire.dashboard.command import PageMaker
 from latentwire.item import TrainItem
-from tests.support.dashboard_pages import SHORT, ParsedPage, Show
+from tests.support.dashboard_pages import ParsedPage, Show, short_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +22,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
 
     def identity(values: object, item: TrainItem, root: Path) -> SimpleNamespace:
-        return SimpleNamespace(short=SHORT if item.name == "wire-r8-0" else f"{crc32(item.name.encode()):012x}")
+        return SimpleNamespace(short=short_of(item.name))
 
     monkeypatch.setattr(status, "identity_of", identity)
     return tmp_path

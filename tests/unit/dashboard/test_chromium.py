@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from latentwire.dashboard.command import PageMaker
-from tests.support.dashboard_pages import CARD, SHORT, reading_at
+from latentwire.rehearsal.tiny import NO_ABLATIONS
+from tests.support.dashboard_pages import CARD, SHORT, reading_at, short_of
 from tests.support.toy_items import ITEM, STEPS, at, attempt, loss_at, store
 from unbroken.run_folder.lock import FolderLock
 
@@ -156,7 +158,8 @@ def fill(root: Path) -> None:
     ]
     lines = [reading_at(5.0 + place, cpu=3.0, gpus=cards, problems=["X" * 200]) for place in range(9)]
     (root / "state" / f"{ITEM}-{SHORT}" / "readings.jsonl").write_text("".join(lines))
-    store(root / "state" / "wire-r8-1-wirer81", [at(9000, "start", step=0), at(9, "end", verdict="finished")], 64)
+    other = root / "state" / f"wire-r8-1-{short_of('wire-r8-1')}"
+    store(other, [at(9000, "start", step=0), at(9, "end", verdict="finished")], 64)
 
 
 def test_a_phone_shows_everything_and_cuts_nothing(root: Path, folder: Path, browse: Browse) -> None:
@@ -204,9 +207,10 @@ def test_it_loads_itself_again_until_all_is_finished(root: Path, folder: Path, b
     store(folder, [at(900, "start", step=0)], 9)
     assert browse(seconds=3.0)["loads"] > 1
     path = root / "params.yaml"
-    path.write_text(
-        path.read_text().replace("tasks: [rotten_tomatoes, r8]", "tasks: [r8]").replace("[0, 1, 2, permuted-0]", "[0]")
-    )
+    values = yaml.safe_load(path.read_text())
+    values["prepare"]["tasks"], values["train"]["seeds"] = ["r8"], [0]
+    values["train"]["ablations"] = NO_ABLATIONS
+    path.write_text(yaml.safe_dump(values))
     shutil.rmtree(folder)
     store(folder, [at(900, "start", step=0), at(9, "end", verdict="finished", step=STEPS)], STEPS)
     seen = browse(seconds=3.0)

@@ -19,7 +19,7 @@ from latentwire.item import TrainItem
 from latentwire.params.load import load_params
 from latentwire.status import read_item_status, status_reader, status_table
 from latentwire.watch import describe_checkpoint, describe_starts, render_frame
-from tests.support.dashboard_pages import CARD, SHORT, Show, reading_at
+from tests.support.dashboard_pages import CARD, SHORT, Show, reading_at, short_of
 from tests.support.toy_items import ITEM, STEPS, at, attempt, loss_at, store
 from unbroken.run_folder.journal import encode_record, read_journal
 from unbroken.run_folder.lock import FolderLock
@@ -133,7 +133,7 @@ def test_damage_is_said_and_what_is_whole_is_shown(folder: Path, show: Show) -> 
 def test_a_folder_that_cannot_be_read_hides_no_other(root: Path, folder: Path, show: Show) -> None:
     (folder / "events.jsonl").mkdir(parents=True)
     other = "wire-r8-1"
-    store(root / "state" / f"{other}-wirer81", [at(900, "start", step=0)], 9)
+    store(root / "state" / f"{other}-{short_of(other)}", [at(900, "start", step=0)], 9)
     page = show()
     assert page.item(ITEM)["verdict"] == "unknown"
     assert "The run folder cannot be read" in page.shown
