@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,17 +96,32 @@ def _gradients_together(
 def _gradients_alone(method: AnyMethod, receivers: Sequence[Receiver], batch: Batch, weights: Losses) -> BatchGradients:
     """One batch through every receiver in turn, to the parameters wherever they are."""
     message, parameters = method.write(batch), list(method.parameters())
+    parts: list[Callable[[], tuple[Tensor, dict[str, Tensor]]]] = [
+        partial(_supervise, method, r, message, batch.labels, weights, len(receivers)) for r in receivers
+    ]
+    similarity = method.similarity(message) if weights.collapse else None
+    if similarity is not None:
+        parts.append(lambda: (weights.collapse * similarity, {"collapse": similarity.detach()}))
     gradients, loss = [torch.zeros_like(parameter) for parameter in parameters], torch.zeros(())
     terms: dict[str, Tensor] = {}
-    for receiver in receivers:
-        by_example = supervision_terms(receiver, method.read(message, receiver), batch.labels, weights)
-        means = {name: values.mean() for name, values in by_example.items()}
-        part = weighted_sum(means, weights) / len(receivers)
-        own = torch.autograd.grad(part, parameters, materialize_grads=True)
+    for position, compute in enumerate(parts, start=1):
+        part, own_terms = compute()
+        # What was written is in the graph of every part.
+        retain = position < len(parts)
+        own = torch.autograd.grad(part, parameters, retain_graph=retain, materialize_grads=True)
         gradients = [total + gradient for total, gradient in zip(gradients, own, strict=True)]
-        loss = loss + part.detach()
-        terms |= {f"{name}/{receiver.name}": mean.detach() for name, mean in means.items()}
+        loss, terms = loss + part.detach(), terms | own_terms
     return BatchGradients(gradients, {"loss": loss, **terms})
+
+
+def _supervise(
+    method: AnyMethod, receiver: Receiver, message: Any, labels: Tensor, weights: Losses, count: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One receiver's share of the loss, and its terms."""
+    by_example = supervision_terms(receiver, method.read(message, receiver), labels, weights)
+    means = {name: values.mean() for name, values in by_example.items()}
+    terms = {f"{name}/{receiver.name}": mean.detach() for name, mean in means.items()}
+    return weighted_sum(means, weights) / count, terms
 
 
 def _write_batch(method: AnyMethod, receivers: Sequence[Receiver], batch: Batch) -> _WrittenBatch:

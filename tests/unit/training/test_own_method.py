@@ -10,14 +10,17 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from latentwire.evaluation.scoring import score_messages, write_messages
 from latentwire.models import build
-from latentwire.models.methods import TextMethod
+from latentwire.models.methods import Inputs, TextMethod, TrainedMethod
 from latentwire.models.receiver import Receiver
+from latentwire.models.wire import wire_similarity
 from latentwire.params.load import load_params
 from latentwire.params.methods import TextSettings
 from latentwire.training.exact import Exact
+from latentwire.training.gradients import gradients_per_batch
 from latentwire.training.loop import Trainer
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +48,51 @@ class Scale(TextMethod):
 
 def build_scale(values: Any, settings: ScaleSettings, _width: int, readers: Sequence[Receiver]) -> Scale:
     return Scale(readers, settings.start, values.baseline.max_tokens)
+
+
+class Shared(TrainedMethod[Tensor]):
+    """A number that is in what every receiver reads: vectors that are written once, and read in any shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.written = nn.Linear(width, width)
+
+    def write(self, inputs: Inputs) -> Tensor:
+        written: Tensor = self.written(inputs.states[:, :1])
+        return written
+
+    def read(self, message: Tensor, receiver: Receiver) -> list[Tensor]:
+        return list(F.pad(message, (0, receiver.width - message.shape[2])))
+
+    def pack(self, messages: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(messages))
+
+    def select(self, message: Tensor, rows: Sequence[int]) -> Tensor:
+        return message[list(rows)]
+
+    def count_bytes(self, message: Tensor, _receivers: Sequence[Receiver], /) -> list[int]:
+        return [row.nbytes for row in message]
+
+    def similarity(self, message: Tensor, /) -> Tensor:
+        return wire_similarity(message)
+
+
+@pytest.mark.parametrize("collapse", [0.0, 0.5])
+def test_several_receivers_of_a_kind_of_ones_own_read_what_is_written_once(
+    trainer: Trainer, collapse: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same gradients as with one pass over all of its batches, and the term of the message is among them."""
+    receivers = [*trainer.receivers, *trainer.receivers]
+    batches = [trainer.data.batch(rows) for rows in ([0, 1, 2], [3, 4, 5])]
+    method = Shared(batches[0].states.shape[2])
+    weights = trainer.settings.losses.model_copy(update={"collapse": collapse})
+    alone = gradients_per_batch(method, receivers, batches, weights, lambda _: None)
+    monkeypatch.setattr(Shared, "reads_in_one_shape", True)
+    together = gradients_per_batch(method, receivers, batches, weights, lambda _: None)
+    for one, other in zip(alone, together, strict=True):
+        assert ("collapse" in one.means) == bool(collapse)
+        torch.testing.assert_close(one.means, other.means)
+        torch.testing.assert_close(one.gradients, other.gradients)
 
 
 def test_a_kind_of_ones_own(trainer: Trainer, reader: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
