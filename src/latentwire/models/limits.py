@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from latentwire.errors import ConfigurationError
-from latentwire.models.loading import load_tokenizer
+from latentwire.models.loading import build_without_weights, load_tokenizer
 from latentwire.models.prompts import task_layouts
-from latentwire.models.receiver import Receiver
+from latentwire.models.receiver import Receiver, find_linear_layers
 from latentwire.models.sources import Source
 from latentwire.params.load import Params
 
@@ -26,8 +27,8 @@ def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
         sources: Model → its files.
 
     Raises:
-        ConfigurationError: A layer or a length is not in the model, an answer changes the tokens of its anchor, or
-            two labels are the same answer.
+        ConfigurationError: A length, or a layer that is read or updated, is not in the model, an answer changes the
+            tokens of its anchor, or two labels are the same answer.
     """
     sender = values.encode.sender
     config = _read_config(sources[sender].folder)
@@ -42,6 +43,7 @@ def check_model_limits(values: Params, sources: Mapping[str, Source]) -> None:
             around = len(layout.bos) + len(layout.primer) + len(layout.anchor) + answer
             for key, length in lengths.items():
                 _check_length(name, config, key, length, around, f" in task {task}")
+        _check_updated_layers(values, sources[name])
 
 
 def check_shown_examples(receiver: Receiver, shots: int, max_tokens: int) -> None:
@@ -93,6 +95,13 @@ def _lengths_for(receiver: str, values: Params) -> dict[str, int]:
         for key, length in values.methods[name].positions(text).items()
     }
     return {"baseline.max_tokens": text, **own}
+
+
+def _check_updated_layers(values: Params, source: Source) -> None:
+    trained = (values.methods[name] for name in values.train.all_methods)
+    asked = {layer for method in trained if source.name in method.receivers for layer in method.updated_layers}
+    if asked:
+        find_linear_layers(source.name, build_without_weights(source, "causal", torch.float32), sorted(asked))
 
 
 def _read_config(folder: Path) -> PretrainedConfig:

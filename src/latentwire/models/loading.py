@@ -103,7 +103,7 @@ def load_without_weights(
         ConfigurationError: As `load_model` does.
     """
     source = materialise_model(name, spec, cache=Path(cache_dir), assets=assets)
-    frozen = _build_without_weights(source, "causal", DTYPES[dtype]).eval().requires_grad_(False)
+    frozen = build_without_weights(source, "causal", DTYPES[dtype]).eval().requires_grad_(False)
     tokenizer, width = _load_tokenizer(source), int(frozen.config.hidden_size)
     return FrozenModel(name, frozen, tokenizer, source.family, width, _find_bos_id(tokenizer), source.digest)
 
@@ -114,10 +114,15 @@ def count_parameters(source: Source, role: Role) -> int:
     Raises:
         ConfigurationError: `transformers` has no model of that family for the role.
     """
-    return sum(weights.numel() for weights in _build_without_weights(source, role, torch.float32).parameters())
+    return sum(weights.numel() for weights in build_without_weights(source, role, torch.float32).parameters())
 
 
-def _build_without_weights(source: Source, role: Role, dtype: torch.dtype) -> PreTrainedModel:
+def build_without_weights(source: Source, role: Role, dtype: torch.dtype) -> PreTrainedModel:
+    """A model with its shapes on torch's `meta` device.
+
+    Raises:
+        ConfigurationError: `transformers` has no model of that family for the role.
+    """
     disable_hf_bars()
     config: Any = AutoConfig.from_pretrained(source.folder, local_files_only=True)
     attention = supported_attention(source, role)

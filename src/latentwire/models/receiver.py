@@ -62,15 +62,7 @@ class Receiver:
         Raises:
             ConfigurationError: No layer has one of the names.
         """
-        layers = {path: layer for path, layer in self._model.named_modules() if isinstance(layer, nn.Linear)}
-        known = {path.rpartition(".")[2] for path in layers}
-        for name in names:
-            if name not in known:
-                raise ConfigurationError(
-                    f"Model {self.name} has no linear layer named {name}; it has {', '.join(sorted(known)) or 'none'}. "
-                    "Next: name others in `targets` of the method in params.yaml."
-                )
-        return {path: layer for path, layer in layers.items() if path.rpartition(".")[2] in names}
+        return find_linear_layers(self.name, self._model, names)
 
     @property
     def config(self) -> PretrainedConfig:
@@ -227,3 +219,20 @@ def _keep_positions(decoder: nn.Module, rows: Tensor, columns: Tensor) -> Iterat
         yield
     finally:
         hook.remove()
+
+
+def find_linear_layers(model_name: str, model: nn.Module, names: Sequence[str]) -> dict[str, nn.Linear]:
+    """Path → layer, for every linear layer inside a model whose own name is one of `names`.
+
+    Raises:
+        ConfigurationError: No layer has one of the names.
+    """
+    layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    known = {path.rpartition(".")[2] for path in layers}
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"Model {model_name} has no linear layer named {name}; it has {', '.join(sorted(known)) or 'none'}. "
+                "Next: name others in `targets` of the method in params.yaml."
+            )
+    return {path: layer for path, layer in layers.items() if path.rpartition(".")[2] in names}

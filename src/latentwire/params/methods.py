@@ -33,6 +33,11 @@ class MethodSettings(Section):
         """What the `meta.json` beside answers says of the message, as far as it follows from the parameters."""
         return {"slots": self.sent_vectors}
 
+    @property
+    def updated_layers(self) -> Sequence[str]:
+        """Names of the linear layers inside a receiver that it updates."""
+        return ()
+
     def controls(self, asked: Sequence[str]) -> tuple[str, ...]:
         """Those of `evaluate.controls` that this kind has."""
         return tuple(control for control in asked if control not in OF_VECTORS or self.sent_vectors is not None)
@@ -120,6 +125,11 @@ class LoraMethod(TextSettings):
     """An update is scaled by alpha / rank."""
     targets: Distinct[Annotated[str, Field(min_length=1)]] = Field(default=("q_proj", "v_proj"), min_length=1)
     """Names of the linear layers that are updated, in every block of a receiver."""
+
+    @property
+    def updated_layers(self) -> Sequence[str]:
+        """The targets."""
+        return self.targets
 
 
 _CLASSES = {"wire": "WireMethod", "prompt_tuning": "PromptTuningMethod", "lora": "LoraMethod"}

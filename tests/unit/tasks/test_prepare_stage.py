@@ -66,6 +66,21 @@ def test_what_a_model_does_not_have_is_said_before_anything_is_trained(
         run(values, tmp_path)
 
 
+def test_a_layer_that_a_receiver_does_not_have_is_said_before_anything_is_trained(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    lora = {"kind": "lora", "rank": 1, "alpha": 1.0, "receivers": ["smollm2"]}
+    values["methods"] |= {"good": lora, "bad": {**lora, "targets": ["q_proj", "query_key_value"]}}
+    values["report"]["names"] |= {"good": "Good", "bad": "Bad"}
+    values["train"]["methods"] += ["good"]
+    run(values, tmp_path)
+    values["train"]["methods"] += ["bad"]
+    with pytest.raises(
+        ConfigurationError, match=r"smollm2 has no linear layer named query_key_value; it has .*q_proj.*`targets`"
+    ):
+        run(values, tmp_path)
+
+
 @pytest.mark.parametrize("model", ["smollm2", "gemma3"])
 def test_a_prompt_that_is_longer_than_the_model_by_one_token_is_said(
     model: str, values: dict[str, Any], tmp_path: Path
