@@ -15,7 +15,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.evaluation.scoring import label_prior, score_messages, score_texts, write_messages
 from latentwire.item import TrainItem, defining_params
-from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
+from latentwire.models.baselines import LogisticLayer, score_by_majority
 from latentwire.models.build import load_receivers
 from latentwire.models.features import Features, StoredInputs
 from latentwire.params.load import Params
@@ -44,9 +44,9 @@ def measure_trained(values: Params, item: TrainItem) -> Facts:
             "probes on them; expected a method that sends vectors. Next: take it out of train.methods."
         )
     trained = load_trained(values, item, Features.open(item.features, "validation").width)
-    labelled, counts = _labelled(values, item.task, item.seed)
+    labelled = _labelled(values, item.task, item.seed)
     return {
-        **_describe(values, item.task, _score_wires(values, item, trained, labelled, counts)),
+        **_describe(values, item.task, _score_wires(values, item, trained, labelled)),
         "code": digest_json(dict(running_code("train", Path())))[:12],
         "labelled": len(labelled),
         "params": defining_params(values, item),
@@ -55,9 +55,7 @@ def measure_trained(values: Params, item: TrainItem) -> Facts:
     }
 
 
-def _score_wires(
-    values: Params, item: TrainItem, trained: TrainedItem, labelled: Labelled, counts: Sequence[int]
-) -> dict[str, Tensor]:
+def _score_wires(values: Params, item: TrainItem, trained: TrainedItem, labelled: Labelled) -> dict[str, Tensor]:
     """Label scores [N, C] after the wires of the validation texts, by who gives them."""
     length, batch = values.encode.max_tokens, values.evaluate.batch
     classes, c = len(_labels(values, item.task)), values.baseline.probe_c
@@ -69,27 +67,27 @@ def _score_wires(
     wires, given = write("validation", range(len(golds))), write("train", labelled.positions)
     scores = {r.name: score_messages(trained.method, r, wires, batch, _ignore) for r in trained.receivers}
     scaled = {f"{SCALED}/{name}": scale_scores(rows, golds, classes, c) for name, rows in scores.items()}
-    probe = score_by_readout(given.flatten(1), labelled.golds, wires.flatten(1), classes, c, counts)
+    probe = LogisticLayer.of(labelled, classes, c).score_by_readout(given.flatten(1), wires.flatten(1))
     return {**scores, **scaled, PROBE: probe}
 
 
 def measure_without_wire(values: Params, task: str) -> Facts:
     """The answers to the validation texts of what has the same labelled examples as a wire of the first seed."""
-    labelled, counts = _labelled(values, task, values.train.own_seeds[0])
+    labelled = _labelled(values, task, values.train.own_seeds[0])
     texts = [example.text for example in StoredTask.open(task).split("validation")]
     means = {s: Features.open(Path("results/encode") / task, s).means() for s in ("train", "validation")}
-    classes, c, length = len(_labels(values, task)), values.baseline.probe_c, values.baseline.max_tokens
-    given = means["train"][labelled.positions]
+    classes, length = len(_labels(values, task)), values.baseline.max_tokens
+    layer = LogisticLayer.of(labelled, classes, values.baseline.probe_c)
     scores = {
         "majority": score_by_majority(_golds(values, task, "train"), classes, len(texts)),
-        PROBE: score_by_probe(given, labelled.golds, means["validation"], classes, c, counts),
+        PROBE: layer.score_by_probe(means["train"][labelled.positions], means["validation"]),
     }
     for receiver in load_receivers(values, values.receivers, task):
         read, learned = (
             score_texts(receiver, part, length, values.evaluate.batch, _ignore) for part in (texts, labelled.texts)
         )
         scores[f"calibrated/{receiver.name}"] = read - label_prior(receiver)
-        scores[f"readout/{receiver.name}"] = score_by_readout(learned, labelled.golds, read, classes, c, counts)
+        scores[f"readout/{receiver.name}"] = layer.score_by_readout(learned, read)
     return {**_describe(values, task, scores), "labelled": len(labelled)}
 
 
@@ -103,7 +101,9 @@ def scale_scores(scores: Tensor, golds: Sequence[int], classes: int, c: float) -
     for number in range(FOLDS):
         others = (fold != number).nonzero().flatten()
         known = [golds[row] for row in others.tolist()]
-        scaled[fold == number] = score_by_readout(scores[others], known, scores[fold == number], classes, c)
+        scaled[fold == number] = LogisticLayer(known, classes, c).score_by_readout(
+            scores[others], scores[fold == number]
+        )
     return scaled
 
 
@@ -121,8 +121,8 @@ def _labels(values: Params, task: str) -> list[str]:
     return list(values.tasks[task].labels)
 
 
-def _labelled(values: Params, task: str, seed: int) -> tuple[Labelled, list[int]]:
-    """What a training with the seed reads, with its labels, and how often."""
+def _labelled(values: Params, task: str, seed: int) -> Labelled:
+    """What a training with the seed reads, with its labels."""
     return draw_labelled(values.train, seed, StoredTask.open(task).split("train"), _labels(values, task))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from latentwire.console.progress import stoppable_progress
 from latentwire.evaluation.predictions import MethodScores, write_predictions
 from latentwire.evaluation.scoring import label_prior, score_texts
-from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
+from latentwire.models.baselines import LogisticLayer, score_by_majority
 from latentwire.models.build import configure_torch, load_receivers
 from latentwire.models.features import Features
 from latentwire.models.limits import check_shown_examples
@@ -69,8 +69,8 @@ def predict_baselines(values: Params, name: str) -> None:
         write_predictions(folder, predicted.scored, ids, labels, described)
 
 
-def labelled_examples(values: Params, task: StoredTask) -> tuple[Labelled, list[int]]:
-    """The labelled examples of the baselines that learn, and how often each counts: the draws of the first seed."""
+def labelled_examples(values: Params, task: StoredTask) -> Labelled:
+    """The labelled examples of the baselines that learn: the draws of the first seed."""
     labels = list(values.tasks[task.name].labels)
     return draw_labelled(values.train, values.train.own_seeds[0], task.split("train"), labels)
 
@@ -83,7 +83,7 @@ def show_examples(
     Raises:
         ConfigurationError: A receiver has fewer positions than examples and text may take.
     """
-    labelled, _ = labelled_examples(values, task)
+    labelled = labelled_examples(values, task)
     shown, length = labelled.choose_in_turn(values.baseline.shots), values.baseline.max_tokens
     shots = [receiver.show_examples(shown.texts, shown.golds, length) for receiver in receivers]
     for receiver in shots:
@@ -119,12 +119,11 @@ class _TextBaselines:
 
     def predict_readout(self) -> Predicted:
         """A logistic layer on each receiver's label scores for the text, learned from labelled examples."""
-        values, length = self._values, self._values.baseline.max_tokens
-        (labelled, counts), classes = labelled_examples(values, self._task), len(values.tasks[self._task.name].labels)
+        labelled, length = labelled_examples(self._values, self._task), self._values.baseline.max_tokens
         test, train = self._score_test(length), self._score(labelled.texts, length, "labelled texts")
+        layer = _logistic_layer(self._values, self._task.name, labelled)
         scored = [
-            MethodScores("readout", name, score_by_readout(rows, labelled.golds, test[name], classes, self._c, counts))
-            for name, rows in train.items()
+            MethodScores("readout", name, layer.score_by_readout(rows, test[name])) for name, rows in train.items()
         ]
         return Predicted(scored, self._count_bytes(length), len(labelled))
 
@@ -137,10 +136,6 @@ class _TextBaselines:
         train = self._task.split("train")
         ids = [train[position].example_id for position in shown.positions]
         return Predicted(scored, self._count_bytes(length), len(shown), ids)
-
-    @property
-    def _c(self) -> float:
-        return self._values.baseline.probe_c
 
     def _count_bytes(self, max_tokens: int) -> list[int]:
         """UTF-8 bytes of what every receiver reads of every text."""
@@ -172,11 +167,15 @@ def _predict_majority(values: Params, task: StoredTask) -> Predicted:
 
 
 def _predict_probe(values: Params, task: StoredTask) -> Predicted:
-    (labelled, counts), classes = labelled_examples(values, task), len(values.tasks[task.name].labels)
+    labelled = labelled_examples(values, task)
     train, test = (Features.open(Path("results/encode") / task.name, split).means() for split in ("train", "test"))
-    given = train[labelled.positions]
-    scores = score_by_probe(given, labelled.golds, test, classes, values.baseline.probe_c, counts)
+    scores = _logistic_layer(values, task.name, labelled).score_by_probe(train[labelled.positions], test)
     return Predicted([MethodScores("probe", values.encode.sender, scores)], [test[0].nbytes], len(labelled))
+
+
+def _logistic_layer(values: Params, task: str, labelled: Labelled) -> LogisticLayer:
+    """The layer that learns from these examples of a task."""
+    return LogisticLayer.of(labelled, len(values.tasks[task].labels), values.baseline.probe_c)
 
 
 def _describe(method: str, task: StoredTask, predicted: Predicted) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentwire.errors import LatentWireError
 from latentwire.evaluation.controls import NOISE, SHUFFLED, draw_noise
+from latentwire.evaluation.item_answers import controls_of, precisions_of, unseen_words_of
 from latentwire.evaluation.predictions import MethodScores
 from latentwire.evaluation.reading import TrainedItem, load_trained
 from latentwire.evaluation.scoring import score_messages, score_texts, write_messages
@@ -31,7 +32,6 @@ from latentwire.models.quantise import round_wires
 from latentwire.models.receiver import Receiver
 from latentwire.params.load import Params
 from latentwire.pipeline.baseline import calibrate_scores, show_examples, text_budgets
-from latentwire.pipeline.evaluate import controls_of, precisions_of, unseen_words_of
 from latentwire.tasks.examples import Split
 from latentwire.tasks.stored import StoredTask
 from latentwire.verification.rows import ResultRow, Status

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentwire.params.sections import Train
-from latentwire.tasks.examples import Example
 from unbroken.exact.randomness import sample_ids
 
 
@@ -29,13 +28,8 @@ class Labelled:
     texts: Sequence[str]
     golds: Sequence[int]
     """[n] positions of their labels among those of the task."""
-
-    @classmethod
-    def draw(cls, settings: Train, seed: int, train: Sequence[Example], labels: Sequence[str]) -> Labelled:
-        """Those that a training with this seed reads; `labels` are the task's label keys in their order."""
-        positions = labelled_positions(settings, seed, len(train))
-        chosen = [train[position] for position in positions]
-        return cls(positions, [e.text for e in chosen], [labels.index(e.label) for e in chosen])
+    counts: Sequence[int]
+    """[n] how often each is drawn."""
 
     def choose_in_turn(self, count: int) -> Labelled:
         """The first `count` of them, one of each label in turn, so that no label is shown more often than it must be.
@@ -48,6 +42,7 @@ class Labelled:
             [self.positions[row] for row in chosen],
             [self.texts[row] for row in chosen],
             [self.golds[row] for row in chosen],
+            [self.counts[row] for row in chosen],
         )
 
     def __len__(self) -> int:

@@ -22,11 +22,10 @@ def count_draws(settings: Train, seed: int, labels: Sequence[int]) -> dict[int, 
     return Counter(balance_draws(pool, dict(enumerate(labels)), settings.steps * settings.batch, settings.balance))
 
 
-def draw_labelled(
-    settings: Train, seed: int, train: Sequence[Example], labels: Sequence[str]
-) -> tuple[Labelled, list[int]]:
-    """The examples that a training with this seed reads, and how often each; `labels` are the task's label keys."""
+def draw_labelled(settings: Train, seed: int, train: Sequence[Example], labels: Sequence[str]) -> Labelled:
+    """The examples that a training with this seed reads; `labels` are the task's label keys."""
     golds = [labels.index(example.label) for example in train]
     drawn = count_draws(settings, seed, golds)
     chosen = list(drawn)
-    return Labelled(chosen, [train[row].text for row in chosen], [golds[row] for row in chosen]), list(drawn.values())
+    texts, own = [train[row].text for row in chosen], [golds[row] for row in chosen]
+    return Labelled(chosen, texts, own, list(drawn.values()))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from latentwire.errors import ConfigurationError
 from latentwire.evaluation.controls import draw_noise
 from latentwire.evaluation.scoring import generate_texts, label_prior, score_messages, score_texts, write_messages
-from latentwire.models.baselines import score_by_majority, score_by_probe, score_by_readout
+from latentwire.models.baselines import LogisticLayer, score_by_majority
 from latentwire.models.features import Features, StoredInputs, compute_hidden_states
 from latentwire.models.loading import FrozenModel, load_model
 from latentwire.models.methods import Inputs
@@ -141,10 +141,11 @@ def on_device(*shape: int) -> Tensor:
     return torch.zeros(*shape, device=DEVICE)
 
 
+LAYER = LogisticLayer([0, 1, 0, 1], classes=2, inverse_regularisation=1.0)
 NUMPY: dict[str, Callable[[], Tensor]] = {
     "noise": lambda: draw_noise(on_device(3, SLOTS, WIDTH), 0),
-    "readout": lambda: score_by_readout(on_device(4, 3), [0, 1, 0, 1], on_device(2, 3), 2, 1.0),
-    "probe": lambda: score_by_probe(on_device(4, 3), [0, 1, 0, 1], on_device(2, 3), 2, 1.0),
+    "readout": lambda: LAYER.score_by_readout(on_device(4, 3), on_device(2, 3)),
+    "probe": lambda: LAYER.score_by_probe(on_device(4, 3), on_device(2, 3)),
 }
 
 

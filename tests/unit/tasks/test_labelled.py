@@ -10,13 +10,14 @@ from latentwire.params.load import load_params
 from latentwire.params.sections import Train
 from latentwire.tasks.examples import Example
 from latentwire.tasks.labelled import Labelled, labelled_positions
+from latentwire.training.drawn_labels import draw_labelled
 from unbroken.exact.randomness import sample_ids
 
 DEFAULT = load_params(Path(__file__).parents[3] / "params.yaml").train
 
 
 def settings(steps: int, batch: int) -> Train:
-    return DEFAULT.model_copy(update={"steps": steps, "batch": batch})
+    return DEFAULT.model_copy(update={"steps": steps, "batch": batch, "balance": 0.0})
 
 
 def test_the_default_training_reads_1024_labels_of_2048() -> None:
@@ -37,7 +38,7 @@ def test_they_are_those_of_the_steps_batches(steps: int, batch: int, count: int,
 
 def test_texts_and_labels_are_those_at_the_positions() -> None:
     train = [Example(f"{i:016x}", "train", f"text {i}", "ab"[i % 2]) for i in range(9)]
-    labelled = Labelled.draw(settings(1, 4), 1, train, ["b", "a"])
+    labelled = draw_labelled(settings(1, 4), 1, train, ["b", "a"])
     assert len(labelled) == len(labelled.texts) == len(labelled.golds) == 4
     for position, text, gold in zip(labelled.positions, labelled.texts, labelled.golds, strict=True):
         assert (train[position].text, train[position].label) == (text, ["b", "a"][gold])
@@ -47,7 +48,7 @@ def test_texts_and_labels_are_those_at_the_positions() -> None:
 def test_examples_to_show_are_of_each_label_in_turn(count: int, expected: str) -> None:
     """A label that has no more is passed over, and the first examples of a label come first."""
     golds = [0, 0, 1, 0, 2, 1, 0]
-    labelled = Labelled(list(range(10, 17)), [f"text {i}" for i in range(7)], golds)
+    labelled = Labelled(list(range(10, 17)), [f"text {i}" for i in range(7)], golds, [1] * 7)
     chosen = labelled.choose_in_turn(count)
     assert "".join("abc"[gold] for gold in chosen.golds) == expected
     assert list(chosen.texts) == [labelled.texts[position - 10] for position in chosen.positions]

@@ -95,6 +95,6 @@ def test_what_else_learns_has_the_draws_of_the_training(trainer: Trainer, balanc
     training = with_balance(replace(trainer, data=replace(trainer.data, labels=labels)), balance)
     drawn = training.indices(1) + training.indices(2)
     train = [Example(f"{i:016x}", "train", f"text {i}", "ab"[label]) for i, label in enumerate(labels)]
-    labelled, counts = draw_labelled(training.settings, training.seed, train, ["a", "b"])
-    assert dict(zip(labelled.positions, counts, strict=True)) == Counter(drawn)
+    labelled = draw_labelled(training.settings, training.seed, train, ["a", "b"])
+    assert dict(zip(labelled.positions, labelled.counts, strict=True)) == Counter(drawn)
     assert [labelled.texts[0], labelled.golds[0]] == [f"text {drawn[0]}", labels[drawn[0]]]
