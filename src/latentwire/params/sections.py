@@ -204,7 +204,8 @@ class Train(Section):
     balance: Real = Field(default=0.0, ge=0, le=1)
     """Share of the draws that is divided equally among the labels; the rest falls to them as often as they occur. At 0
     each example is drawn once before any is drawn again; above, those of rare labels come again and again, and some of
-    frequent labels never. Logistic layers learn from the same draws."""
+    frequent labels never. Logistic layers learn from the same examples, as often as
+    drawn or once each, whichever cross-validation on them prefers."""
     shards: Positive
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]
