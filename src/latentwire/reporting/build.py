@@ -9,6 +9,7 @@ from pathlib import Path
 
 from latentwire.digests import sha256_of
 from latentwire.output_files import write_text_file
+from latentwire.reporting.checks import check_told_apart
 from latentwire.reporting.figures import draw_figures
 from latentwire.reporting.paper import build_paper
 from latentwire.reporting.provenance import build_provenance
@@ -27,6 +28,8 @@ def build_report(
     """
     aggregate, reports = root / "results" / "aggregate", root / "reports"
     data = read_report_data(aggregate, names, method)
+    for keys in (data.stats["methods"], data.tasks, data.stats["models"]):
+        check_told_apart({key: data.display_name(key) for key in keys})
     inputs = [aggregate / "stats.json", aggregate / "curves.csv"]
     tables = build_tables(data, revision)
     document = build_paper(data, title, tables, revision, {path.name: sha256_of(path) for path in inputs})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from latentwire.reporting.caveats import list_caveats
 from latentwire.reporting.document import Code, Text, compose_text, join_items, join_texts, plain_text
-from latentwire.reporting.number_format import PERCENT, format_points
+from latentwire.reporting.number_format import PERCENT, count_of, format_points
 from latentwire.reporting.report_data import OPEN_VERDICTS, ReportData, Revision
 
 DIGEST = 12
@@ -78,7 +78,9 @@ def _answer_runs(data: ReportData) -> str:
         seeds = data.stats["methods"][method]["seeds"]
         counts = {len(c["per_seed"]) for c in data.stats["cells"].values() if c["method"] == method}
         counted = ", ".join(map(str, sorted(counts)))
-        parts.append(f"{data.display_name(method)}: {counted} of {len(seeds)} seeds ({', '.join(map(str, seeds))})")
+        parts.append(
+            f"{data.display_name(method)}: {counted} of {count_of(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+        )
     return "; ".join(parts) + " in every cell; baselines have no seed."
 
 
@@ -101,7 +103,7 @@ def _answer_detectable(data: ReportData) -> str:
     if not sizes:
         return f"No difference of a trained method from {_other(data)} was left open."
     return (
-        f"Of {len(sizes)} differences that were left open, true ones of {format_points(min(sizes))} to "
+        f"Of {count_of(len(sizes), 'difference')} left open, true ones of {format_points(min(sizes))} to "
         f"{format_points(max(sizes))} points with 80{PERCENT} power; each stands beside its difference."
     )
 
@@ -118,9 +120,10 @@ def _answer_negative(data: ReportData) -> str:
     verdicts = [record["verdict"] for record in data.get_contests()]
     still_open = sum(verdict in OPEN_VERDICTS for verdict in verdicts)
     others, other = ("baselines", "the baseline") if data.has_receivers else ("other methods", "the other")
+    of_them = count_of(len(verdicts), "difference")
     return (
-        f"Of {len(verdicts)} differences of trained methods from {others}, {verdicts.count('worse')} are in favour of "
-        f"{other} and {still_open} were not shown to be differences."
+        f"Of {of_them} of trained methods from {others}, {verdicts.count('worse')} in favour of {other}, and "
+        f"{still_open} not shown to be a difference."
     )
 
 
@@ -140,7 +143,8 @@ def _answer_kept(data: ReportData) -> str:
     sources = data.stats["sources"].values()
     weights = [source for source in sources if source["checkpoint"]]
     return (
-        f"Yes: {len(sources)} files of predictions, one row per example, and {len(weights)} sets of weights, by digest."
+        f"Yes: {count_of(len(sources), 'file')} of predictions, one row per example, and "
+        f"{count_of(len(weights), 'set')} of weights, by digest."
     )
 
 

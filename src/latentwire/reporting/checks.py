@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from latentwire.errors import EvidenceError
+from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.reporting.document import BUG, Block, Quote, iterate_texts, plain_text
 
 PLACEHOLDER = re.compile(r"\b(nan|inf|None|Undefined)\b")
@@ -42,3 +42,21 @@ def check_braces(latex: str, where: str) -> None:
     plain = re.sub(r"\\[{}\\]", "", re.sub(r"(?<!\\)%.*", "", latex))
     if plain.count("{") != plain.count("}"):
         raise EvidenceError(f"{where} has {plain.count('{')} opening and {plain.count('}')} closing braces. {BUG}")
+
+
+def check_told_apart(names: Mapping[str, str]) -> None:
+    """Refuse two rows of one printed name: a derived one, as of a control, may be what somebody calls another method.
+
+    Args:
+        names: Key of a method, task or model → its printed name.
+
+    Raises:
+        ConfigurationError: Names the keys.
+    """
+    for name in names.values():
+        keys = sorted(key for key, other in names.items() if other == name)
+        if len(keys) > 1:
+            raise ConfigurationError(
+                f"params.yaml: the report would print {name!r} for {' and '.join(keys)}, expected a name for each. "
+                f"Next: give `report.names.{keys[-1]}` another one, then `dvc repro report`."
+            )

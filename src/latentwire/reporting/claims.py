@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from latentwire.reporting.document import Emphasis, Reference, Strong, Text, compose_text, join_items, join_texts
 from latentwire.reporting.number_format import (
     PERCENT,
+    count_of,
     decimals_for,
     format_decimal,
     format_interval,
@@ -111,7 +112,7 @@ def _list_dominators(data: ReportData, method: str, blocks: Sequence[Record]) ->
     """Every method that is better for no more bytes, with in how many cases."""
     for name in dict.fromkeys(name for block in blocks for name in block["dominated"][method]):
         count = sum(name in block["dominated"][method] for block in blocks)
-        where = "everywhere" if count == len(blocks) else f"in {count} of {len(blocks)} cases"
+        where = "everywhere" if count == len(blocks) else f"in {count} of {count_of(len(blocks), 'case')}"
         yield f"{data.display_name(name)} {where}"
 
 
@@ -138,7 +139,7 @@ def _effects(named: Sequence[tuple[str, Record]]) -> Text:
     ordered = sorted(named, key=lambda pair: float(pair[1]["value"]))
     shown = named if len(named) <= MOST_EFFECTS else [ordered[0], ordered[-1]]
     texts = [(f"{name} {_difference(record)}{OPEN_STATES.get(record['verdict'], '')}",) for name, record in shown]
-    lead = () if shown is named else (f"of {len(named)} cases the smallest and the largest: ",)
+    lead = () if shown is named else (f"of {count_of(len(named), 'case')} the smallest and the largest: ",)
     return (*lead, *join_texts(texts))
 
 
@@ -175,9 +176,9 @@ def chance_text(data: ReportData, method: str) -> Text:
     records = chance_records(data, method)
     others = [f"{data.place_name(record)} ({_chance_outcome(record)})" for record in records if _is_open(record)]
     return compose_text(
-        "{method} is better than the majority class in {better} cases{others}.\n",
+        "{method} is better than the majority class in {better}{others}.\n",
         method=Emphasis((data.display_name(method),)),
-        better=count_better(records),
+        better=f"{count_better(records)} case{'s' if len(records) > 1 else ''}",
         others=f"; not in {'; '.join(others)}" if others else "",
     )
 
@@ -203,12 +204,12 @@ def control_items(data: ReportData) -> Iterator[Text]:
 def _control_outcome(data: ReportData, records: Sequence[Record]) -> Text:
     count, leaks = len(records), [record for record in records if record["verdict"] == "leak"]
     if records[0]["S"] == 1:
-        return (f"trained once, so that none of {count} cases has a verdict.",)
+        return (f"trained once, so that none of {count_of(count, 'case')} has a verdict.",)
     if not leaks:
-        return (f"not shown to be above its permuted answers in any of {count} cases, as it should be.",)
+        return (f"not shown to be above its permuted answers in any of {count_of(count, 'case')}, as it should be.",)
     places = "; ".join(f"{data.place_name(record)}, {format_signed(record['value'])} points" for record in leaks)
     return (
-        Strong((f"above its permuted answers in {len(leaks)} of {count} cases; the control fails",)),
+        Strong((f"above its permuted answers in {len(leaks)} of {count_of(count, 'case')}; the control fails",)),
         f" ({places}).",
     )
 

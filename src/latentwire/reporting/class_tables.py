@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentwire.reporting.document import Column, RowGroup, Table, TableRow, Text, compose_text, join_items
-from latentwire.reporting.number_format import MISSING, format_points
+from latentwire.reporting.number_format import MISSING, count_of, format_points
 from latentwire.reporting.report_data import Record, ReportData
 from latentwire.reporting.shared_rows import receiver_title, unique_ids
 
@@ -32,8 +32,16 @@ def list_errors(data: ReportData, method: str) -> list[Text]:
 def _errors_sentence(data: ReportData, record: Record) -> Text:
     gold, said, count = max(_confusions(record), key=lambda found: found[2], default=(None, None, 0))
     never = record["never_right"]
-    words = f"never right for {len(never)} of {len(record['recall'])} classes ({', '.join(never)})" if never else ""
-    most = f"most often {said} for {gold}, {count} answers over {record['S']} runs" if gold else "no wrong answer"
+    words = (
+        f"never right for {len(never)} of {count_of(len(record['recall']), 'class', 'classes')} ({', '.join(never)})"
+        if never
+        else ""
+    )
+    most = (
+        f"most often {said} for {gold}, {count_of(count, 'answer')} over {count_of(record['S'], 'run')}"
+        if gold
+        else "no wrong answer"
+    )
     return compose_text(
         "{place}: {words}.\n",
         place=data.place_name({**record, "receiver": record["model"]}),

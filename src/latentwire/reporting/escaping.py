@@ -150,6 +150,11 @@ def is_aligned(cell: Text) -> bool:
     return len(cell) == 1 and NUMBER.fullmatch(_number(cell)) is not None
 
 
+def count_whole_digits(cell: Text) -> int:
+    """Digits before the point of a number."""
+    return len(_number(cell).lstrip("+−").partition(".")[0])
+
+
 def align_number(cell: Text) -> Markup:
     """A number for siunitx, which keeps bold with `mode=text, reset-text-series=false` and prints a minus itself."""
     bold = r"\bfseries " if isinstance(cell[0], Strong) else ""

@@ -16,12 +16,15 @@ from latentwire.reporting.style import (
     PALETTE,
     DrawnFigure,
     SeriesStyle,
+    assign_styles,
     method_styles,
     open_panels,
     save_figure,
 )
 
 PARTS = ("seeds", "examples", "residual")
+PANELS_IN_ROW = 5
+"""Methods side by side in the figure of calibration."""
 
 
 def half_height(data: ReportData) -> float:
@@ -96,29 +99,55 @@ def _handles(data: ReportData, styles: dict[str, SeriesStyle]) -> list[Line2D]:
 
 
 def draw_calibration(data: ReportData, folder: Path) -> DrawnFigure:
-    """Share of right answers against confidence, in ten bins; the area of a point is its share of the answers."""
-    records = data.stats["calibration"]
-    styles = method_styles(data)
+    """Share of right answers against confidence, in ten bins; the area of a point is its share of the answers.
+
+    A panel per method: the lines of ten methods within one panel cannot be told apart.
+    """
+    shown = [key for key in data.methods if key not in data.control_methods and key != data.get_setting("chance")]
+    places = [(task, receiver) for task in data.tasks for receiver in data.receivers]
+    styles = assign_styles([data.drawn_place(*place) for place in places], {})
+    columns = min(PANELS_IN_ROW, len(shown))
+    rows = -(-len(shown) // columns)
     ids: list[str] = []
-    shown = [key for key in styles if key not in data.control_methods and key != data.get_setting("chance")]
-    with open_panels(len(data.tasks), len(data.receivers), 0.5 + 1.7 * len(data.tasks)) as (figure, axes):
-        for task, line in zip(data.tasks, axes, strict=True):
-            for receiver, ax in zip(data.receivers, line, strict=True):
-                ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
-                for row in data.get_block(task, receiver)["rows"]:
-                    if row["method"] in shown:
-                        key = data.same_cell(row["cell"], "ece")
-                        _draw_bins(ax, records[key]["bins"], styles[row["method"]])
-                        ids.append(key)
-                ax.set_title(data.drawn_place(task, receiver), loc="left")
-                ax.set(xlim=(0, 103), ylim=(-3, 103))
-            line[0].set_ylabel("right answers (%)")
-        for ax in axes[-1]:
-            ax.set_xlabel("confidence (%)")
-        handles = _handles(data, {key: styles[key] for key in shown})
-        figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    with open_panels(rows, columns, 0.5 + 1.5 * rows) as (figure, axes):
+        panels = [ax for line in axes for ax in line]
+        for ax, method in zip(panels, shown, strict=False):
+            for place, style in zip(places, styles.values(), strict=True):
+                key = _calibration_id(data, method, *place)
+                if key is not None and key not in ids:  # without a receiver it is the same at each
+                    ids.append(key)
+                    _draw_bins(ax, data.stats["calibration"][key]["bins"], style)
+            _frame_bins(ax, data.drawn_name(method))
+        _label_edges(panels, len(shown), columns)
+        figure.legend(handles=_named_handles(styles), loc="outside lower center", ncols=4)
         paths = save_figure(figure, folder, "calibration")
-    return DrawnFigure("calibration", tuple(paths), tuple(dict.fromkeys(ids)))
+    return DrawnFigure("calibration", tuple(paths), tuple(ids))
+
+
+def _calibration_id(data: ReportData, method: str, task: str, receiver: str) -> str | None:
+    cells = (row["cell"] for row in data.get_block(task, receiver)["rows"] if row["method"] == method)
+    return next((data.same_cell(cell, "ece") for cell in cells), None)
+
+
+def _frame_bins(ax: Axes, title: str) -> None:
+    ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=0.8, zorder=0)
+    ax.set_title(title, loc="left")
+    ax.set(xlim=(0, 103), ylim=(-3, 103), xticks=(0, 50, 100), yticks=(0, 50, 100))
+
+
+def _label_edges(panels: Sequence[Axes], shown: int, columns: int) -> None:
+    """What the axes show, on the left and below; places without a panel are left empty."""
+    for ax in panels[shown:]:
+        ax.remove()
+    for number, ax in enumerate(panels[:shown]):
+        if number % columns == 0:
+            ax.set_ylabel("right answers (%)")
+        if number + columns >= shown:
+            ax.set_xlabel("confidence (%)")
+
+
+def _named_handles(styles: dict[str, SeriesStyle]) -> list[Line2D]:
+    return [Line2D([], [], color=s.color, marker=s.marker, linewidth=0.8, label=name) for name, s in styles.items()]
 
 
 def _draw_bins(ax: Axes, bins: Sequence[Record], style: SeriesStyle) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from latentwire.reporting.document import Text
+from latentwire.reporting.number_format import count_of
 from latentwire.reporting.report_data import Record
 
 
@@ -23,8 +24,8 @@ class KindWords:
 
 def _describe_prompt(about: Record) -> Text:
     return (
-        f"{about['length']:,} vectors between primer and text, at the start embeddings of tokens that are drawn from "
-        "the vocabulary",
+        f"{count_of(about['length'], 'vector')} between primer and text, at the start embeddings of tokens that are "
+        "drawn from the vocabulary",
     )
 
 

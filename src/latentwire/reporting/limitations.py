@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from latentwire.reporting.document import Emphasis, Reference, Text, compose_text, join_items
-from latentwire.reporting.number_format import format_percent, format_points
+from latentwire.reporting.number_format import count_of, format_percent, format_points
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData
 from latentwire.reporting.shared_rows import merge_sentences
 
@@ -36,11 +36,10 @@ def list_limitations(data: ReportData) -> Iterator[tuple[str, Text]]:
 
 def _scope(data: ReportData) -> Iterator[Text]:
     tasks, receivers = len(data.tasks), len(data.receivers)
-    counted = f"{tasks} {'tasks' if tasks > 1 else 'task'} of classification"
+    counted = f"{count_of(tasks, 'task')} of classification"
     if data.has_receivers:
         yield (
-            f"{counted} and {receivers} "
-            f"{'receivers' if receivers > 1 else 'receiver'} were measured, with one prompt and one set of trained "
+            f"{counted} and {count_of(receivers, 'receiver')} were measured, with one prompt and one set of trained "
             "answer words per task; other tasks, larger models and other prompts may give other orders.\n",
         )
     else:
@@ -71,9 +70,9 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
     shares = [f"{format_percent(share)} of {data.display_name(task)}" for task, share in read.items() if share]
     if shares:
         yield compose_text(
-            "Receivers read at most {limit} tokens of a text, which hold, of the bytes of the test texts, {shares}; "
+            "Receivers read at most {limit} of a text, which hold, of the bytes of the test texts, {shares}; "
             "the sender reads at most {sent} of its own.\n",
-            limit=setup["baselines"]["max_tokens"],
+            limit=count_of(setup["baselines"]["max_tokens"], "token"),
             shares=join_items(list(shares)),
             sent=setup["sender"]["max_tokens"],
         )
@@ -83,8 +82,8 @@ def _cut_texts(data: ReportData) -> Iterator[Text]:
         longer = [f"{count:,} for {data.display_name(model)}" for model, count in counts]
         if any(count for _, count in counts):
             yield compose_text(
-                "Of the {n} test texts of {task}, {longer} are longer.\n",
-                n=f"{data.stats['tasks'][task]['n']:,}",
+                "Of the {n} of {task}, {longer} are longer.\n",
+                n=count_of(data.stats["tasks"][task]["n"], "test text"),
                 task=Emphasis((data.display_name(task),)),
                 longer=join_items(list(longer)),
             )
@@ -120,10 +119,9 @@ def _seeds(data: ReportData) -> Iterator[Text]:
     for method in data.trained_methods:
         seeds = len(data.stats["methods"][method]["seeds"])
         yield compose_text(
-            "{method} has {seeds} {word} per task on one split of the {kind}s: {what}.\n",
+            "{method} has {seeds} per task on one split of the {kind}s: {what}.\n",
             method=Emphasis((data.display_name(method),)),
-            seeds=seeds,
-            word="seeds" if seeds > 1 else "seed",
+            seeds=count_of(seeds, "seed"),
             kind=data.example,
             what=f"seeds vary what is drawn in training, not which {data.example}s are trained on and tested"
             if seeds > 1
@@ -191,11 +189,11 @@ def _unread(data: ReportData) -> Iterator[Text]:
             ahead = sum(_value(data, task, probe) > _value(data, task, method, model) for task, model in cases)
             if ahead:
                 yield compose_text(
-                    "{probe} scores more than the receivers in {ahead} of {cases} cases: the wire holds more than "
+                    "{probe} scores more than the receivers in {ahead} of {cases}: the wire holds more than "
                     "they read from it.\n",
                     probe=Emphasis((data.display_name(probe),)),
                     ahead=ahead,
-                    cases=len(cases),
+                    cases=count_of(len(cases), "case"),
                 )
 
 

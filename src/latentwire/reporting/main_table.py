@@ -18,6 +18,7 @@ from latentwire.reporting.document import (
 from latentwire.reporting.number_format import decimals_for, format_interval, format_points, whole_digits
 from latentwire.reporting.report_data import METRIC_NAMES, Record, ReportData
 from latentwire.reporting.shared_rows import (
+    NAMES,
     FamilyNotes,
     dagger_sentence,
     difference_cells,
@@ -80,7 +81,7 @@ def _shown_tasks(data: ReportData) -> list[str]:
 
 
 def _columns(data: ReportData, notes: FamilyNotes, digits: tuple[int, int]) -> Iterator[Column]:
-    yield Column(("Method",))
+    yield Column(("Method",), width=NAMES)
     yield Column(("Seeds",), align="right")
     for header in (*map(data.display_name, _shown_tasks(data)), "Mean"):
         yield Column((header,), align="right", digits=digits)

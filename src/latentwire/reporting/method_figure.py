@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from latentwire.reporting.fitting import wrap_text
+from latentwire.reporting.number_format import count_of
 from latentwire.reporting.report_data import ReportData
 from latentwire.reporting.style import GREY, PALETTE, WIDE, DrawnFigure, open_panels, save_figure
 
@@ -80,12 +81,16 @@ def _sending_boxes(data: ReportData) -> list[_Box]:
     setup, method = data.stats["setup"], data.methods_of_kind("wire")[0]
     about, sender = setup["methods"][method], setup["sender"]
     cost = next(c["bytes_per_example"] for c in data.stats["cells"].values() if c["method"] == method)
-    read = (data.drawn_name(sender["name"]), f"up to {sender['max_tokens']:,} tokens, width {_width(about):,}")
-    wire = (f"{about['slots']:,} × {about['width']:,} numbers", f"{cost:,.0f} bytes")
+    read = (
+        data.drawn_name(sender["name"]),
+        f"up to {count_of(sender['max_tokens'], 'token')}, width {_width(about):,}",
+    )
+    wire = (f"{about['slots']:,} × {count_of(about['width'], 'number')}", count_of(round(cost), "byte"))
+    encoder = (count_of(about["depth"], "block"), count_of(about["resampler"]["parameters"], "parameter"))
     return [
         _Box(0, ("Text",), DATA),
         _Box(1, ("Sender", *read), FROZEN),
-        _Box(2, ("Encoder", f"{about['depth']} blocks", f"{about['resampler']['parameters']:,} parameters"), TRAINED),
+        _Box(2, ("Encoder", *encoder), TRAINED),
         _Box(3, (data.drawn_name(method), *wire), DATA),
     ]
 
@@ -99,7 +104,7 @@ def _reading_boxes(data: ReportData) -> list[tuple[_Box, _Box]]:
     adapters, models = data.stats["setup"]["methods"][method]["adapters"], data.stats["methods"][method]["models"]
     return [
         (
-            _Box(4, ("Adapter", f"{part['parameters']:,} parameters"), TRAINED),
+            _Box(4, ("Adapter", count_of(part["parameters"], "parameter")), TRAINED),
             _Box(5, ("Receiver", data.drawn_name(model), f"width {part['model_width']:,}"), FROZEN),
         )
         for model, part in ((model, adapters[model]) for model in models)

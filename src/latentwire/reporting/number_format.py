@@ -17,6 +17,11 @@ def capitalize(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def count_of(count: int, noun: str, plural: str = "") -> str:
+    """A number with what is counted: `1 vector`, `1,024 vectors`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def format_points(share: float | None, decimals: int = 1) -> str:
     """A share as percent, without the sign of percent; a dash where there is none."""
     return MISSING if share is None else _format_number(100 * share, decimals)

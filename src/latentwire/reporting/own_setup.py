@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentwire.reporting.document import Code, Piece, RowGroup, TableRow, Text, compose_text, join_items, join_texts
-from latentwire.reporting.number_format import format_percent
+from latentwire.reporting.number_format import count_of, format_percent
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData
 from latentwire.reporting.supervision import list_training_labels
 
@@ -27,14 +27,14 @@ def list_own_groups(data: ReportData) -> list[RowGroup]:
 def _method_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     for method in data.trained_methods:
         about = data.stats["setup"]["methods"][method]
-        sizes: list[Text] = [(f"{about['parameters']:,} trained numbers",)] if about["parameters"] else []
+        sizes: list[Text] = [(f"{count_of(about['parameters'], 'trained number')}",)] if about["parameters"] else []
         yield data.display_name(method), join_texts([*_list_settings(about["settings"]), *sizes], ", ")
 
 
 def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     about = data.stats["setup"]["training"]
     others = {name: value for name, value in about.items() if name not in COUNTED}
-    yield "Length", (f"{about['steps']:,} steps",)
+    yield "Length", (f"{count_of(about['steps'], 'step')}",)
     if others:
         yield "Parameters", join_texts(list(_list_settings(others)), ", ")
     yield "Labelled examples", (f"learned from, on each task: {list_training_labels(data)}",)
@@ -51,10 +51,9 @@ def _task_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
         about, found = data.stats["setup"]["tasks"][task], data.stats["tasks"][task]
         counts: list[Piece] = [f"{about['splits'][split]:,} {split}" for split in SPLITS]
         words = compose_text(
-            "{counts} examples; {classes} classes in the test split, the largest with {largest} of it; judged by "
-            "{metric}",
+            "{counts} examples; {classes} in the test split, the largest with {largest} of it; judged by {metric}",
             counts=join_items(counts),
-            classes=len(found["counts"]),
+            classes=count_of(len(found["counts"]), "class", "classes"),
             largest=format_percent(found["largest_class"]),
             metric=METRIC_NAMES[data.metric_of(task)],
         )

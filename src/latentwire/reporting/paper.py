@@ -28,7 +28,7 @@ from latentwire.reporting.document import (
 from latentwire.reporting.kinds import KINDS, OTHER, WIRE_INTRODUCTION
 from latentwire.reporting.limitations import list_limitations
 from latentwire.reporting.method_text import describe_method, describe_setup, describe_statistics
-from latentwire.reporting.number_format import PERCENT, capitalize
+from latentwire.reporting.number_format import PERCENT, capitalize, count_of
 from latentwire.reporting.provenance_text import describe_provenance
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData, Revision, score_name
 from latentwire.reporting.samples_table import describe_disagreements
@@ -76,11 +76,10 @@ METRICS_TEXT = (
 def _abstract(data: ReportData) -> Text:
     baselines: list[Piece] = [Emphasis((data.display_name(key),)) for key in data.baseline_methods]
     measured = compose_text(
-        "We measure {what} on {tasks} against {count} {word}: {baselines}.\n",
+        "We measure {what} on {tasks} against {count}: {baselines}.\n",
         what="it" if data.has_receivers else _emphasize(data, data.main_methods),
-        word="baselines" if len(baselines) > 1 else "baseline",
         tasks=join_items([f"{data.display_name(task)} ({METRIC_NAMES[data.metric_of(task)]})" for task in data.tasks]),
-        count=len(baselines),
+        count=count_of(len(baselines), "baseline"),
         baselines=join_items(baselines),
     )
     introduced = [_introduction(data, method) for method in data.main_methods] if data.has_receivers else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from latentwire.reporting.document import (
 from latentwire.reporting.embedded_svg import embed_svg
 from latentwire.reporting.escaping import (
     align_number,
+    count_whole_digits,
     escape_formula,
     escape_latex,
     escape_markdown,
@@ -45,6 +47,7 @@ from latentwire.reporting.escaping import (
     sign_number,
     wrap_name,
 )
+from latentwire.reporting.splitting import split_table
 
 FOLDER = Path(__file__).parent / "templates"
 TYPES = (
@@ -68,9 +71,20 @@ def render_latex(document: Document) -> str:
 
 
 def render_table(table: Table, given_words: Sequence[str] = ()) -> str:
-    """A numbered table as a file of `tables/`; the ids of the numbers stand at the end of each row."""
+    """A numbered table as a file of `tables/`, in parts of a page; the ids of the numbers end each row."""
     check_blocks([table], f"{table.name}.tex", given_words)
-    return _finished_latex("table.tex", table=table)
+    return _finished_latex("table.tex", parts=split_table(_fit_digits(table)))
+
+
+def _fit_digits(table: Table) -> Table:
+    """Columns with room for the longest of their numbers: a detectable difference may be of more than 100 points."""
+    columns = []
+    for place, column in enumerate(table.columns):
+        cells = [row.cells[place] for group in table.groups for row in group.rows]
+        whole = [count_whole_digits(cell) for cell in cells if column.digits and is_aligned(cell)]
+        digits = (max(column.digits[0], *whole), column.digits[1]) if column.digits and whole else column.digits
+        columns.append(replace(column, digits=digits))
+    return replace(table, columns=tuple(columns))
 
 
 def render_html(document: Document, drawings: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from latentwire.reporting.document import (
     join_texts,
 )
 from latentwire.reporting.kinds import KINDS, OTHER
-from latentwire.reporting.number_format import format_percent
+from latentwire.reporting.number_format import count_of, format_percent
 from latentwire.reporting.own_setup import list_own_groups
 from latentwire.reporting.report_data import METRIC_NAMES, ReportData
 from latentwire.reporting.supervision import list_training_labels
@@ -79,12 +79,12 @@ def _model_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     yield (
         "Sender",
         compose_text(
-            "{model}; hidden state {layer} of the first {tokens} tokens of a text",
+            "{model}; hidden state {layer} of the first {tokens} of a text",
             model=_describe_model(
                 data, sender["name"], setup["methods"][wires[0]]["resampler"]["model_width"] if wires else None
             ),
             layer="after the last layer" if sender["layer"] == -1 else f"number {sender['layer']}",
-            tokens=sender["max_tokens"],
+            tokens=count_of(sender["max_tokens"], "token"),
         ),
     )
     parts = [part for method in wires for part in setup["methods"][method]["adapters"].items()]
@@ -96,7 +96,7 @@ def _model_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
 def _describe_model(data: ReportData, model: str, width: int | None) -> Text:
     about = data.stats["models"][model]
     family = f"family {about['family']}" if about["family"] else "family not stated"
-    size = f"{about['parameters']:,} parameters"
+    size = f"{count_of(about['parameters'], 'parameter')}"
     wide = "" if width is None else f", hidden width {width:,}"
     return (f"{data.display_name(model)} ({family}, {size}{wide})",)
 
@@ -106,7 +106,7 @@ def _count_bytes(data: ReportData, method: str) -> float:
 
 
 def _say_quantised(data: ReportData, method: str, fewer: Sequence[str]) -> str:
-    sizes = [f"{key.removeprefix(method + '-')}, {_count_bytes(data, key):,.0f} bytes" for key in fewer]
+    sizes = [f"{key.removeprefix(method + '-')}, {count_of(round(_count_bytes(data, key)), 'byte')}" for key in fewer]
     return "; ".join(sizes)
 
 
@@ -119,7 +119,7 @@ def _method_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
     yield "Trained", KINDS.get(about["kind"], OTHER).trained(about)
     sizes = [f"{count:,} for {data.display_name(model)}" for model, count in about["trained"].items()]
     yield "Parameters", ("of its own for each receiver: ", *join_items(sizes))
-    yield "Read", (f"the text, at most {data.stats['setup']['baselines']['max_tokens']:,} tokens of it",)
+    yield "Read", (f"the text, at most {count_of(data.stats['setup']['baselines']['max_tokens'], 'token')} of it",)
 
 
 def _wire_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
@@ -128,12 +128,12 @@ def _wire_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
     yield (
         "Wire",
         compose_text(
-            "{slots} = {count} vectors of {width} = {size} numbers: {bytes} bytes for a text",
+            "{slots} = {count} of {width} = {size}: {bytes} for a text",
             slots=SLOTS,
-            count=about["slots"],
+            count=count_of(about["slots"], "vector"),
             width=WIDTH,
-            size=about["width"],
-            bytes=f"{cost:,.0f}",
+            size=count_of(about["width"], "number"),
+            bytes=count_of(round(cost), "byte"),
         ),
     )
     fewer = [key for key in data.methods if data.quantised_of(key) == method]
@@ -142,9 +142,10 @@ def _wire_rows(data: ReportData, method: str) -> Iterator[tuple[str, Text]]:
     yield (
         "Encoder (trained)",
         (
-            f"{about['depth']} {'blocks' if about['depth'] > 1 else 'block'} of cross-attention, self-attention and "
-            f"feed-forward layer with {about['heads']} heads, dropout {about['dropout']:g}, queries of standard "
-            f"deviation {about['query_std']:g} at the start: {about['resampler']['parameters']:,} parameters",
+            f"{count_of(about['depth'], 'block')} of cross-attention, self-attention and "
+            f"feed-forward layer with {count_of(about['heads'], 'head')}, dropout {about['dropout']:g}, queries of "
+            f"standard deviation {about['query_std']:g} at the start: "
+            f"{count_of(about['resampler']['parameters'], 'parameter')}",
         ),
     )
     parts = {model: about["adapters"][model] for model in data.stats["methods"][method]["models"]}
@@ -160,9 +161,10 @@ def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     yield (
         "Optimizer",
         (
-            f"AdamW, {about['steps']:,} steps of {about['batch']:,} examples; learning rate up to {about['lr']:g} over "
-            f"{about['warmup']:,} steps, then a cosine to 0; weight decay {about['weight_decay']:g}, largest norm of "
-            f"the gradient {about['clip']:g}; the weights of the last step are used",
+            f"AdamW, {count_of(about['steps'], 'step')} of {count_of(about['batch'], 'example')}; learning rate up to "
+            f"{about['lr']:g} over {count_of(about['warmup'], 'step')}, then a cosine to 0; weight decay "
+            f"{about['weight_decay']:g}, largest norm of the gradient {about['clip']:g}; the weights of the "
+            "last step are used",
         ),
     )
     losses = {words: about["losses"][name] for name, words in LOSSES.items()}
@@ -181,7 +183,7 @@ def _training_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
         )
     yield "Seeds", ("; ".join(_list_seeds(data)),)
     every, examples = about["validate"]["every"], about["validate"]["examples"]
-    yield "Validation", (f"every {every:,} steps on {examples:,} texts",)
+    yield "Validation", (f"every {count_of(every, 'step')} on {count_of(examples, 'text')}",)
 
 
 def _list_seeds(data: ReportData) -> Iterator[str]:
@@ -202,10 +204,10 @@ def _task_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
         yield (
             data.display_name(task),
             compose_text(
-                "{counts} texts; {classes} classes in the test split, the largest with {largest} of it; judged by "
+                "{counts} texts; {classes} in the test split, the largest with {largest} of it; judged by "
                 "{metric}; answers: {words}",
                 counts=join_items(list(counts)),
-                classes=classes,
+                classes=count_of(classes, "class", "classes"),
                 largest=format_percent(data.stats["tasks"][task]["largest_class"]),
                 metric=METRIC_NAMES[data.metric_of(task)],
                 words=_list_words(about["labels"]),
@@ -235,7 +237,7 @@ def _other_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
     yield (
         "Baselines",
         (
-            f"read at most {baselines['max_tokens']:,} tokens of a text, the truncated one "
+            f"read at most {count_of(baselines['max_tokens'], 'token')} of a text, the truncated one "
             f"{baselines['truncated_to']:,}; {_say_shots(data)}logistic layers have C = {baselines['probe_c']:g}",
         ),
     )
@@ -243,7 +245,7 @@ def _other_rows(data: ReportData) -> Iterator[tuple[str, Text]]:
         "Numerics",
         (
             f"{runtime['device']}, {runtime['numerics']} kernels, frozen models in {runtime['dtype']}, trained weights "
-            f"in float32; {mode} mode with {shards} shards",
+            f"in float32; {mode} mode with {count_of(shards, 'shard')}",
         ),
     )
 
@@ -253,7 +255,7 @@ def _say_shots(data: ReportData) -> str:
     if shots is None:
         return ""
     return (
-        f"{data.display_name('few_shot')} has {shots:,} solved {'examples' if shots > 1 else 'example'} before it, "
+        f"{data.display_name('few_shot')} has {count_of(shots, 'solved example')} before it, "
         "the first of each label in turn among those that other methods learn from, cut alike, and the same for "
         "every text; "
     )

@@ -21,6 +21,7 @@ from latentwire.reporting.document import (
 from latentwire.reporting.number_format import (
     MISSING,
     PERCENT,
+    count_of,
     format_interval,
     format_p_value,
     format_points,
@@ -91,9 +92,9 @@ class FamilyNotes:
         """The notes of a table that shows the whole family."""
         below = Math((Variable("p", self.adjustment), f" < {self.alpha}"))
         yield compose_text(
-            "{p}: corrected over the {count} differences of this table; intervals are not corrected.\n",
+            "{p}: corrected over the {count} of this table; intervals are not corrected.\n",
             p=self.corrected_p,
-            count=sum(self.families.values()),
+            count=count_of(sum(self.families.values()), "difference"),
         )
         yield compose_text(
             "A verdict needs both {below} and an interval without 0; where only the interval, which is not corrected, "

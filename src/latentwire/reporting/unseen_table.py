@@ -12,6 +12,7 @@ from latentwire.reporting.excess_rows import (
     excess_sentences,
     excess_table,
 )
+from latentwire.reporting.number_format import count_of
 from latentwire.reporting.report_data import Record, ReportData
 
 UNSEEN, ABOVE = "unseen", "above chance"
@@ -41,11 +42,12 @@ def describe_unseen(data: ReportData) -> Text:
     """In how many of the cases that were tested receivers answered other words above chance."""
     tested = data.stats["families"][UNSEEN]["m"]
     above = sum(record["verdict"] == ABOVE for record in data.get_excesses(UNSEEN))
+    cases = count_of(tested, "case")
     return compose_text(
         "A {sent} that carried the words of its labels alone would answer other words by chance. Asked for words that "
         "no training named, {answers} ({table}).\n",
         sent=_sent(data),
-        answers=f"answers were shown to be above chance in {above} of {tested} cases" if tested else UNTESTED,
+        answers=f"answers were shown to be above chance in {above} of {cases}" if tested else UNTESTED,
         table=("Table\u00a0", Reference("tab:unseen")),
     )
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from latentwire.reporting import figures_quality
 from latentwire.reporting.figures import LOSS, _draw_bars, _draw_seeds, _draw_strips, draw_figures
 from latentwire.reporting.figures_quality import draw_rank_differences, draw_variance_shares, pareto_front
+from latentwire.reporting.fitting import fit_names
 from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.reporting.style import MARKERS, PALETTE, SeriesStyle, assign_styles
 from tests.support import synthetic_predictions
@@ -117,3 +119,28 @@ def test_no_two_methods_look_alike() -> None:
     keys = [f"method {number}" for number in range(24)]
     styles = assign_styles(keys, dict.fromkeys(keys))
     assert len({(style.color, style.marker) for style in styles.values()}) == len(keys)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 14])
+def test_every_method_has_a_panel_for_its_confidence(
+    count: int, data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = data.get_block("r8", "smollm2")["rows"]
+    shown = (*(row["method"] for row in block), *(f"more {number}" for number in range(14)))
+    methods = [key for key in shown if key not in (*data.control_methods, data.get_setting("chance"))][:count]
+    monkeypatch.setattr(ReportData, "methods", methods)
+    monkeypatch.setattr(ReportData, "control_methods", [])
+    titles: list[str] = []
+    heights: list[float] = []
+
+    def keep(figure: Figure, *_: object) -> list[Path]:
+        titles.extend(ax.get_title("left") for ax in figure.axes)
+        fit_names(figure)
+        heights.append(figure.get_figheight())
+        return []
+
+    monkeypatch.setattr(figures_quality, "save_figure", keep)
+    drawn = figures_quality.draw_calibration(data, tmp_path)
+    assert titles == list(map(data.display_name, methods))
+    assert heights[0] < 6
+    assert set(drawn.ids) <= set(data.stats["calibration"])

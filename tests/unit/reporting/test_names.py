@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.params.load import parse_params
 from latentwire.params.printed_names import ACCENTED, GREEK, MARKS, MATHEMATICAL, MOST_LETTERS, PRINTED, clean_name
+from latentwire.reporting.build import build_report
 from latentwire.reporting.checks import check_blocks
 from latentwire.reporting.document import (
     Code,
@@ -239,6 +241,26 @@ def test_a_paper_with_long_names_compiles(letters: int, data: ReportData, tmp_pa
     latex = render_latex(build_paper(named, "Title", tables))
     (tmp_path / "paper.tex").write_text(re.sub(r"\\includegraphics\{.*\}", "", latex), encoding="utf-8")
     assert compile_paper(tmp_path / "paper.tex") is not None
+
+
+def test_a_name_that_another_row_has_by_itself_is_refused(aggregated: Path, tmp_path: Path) -> None:
+    shutil.copytree(aggregated / "results/aggregate", tmp_path / "results/aggregate")
+    expected = "would print 'Probe on Wire' for text and wire-probe, expected a name for each. Next: give"
+    with pytest.raises(ConfigurationError, match=expected):
+        build_report(tmp_path, "Title", {**synthetic_predictions.NAMES, "text": "Probe on Wire"})
+    assert not (tmp_path / "reports").exists()
+
+
+def test_one_thing_is_not_printed_as_several(data: ReportData) -> None:
+    setup = json.loads(json.dumps(data.stats["setup"]))
+    setup["sender"]["max_tokens"] = setup["baselines"]["max_tokens"] = setup["baselines"]["shots"] = 1
+    setup["training"] |= {"steps": 1, "batch": 1, "warmup": 1, "shards": 1, "validate": {"every": 1, "examples": 1}}
+    setup["methods"]["wire"] |= {"slots": 1, "depth": 1, "heads": 1, "width": 1}
+    changed = ReportData({**data.stats, "setup": setup}, data.curves, data.names)
+    printed = render_markdown(build_paper(changed, "Title", build_tables(changed)))
+    assert "*M* = 1 vector of *d* = 1 number" in printed
+    plural = re.findall(r"(?<![\d.,−–=] )(?<![\w.])1 (?:test |solved |labelled )?[a-z]+s\b", printed)
+    assert set(plural) <= {"1 is", "1 has"}
 
 
 def test_the_statistics_and_the_report_agree_on_the_schema() -> None:
