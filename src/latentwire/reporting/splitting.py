@@ -1,7 +1,7 @@
 """Tables that are longer than a page, as parts of which each has one.
 
 LaTeX sets a table as a whole and prints what is too long over the number of the page. Heights are estimated from the
-letters of the cells, on the safe side; a part that is too long all the same is found in the log.
+letters of the cells, on the safe side.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ TITLE, HEAD, GAP = 16.0, 28.0, 24.0
 """Points of a group's title with its rule, of the head, and of what stands between rows, caption and notes."""
 STEP = 20.0
 """Points by which parts are made shorter as long as they stay as many."""
-LETTERS_OF_LINE = 112
-"""Letters of a caption or note on a line."""
-LETTERS_OF_INCH = 19
-"""Letters of a cell that is broken into lines, on an inch of them."""
+WIDTH, COLUMN_GAP = 6.75, 0.15
+"""Inches of the text, and between two columns."""
+LETTERS_OF_NOTES = 16.5
+"""Letters of a caption or note on an inch."""
+STACKED = 1.3
+"""Height of a line of a name that is broken into lines beside others, in lines."""
+LETTERS_OF_INCH, LETTERS_OF_BROKEN = 19, 15
+"""Letters of a cell on an inch: of one on a line, and of one that is broken into lines, which end unevenly."""
 
 
 def split_table(table: Table) -> list[Table]:
@@ -68,15 +72,31 @@ def _regroup(part: _Rows) -> tuple[RowGroup, ...]:
 
 
 def _height_around(table: Table) -> float:
-    return CAPTION_LINE * _lines_of(table.caption) + HEAD + GAP
+    heads = max(len(wrap_name(column.header)) for column in table.columns)
+    return CAPTION_LINE * _lines_of(table.caption, _inches(table)) + HEAD + (heads - 1) * LINE[table.density] + GAP
 
 
 def _height_of_notes(table: Table) -> float:
-    return LINE[table.density] * sum(map(_lines_of, table.notes)) + SMALL_LINE * len(table.signatures)
+    lines = sum(_lines_of(note, _inches(table)) for note in table.notes)
+    return LINE[table.density] * lines + SMALL_LINE * len(table.signatures)
 
 
-def _lines_of(text: Text) -> int:
-    return math.ceil(len(plain_text(text)) / LETTERS_OF_LINE)
+def _inches(table: Table) -> float:
+    """The width of a table, which its caption and notes have too."""
+    cells = zip(*(row.cells for group in table.groups for row in group.rows), strict=True)
+    inches = [
+        _inches_of(column) or max(len(plain_text(line)) for cell in own for line in wrap_name(cell)) / LETTERS_OF_INCH
+        for column, own in zip(table.columns, cells, strict=False)
+    ]
+    return min(WIDTH, max(1.0, sum(inches) + COLUMN_GAP * (len(inches) - 1)))
+
+
+def _inches_of(column: Column) -> float:
+    return float(column.width.removesuffix("in") or 0)
+
+
+def _lines_of(text: Text, inches: float) -> int:
+    return math.ceil(len(plain_text(text)) / (LETTERS_OF_NOTES * inches))
 
 
 def _height_of_row(table: Table, row: TableRow) -> float:
@@ -84,8 +104,9 @@ def _height_of_row(table: Table, row: TableRow) -> float:
     return LINE[table.density] * max(1, *lines)
 
 
-def _lines_of_cell(cell: Text, column: Column) -> int:
+def _lines_of_cell(cell: Text, column: Column) -> float:
     if not column.width:
-        return len(wrap_name(cell)) if column.align == "left" else 1
-    inches = float(column.width.removesuffix("in"))
-    return math.ceil(len(plain_text(cell)) / (LETTERS_OF_INCH * inches))
+        lines = len(wrap_name(cell)) if column.align == "left" else 1
+        return lines if lines == 1 else STACKED * lines
+    letters, inches = len(plain_text(cell)), _inches_of(column)
+    return 1 if letters <= LETTERS_OF_INCH * inches else math.ceil(letters / (LETTERS_OF_BROKEN * inches))

@@ -188,7 +188,9 @@ def test_a_reference_leads_to_its_table_or_figure(reports: Path) -> None:
     number = document.numbers["tab:versus_chance"]
     assert "Table~\\ref{tab:versus_chance} has the differences" in latex
     assert f'Table\u00a0<a href="#tab:versus_chance">{number}</a> has the differences' in html
-    assert re.search(rf'id="tab:versus_chance">\n<table>\n<caption><div><strong>Table {number}:</strong> Every method', html)
+    assert re.search(
+        rf'id="tab:versus_chance">\n<table>\n<caption><div><strong>Table {number}:</strong> Every method', html
+    )
     assert f"Table\u00a0{number} has the differences" in (reports / "report.md").read_text()
     assert 'the training (Figure\u00a0<a href="#learning_curves">4</a>)' in html
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from latentwire.errors import LatentWireError
 from latentwire.reporting.document import Column, Document, Figure, Heading, Paragraph, RowGroup, Table, TableRow
-from latentwire.reporting.latex import check_log, compile_paper, find_complaints
+from latentwire.reporting.latex import compile_paper
 from latentwire.reporting.render import render_latex, render_table
 from latentwire.reporting.splitting import PAGE, split_table
 
@@ -96,9 +95,3 @@ def test_a_column_has_room_for_its_longest_number() -> None:
     table = Table((Column(("MDE",), digits=(2, 1)),), (RowGroup((), rows),), "t", ("Caption",))
     assert "table-format=4.1" in render_table(table)
     assert "table-format=2.1" in render_table(replace(table, groups=(RowGroup((), rows[:2]),)))
-
-
-def test_what_a_page_cannot_hold_is_refused() -> None:
-    complaints = find_complaints("LaTeX Warning: Float too large for page by 26.1pt on input line 90.\n")
-    with pytest.raises(LatentWireError, match="1 complaint, first `LaTeX Warning: Float too large"):
-        check_log(complaints, Path("paper.tex"))
