@@ -90,7 +90,9 @@ def _runs(pid: int) -> bool:
 
 
 @needs_tex
+@pytest.mark.usefixtures("drawn_before")
 def test_the_paper_compiles_to_the_same_bytes_in_any_folder(aggregated: Path, tmp_path: Path) -> None:
+    """Figures are the same bytes wherever they are drawn: `test_two_builds_are_the_same_bytes`."""
     made = []
     for name in ("one", "another/deeper"):
         root = _root(aggregated, tmp_path / name)

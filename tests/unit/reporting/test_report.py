@@ -328,6 +328,7 @@ def test_a_difference_without_interval_prints_a_dash_and_says_why(data: ReportDa
     assert "without an interval" not in print_tables(data)[1].text
 
 
+@pytest.mark.long
 def test_one_seed_speaks_of_the_checkpoint_only(tmp_path: Path) -> None:
     synthetic_predictions.build(tmp_path, seeds=[5], count=80)
     synthetic_predictions.aggregate(tmp_path)

@@ -263,6 +263,7 @@ def carried_after(folder: Path) -> dict[int, set[str]]:
     return {step: {name for name in manifest["tensors"] if "/grad/" in name} for step, manifest in tensors.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
 def test_stopped_or_killed_in_any_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finish_training(train, tmp_path / "whole", loop="zero after")

@@ -116,6 +116,7 @@ def test_with_a_fixed_order_a_resume_repeats_the_sums_of_every_kind_of_module(
         assert len({bits for kind in KINDS for bits in heard[kind]["fixed"]}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [3, 4])
 @pytest.mark.parametrize("kind", ["default", "buckets", "views", "static"])
 def test_negative_control_torchs_own_order_changes_after_the_first_step(

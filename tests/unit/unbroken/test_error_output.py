@@ -112,6 +112,7 @@ def test_without_the_hook_it_is_one_traceback_that_ends_in_the_sentence(name: st
     assert code == 1
 
 
+@pytest.mark.long
 def test_an_error_of_ours_does_not_hide_the_bug_before_it(tmp_path: Path) -> None:
     case = (
         "from unbroken.errors import UnbrokenError\n"
@@ -124,6 +125,7 @@ def test_an_error_of_ours_does_not_hide_the_bug_before_it(tmp_path: Path) -> Non
     assert code == 1
 
 
+@pytest.mark.long
 def test_a_refusal_says_where_the_users_own_code_gave_up(tmp_path: Path) -> None:
     _, said = finish(tmp_path, CASES["a refusal of the user's own"][0], "StopFlag.install()")
     assert re.search(r"'missing' \(KeyError in <string>, line \d+\)", said)

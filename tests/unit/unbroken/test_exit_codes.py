@@ -55,6 +55,7 @@ def verdict(work: Path) -> dict[str, Any]:
     return json.loads((work / "verdict.json").read_text())  # type: ignore[no-any-return]
 
 
+@pytest.mark.long
 def test_another_identity_is_2_and_one_sentence(tmp_path: Path) -> None:
     assert finish(start(tmp_path)) == (0, "")
     code, said = finish(start(tmp_path, LR="0.2"))
@@ -65,6 +66,7 @@ def test_another_identity_is_2_and_one_sentence(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "verdict.json").read_text())["exit"] == 0
 
 
+@pytest.mark.long
 def test_any_error_of_ours_is_one_sentence_without_the_errors_behind_it(tmp_path: Path) -> None:
     code, said = finish(start(tmp_path, before="Path('run').write_text('a file')"))
     assert code == 1
@@ -73,6 +75,7 @@ def test_any_error_of_ours_is_one_sentence_without_the_errors_behind_it(tmp_path
     assert verdict(tmp_path)["exit"] == 1
 
 
+@pytest.mark.long
 def test_a_sentence_is_said_although_torch_has_a_hook_for_its_processes(tmp_path: Path) -> None:
     before = (
         "import torch.distributed as dist\nstore = dist.HashStore()\n"
@@ -103,6 +106,7 @@ def test_a_hook_that_was_there_before_gets_what_is_not_ours(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (1, "seen\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "expected"), [("3", 3), ("'a sentence'", 1), ("75", 75), ("2", 2)])
 def test_the_verdict_is_the_exit_code_of_an_exit_inside(code: str, expected: int, tmp_path: Path) -> None:
     assert finish(start(tmp_path, f"if step == 3: sys.exit({code})"))[0] == expected
@@ -115,6 +119,7 @@ def test_the_verdict_of_an_error_of_ours_inside_is_its_exit_code(tmp_path: Path)
     assert verdict(tmp_path)["exit"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_from_the_end_to_the_exit_change_nothing(number: signal.Signals, tmp_path: Path) -> None:
     process = start(tmp_path, after="print('done', flush=True)\ntime.sleep(0.1)")
