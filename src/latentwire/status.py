@@ -173,18 +173,26 @@ def all_finished(statuses: Mapping[str, ItemStatus]) -> bool:
 
 
 def status_table(values: AnyParams, root: Path) -> Table:
-    """All items as a table for a terminal.
-
-    Raises:
-        ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
-    """
-    rows = []
-    for short, item in items_by_identity(values, root).items():
-        now = read_item_status(root / "state", item, short, values.train.steps)
+    """All items as a table for a terminal; under it, why they have no identity, as before `prepare` and `encode`."""
+    rows, missing = [], ""
+    for item in TrainItem.all(values):
+        try:
+            short = identity_of(values, item, root).short
+            now = read_item_status(root / "state", item.name, short, values.train.steps)
+        except ConfigurationError as error:
+            short, now, missing = "", _without_identity(root / "state", item.name), missing or str(error)
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
         step = f"{now.step}/{values.train.steps}"
         rows.append((now.item, short, step, str(now.durable), str(now.starts), _standing(now), left))
-    return make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
+    table = make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
+    table.caption = f"Which run is an item's is not known yet. {missing}" if missing else None
+    table.caption_justify = "left"
+    return table
+
+
+def _without_identity(state: Path, item: str) -> ItemStatus:
+    """Its run folders may be of other parameters."""
+    return ItemStatus(item, 0, 0, 0, "unknown" if any(state.glob(f"{item}-*")) else "not started", None)
 
 
 def _standing(now: ItemStatus) -> str:
