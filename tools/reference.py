@@ -64,7 +64,8 @@ def _options(command: Any) -> Iterator[str]:
         yield "| argument | meaning | default |\n|---|---|---|\n"
     for parameter in shown:
         names = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.metavar
-        default = "" if parameter.default in (None, False) or callable(parameter.default) else f"`{parameter.default}`"
+        absent = parameter.default is None or parameter.default is False or callable(parameter.default)
+        default = "" if absent else f"`{parameter.default}`"
         yield f"| `{names}` | {_cell(getattr(parameter, 'help', ''))} | {default} |\n"
     yield "\n" if shown else ""
 

@@ -97,7 +97,8 @@ def test_every_path_exists() -> None:
 def defined_names(path: Path) -> set[str]:
     """Functions, classes and methods of a file, and what its modules and classes assign to a name."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    assigned = (target for node in nodes if isinstance(node, ast.Assign) for target in node.targets)
+    assigned = [target for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+    assigned += [node.target for node in nodes if isinstance(node, ast.AnnAssign)]
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)} | {
         target.id for target in assigned if isinstance(target, ast.Name)
     }
