@@ -1,4 +1,5 @@
-# `make help` lists the targets. Everything is installed into .venv; nothing outside the repository is touched.
+# `make help` lists the targets. Everything is installed into .venv and .cache; only cluster-test touches what is
+# outside of the repository.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -56,7 +57,7 @@ repro: setup ## Run the whole pipeline; only what changed runs again (PROFILE=fu
 pipeline:
 	$(PIPELINE)
 
-readme: environment ## Write the published main table into README.md
+readme: environment ## Write the published main table, and what the stages took, into README.md
 	python -m tools.readme
 
 reference: environment ## Write docs/reference.md from the code
@@ -84,7 +85,7 @@ test-python: ## Run the unit tests with another Python beside .venv: make test-p
 	@tools/python tools/install.py --torch $(TORCH) --folder $(BESIDE)
 	PATH="$$PWD/$(BESIDE)/bin:$$PATH" python -m pytest $(FILES_AT_ONCE) tests/unit
 
-test-all: setup ## Run the tests, also the slow ones and those that need models and data
+test-all: setup ## Run all tests: also slow ones, those that need models and data, and the cluster's where it is installed
 	$(BIN)/python -m pytest -m ""
 
 # The build of torch in the image: most login nodes, where it is built, have no GPU.
@@ -92,6 +93,7 @@ IMAGE_TORCH ?= cuda
 image: ## Build, test and seal the Apptainer image latentwire.sif (IMAGE_TORCH=cpu for machines without a GPU)
 	tools/python tools/image.py --torch $(IMAGE_TORCH)
 
+# KIND: which of them, by their marks, as `-m` of pytest takes it.
 KIND ?= cluster
 cluster-test: environment ## Build the image, start SLURMs of virtual nodes, and test both, JOBS files at a time (Debian 12, as root)
 	tests/cluster/install.sh
@@ -109,11 +111,11 @@ prove-report: environment ## Whole pipeline in two folders, one interrupted five
 chaos: environment ## Inject N faults (SEED) into saves and resumes, and print a table by kind
 	$(BIN)/python -m tests.chaos --n $(N) --seed $(SEED)
 
-prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0 or 3)
+prove-elastic: environment ## Train on 1, 2, 3, 4 processes, resized by TERM and KILL; one SHA-256 for all (exit 0, 3 or 4)
 	$(BIN)/python -m tests.elastic
 
 # SAMPLE=yes: fewer shapes of each operation.
-prove-machines: environment ## Compute the core under qemu on three vendors' processors, the first EMULATED; one SHA-256 (exit 0 or 3)
+prove-machines: environment ## Compute the core under qemu on three vendors' processors, the first EMULATED; one SHA-256 (exit 0, 3 or 4)
 	tests/machines/install.sh
 	$(BIN)/python -m tests.machines $(if $(EMULATED),--first $(EMULATED)) $(if $(SAMPLE),--sample)
 

@@ -223,9 +223,9 @@ def prove_command(
     context: typer.Context,
     method: Annotated[str, typer.Option(help="A key of methods in params.yaml.")],
     task: Annotated[str, typer.Option(help="A key of tasks in params.yaml.")],
-    seed: Annotated[int, typer.Option(help="One of train.seeds in params.yaml.")] = 0,
+    seed: Annotated[int, typer.Option(help="A seed of the method in params.yaml.")] = 0,
 ) -> None:
-    """Prove that the train stage survives interruptions (exit 0, 3 or 4); options of `unbroken prove` are passed on."""
+    """Prove that the train stage survives interruptions (exit 0, 3 or 4); options as of `python -m unbroken prove`."""
     from latentwire.prove import prove_item
 
     raise typer.Exit(prove_item(method, task, seed, context.args))

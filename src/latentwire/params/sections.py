@@ -179,7 +179,8 @@ class Ablations(Section):
     """Further trained methods, with fewer trainings: each shows what a part of those of `train.methods` is for."""
 
     methods: Distinct[Name]
-    """Compared with the first of `train.methods`, on the seeds that both have; they have no controls. May be empty."""
+    """Compared with the first of `train.methods`, on the seeds that both have. They have no controls, no unseen words
+    and no lower precisions. May be empty."""
     seeds: Distinct[Seed]
     """Among train.seeds. One seed says nothing of how trainings vary, and the report says so."""
 
@@ -204,8 +205,8 @@ class Train(Section):
     balance: Real = Field(default=0.0, ge=0, le=1)
     """Share of the draws that is divided equally among the labels; the rest falls to them as often as they occur. At 0
     each example is drawn once before any is drawn again; above, those of rare labels come again and again, and some of
-    frequent labels never. Logistic layers learn from the same examples, as often as
-    drawn or once each, whichever cross-validation on them prefers."""
+    frequent labels never. Logistic layers learn from the same examples, as often as drawn or once each, whichever
+    cross-validation on them prefers."""
     shards: Positive
     """V, virtual shards of a step; gradients are folded over their binary tree. At most V processes share a step."""
     mode: Literal["exact", "throughput"]
@@ -315,9 +316,9 @@ class Aggregate(Section):
     adjust: Literal["holm", "bh"]
     """Correction within a declared family, over all tasks and receivers; every difference is in one family."""
     retained: Real = Field(gt=0, le=1)
-    """Share of the reference's accuracy that a method must keep to be called non-inferior."""
+    """Share of the reference's score that a method must keep to be called non-inferior."""
     margin: Real = Field(gt=0, lt=1)
-    """Accuracies that differ by no more than this count as equal, in tests of equivalence and posteriors."""
+    """Scores that differ by no more than this count as equal, in tests of equivalence and posteriors."""
     resamples: Whole = Field(ge=100, le=1_000_000)
     """Draws of every bootstrap and permutation test."""
     seed: Seed
