@@ -14,6 +14,8 @@ from latentwire.result_code import stage_kind
 
 FOLDER = Path(".cache/stage-times")
 PUBLISHED = Path("reports/stage-times.json")
+GOING_ON = ("prepare", "train")
+"""Kinds of stages that keep what a stopped one has done: converted models, checkpoints."""
 _LONGEST_S = 366 * 86400.0
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What reading a file ends with that is damaged, or of another version."""
@@ -48,12 +50,12 @@ def begin_stage(root: Path, stage: str) -> bool:
     """Note that a stage has begun; `stage` is its name in `dvc.lock`.
 
     Returns:
-        Whether it starts afresh. Where an earlier start did not come to its end, a training goes on from there, and the
-        time of this start is not that of the whole.
+        Whether it starts afresh. Where an earlier start did not come to its end, stages of some kinds go on from there,
+        and the time of this start is not that of the whole.
     """
     begun = _begun(root, stage)
     begun.parent.mkdir(parents=True, exist_ok=True)
-    fresh = not begun.exists()
+    fresh = stage_kind(stage) not in GOING_ON or not begun.exists()
     begun.touch()
     return fresh
 

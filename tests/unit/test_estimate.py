@@ -238,6 +238,14 @@ def test_the_time_of_what_went_on_after_a_stop_is_not_that_of_the_whole(tmp_path
     assert read_stage_times(tmp_path) == {"train@a": rest}
 
 
+@pytest.mark.parametrize(
+    ("stage", "whole"), [("aggregate", True), ("baseline@r8", True), ("prepare", False), ("train_ablation@a", False)]
+)
+def test_only_what_goes_on_from_a_stop_is_not_timed_after_one(stage: str, whole: bool, tmp_path: Path) -> None:
+    assert begin_stage(tmp_path, stage)  # and it fails
+    assert begin_stage(tmp_path, stage) == whole
+
+
 @pytest.mark.parametrize("damage", ["{", "{}", '{"cores": 2, "probe_seconds": 0, "stages": {}}', "[]", "null"])
 def test_published_times_that_cannot_be_read_say_nothing(damage: str, published: Path) -> None:
     (published / PUBLISHED).write_text(damage)
