@@ -91,3 +91,14 @@ def test_the_code_is_read_once_for_all_items(monkeypatch: pytest.MonkeyPatch) ->
     assert result_code.result_code("train") == {"a": "digest"}
     assert len(read) == 1
     result_code._running_code.cache_clear()
+
+
+@pytest.mark.parametrize("wrong", [("--method", "wier"), ("--task", "nix"), ("--seed", "77")])
+def test_an_item_that_does_not_exist_is_not_proved(
+    wrong: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(["prove", *("--method", "wire"), *("--task", "r8"), *wrong])
+    assert f"{wrong[0]} '{wrong[1]}'" in capsys.readouterr().err

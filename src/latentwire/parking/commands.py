@@ -108,7 +108,7 @@ def _items(values: AnyParams, names: Sequence[str], everything: bool) -> list[Tr
     known = {item.name: item for item in TrainItem.all(values)}
     if bool(names) == everything:
         raise ConfigurationError(
-            f"Which items? {'Names and --all' if names else 'No name'} were given, expected names or --all. "
+            f"Which items? {'Names and --all were' if names else 'No name was'} given, expected names or --all. "
             f"Next: one of {', '.join(known)}; or --all."
         )
     return list(known.values()) if everything else [known[check_choice("ITEM", name, known)] for name in names]
