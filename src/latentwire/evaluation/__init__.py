@@ -1,1 +1,1 @@
-"""Scores without gold labels: nothing in here ever receives one (invariant I10)."""
+"""Scores without the gold labels of what is scored (invariant I10); a probe learns from those of the training split."""

@@ -58,8 +58,8 @@ def describe_left_out(values: Params) -> str:
     """What no sample scores again, for a reader of its rows."""
     learned = [name for name in values.baseline.methods if name in ("majority", "probe", "readout")]
     return (
-        f"a sample leaves out {', '.join([*learned, 'the probes on the wires'])}: each learned from all labelled "
-        "texts, whose states or scores it would need again. Next: `latentwire verify --recompute` makes them, too."
+        f"a sample leaves out {', '.join([*learned, 'the probes on the wires'])}: each learned from labelled "
+        "examples, whose states or scores it would need again. Next: `latentwire verify --recompute` makes them, too."
     )
 
 

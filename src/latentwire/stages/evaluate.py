@@ -1,4 +1,4 @@
-"""Stage `evaluate`: per-example predictions of every receiver of a trained wire."""
+"""Stage `evaluate`: per-example predictions of every receiver of a trained method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `train`: one wire for one task and seed, on one process or several; stop it at any time and start it again."""
+"""Stage `train`: a method for a task and a seed, on one process or several; stop it anytime and start it again."""
 
 from __future__ import annotations
 

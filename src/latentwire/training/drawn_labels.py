@@ -1,4 +1,4 @@
-"""Which labelled examples a training reads, and how often: what else learns from labels learns from the same draws."""
+"""Which labelled examples a training reads, and how often: what else learns from labels learns from these, too."""
 
 from __future__ import annotations
 
