@@ -65,7 +65,7 @@ def test_the_set_up_says_what_was_set(data: ReportData) -> None:
     assert "2 blocks" in rows["Encoder (trained)"]
     assert rows["Encoder (trained)"].endswith(f"{8 * 192 + 192 * 384:,} parameters")
     assert f"{576 * 192 + 1:,} for SmolLM2-135M and {577 * 192 + 1:,} for Gemma-3" in rows["Adapters (trained)"]
-    assert "60 steps of 16 examples; learning rate up to 0.002 over 1 steps, then a cosine to 0" in rows["Optimizer"]
+    assert "60 steps of 16 examples; learning rate up to 0.002 over 1 step, then a cosine to 0" in rows["Optimizer"]
     assert rows["Loss"] == "cross-entropy of the answer's tokens (weight 1), a mean over receivers"
     assert (
         "Wire, Text + logistic layer, Linear probe, Probe on Wire: 960; Text (few-shot): 8; Majority class: 600"
