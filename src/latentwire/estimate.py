@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from latentwire import git
 from latentwire.errors import LatentWireError
 from latentwire.local_inputs import PIPELINE
+from latentwire.lock_copy import LOCK
 from latentwire.machine_speed import probe_seconds
 from latentwire.params.load import Params, load_any_params
 from latentwire.result_code import FOLDER, result_code_text, stage_kind
-from latentwire.stage_times import read_published_times, read_stage_times, seconds_of
+from latentwire.stage_times import PUBLISHED, read_published_times, read_stage_times, seconds_of
 from latentwire.training.process_count import count_processes
+from latentwire.verification.lockfile import Lock, UnverifiableError, find_parameter, parse_lock, read_lock
 from unbroken.environment import usable_cores
 
 if TYPE_CHECKING:
@@ -23,6 +28,15 @@ THREADED = ("encode", "baseline", "evaluate")
 """Stages that compute with `runtime.threads`; those of `train` are processes, and the others have one thread."""
 CODE = "code"
 """The stage that all others come from, and of which a change mostly changes nothing: its files are looked into."""
+AMOUNTS: Mapping[str, Sequence[str]] = {
+    "encode": ("prepare.limits.train", "prepare.limits.validation", "prepare.limits.test"),
+    "baseline": ("prepare.limits.test",),
+    "train": ("train.steps", "train.batch"),
+    "evaluate": ("prepare.limits.test",),
+}
+"""Kind of stage → the parameters of which its time is a multiple, nearly: of the product of those of `train`, which
+are the examples of all its steps, and of the sum of the others, which are texts. What else it does, such as to load a
+model, is little beside that."""
 
 
 class EstimateError(LatentWireError):
@@ -86,7 +100,7 @@ def say_estimate(stages: Sequence[str], root: Path) -> str:
     """How many stages will run, and in how much time."""
     if not stages:
         return "Nothing has changed: no stage will run."
-    here = {stage: took.seconds for stage, took in read_stage_times(root).items()}
+    here = _scale({stage: took.seconds for stage, took in read_stage_times(root).items()}, root, _read_lock)
     guessed = [stage for stage in stages if stage not in here]
     new = [stage for stage in guessed if seconds_of(stage, here) is None]
     counted = "1 stage" if len(stages) == 1 else f"Up to {len(stages)} stages"
@@ -102,7 +116,7 @@ def _say_known(count: int, guessed: int, known: float) -> str:
     """`known` seconds: `guessed` of the stages never ran here, but others of their kind."""
     it, others = ("it", "others of its kind") if count == 1 else ("they", "others of their kind")
     who = others if guessed == count else f"{it}, or {others}," if guessed else it
-    return f"in about {_minutes(known)} min, as {who} took here before"
+    return f"in about {_minutes(known)} min, by what {who} took here before"
 
 
 def _say_new(count: int, new: int, known: float, foreseen: float | None) -> str:
@@ -122,14 +136,15 @@ def _minutes(seconds: float) -> int:
 def foresee_seconds(stages: Sequence[str], root: Path) -> float | None:
     """What stages take that never ran here: the published processor time, by the speed and the cores of this machine.
 
-    None where a stage is of no published kind, or a GPU computes, of which processor time says nothing.
+    None where a stage is of no published kind, or a GPU computes, of which processor time says nothing. Where
+    params.yaml asks for another amount of work (`AMOUNTS`) than the published run did, the time is scaled to it.
     """
     published = read_published_times(root)
-    params = root / "params.yaml"
-    values = load_any_params(params) if published and params.is_file() else None
-    if published is None or not isinstance(values, Params) or values.runtime.device != "cpu":
+    values = _read_params(root) if published else None
+    if published is None or values is None or values.runtime.device != "cpu":
         return None
     costs = {stage: took.processor_seconds for stage, took in published.stages.items()}
+    costs = _scale(costs, root, _read_published_lock)
     needed = [(stage_kind(stage), seconds_of(stage, costs)) for stage in stages]
     if any(seconds is None for _, seconds in needed):
         return None
@@ -138,3 +153,64 @@ def foresee_seconds(stages: Sequence[str], root: Path) -> float | None:
     threads = min(cores, values.runtime.threads)
     at_once = {**dict.fromkeys(THREADED, threads), "train": min(cores, count_processes(values))}
     return sum(slower * (seconds or 0) / at_once.get(kind, 1) for kind, seconds in needed)
+
+
+def _read_params(root: Path) -> Params | None:
+    """None where there are none, or where they are those of stages of its own, of which nothing here knows the work."""
+    path = root / "params.yaml"
+    values = load_any_params(path) if path.is_file() else None
+    return values if isinstance(values, Params) else None
+
+
+def _read_lock(root: Path) -> Lock:
+    """The parameters of what ran here; empty where DVC's file does not say."""
+    with contextlib.suppress(UnverifiableError):
+        return read_lock(root)
+    return {}
+
+
+def _read_published_lock(root: Path) -> Lock:
+    """The parameters of the run whose times are published: `dvc.lock` beside them in git, since DVC replaces that here.
+
+    Where git does not have it, as in a download, the one that is here.
+    """
+    commit = git.newest_commit(root, [str(PUBLISHED)])
+    data = git.read_committed(root, commit, LOCK) if commit else None
+    if data is None:
+        return _read_lock(root)
+    with contextlib.suppress(UnverifiableError):
+        return parse_lock(data, LOCK)
+    return {}
+
+
+def _scale(seconds: Mapping[str, float], root: Path, read: Callable[[Path], Lock]) -> dict[str, float]:
+    """Stage → its seconds, by the work that params.yaml asks for now; as they were where nothing says it.
+
+    A task that has fewer texts than a limit allows has them all: there the time of a higher limit is too long.
+    """
+    values = _read_params(root) if seconds else None
+    if values is None:
+        return dict(seconds)
+    lock, now = read(root), values.model_dump()
+    return {stage: took * _work_ratio(stage, lock, now) for stage, took in seconds.items()}
+
+
+def _work_ratio(stage: str, lock: Lock, now: Mapping[str, Any]) -> float:
+    kind = stage_kind(stage)
+    before = _amount(kind, lambda key: _locked_parameter(lock, stage, key))
+    asked = _amount(kind, lambda key: find_parameter(now, key))
+    return asked / before if asked and before else 1.0
+
+
+def _amount(kind: str, read: Callable[[str], Any]) -> int | None:
+    found = [read(key) for key in AMOUNTS.get(kind, ())]
+    numbers = [number for number in found if isinstance(number, int)]
+    if numbers != found:
+        return None
+    return math.prod(numbers) if kind == "train" else sum(numbers)
+
+
+def _locked_parameter(lock: Lock, stage: str, key: str) -> Any:
+    """A parameter that a stage was run with; those of `prepare` stand with the stage that made the texts."""
+    locked = lock.get("prepare" if key.startswith("prepare.") else stage)
+    return None if locked is None else locked.params.get(key, find_parameter(locked.params, key))

@@ -28,6 +28,7 @@ from latentwire.stage_times import (
     seconds_of,
     write_published_times,
 )
+from latentwire.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 DVC = [sys.executable, "-m", "dvc"]
@@ -165,9 +166,9 @@ def test_a_stage_that_never_ran_here_takes_as_long_as_its_kind() -> None:
     ("stages", "said"),
     [
         ([], "Nothing has changed"),
-        (["train@a"], "1 stage will run, in about 5 min, as it took here before"),
-        (["train@c"], "1 stage will run, in about 5 min, as others of its kind took here before"),
-        (["train@a", "train@c"], "in about 10 min, as they, or others of their kind, took here before"),
+        (["train@a"], "1 stage will run, in about 5 min, by what it took here before"),
+        (["train@c"], "1 stage will run, in about 5 min, by what others of its kind took here before"),
+        (["train@a", "train@c"], "in about 10 min, by what they, or others of their kind, took here before"),
         (
             ["train@a", "train@c", "prepare"],
             "Up to 3 stages will run, 2 of them in about 10 min, the others for the first",
@@ -185,6 +186,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Times of another machine, half as fast as this one, which has two cores."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     stages = {"prepare": 120.0, "train@wire-r8-0": 960.0, "evaluate@wire-r8-0": 240.0}
+    stages |= {"baseline@r8": 720.0, "encode@r8": 60.0}
     write_published_times(tmp_path, PublishedTimes(8, 0.4, {s: StageTime(9.0, cpu) for s, cpu in stages.items()}))
     monkeypatch.setattr("latentwire.estimate.probe_seconds", lambda kernels: {"portable": 0.2}[kernels])
     for user in ("estimate", "training.process_count"):
@@ -210,6 +212,68 @@ def test_a_first_run_costs_what_the_published_one_did(stages: list[str], said: s
 def test_what_ran_here_counts_as_it_took_here(published: Path) -> None:
     keep_stage_time(published, "train@wire-r8-0", StageTime(1800.0, 3600.0))
     assert "in about 31 min" in say_estimate(["train@wire-r8-0", "prepare"], published)
+
+
+CHANGES = [
+    ("train", {"steps": 32}, "train@wire-r8-0", 1 / 2),
+    ("train", {"batch": 32}, "train@wire-r8-1", 2),
+    ("train", {"steps": 16, "batch": 64}, "train_ablation@wire_1-r8-0", 1),
+    ("prepare", {"limits": {"train": 2048, "validation": 200, "test": 1500}}, "evaluate@wire-r8-0", 3),
+    ("prepare", {"limits": {"train": 2048, "validation": 200, "test": 250}}, "baseline@r8", 1 / 2),
+    ("prepare", {"limits": {"train": 4596, "validation": 400, "test": 500}}, "encode@r8", 2),
+    ("train", {"steps": 32}, "evaluate@wire-r8-0", 1),
+    ("train", {"steps": 32}, "prepare", 1),
+]
+"""A section, keys of it with other values than those that were published, a stage, and how much longer it takes."""
+
+
+def change(root: Path, section: str, keys: dict[str, object]) -> None:
+    values = read_yaml(root / "params.yaml")
+    values[section] |= keys
+    (root / "params.yaml").write_text(json.dumps(values))
+
+
+def commit_all(root: Path) -> None:
+    call(root, "git", "init", "-q")
+    call(root, "git", "add", ".")
+    call(root, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "published")
+
+
+@pytest.mark.parametrize(("section", "keys", "stage", "ratio"), CHANGES)
+@pytest.mark.parametrize("in_git", [True, False])
+def test_more_steps_and_texts_than_were_published_take_longer(
+    section: str, keys: dict[str, object], stage: str, ratio: float, in_git: bool, published: Path
+) -> None:
+    before = foresee_seconds([stage], published)
+    shutil.copy(ROOT / "dvc.lock", published)
+    assert foresee_seconds([stage], published) == before
+    if in_git:
+        commit_all(published)
+        (published / "dvc.lock").unlink()  # what ran here since may have other parameters
+    change(published, section, keys)
+    assert before is not None
+    assert foresee_seconds([stage], published) == pytest.approx(before * ratio)
+
+
+@pytest.mark.parametrize(("section", "keys", "stage", "ratio"), CHANGES)
+def test_so_do_more_than_there_were_here(
+    section: str, keys: dict[str, object], stage: str, ratio: float, tmp_path: Path
+) -> None:
+    for name in ("params.yaml", "dvc.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    keep_stage_time(tmp_path, stage, StageTime(600.0, 1200.0))
+    change(tmp_path, section, keys)
+    assert f"in about {round(10 * ratio)} min, by what it took here before" in say_estimate([stage], tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "stages: {train@wire-r8-0: {}, prepare: {params: {a: {prepare: 1}}}}"])
+def test_a_lock_that_does_not_say_the_parameters_changes_no_time(damage: str, published: Path) -> None:
+    before = foresee_seconds(["train@wire-r8-0", "evaluate@wire-r8-0"], published)
+    (published / "dvc.lock").write_text(damage)
+    change(published, "train", {"steps": 32})
+    assert foresee_seconds(["train@wire-r8-0", "evaluate@wire-r8-0"], published) == before
+    commit_all(published)
+    assert foresee_seconds(["train@wire-r8-0", "evaluate@wire-r8-0"], published) == before
 
 
 def test_more_cores_are_used_as_far_as_there_is_work_for_them(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
