@@ -18,7 +18,7 @@ from rich.table import Table
 from latentwire.console.tables import make_table
 from latentwire.errors import ConfigurationError
 from latentwire.execution.sessions import read_ending
-from latentwire.identities import identity_of
+from latentwire.identities import find_identities
 from latentwire.item import TrainItem
 from latentwire.journal_sample import sample_journal
 from latentwire.params.load import AnyParams
@@ -29,6 +29,7 @@ from unbroken.standard_streams import has_reader
 SHARE = 4
 """Times the duration of a look: whoever follows sleeps at least that long, lest looking cost the trainer its cores."""
 RECENT_SAVES = 9
+UNKNOWN = "Which run is an item's is not known yet."
 
 
 @dataclass(frozen=True)
@@ -118,33 +119,43 @@ def _read_folder(folder: Path, item: str, steps: int) -> ItemStatus:
     )
 
 
-def items_by_identity(values: AnyParams, root: Path) -> dict[str, str]:
-    """Short identity → item, in DVC's order. Slow: it reads code and data.
-
-    Raises:
-        ConfigurationError: The items have no identity yet, because `prepare` or `encode` did not run.
-    """
-    return {identity_of(values, item, root).short: item.name for item in TrainItem.all(values)}
-
-
 ReadStatus = Callable[[], Mapping[str, ItemStatus]]
-"""Reads the status of every item: short identity → status."""
+"""Reads the status of every item: short identity, or the name of an item that has none yet → status."""
+
+
+def read_statuses(
+    values: AnyParams, root: Path, identities: Mapping[str, str], item: str | None = None
+) -> dict[str, ItemStatus]:
+    """The status of all items, or of one, in DVC's order, by the short identity; `identities` has those of the items.
+
+    An item that has none is there by its name. It was not started, unless there are run folders, which may be of other
+    parameters.
+    """
+    names = [known.name for known in TrainItem.all(values) if item in (None, known.name)]
+    state, steps = root / "state", values.train.steps
+    return {
+        identities.get(name, name): read_item_status(state, name, identities[name], steps)
+        if name in identities
+        else _without_identity(state, name)
+        for name in names
+    }
 
 
 def status_reader(values: AnyParams, root: Path, item: str | None = None) -> ReadStatus:
-    """What reads the status of all items, or of one, again and again; identities are computed once.
+    """What reads the status of all items, or of one, again and again; an identity is computed once.
 
-    It raises a ConfigurationError as long as the items have no identity.
+    It raises a ConfigurationError as long as none of the items has an identity.
     """
     known: dict[str, str] = {}
+    missing = "not looked for"
 
     def read_status() -> dict[str, ItemStatus]:
-        if not known:
-            known.update(items_by_identity(values, root))
-        wanted = {short: name for short, name in known.items() if item in (None, name)}
-        return {
-            short: read_item_status(root / "state", name, short, values.train.steps) for short, name in wanted.items()
-        }
+        nonlocal known, missing
+        if missing:
+            known, missing = find_identities(values, root, known)
+        if not (known if item is None else known.get(item)):
+            raise ConfigurationError(missing)
+        return read_statuses(values, root, known, item)
 
     return read_status
 
@@ -173,20 +184,15 @@ def all_finished(statuses: Mapping[str, ItemStatus]) -> bool:
 
 
 def status_table(values: AnyParams, root: Path) -> Table:
-    """All items as a table for a terminal; under it, why they have no identity, as before `prepare` and `encode`."""
-    rows, missing = [], ""
-    for item in TrainItem.all(values):
-        try:
-            short = identity_of(values, item, root).short
-            now = read_item_status(root / "state", item.name, short, values.train.steps)
-        except ConfigurationError as error:
-            short, now, missing = "", _without_identity(root / "state", item.name), missing or str(error)
+    """All items as a table for a terminal; under it, why some have no identity, as before `prepare` and `encode`."""
+    identities, missing = find_identities(values, root)
+    rows = []
+    for now in read_statuses(values, root, identities).values():
         left = "" if now.seconds_left is None else f"{now.seconds_left:.0f} s"
-        step = f"{now.step}/{values.train.steps}"
+        step, short = f"{now.step}/{values.train.steps}", identities.get(now.item, "")
         rows.append((now.item, short, step, str(now.durable), str(now.starts), _standing(now), left))
     table = make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
-    table.caption = f"Which run is an item's is not known yet. {missing}" if missing else None
-    table.caption_justify = "left"
+    table.caption, table.caption_justify = f"{UNKNOWN} {missing}" if missing else None, "left"
     return table
 
 

@@ -14,11 +14,12 @@ from rich.live import Live
 from rich.text import Text
 
 from latentwire.console.tables import make_console
+from latentwire.identities import find_identities
 from latentwire.item import TrainItem
 from latentwire.journal_sample import LOSS, QUALITY
 from latentwire.nvml import Gpu, read_gpus
-from latentwire.params.load import check_choice, load_any_params
-from latentwire.status import ItemStatus, ReadStatus, follow_statuses, status_reader
+from latentwire.params.load import AnyParams, check_choice, load_any_params
+from latentwire.status import UNKNOWN, ItemStatus, ReadStatus, follow_statuses, read_statuses, status_reader
 from unbroken.run_folder.journal import Record
 from unbroken.standard_streams import print_sentence
 
@@ -40,21 +41,29 @@ def watch_items(root: Path, item: str | None, once: bool, seconds: float, consol
         console: Where to; the terminal.
 
     Raises:
-        ConfigurationError: There is no such item; with `once`, also where `prepare` or `encode` did not run.
+        ConfigurationError: There is no such item.
     """
     values, shown = load_any_params(root / "params.yaml"), console or make_console()
     if item is not None:
         check_choice("ITEM", item, [known.name for known in TrainItem.all(values)])
-    read_status = status_reader(values, root, item)
     if once:
-        frame = render_frame(read_status(), values.train.steps, read_gpus().cards)
-        shown.print(frame, soft_wrap=not shown.is_terminal)
+        _print_frame(values, root, item, shown)
         return 0
+    read_status = status_reader(values, root, item)
     try:
         (_live if shown.is_terminal else _lines)(read_status, values.train.steps, seconds, shown)
     except KeyboardInterrupt:
         print_sentence("The training is not affected.")
     return 0
+
+
+def _print_frame(values: AnyParams, root: Path, item: str | None, console: Console) -> None:
+    """One frame, and below it why some items have no identity, as before `prepare` and `encode`."""
+    identities, missing = find_identities(values, root)
+    statuses = read_statuses(values, root, identities, item)
+    frame = render_frame(statuses, values.train.steps, read_gpus().cards)
+    for text in (frame, *([f"{UNKNOWN} {missing}"] if missing else ())):
+        console.print(text, soft_wrap=not console.is_terminal, highlight=False)
 
 
 def _live(read_status: ReadStatus, steps: int, seconds: float, console: Console) -> None:

@@ -80,9 +80,9 @@ class Terminal:
 def test_watch_goes_on_whatever_the_size_of_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     folder = store(tmp_path / "state" / f"{ITEM}-{SHORT}", [at(900, "start", step=0)], 3)
-    monkeypatch.setattr(status, "items_by_identity", lambda *_: {SHORT: ITEM})
+    monkeypatch.setattr(status, "find_identities", lambda *_: ({ITEM: SHORT}, ""))
     lock = FolderLock(folder, 0)
-    terminal = Terminal(lambda: run(["watch", "--every", "0.1", "--root", str(tmp_path)]))
+    terminal = Terminal(lambda: run(["watch", ITEM, "--every", "0.1", "--root", str(tmp_path)]))
     resize(terminal.descriptor, *SIZES[0])
     terminal.wait_for("3/64")
     for step, size in enumerate(SIZES[1:], start=4):

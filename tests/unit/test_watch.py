@@ -19,10 +19,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from latentwire import status, watch
+from latentwire import identities, status, watch
 from latentwire.cli import run
 from latentwire.errors import ConfigurationError
+from latentwire.item import TrainItem
 from latentwire.nvml import Gpu, Gpus
+from latentwire.params.load import load_params
 from latentwire.status import ItemStatus, read_item_status
 from latentwire.watch import draw_sparkline, render_frame, render_lines
 from unbroken.run_folder.events import uptime
@@ -239,7 +241,7 @@ def test_live_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copy(ROOT / "params.yaml", tmp_path)
     frames = iter([ItemStatus("wire-r8-0", step, step, 1, "running", 1.0) for step in (5, 6)])
     last = ItemStatus("wire-r8-0", 64, 64, 1, "finished", None)
-    monkeypatch.setattr(status, "items_by_identity", lambda *_: {SHORT: "wire-r8-0"})
+    monkeypatch.setattr(status, "find_identities", lambda *_: ({"wire-r8-0": SHORT}, ""))
     monkeypatch.setattr(status, "read_item_status", lambda *_: next(frames, last))
     console = Console(file=io.StringIO(), width=200, force_terminal=True)
     assert watch.watch_items(tmp_path, "wire-r8-0", False, 0.01, console) == 0
@@ -273,7 +275,7 @@ def test_an_interrupt_ends_it(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(status, "items_by_identity", interrupted)
+    monkeypatch.setattr(status, "find_identities", interrupted)
     assert watch.watch_items(tmp_path, None, False, 0.01, Console(file=io.StringIO())) == 0
     assert capsys.readouterr().err == "The training is not affected.\n"
 
@@ -281,18 +283,31 @@ def test_an_interrupt_ends_it(
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     with pytest.raises(SystemExit, match=r"^2$"):
-        run(["watch", "--once", "--root", str(tmp_path)])
-    assert "Next: `dvc repro prepare`" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r"^2$"):
         run(["watch", "nosuch", "--once", "--root", str(tmp_path)])
     assert "ITEM 'nosuch' is not in params.yaml" in capsys.readouterr().err
-    monkeypatch.setattr(status, "identity_of", lambda values, item, root: SimpleNamespace(short=f"{item.seed:012d}"))
+    monkeypatch.setattr(
+        identities, "identity_of", lambda values, item, root: SimpleNamespace(short=f"{item.seed:012d}")
+    )
     with pytest.raises(SystemExit, match=r"^0$"):
         run(["watch", "wire-r8-1", "--once", "--root", str(tmp_path)])
     said = capsys.readouterr().out
     assert "wire-r8-1" in said
     assert "wire-r8-0" not in said
     assert "no GPU" in said
+
+
+@pytest.mark.parametrize("item", [None, "wire-r8-1"])
+def test_in_a_fresh_clone_one_frame_says_what_status_does(
+    item: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        run(["watch", *([item] if item else []), "--once", "--root", str(tmp_path)])
+    names = [item] if item else [known.name for known in TrainItem.all(load_params(ROOT / "params.yaml"))]
+    *lines, _, why = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [[name, "not", "started"] for name in names]
+    assert why.startswith(status.UNKNOWN)
+    assert why.endswith("Next: `dvc repro prepare`.")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class ItemFacts:
     """All that is known of an item."""
 
     identity: str
-    """12 hex, of the run that its parameters, data and code make now."""
+    """12 hex, of the run that its parameters, data and code make now; empty before `prepare` and `encode`."""
     status: ItemStatus
     steps: int
     """Of the whole training."""
@@ -74,7 +74,14 @@ class Facts:
 
 
 def gather_facts(values: AnyParams, root: Path, statuses: Mapping[str, ItemStatus], waiting: str = "") -> Facts:
-    """Read everything about some items; what cannot be read is a problem of its item, and no error."""
+    """Read everything about some items; what cannot be read is a problem of its item, and no error.
+
+    Args:
+        values: The parameters.
+        root: The repository.
+        statuses: Short identity, or the name of an item that has none yet → status.
+        waiting: Why there are none, in a sentence.
+    """
     ordered = sorted(statuses.items(), key=lambda named: not named[1].under_way)
     return Facts(
         written=datetime.now(UTC),
@@ -88,6 +95,7 @@ def gather_facts(values: AnyParams, root: Path, statuses: Mapping[str, ItemStatu
 
 
 def _gather_item(values: AnyParams, root: Path, identity: str, status: ItemStatus) -> ItemFacts:
+    identity = "" if identity == status.item else identity
     folder = root / "state" / f"{status.item}-{identity}"
     history, lost_history = _attempt(lambda: read_history(values, root, status.item, {identity: status}), "The history")
     readings, lost_readings = _attempt(lambda: _read_readings(folder), "The readings of the machine")

@@ -9,7 +9,7 @@ from pathlib import Path
 from latentwire.console.logging import configure_logging
 from latentwire.console.tables import make_table, print_table
 from latentwire.errors import ConfigurationError, LatentWireError
-from latentwire.identities import identity_of
+from latentwire.identities import find_identities, identity_of
 from latentwire.item import TrainItem
 from latentwire.params.load import AnyParams, check_choice, load_any_params
 from latentwire.parking.fetch import NothingParkedError, fetch_checkpoint
@@ -115,12 +115,9 @@ def _items(values: AnyParams, names: Sequence[str], everything: bool) -> list[Tr
 
 
 def _identities(root: Path) -> dict[str, str]:
-    """Item → name of its run folder; empty where that is not known yet."""
-    values = load_any_params(root / "params.yaml")
-    try:
-        return {item.name: f"{item.name}-{identity_of(values, item, root).short}" for item in TrainItem.all(values)}
-    except ConfigurationError:
-        return {}
+    """Item → name of its run folder, of those items of which that is known."""
+    found, _ = find_identities(load_any_params(root / "params.yaml"), root)
+    return {name: f"{name}-{short}" for name, short in found.items()}
 
 
 def _pointer_only(location: RunLocation, store: RemoteStore) -> str:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from latentwire import status
+from latentwire import identities
 from latentwire.dashboard.command import PageMaker
 from latentwire.item import TrainItem
 from tests.support.dashboard_pages import ParsedPage, Show, short_of
@@ -24,7 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def identity(values: object, item: TrainItem, root: Path) -> SimpleNamespace:
         return SimpleNamespace(short=short_of(item.name))
 
-    monkeypatch.setattr(status, "identity_of", identity)
+    monkeypatch.setattr(identities, "identity_of", identity)
     return tmp_path
 
 

@@ -7,16 +7,19 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import plotly.graph_objects
 import pytest
 from rich.console import Console
 
+from latentwire import identities
 from latentwire.cli import run
 from latentwire.dashboard.charts import FEWEST
+from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
-from latentwire.params.load import load_params
+from latentwire.params.load import AnyParams, load_params
 from latentwire.status import read_item_status, status_reader, status_table
 from latentwire.watch import describe_checkpoint, describe_starts, render_frame
 from tests.support.dashboard_pages import CARD, SHORT, Show, reading_at, short_of
@@ -228,6 +231,52 @@ def test_two_hundred_runs(root: Path, show: Show) -> None:
     frame = render_frame(status_reader(values, root)(), STEPS, ())
     for told in (page.shown, table.file.getvalue(), str(frame)):  # type: ignore[attr-defined]
         assert [item["item"] for item in shown if item["item"] not in told] == []
+
+
+def test_what_trains_is_shown_while_other_data_are_not_prepared(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, show: Show
+) -> None:
+    """A task may be encoded, and train, long before the next one is."""
+    prepared = identities.identity_of
+
+    def identity(values: AnyParams, item: TrainItem, root: Path) -> Any:
+        if item.task == "r8":
+            return prepared(values, item, root)
+        raise ConfigurationError("Nothing is encoded. Next: `dvc repro encode`.")
+
+    monkeypatch.setattr(identities, "identity_of", identity)
+    store(folder, [at(900, "start", step=0)], 30)
+    lock, values = FolderLock(folder, 0), load_params(root / "params.yaml")
+    page, statuses = show(), status_reader(values, root)()
+    table = Console(file=io.StringIO(), width=200)
+    table.print(status_table(values, root))
+    lock.release()
+    other = "wire-rotten_tomatoes-0"
+    assert (page.item(ITEM)["verdict"], page.item(ITEM)["identity"]) == ("running", SHORT)
+    assert (page.item(other)["verdict"], page.item(other)["identity"]) == ("not started", "")
+    assert (statuses[SHORT].step, statuses[other].verdict) == (30, "not started")
+    assert "Next: `dvc repro encode`" in table.file.getvalue()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="Nothing is encoded"):
+        status_reader(values, root, other)()
+
+
+def test_what_was_not_encoded_yet_gets_its_identity_when_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def identity(values: AnyParams, item: TrainItem, root: Path) -> Any:
+        asked.append(item.task)
+        if item.task != "r8" and asked.count(item.task) == 1:
+            raise ConfigurationError("Nothing is encoded. Next: `dvc repro encode`.")
+        return SimpleNamespace(short=short_of(item.name))
+
+    monkeypatch.setattr(identities, "identity_of", identity)
+    values = load_params(root / "params.yaml")
+    read = status_reader(values, root)
+    names = [item.name for item in TrainItem.all(values)]
+    first = next(name for name in names if "r8" not in name)
+    assert list(read()) == [name if name == first else short_of(name) for name in names]
+    assert list(read()) == list(read()) == [short_of(name) for name in names]
+    assert len(asked) == len(names) + 1, "one that is known is not computed again"
 
 
 def test_before_the_data_are_there_the_page_says_what_to_do(

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from latentwire import identities
 from latentwire.cli import run
+from latentwire.errors import ConfigurationError
+from latentwire.item import TrainItem
 from latentwire.parking import commands
 from tests.support import toy_training
 from tests.support.parking_machines import ITEM, Machine
@@ -27,7 +30,8 @@ def latentwire(
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(here: Machine, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(commands, "identity_of", lambda *_: here.identity)
+        for module in (commands, identities):
+            monkeypatch.setattr(module, "identity_of", lambda *_: here.identity)
         shutil.copy(ROOT / "params.yaml", here.root)
         with pytest.raises(SystemExit) as stop:
             run([*arguments, "--root", str(here.root)])
@@ -83,6 +87,21 @@ def test_what_is_parked_is_listed(machine: Machines, latentwire: Callable[..., t
     assert " yes " in latentwire(one, "park", "--list")[1]
     one.identity = OTHER
     assert " no " in latentwire(one, "park", "--list")[1]
+
+
+def test_what_is_parked_is_known_again_while_other_data_are_not_prepared(
+    machine: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = machine("one")
+
+    def identity(values: object, item: TrainItem, root: Path) -> Identity:
+        if item.task != "r8":
+            raise ConfigurationError("Nothing is prepared. Next: `dvc repro prepare`.")
+        return OTHER
+
+    shutil.copy(ROOT / "params.yaml", one.root)
+    monkeypatch.setattr(identities, "identity_of", identity)
+    assert commands._identities(one.root)[ITEM] == f"{ITEM}-{OTHER.short}"
 
 
 def test_one_refusal_does_not_stop_the_others(machine: Machines, latentwire: Callable[..., tuple[int, str]]) -> None:
