@@ -3,7 +3,7 @@
 DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place. Killed at that instant it leaves an empty or cut file, and no
 later `dvc repro` starts; nor does one after a power cut that damaged the databases in which DVC keeps digests. That is
 mended, unless another DVC works here. Then the local files that params.yaml names are
-listed in `dvc.yaml`, so that DVC sees it when one of them changes.
+listed in `dvc.yaml`, so that DVC sees it when one of them changes, and params.yaml has to have what `dvc.yaml` names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,16 @@ from latentwire.exits import run_program
 from latentwire.local_inputs import PIPELINE, list_local_inputs, write_local_inputs
 from latentwire.lock_copy import COPY, LOCK, keep_lock_copy
 from latentwire.output_files import replace_file
-from latentwire.params.load import load_any_params
-from latentwire.yaml_files import parse_yaml
+from latentwire.params.load import AnyParams, load_any_params, read_parameters
+from latentwire.verification.lockfile import find_parameter
+from latentwire.yaml_files import parse_yaml, read_yaml
 
 TEMPORARY = Path(".dvc/tmp")
 DATABASES = Path(".cache/dvc")
+PARAMS = "params.yaml"
+_INTERPOLATED = re.compile(r"(?<!\\)\$\{\s*([^{}]+?)\s*\}")
+_OWN_NAMES = ("item", "key")
+"""What DVC itself gives a stage that it makes from a matrix or a list."""
 _CLOCK_S = 1.0  # a process may have started so long after a file was written, by the granularity of clocks, and own it
 
 
@@ -172,15 +177,75 @@ def list_inputs(root: Path) -> list[str]:
     """List in dvc.yaml the local files that params.yaml names; return a sentence if that changed it.
 
     Raises:
-        ConfigurationError: The parameters are wrong, a file is not there, or DVC would look past it.
+        ConfigurationError: The parameters are wrong, lack a key that dvc.yaml names, a file is not there, or DVC would
+            look past it.
     """
-    parameters = root / "params.yaml"
+    parameters = root / PARAMS
     if not ((root / PIPELINE).is_file() and parameters.is_file()):
         return []
     values = load_any_params(parameters)
+    check_named_keys(values, root)
     said = write_local_inputs(values, root)
     _check_not_ignored(root, [root / name for name in list_local_inputs(values, root)])
     return said
+
+
+def check_named_keys(values: AnyParams, root: Path) -> None:
+    """Check that params.yaml has every key that dvc.yaml names, also those that may be left out for their default.
+
+    Without what it interpolates DVC starts nothing at all, and without a key below `params` not the stage.
+
+    Raises:
+        ConfigurationError: One is not there.
+    """
+    written = read_parameters(root / PARAMS)
+    for stage, key, is_list in _named_keys(read_yaml(root / PIPELINE)):
+        if not _has(written, key):
+            default = find_parameter(values.model_dump(mode="json", by_alias=True), key)
+            what = "a list, [] for none" if is_list else "a value" if default is None else f"{default}, its default"
+            raise ConfigurationError(
+                f"{PARAMS} has no `{key}`, which {PIPELINE} names in the stage {stage}; expected {what}: DVC "
+                f"starts no stage without. Next: write it, or take what names it out of {PIPELINE}."
+            )
+
+
+def _named_keys(pipeline: Any) -> Iterator[tuple[str, str, bool]]:
+    """Stage, key of params.yaml that it names, and whether its matrix does; none where other files have values, too."""
+    if not isinstance(pipeline, Mapping) or pipeline.get("vars") not in (None, [PARAMS]):
+        return
+    stages = pipeline.get("stages")
+    for stage, fields in stages.items() if isinstance(stages, Mapping) else ():
+        if not isinstance(fields, Mapping) or "vars" in fields:
+            continue
+        matrix = list(_list_texts(fields.get("matrix")))
+        for text in _list_texts(fields):
+            yield from ((stage, key, text in matrix) for key in _interpolated_keys(text))
+        params = [key for key in fields.get("params") or () if isinstance(key, str)]
+        yield from ((stage, key, False) for key in params if not _INTERPOLATED.search(key))
+
+
+def _interpolated_keys(text: str) -> list[str]:
+    keys = [found.replace("[", ".").replace("]", "") for found in _INTERPOLATED.findall(text)]
+    return [key for key in keys if key.partition(".")[0] not in _OWN_NAMES]
+
+
+def _list_texts(values: Any) -> Iterator[str]:
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, Mapping | list):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            yield from _list_texts(value)
+
+
+def _has(written: Any, key: str) -> bool:
+    for part in key.split("."):
+        if isinstance(written, Mapping) and part in written:
+            written = written[part]
+        elif isinstance(written, list) and part.isdecimal() and int(part) < len(written):
+            written = written[int(part)]
+        else:
+            return False
+    return True
 
 
 def _check_not_ignored(root: Path, paths: Iterable[Path]) -> None:

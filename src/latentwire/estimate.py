@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentwire import git
-from latentwire.errors import LatentWireError
+from latentwire.dvc_files import check_named_keys
+from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.local_inputs import PIPELINE
 from latentwire.lock_copy import LOCK
 from latentwire.machine_speed import probe_seconds
@@ -64,9 +65,19 @@ def waiting_stages(root: Path) -> list[str]:
             return _list_waiting(repo)
     except Exception as error:  # whatever DVC fails with: `dvc repro`, which comes next, may go on, or says why not
         said = " ".join(str(error).split()) or type(error).__name__
-        raise EstimateError(
-            f"How many stages will run is not known: {said.rstrip('.')}. Next: `dvc repro` tries all the same."
-        ) from error
+        known = _say_wrong_params(root) or f"{said.rstrip('.')}. Next: `dvc repro` tries all the same."
+        raise EstimateError(f"How many stages will run is not known: {known}") from error
+
+
+def _say_wrong_params(root: Path) -> str:
+    """What is wrong with params.yaml, of which DVC only says what it made of it; empty where that is not the reason."""
+    if not all((root / name).is_file() for name in ("params.yaml", PIPELINE)):
+        return ""
+    try:
+        check_named_keys(load_any_params(root / "params.yaml"), root)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def _list_waiting(repo: Repo) -> list[str]:

@@ -134,6 +134,18 @@ def test_where_dvc_does_not_say_it_is_a_sentence(damage: Callable[[Path], object
     assert sentence.endswith("Next: `dvc repro` tries all the same.")
 
 
+def test_where_dvc_does_not_read_the_parameters_it_says_what_is_wrong_with_them(repository: Path) -> None:
+    """DVC would name the place in dvc.yaml at which it failed."""
+    shutil.copy(ROOT / "dvc.yaml", repository)
+    values = read_yaml(ROOT / "params.yaml")
+    del values["train"]["ablations"]
+    (repository / "params.yaml").write_text(json.dumps(values))
+    sentence = estimate_pipeline(repository)
+    assert "`train.ablations` is missing, expected a section with methods, seeds. Next: " in sentence
+    assert sentence.count("Next: ") == 1
+    assert "failed to parse" not in sentence
+
+
 def test_while_another_dvc_works_it_is_a_sentence_and_no_error(repository: Path) -> None:
     with make_lock(str(repository / ".dvc/tmp/lock")):
         done = subprocess.run(

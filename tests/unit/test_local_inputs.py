@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from latentwire.dvc_files import list_inputs
+from latentwire.dvc_files import _named_keys, check_named_keys, list_inputs
 from latentwire.errors import ConfigurationError
 from latentwire.local_inputs import ALWAYS, check_local_inputs
-from latentwire.params.load import load_params
+from latentwire.params.load import load_any_params, load_params
+from latentwire.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,3 +170,47 @@ def test_a_job_leaves_the_pipeline_of_its_commit(repository: Repository) -> None
     done = subprocess.run(command, cwd=repository.root, env=variables, check=True, capture_output=True, text=True)
     assert "note: dvc.yaml, deps of prepare: now has data/a.csv" in done.stdout
     assert repository.listed == ["data/a.csv"]
+
+
+def test_every_key_that_dvc_yaml_names_is_there() -> None:
+    """DVC's own error names the place in dvc.yaml, and not what to write."""
+    named = {key for _, key, _ in _named_keys(read_yaml(ROOT / "dvc.yaml"))}
+    assert {"prepare.tasks", "train.ablations.methods", "train.ablations.seeds", "train.balance", "report"} <= named
+    assert not [key for key in named if key.startswith("item")]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "said"),
+    [
+        ({"matrix": {"a": "${train.ablations.kinds}"}, "cmd": "x"}, "`train.ablations.kinds`, which dvc.yaml names in"),
+        (
+            {"matrix": {"a": "${train.ablations.kinds}"}, "cmd": "x"},
+            r"expected a list, \[\] for none: DVC starts",
+        ),
+        ({"cmd": "x ${train.seeds[9]}"}, "params.yaml has no `train.seeds.9`, which dvc.yaml names in the stage s"),
+        (
+            {"cmd": "x", "params": ["runtime", "train.balance"]},
+            "has no `train.balance`, .* expected 0.0, its default",
+        ),
+        ({"cmd": "x ${train.seeds[0]} ${item} ${key.a} \\${nosuch}", "params": [{"other.yaml": ["b"]}]}, None),
+        ({"cmd": "x ${nosuch}", "vars": [{"nosuch": 1}]}, None),
+        ("x", None),
+    ],
+)
+def test_one_that_is_not_is_named_with_what_to_write(pipeline: object, said: str | None, tmp_path: Path) -> None:
+    written = read_yaml(ROOT / "params.yaml")
+    del written["train"]["balance"]
+    (tmp_path / "params.yaml").write_text(json.dumps(written))
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"vars": ["params.yaml"], "stages": {"s": pipeline}}))
+    values = load_any_params(tmp_path / "params.yaml")
+    with pytest.raises(ConfigurationError, match=said) if said else contextlib.nullcontext():
+        check_named_keys(values, tmp_path)
+
+
+def test_what_dvc_yaml_names_is_checked_before_dvc_starts(repository: Repository) -> None:
+    repository.name("data", "a.csv")
+    content = read_yaml(repository.root / "dvc.yaml")
+    content["stages"]["other"] = {"cmd": "x ${nosuch.key}"}
+    (repository.root / "dvc.yaml").write_text(json.dumps(content))
+    with pytest.raises(ConfigurationError, match=r"no `nosuch\.key`.* Next: write it, or take what names it out of"):
+        list_inputs(repository.root)

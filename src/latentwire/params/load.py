@@ -256,23 +256,25 @@ def _sentence(error: Mapping[str, Any], whole: type[Section]) -> str:
     location = error["loc"]
     key = ".".join(str(part) for part in location if part not in _TAGGED)
     if error["type"] == "extra_forbidden":
-        valid = _siblings(location, whole)
+        valid = sorted(_fields(_section_around(location, whole)))
         guess = difflib.get_close_matches(str(location[-1]), valid, n=1)
         hint = f" (did you mean `{guess[0]}`?)" if guess else ""
         return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
     if error["type"] == "missing":
-        return f"`{key}` is missing"
+        kind = _fields(_section_around(location, whole)).get(str(location[-1]))
+        is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
+        return f"`{key}` is missing" + (f", expected a section with {', '.join(_fields(kind))}" if is_section else "")
     value = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
     return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{value}"
 
 
-def _siblings(location: Sequence[Any], whole: type[Section]) -> list[str]:
-    """Valid keys beside the last part of a location; entries of named groups lead to their section."""
+def _section_around(location: Sequence[Any], whole: type[Section]) -> type[BaseModel]:
+    """The section of the last part of a location; entries of named groups lead to theirs."""
     section: type[BaseModel] = whole
     for part in location[:-1]:
         inner = _TAGGED.get(part) or _section_of(_fields(section).get(str(part)))
         section = inner or section
-    return sorted(_fields(section))
+    return section
 
 
 def _fields(section: type[BaseModel]) -> dict[str, Any]:
