@@ -11,7 +11,7 @@ from typing import Any
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
 from latentwire.result_code import dvc_stage_name
-from latentwire.verification.code_changes import Content, changed_code, code_deps
+from latentwire.verification.code_changes import CodeNow, Content, code_deps
 from latentwire.verification.differences import format_leaf
 from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, say_how_to_get
 from latentwire.verification.published import PROVENANCE
@@ -46,13 +46,13 @@ def prediction_sources(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> li
     return list(dict.fromkeys(path for cell in cells for path in cell["sources"]))
 
 
-def links_from_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock) -> list[Link]:
+def links_from_source(root: Path, path: str, recorded: Mapping[str, Any], lock: Lock, code_now: CodeNow) -> list[Link]:
     """The predictions, their checkpoint, and the parameters and code of the stages that made them."""
     folder = Path(path).parent
     item = folder.name if recorded["checkpoint"] else None
     kinds = ("train", "evaluate")
     stages = [_stage_of(item, kind, lock) for kind in kinds] if item else [f"baseline@{folder.parent.name}"]
-    made = _made_by(root, stages, lock)
+    made = _made_by(root, stages, lock, code_now)
     return [_predictions(root, path, recorded), _checkpoint(root, item, recorded["checkpoint"]), *made]
 
 
@@ -145,7 +145,7 @@ def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
     return Link("checkpoint", f"{digest} (results/train/{item})", broken)
 
 
-def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
+def _made_by(root: Path, names: list[str], lock: Lock, code_now: CodeNow) -> list[Link]:
     """Parameters and code as `dvc.lock` recorded them, compared with those that are here."""
     known = [lock[name] for name in names if name in lock]
     if not known:
@@ -154,16 +154,17 @@ def _made_by(root: Path, names: list[str], lock: Lock) -> list[Link]:
     params = {key: value for stage in known for key, value in stage.params.items()}
     changed = [key for key, value in params.items() if find_parameter(here, key) != value]
     code = {path for stage in known for path in code_deps(stage)}
-    other = list(dict.fromkeys(name for stage in known for name in changed_code(stage, root, _recorded(root, stage))))
+    changes = [code_now.find_changes(stage, _recorded(root, stage)) for stage in known]
+    other = list(dict.fromkeys(name for names in changes for name in names))
     text = json.dumps(params, sort_keys=True, ensure_ascii=False)
     listed = f"{len(params)} keys of {', '.join(stage.name for stage in known)} in dvc.lock"
     now = "; the same in params.yaml"
     if changed:
         now = f"; now {changed[0]} is {format_leaf(find_parameter(here, changed[0]))}"
-    code_now = f"changed since: {', '.join(other)}" if other else "unchanged here"
+    since = f"changed since: {', '.join(other)}" if other else "unchanged here"
     return [
         Link("params", f"{digests.md5_of_bytes(text.encode())} ({listed}{now})"),
-        Link("code", f"{', '.join(sorted(code))}: {code_now}"),
+        Link("code", f"{', '.join(sorted(code))}: {since}"),
     ]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from latentwire.verification.code_changes import CodeNow
 from latentwire.verification.judgement import Judgement
 from latentwire.verification.lockfile import Lock
 from latentwire.verification.published import Unknown
@@ -27,6 +29,11 @@ class LocalResults:
     """Its statistics beside the published ones; None where either are not here."""
     disproofs: Mapping[str, str]
     """Stage → why its outs cannot be true, whatever was published."""
+
+    @cached_property
+    def code_now(self) -> CodeNow:
+        """The code of the repository."""
+        return CodeNow(self.root)
 
     def about(self, ids: list[str] | None) -> tuple[Status, str]:
         """Status of what shows the numbers with these ids, all for None, and the first reason."""

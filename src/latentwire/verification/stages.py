@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latentwire import digests
-from latentwire.verification.code_changes import changed_code
 from latentwire.verification.differences import first_difference, format_leaf
 from latentwire.verification.local_results import LocalResults
 from latentwire.verification.lockfile import LockedStage, find_parameter, output_digests, say_how_to_get
@@ -122,7 +121,7 @@ def _file_difference(name: str, published: Published, path: Path) -> str:
 
 def _changed_inputs(stage: LockedStage, published: Published, local: LocalResults) -> str:
     """Which code and parameters changed since these results were made, although they are the published ones."""
-    code = changed_code(stage, local.root, published.content)
+    code = local.code_now.find_changes(stage, published.content)
     params = [key for key, value in stage.params.items() if find_parameter(local.params, key) != value]
     notes = [f"code changed since: {_list_some(code)}"] if code else []
     if params:

@@ -14,6 +14,7 @@ from latentwire.tracking.lookup import NONE, RunReader, open_reader
 from latentwire.tracking.store import TrackingError
 from latentwire.verification import chain, rebuild
 from latentwire.verification.chain import Link
+from latentwire.verification.code_changes import CodeNow
 from latentwire.verification.differences import ABSENT, format_leaf, json_differences, nearly_equal
 from latentwire.verification.lockfile import read_lock, say_how_to_get
 from latentwire.verification.published import PROVENANCE, STATS_FILE
@@ -73,10 +74,10 @@ def _verdict(root: Path, values: AnyParams, name: str, entry: Mapping[str, Any],
 def _links(root: Path, values: AnyParams, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
     lock = read_lock(root)
     links: list[Link] = []
-    mlflow = _reader(root, values)
+    mlflow, code_now = _reader(root, values), CodeNow(root)
     for path in chain.prediction_sources(stats, entry):
         recorded = stats["sources"][path]
-        links += chain.links_from_source(root, path, recorded, lock)
+        links += chain.links_from_source(root, path, recorded, lock, code_now)
         if recorded["checkpoint"]:
             links += _links_from_run(root, Path(path).parent.name, mlflow)
     tasks = [entry["task"]] if "task" in entry else list(stats["tasks"])
