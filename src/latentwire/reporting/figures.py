@@ -40,6 +40,8 @@ from latentwire.reporting.style import (
 
 LOSS = "train/loss"
 ACCURACY = "validation/accuracy"
+SHORT_DASHES = 4
+"""Of `DASHES`: the patterns of the others are longer than a line of a legend is otherwise."""
 
 
 def draw_figures(data: ReportData, folder: Path) -> list[DrawnFigure]:
@@ -56,6 +58,7 @@ def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
 
     Ablations, one line more for each receiver, would hide the bands.
     """
+    length = 2.0 if len(data.main_methods) <= SHORT_DASHES else 5.0
     with open_panels(len(data.tasks), 2, 0.35 + 1.5 * len(data.tasks)) as (figure, axes):
         for task, (left, right) in zip(data.tasks, axes, strict=True):
             runs = data.curves[data.curves["task"] == task]
@@ -64,8 +67,8 @@ def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
             left.set_title(data.drawn_name(task), loc="left")
             for ax in (left, right):
                 ax.set(xlabel="", xlim=(0, None))
-        axes[0][0].legend(handles=_loss_handles(data), loc="upper right")
-        axes[0][1].legend(handles=_validation_handles(data), loc="upper left")
+        axes[0][0].legend(handles=_loss_handles(data), loc="upper right", handlelength=length)
+        axes[0][1].legend(handles=_validation_handles(data), loc="upper left", handlelength=length)
         for ax in axes[-1]:
             ax.set_xlabel("step")
         paths = save_figure(figure, folder, "learning_curves")
@@ -75,13 +78,23 @@ def draw_learning_curves(data: ReportData, folder: Path) -> DrawnFigure:
 def _draw_loss(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:
     styles = method_styles(data)
     for method in data.main_methods:
-        _draw_seeds(ax, runs[runs["method"] == method], styles[method])
+        _draw_seeds(ax, runs[runs["method"] == method], styles[method], dashes=_again_dashes(data, method))
     ax.set(ylabel="training loss", ylim=(0, None))
 
 
 def _loss_handles(data: ReportData) -> list[Line2D]:
     styles = method_styles(data)
-    return [Line2D([], [], color=styles[key].color, label=data.drawn_name(key)) for key in data.main_methods]
+    return [
+        Line2D([], [], color=styles[key].color, linestyle=_again_dashes(data, key), label=data.drawn_name(key))
+        for key in data.main_methods
+    ]
+
+
+def _again_dashes(data: ReportData, method: str) -> Dashes:
+    """The dashes of a method's loss: solid, unless a method before it has the same colour."""
+    color = {key: style.color for key, style in method_styles(data).items()}
+    before = data.main_methods[: data.main_methods.index(method)]
+    return DASHES[sum(color[key] == color[method] for key in before) % len(DASHES)]
 
 
 def _draw_validation(data: ReportData, ax: Axes, runs: pd.DataFrame) -> None:

@@ -24,8 +24,16 @@ HALF = 3.3
 PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 GREY = "#6e6e6e"
-Dashes = Literal["-", "--", "-.", ":"]
-DASHES: tuple[Dashes, ...] = ("-", "--", "-.", ":")
+Dashes = Literal["-", "--", "-.", ":"] | tuple[float, tuple[float, ...]]
+_LONG, _SHORT, _DOT = (6.0, 1.5), (3.0, 1.5), (1.0, 1.5)
+DASHES: tuple[Dashes, ...] = (
+    *("-", "--", "-.", ":"),
+    *((0.0, pattern) for pattern in ((8.0, 2.0), (2.0, 2.0), (5.0, 5.0), (1.0, 4.0))),
+    *((0.0, _LONG + _DOT * dots) for dots in (1, 2, 3)),
+    *((0.0, _LONG + _SHORT * dashes) for dashes in (1, 2, 3)),
+    *((0.0, _SHORT * 2 + _DOT * dots) for dots in (1, 2)),
+)
+"""Lines of as many methods as these are told apart whatever their colours are."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

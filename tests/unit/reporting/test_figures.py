@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from latentwire.reporting import figures_quality
+from latentwire.reporting import figures, figures_quality
 from latentwire.reporting.figures import LOSS, _draw_bars, _draw_seeds, _draw_strips, draw_figures
 from latentwire.reporting.figures_quality import draw_rank_differences, draw_variance_shares, pareto_front
 from latentwire.reporting.fitting import fit_names
@@ -15,6 +16,11 @@ from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.reporting.style import MARKERS, PALETTE, SeriesStyle, assign_styles
 from tests.support import synthetic_predictions
 from tests.unit.reporting.printing import print_paper
+
+PANELS = {
+    "loss": (figures._draw_loss, figures._loss_handles),
+    "validation": (figures._draw_validation, figures._validation_handles),
+}
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,29 @@ def test_no_two_methods_look_alike() -> None:
     keys = [f"method {number}" for number in range(24)]
     styles = assign_styles(keys, dict.fromkeys(keys))
     assert len({(style.color, style.marker) for style in styles.values()}) == len(keys)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 8, 14])
+@pytest.mark.parametrize("panel", ["loss", "validation"])
+def test_no_two_curves_of_a_panel_look_alike(
+    panel: str, count: int, data: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = [f"more {number}" for number in range(count)]
+    curves = data.curves[(data.curves["task"] == "r8") & (data.curves["seed"] == 0)]
+    own = curves[curves["method"] == "wire"]
+    stats = {
+        **data.stats,
+        "methods": {**data.stats["methods"], **dict.fromkeys(methods, data.stats["methods"]["wire"])},
+    }
+    changed = ReportData(stats, pd.concat([own.assign(method=method) for method in methods]), data.names)
+    monkeypatch.setattr(ReportData, "main_methods", methods)
+    monkeypatch.setattr(ReportData, "methods", methods)
+    ax, draw, handles = Figure().subplots(), *PANELS[panel]
+    runs = changed.curves
+    draw(changed, ax, runs[(runs["series"] == LOSS) == (panel == "loss")])
+    for lines in (ax.lines, handles(changed)):
+        looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}
+        assert len(looks) == len(lines) == count * (1 if panel == "loss" else len(data.receivers))
 
 
 @pytest.mark.parametrize("count", [1, 4, 8, 14])
