@@ -36,11 +36,20 @@ class Folder:
 
     name: str
     lacks: str | None
+    """Where it begins with the folder, or with a file in it, that is left to `name`, which is printed before it."""
 
 
 def check_contract(root: Path, values: AnyParams) -> list[Folder]:
     """Every folder that the parameters of a repository ask for, in the order of the stages."""
-    return [Folder(f"results/{name}", _find_lack(check)) for name, check in _list_checks(root / "results", values)]
+    results = root / "results"
+    return [
+        Folder(f"results/{name}", _without_folder(_find_lack(check), results / name))
+        for name, check in _list_checks(results, values)
+    ]
+
+
+def _without_folder(lacks: str | None, folder: Path) -> str | None:
+    return lacks and lacks.removeprefix(f"{folder} ").removeprefix(f"{folder}/")
 
 
 def _find_lack(check: Callable[[], object]) -> str | None:

@@ -122,3 +122,11 @@ def test_a_training_that_is_counted_twice_is_found(finished: Path, tmp_path: Pat
     shutil.copytree(root / DEEP, root / "results/train/deep-parity-1")
     said = find_disproofs(root, load_any_params(root / "params.yaml"))["train@deep-parity-1"]
     assert "weights are those of deep-parity-0" in said
+
+
+def test_a_line_names_its_folder_once(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    found = check_contract(tmp_path, load_any_params(tmp_path / "params.yaml"))
+    assert found
+    assert [folder for folder in found if str(folder.lacks).startswith(str(tmp_path / folder.name))] == []
+    assert any(str(folder.lacks).startswith("lacks predictions.parquet and meta.json") for folder in found)
