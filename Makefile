@@ -57,7 +57,7 @@ repro: setup ## Run the whole pipeline; only what changed runs again (PROFILE=fu
 pipeline:
 	$(PIPELINE)
 
-readme: environment ## Write the published main table, and what the stages took, into README.md
+readme: environment ## Write the published tables, and what the stages took, into README.md and docs/results.md
 	python -m tools.readme
 
 reference: environment ## Write docs/reference.md from the code

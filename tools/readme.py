@@ -1,4 +1,4 @@
-"""What README.md says of the published run, between its marks: the main table, and what the stages took.
+"""What README.md and docs/results.md say of the published run, between their marks: tables, and what the stages took.
 
 The times are published too, in `reports/stage-times.json`, from which `latentwire estimate` foresees a first run:
 on the machine of the run, right after it. Where the stages did not run here, those that are published already stay.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from latentwire.headline import headline_markdown, read_headline
+from latentwire.headline import headline_markdown, read_headline, summary_markdown
 from latentwire.machine_speed import probe_seconds
 from latentwire.params.load import load_params
 from latentwire.result_code import stage_kind
@@ -25,16 +25,17 @@ from latentwire.stage_times import (
 )
 from unbroken.environment import usable_cores
 
-TABLE = "main table"
-TIMES = "times"
+SUMMARY, TABLE, TIMES = "summary", "main table", "times"
+PAGES = {"README.md": (SUMMARY, TIMES), "docs/results.md": (TABLE,)}
 BEGINNINGS = {
+    SUMMARY: "<!-- summary: `make readme` writes it from results/aggregate/stats.json -->\n",
     TABLE: "<!-- main table: `make readme` writes it from results/aggregate/stats.json -->\n",
     TIMES: "<!-- times: `make readme` writes them from reports/stage-times.json -->\n",
 }
 
 
-def with_part(text: str, name: str, part: str) -> str:
-    """The text with a part between its two marks.
+def with_part(text: str, name: str, part: str, page: str = "README.md") -> str:
+    """The text of a page with a part between its two marks.
 
     Raises:
         SystemExit: A mark is missing, or there are several.
@@ -42,7 +43,7 @@ def with_part(text: str, name: str, part: str) -> str:
     begin, end = BEGINNINGS[name], f"<!-- end of the {name} -->\n"
     if not text.count(begin) == text.count(end) == 1 or text.index(begin) > text.index(end):
         raise SystemExit(
-            f"README.md has not one {begin.strip()!r} before one {end.strip()!r}, so there is no place for the {name}. "
+            f"{page} has not one {begin.strip()!r} before one {end.strip()!r}, so there is no place for the {name}. "
             "Next: put both lines where it is to stand"
         )
     before, after = text.split(begin)[0], text.split(end)[1]
@@ -78,24 +79,32 @@ def _processor_minutes(times: list[StageTime]) -> float:
     return sum(took.processor_seconds for took in times) / 60
 
 
-def write_readme(root: Path) -> None:
-    """Write the published table and times of the repository at `root` into its README.
+def write_pages(root: Path) -> None:
+    """Write the published tables and times of the repository at `root` into its pages.
 
     Raises:
-        SystemExit: No times are published, or a mark is missing.
+        SystemExit: No times are published, or a page or mark is missing; no page is written then.
     """
     times = read_published_times(root)
     if times is None:
         raise SystemExit("No reports/stage-times.json. Next: `make repro`, then `make readme` on the same machine")
-    parts: Mapping[str, str] = {TABLE: headline_markdown(read_headline(root)), TIMES: times_markdown(times)}
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
+    data = read_headline(root)
+    parts = {SUMMARY: summary_markdown(data), TABLE: headline_markdown(data), TIMES: times_markdown(times)}
+    written = {page: _with_parts(root, page, {name: parts[name] for name in names}) for page, names in PAGES.items()}
+    for page, text in written.items():
+        (root / page).write_text(text, encoding="utf-8")
+
+
+def _with_parts(root: Path, page: str, parts: Mapping[str, str]) -> str:
+    if not (root / page).is_file():
+        raise SystemExit(f"No {page}, the place of the {' and the '.join(parts)}. Next: git checkout -- {page}")
+    text = (root / page).read_text(encoding="utf-8")
     for name, part in parts.items():
-        text = with_part(text, name, part)
-    readme.write_text(text, encoding="utf-8")
+        text = with_part(text, name, part, page)
+    return text
 
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m tools.readme", description=__doc__).parse_args()
     publish_times(Path())
-    write_readme(Path())
+    write_pages(Path())

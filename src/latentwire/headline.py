@@ -1,6 +1,6 @@
-"""The result in one table, with what lies where and what one types next: the end of `make repro`, and the README.
+"""The result in one table, with what lies where and what one types next: the end of `make repro`, and its pages.
 
-All numbers are those of `results/aggregate/stats.json`, as the main table of the paper prints them.
+All numbers are those of `results/aggregate/stats.json`, as the tables of the paper print them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from rich.table import Table
 
 from latentwire.console.tables import make_table
 from latentwire.params.load import load_any_params
+from latentwire.reporting.claims import OPEN_STATES, baseline_records, strongest_records
 from latentwire.reporting.document import Text, plain_text
 from latentwire.reporting.main_table import build_main_table
-from latentwire.reporting.report_data import ReportData, read_statistics
+from latentwire.reporting.number_format import format_interval, format_points, format_signed
+from latentwire.reporting.report_data import METRIC_NAMES, Record, ReportData, read_statistics
 from latentwire.reporting.tables import build_task_table
 
 PLACES = {
@@ -75,7 +77,50 @@ def headline_table(data: ReportData) -> Table:
 def headline_markdown(data: ReportData) -> str:
     """The main table for a page of Markdown, with numbers to the right."""
     heads, rows = headline_cells(data)
-    names = _count_names(data)
+    return _as_markdown(heads, rows, _count_names(data))
+
+
+def summary_markdown(data: ReportData) -> str:
+    """The first trained method against the reference and what is best without training, for each task and receiver.
+
+    Where no other method is untrained, as in an experiment of one's own, all others are meant.
+    """
+    reference = data.get_setting("reference")
+    method = next(key for key in (*data.main_methods, *data.trained_methods) if key != reference)
+    own = [record for record in data.get_contests() if record["a"] == method]
+    receiver, delta = [RECEIVER] if data.has_receivers else [], f"Δ [{data.confidence}% CI]"
+    heads = ["Task", *receiver, data.display_name(method), data.reference_name, delta, "Best baseline", delta]
+    rows = [_summary_row(data, method, best, own) for best in strongest_records(own)]
+    return _as_markdown(heads, rows, len(receiver) + 1)
+
+
+def _summary_row(data: ReportData, method: str, best: Record, records: Sequence[Record]) -> list[str]:
+    place = best["task"], best["receiver"]
+    reference = next(one for one in records if one["b"] == data.get_setting("reference") and _place(one) == place)
+    scores = {row["method"]: _score(data, row["cell"]) for row in data.get_block(*place)["rows"]}
+    return [
+        f"{data.display_name(best['task'])}, {METRIC_NAMES[data.metric_of(best['task'])]}",
+        *([data.display_name(best["receiver"])] if data.has_receivers else []),
+        *(scores[method], scores[reference["b"]], _difference(reference)),
+        *(f"{data.display_name(best['b'])}: {scores[best['b']]}", _difference(best)),
+    ]
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record["task"], record["receiver"]
+
+
+def _score(data: ReportData, cell: str) -> str:
+    return format_points(data.get_cell(cell)["value"])
+
+
+def _difference(record: Record) -> str:
+    interval = format_interval(record["low"], record["high"], sign=True)
+    return f"{format_signed(record['value'])} {interval}{OPEN_STATES.get(record['verdict'], '')}"
+
+
+def _as_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+    """A table whose first `names` columns are words; the others stand to the right."""
     marks = [*["---"] * names, *["--:"] * (len(heads) - names)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in [heads, marks, *rows])
 

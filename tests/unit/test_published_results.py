@@ -14,7 +14,7 @@ from dvc.repo import Repo
 from latentwire.pipeline.report import PROVENANCE, find_code_revision
 from latentwire.reporting.provenance import parse_revision
 from latentwire.result_code import FOLDER, STAGES, result_code_text
-from tools.readme import write_readme
+from tools.readme import PAGES, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = "src/latentwire/reporting/templates"
@@ -45,13 +45,15 @@ def _stale_files_and_params(root: Path) -> Iterator[str]:
                     yield f"{stage.name}: {dep.def_path}"
 
 
-def test_the_readme_has_the_published_table_and_times(tmp_path: Path) -> None:
-    for name in ("README.md", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+def test_the_pages_have_the_published_tables_and_times(tmp_path: Path) -> None:
+    for name in (*PAGES, "params.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     for name in ("results", "reports"):
         (tmp_path / name).symlink_to(ROOT / name)
-    write_readme(tmp_path)
-    assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes(), "next: `make readme`"
+    write_pages(tmp_path)
+    for name in PAGES:
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), "next: `make readme`"
 
 
 def test_every_recorded_input_is_the_one_beside_it() -> None:

@@ -62,4 +62,14 @@ def test_the_kinds_of_stages_stand_in_the_order_of_their_cost() -> None:
 
 def test_without_published_times_it_says_what_comes_first(repository: Path) -> None:
     with pytest.raises(SystemExit, match=r"No reports/stage-times\.json\. Next: `make repro`"):
-        readme.write_readme(repository)
+        readme.write_pages(repository)
+
+
+def test_a_page_that_is_gone_is_named_and_no_other_is_written(repository: Path) -> None:
+    write_published_times(repository, PublishedTimes(2, 0.25, STAGES))
+    shutil.copytree(ROOT / "results/aggregate", repository / "results/aggregate")
+    text = "".join(f"{readme.BEGINNINGS[name]}<!-- end of the {name} -->\n" for name in readme.PAGES["README.md"])
+    (repository / "README.md").write_text(text)
+    with pytest.raises(SystemExit, match=r"No docs/results\.md, the place of the main table"):
+        readme.write_pages(repository)
+    assert (repository / "README.md").read_text() == text

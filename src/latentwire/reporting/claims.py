@@ -82,7 +82,7 @@ def summarize_claims(data: ReportData, method: str) -> Text:
     baselines = baseline_records(data, method)
     reference = data.get_setting("reference")
     against = [record for record in data.reference_differences() if record["a"] == method]
-    best = [_strongest(place) for place in _by_place(baselines) if _strongest(place)["b"] != reference]
+    best = [record for record in strongest_records(baselines) if record["b"] != reference]
     return (
         *_effects_sentence(data, method, data.reference_name, against),
         *_strongest_sentence(data, best),
@@ -143,17 +143,12 @@ def _effects(named: Sequence[tuple[str, Record]]) -> Text:
     return (*lead, *join_texts(texts))
 
 
-def _by_place(records: Sequence[Record]) -> list[list[Record]]:
-    """The differences of every task and receiver."""
+def strongest_records(records: Sequence[Record]) -> list[Record]:
+    """For every task and receiver the difference from the baseline that is best there, which is the smallest one."""
     places: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         places.setdefault((record["task"], record["receiver"]), []).append(record)
-    return list(places.values())
-
-
-def _strongest(records: Sequence[Record]) -> Record:
-    """The difference from the baseline that is best, which is the smallest one."""
-    return min(records, key=lambda record: float(record["value"]))
+    return [min(own, key=lambda record: float(record["value"])) for own in places.values()]
 
 
 def chance_records(data: ReportData, method: str) -> list[Record]:

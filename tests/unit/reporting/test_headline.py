@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentwire.cli import run
-from latentwire.headline import headline_cells, headline_markdown
+from latentwire.headline import headline_cells, headline_markdown, read_headline, summary_markdown
 from latentwire.reporting.document import plain_text
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.report_data import ReportData, read_report_data
@@ -62,6 +62,42 @@ def test_without_statistics_it_says_what_to_type(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit, match="1"):
         run(["results", "--root", str(tmp_path)])
     assert "dvc repro aggregate" in capsys.readouterr().err
+
+
+def test_the_summary_names_the_best_baseline_of_every_place(data: ReportData) -> None:
+    lines = [line.strip("| ").split(" | ") for line in summary_markdown(data).splitlines()]
+    best = {place: max(scores, key=lambda name: scores[name]) for place, scores in _baseline_scores(data).items()}
+    assert len(lines) == 2 + len(best)
+    for (task, receiver), cells in zip(best, lines[2:], strict=True):
+        assert cells[0].startswith(data.display_name(task))
+        assert cells[1] == data.display_name(receiver)
+        name, score = cells[5].rsplit(": ", 1)
+        assert name == data.display_name(best[task, receiver])
+        assert abs(float(score) / 100 - _baseline_scores(data)[task, receiver][best[task, receiver]]) < 6e-4
+
+
+def _baseline_scores(data: ReportData) -> dict[tuple[str, str], dict[str, float]]:
+    """Of the methods that read something and are not trained here, for each task and receiver."""
+    methods = {record["b"] for record in data.get_family("versus_baselines")}
+    return {
+        (block["task"], block["receiver"]): {
+            row["method"]: data.get_cell(row["cell"])["value"] for row in block["rows"] if row["method"] in methods
+        }
+        for block in data.stats["blocks"]
+    }
+
+
+def test_the_summary_has_the_scores_and_differences_that_are_published() -> None:
+    data = read_headline(ROOT)
+    method, reference = data.main_methods[0], data.get_setting("reference")
+    lines = summary_markdown(data).splitlines()[2:]
+    assert len(lines) == len(data.tasks) * len(data.receivers)
+    for line in lines:
+        _, receiver, own, other, delta, *_ = line.strip("| ").split(" | ")
+        assert receiver in {data.display_name(key) for key in data.receivers}
+        assert delta.startswith(("+", "\N{MINUS SIGN}"))
+        signed = float(delta.split(" [")[0].replace("\N{MINUS SIGN}", "-"))
+        assert abs(float(own) - float(other) - signed) < 0.11, (method, reference)
 
 
 def test_only_the_text_between_the_marks_changes(data: ReportData) -> None:
