@@ -10,6 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from latentwire.headline import headline_markdown, read_headline, summary_markdown
 from tests.support.typed_pages import clone_with_environment, read_commands, type_commands
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,14 @@ def test_the_report_speaks_of_no_other_experiment(walk: tuple[Path, list[str]]) 
     stats = json.loads((clone / "results/aggregate/stats.json").read_text(encoding="utf-8"))
     assert stats["cells"]["digits/none/mlp/accuracy"]["value"] > 0.85
     assert stats["cells"]["digits/none/mlp/accuracy"]["S"] == 3
+
+
+def test_the_tables_of_its_pages_can_be_written(walk: tuple[Path, list[str]]) -> None:
+    data = read_headline(walk[0])
+    head, _, *rows = summary_markdown(data).splitlines()
+    assert head.startswith("| Task | Perceptron | Linear layer |")
+    assert [row.split(" | ")[0] for row in rows] == ["| Digits, accuracy"]
+    assert "| Perceptron" in headline_markdown(data)
 
 
 def test_mlflow_has_every_training_and_the_statistics(walk: tuple[Path, list[str]]) -> None:
