@@ -13,7 +13,7 @@ from rich.table import Table
 
 from latentwire.console.tables import make_table
 from latentwire.params.load import load_any_params
-from latentwire.reporting.claims import OPEN_STATES, baseline_records, strongest_records
+from latentwire.reporting.claims import OPEN_STATES, chance_records, strongest_records
 from latentwire.reporting.document import Text, plain_text
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.number_format import format_interval, format_points, format_signed
@@ -87,7 +87,7 @@ def summary_markdown(data: ReportData) -> str:
     """
     reference = data.get_setting("reference")
     method = next(key for key in (*data.main_methods, *data.trained_methods) if key != reference)
-    own = [record for record in data.get_contests() if record["a"] == method]
+    own = [record for record in (*data.get_contests(), *chance_records(data, method)) if record["a"] == method]
     receiver, delta = [RECEIVER] if data.has_receivers else [], f"Δ [{data.confidence}% CI]"
     heads = ["Task", *receiver, data.display_name(method), data.reference_name, delta, "Best baseline", delta]
     rows = [_summary_row(data, method, best, own) for best in strongest_records(own)]

@@ -14,7 +14,7 @@ from latentwire.errors import ConfigurationError
 from latentwire.params.formats import CsvFormat, JsonlFormat, OrangeFormat, ParquetFormat, TsvFormat
 from latentwire.params.methods import LoraMethod, Method, PromptTuningMethod, WireMethod
 from latentwire.params.own import OwnParams
-from latentwire.params.section import Name, Section, check_known, check_no_baseline, check_told_apart
+from latentwire.params.section import Name, Section, check_chance, check_known, check_no_baseline, check_told_apart
 from latentwire.params.sections import (
     BASELINES,
     Aggregate,
@@ -77,6 +77,7 @@ class Params(Section):
         check_known("train.ablations.methods", self.train.ablations.methods, self.methods)
         check_known("baseline.budget_of", [self.baseline.budget_of], self.methods)
         check_known("encode.sender", [self.encode.sender], self.models)
+        check_chance(self.baseline.methods)
         check_known("aggregate.reference", [self.aggregate.reference], self.baseline.methods)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         check_no_baseline("train.methods", self.train.methods, BASELINES)

@@ -15,6 +15,7 @@ from latentwire.params.section import (
     Positive,
     Section,
     Seed,
+    check_chance,
     check_known,
     check_no_baseline,
     check_told_apart,
@@ -137,6 +138,7 @@ class OwnParams(Section):
         contenders = (*self.baseline.methods, *self.train.methods)
         check_known("prepare.tasks", self.prepare.tasks, self.tasks)
         check_known("train.methods", self.train.methods, self.methods)
+        check_chance(self.baseline.methods)
         check_known("aggregate.reference", [self.aggregate.reference], contenders)
         check_known("aggregate.metrics", list(self.aggregate.metrics), self.tasks)
         check_no_baseline("train.methods", self.train.methods, self.baseline.methods)

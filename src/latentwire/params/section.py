@@ -34,6 +34,8 @@ Place = Annotated[str, Field(min_length=1)]
 """A path or the name of a package; without one the folder of the repository itself would be meant."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
 """Three of them are the name of a folder."""
+CHANCE = "majority"
+"""The baseline that answers with the most frequent label."""
 T = TypeVar("T")
 
 
@@ -66,6 +68,15 @@ def check_no_baseline(where: str, names: Sequence[str], baselines: Sequence[str]
     for name in names:
         if name in baselines:
             raise ValueError(f"{where} names {name!r}, which is a baseline; expected none of {', '.join(baselines)}")
+
+
+def check_chance(baselines: Sequence[str]) -> None:
+    """Every method is compared with chance, for which the most frequent label stands."""
+    if CHANCE not in baselines:
+        raise ValueError(
+            f"baseline.methods are {', '.join(baselines)}; expected {CHANCE} among them, as every method is compared "
+            "with chance"
+        )
 
 
 def check_told_apart(names: Mapping[str, str]) -> None:

@@ -272,8 +272,8 @@ def join_texts(texts: Sequence[Text], separator: str = "; ") -> Text:
 
 
 def join_items(items: Sequence[Piece]) -> Text:
-    """Items in running text: `a, b and c`."""
-    separators = [", "] * (len(items) - 2) + [" and "] * (len(items) > 1) + [""]
+    """Items in running text: `a, b and c`; nothing of none."""
+    separators = [", "] * (len(items) - 2) + [" and "] * (len(items) > 1) + [""] * bool(items)
     return tuple(piece for pair in zip(items, separators, strict=True) for piece in pair if piece)
 
 
