@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire.errors import EvidenceError
-from latentwire.item import TrainItem
+from latentwire.item import TrainItem, item_stage
 from latentwire.params.load import AnyParams
 from latentwire.statistics.checks import join_sorted
 from latentwire.statistics.curves import read_curves
@@ -71,7 +71,13 @@ def _list_checks(results: Path, values: AnyParams) -> Iterator[tuple[str, Callab
     for item in TrainItem.all(values):
         yield f"train/{item.name}", partial(check_training, results, grid, item, values.train.steps)
     for answers in grid.items():
-        yield answers.folder, partial(check_predictions, results, grid, answers)
+        yield answers.folder, partial(check_predictions, results, grid, answers, _stage_of(values, answers))
+
+
+def _stage_of(values: AnyParams, answers: PredictionItem) -> str:
+    """The stage of dvc.yaml that writes a folder of predictions; an ablation has one of its own."""
+    kind, _, name = answers.folder.partition("/")
+    return kind if answers.seed is None else item_stage(values, kind, name)
 
 
 def check_task(results: Path, grid: Grid, task: str) -> None:
@@ -100,22 +106,22 @@ def check_training(results: Path, grid: Grid, item: TrainItem, steps: int) -> No
         EvidenceError: Says what is missing or wrong.
         unbroken.errors.UnbrokenError: The checkpoint or its journal is damaged.
     """
-    folder = results / "train" / item.name
+    folder, again = results / "train" / item.name, _again(item.stage("train"))
     read_manifest(folder)
     checkpoint, entries = load_checkpoint(folder), read_curves(folder, steps, grid.methods[item.answers_as].models)
     if checkpoint.step != steps:
-        raise EvidenceError(f"{folder} is of step {checkpoint.step}, expected {steps}. {_again('train')}")
+        raise EvidenceError(f"{folder} is of step {checkpoint.step}, expected {steps}. {again}")
     path = folder.with_name(f"{item.name}.json")
     if not path.is_file():
-        raise EvidenceError(f"{path} is missing, expected numbers of the last step as JSON. {_again('train')}")
+        raise EvidenceError(f"{path} is missing, expected numbers of the last step as JSON. {again}")
     for name, value in json.loads(path.read_text(encoding="utf-8")).items():
         if entries[-1].get(name) != value:
             said = f"{path} has {name} {value}, expected {entries[-1].get(name)} as at the end of the journal"
-            raise EvidenceError(f"{said}. {_again('train')}")
+            raise EvidenceError(f"{said}. {again}")
 
 
-def check_predictions(results: Path, grid: Grid, item: PredictionItem) -> None:
-    """Check `predictions.parquet` and `meta.json` of a folder, against the task and against the weights.
+def check_predictions(results: Path, grid: Grid, item: PredictionItem, stage: str) -> None:
+    """Check `predictions.parquet` and `meta.json` of a folder that a stage writes, against the task and the weights.
 
     Raises:
         EvidenceError: Says what is missing or wrong.
@@ -123,12 +129,12 @@ def check_predictions(results: Path, grid: Grid, item: PredictionItem) -> None:
     folder = results / item.folder
     missing = [name for name in ("predictions.parquet", "meta.json") if not (folder / name).is_file()]
     if missing:
-        raise EvidenceError(f"{folder} lacks {' and '.join(missing)}. {_again(item.folder.partition('/')[0])}")
+        raise EvidenceError(f"{folder} lacks {' and '.join(missing)}. {_again(stage)}")
     _, source = read_item(results, item, grid, read_golds(results, item.task, grid.tasks[item.task]))
     weights = read_manifest(results / "train" / folder.name)["state"] if item.seed is not None else None
     if source.meta["checkpoint"] != weights:
         said = f"{folder}/meta.json names the checkpoint {source.meta['checkpoint']}, expected {weights}"
-        raise EvidenceError(f"{said}, the `state` of the manifest. {_again('evaluate')}")
+        raise EvidenceError(f"{said}, the `state` of the manifest. {_again(stage)}")
 
 
 def _again(stage: str) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from latentwire.contract import check_contract
-from latentwire.params.load import load_any_params
+from latentwire.item import TrainItem
+from latentwire.params.load import load_any_params, load_params
 from latentwire.reporting.build import build_report
 from latentwire.statistics.curves import learning_curves
 from latentwire.statistics.grid import expected_grid
@@ -20,6 +21,7 @@ from latentwire.statistics.write import write_statistics
 from latentwire.verification.disproofs import find_disproofs
 from tests.support.own_experiment import STEPS, build
 
+ROOT = Path(__file__).parents[2]
 Change = Callable[[Path], None]
 DEEP, EVALUATED, TASK = "results/train/deep-parity-0", "results/evaluate/deep-parity-0", "results/prepare/parity"
 
@@ -80,10 +82,11 @@ def cut_the_journal(root: Path) -> None:
         (change_json(f"{TASK}/task.json", counts={"train": {}}), TASK, "counts the splits train, expected train, val"),
         (change_json(f"{TASK}/task.json", digest="0" * 64), TASK, "texts or labels were changed"),
         (remove(f"{DEEP}/manifest.json"), DEEP, "manifest.json is missing, expected what a finished run wrote"),
+        (remove(f"{DEEP}.json"), DEEP, "Next: `dvc repro train@deep-parity-0`."),
         (remove(f"{DEEP}.json"), DEEP, "deep-parity-0.json is missing, expected numbers of the last step"),
         (change_json(f"{DEEP}.json", **{"train/loss": 0.5}), DEEP, "has train/loss 0.5, expected 0.333"),
         (cut_the_journal, DEEP, "journal.jsonl"),
-        (remove(f"{EVALUATED}/meta.json"), EVALUATED, "lacks meta.json. Next: `dvc repro evaluate`"),
+        (remove(f"{EVALUATED}/meta.json"), EVALUATED, "lacks meta.json. Next: `dvc repro evaluate@deep-parity-0`."),
         (change_json(f"{EVALUATED}/meta.json", training_labels=None), EVALUATED, "without training_labels, expected"),
         (change_json(f"{EVALUATED}/meta.json", checkpoint="1" * 64), EVALUATED, "names the checkpoint 1111"),
         (take_a_row, EVALUATED, "11 examples for deep on none, expected the 12"),
@@ -97,6 +100,14 @@ def test_what_is_missing_is_said_in_a_sentence(
     found = lacks(root)
     assert sentence in found[folder]
     assert "Next: " in found[folder]
+
+
+def test_an_ablation_comes_from_the_stages_that_dvc_has_for_it(tmp_path: Path) -> None:
+    values = load_params(ROOT / "params.yaml")
+    found = {folder.name: folder.lacks for folder in check_contract(tmp_path, values)}
+    for item in TrainItem.all(values):
+        assert str(found[f"results/evaluate/{item.name}"]).endswith(f"Next: `dvc repro {item.stage('evaluate')}`.")
+    assert "`dvc repro evaluate_ablation@wire_1-r8-0`" in str(found["results/evaluate/wire_1-r8-0"])
 
 
 def test_the_numbers_and_the_report_follow_from_these_files_alone(finished: Path, tmp_path: Path) -> None:
