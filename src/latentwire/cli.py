@@ -152,7 +152,7 @@ def trace_command(
     name: Annotated[str, typer.Argument(metavar="CELL", help="An id; trace a table or figure to see those in it.")],
     root: Root = Path(),
 ) -> None:
-    """Show what a printed number was made from and compute it again (exit 0 or 3); for a table or figure, its ids."""
+    """Show what a printed number was made from and compute it again (exit 0, 3 or 4); of a table or figure, its ids."""
     from latentwire.verification.trace import trace_number
 
     raise typer.Exit(trace_number(root, name))

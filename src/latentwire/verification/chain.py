@@ -10,10 +10,10 @@ from typing import Any
 
 from latentwire import digests, git
 from latentwire.errors import EvidenceError
-from latentwire.result_code import dvc_stage_name
+from latentwire.result_code import FOLDER, dvc_stage_name
 from latentwire.verification.code_changes import CodeNow, Content, code_deps
 from latentwire.verification.differences import format_leaf
-from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, say_how_to_get
+from latentwire.verification.lockfile import Lock, LockedStage, find_parameter, output_digests
 from latentwire.verification.published import PROVENANCE
 from latentwire.yaml_files import read_yaml
 from unbroken.run_folder import events
@@ -23,11 +23,12 @@ NO_IMAGE = "not run from an image"
 
 @dataclass(frozen=True)
 class Link:
-    """One link of a chain; `broken` says why it does not hold."""
+    """One link of a chain; `broken` says why it does not hold, `missing` which file would show whether it does."""
 
     what: str
     value: str
     broken: str | None = None
+    missing: str | None = None
 
 
 def prediction_sources(stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[str]:
@@ -62,11 +63,19 @@ def _stage_of(item: str, kind: str, lock: Lock) -> str:
     return ablation if ablation in lock else dvc_stage_name(kind, item, False)
 
 
+def missing_outs(root: Path, lock: Lock) -> list[str]:
+    """What the statistics are computed from, of the outs in `dvc.lock`, and is not here."""
+    read = [Path(path) for path in lock["aggregate"].deps] if "aggregate" in lock else []
+    folders = {path for path in read if path.parent != FOLDER}
+    outs = [out for out in output_digests(lock) if folders & {Path(out), *Path(out).parents}]
+    return [out for out in outs if not (root / out).exists()]
+
+
 def link_to_data(root: Path, task: str, digest: str) -> Link:
     """The prepared examples of a task."""
     path = root / "results/prepare" / task / "task.json"
     if not path.is_file():
-        return Link("data", digest, f"{path.relative_to(root)} is missing. {say_how_to_get(root)}")
+        return Link("data", digest, missing=str(path.relative_to(root)))
     prepared = json.loads(path.read_text(encoding="utf-8"))
     broken = None if prepared["digest"] == digest else f"results/prepare/{task} has the digest {prepared['digest']}"
     source = f"results/prepare/{task}, made from a source of SHA-256 {prepared['source_sha256']}"
@@ -129,7 +138,7 @@ def _predictions(root: Path, path: str, recorded: Mapping[str, Any]) -> Link:
     file = root / path
     value = f"{path}, {recorded['rows']} rows, SHA-256 {recorded['sha256']}"
     if not file.is_file():
-        return Link("predictions", value, f"the file is missing. {say_how_to_get(root)}")
+        return Link("predictions", value, missing=path)
     digest = digests.sha256_of(file)
     return Link("predictions", value, None if digest == recorded["sha256"] else f"the file has SHA-256 {digest}")
 
@@ -139,7 +148,7 @@ def _checkpoint(root: Path, item: str | None, digest: str | None) -> Link:
         return Link("checkpoint", "none: nothing was trained")
     path = root / "results/train" / item / "manifest.json"
     if not path.is_file():
-        return Link("checkpoint", digest, f"{path.relative_to(root)} is missing. {say_how_to_get(root)}")
+        return Link("checkpoint", digest, missing=str(path.relative_to(root)))
     held = json.loads(path.read_bytes())["state"]
     broken = None if held == digest else f"results/train/{item} holds {held}"
     return Link("checkpoint", f"{digest} (results/train/{item})", broken)

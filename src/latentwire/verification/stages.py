@@ -43,7 +43,7 @@ def _row(stage: LockedStage, published: Published, local: LocalResults) -> Resul
     missing = [out for out, digest in present.items() if digest is None]
     if missing:
         return ResultRow(
-            "stage", stage.name, Status.NOT_VERIFIABLE, f"{_list_some(missing)} missing. {say_how_to_get(local.root)}"
+            "stage", stage.name, Status.NOT_VERIFIABLE, f"{list_some(missing)} missing. {say_how_to_get(local.root)}"
         )
     changed = {out: str(digest) for out, digest in present.items() if digest != stage.outs[out]}
     if changed:
@@ -97,7 +97,7 @@ def describe_difference(out: str, published: Published, root: Path) -> str:
     after = digests.file_digests(path)
     lost, new = sorted(set(before) - set(after)), sorted(set(after) - set(before))
     if lost or new:
-        return f"{out} lacks {_list_some(lost)}" if lost else f"{out} has {_list_some(new)}, which was not published"
+        return f"{out} lacks {list_some(lost)}" if lost else f"{out} has {list_some(new)}, which was not published"
     name = next(name for name in sorted(after) if after[name] != before[name])
     return _file_difference(f"{out}/{name}", published, path / name)
 
@@ -123,13 +123,14 @@ def _changed_inputs(stage: LockedStage, published: Published, local: LocalResult
     """Which code and parameters changed since these results were made, although they are the published ones."""
     code = local.code_now.find_changes(stage, published.content)
     params = [key for key, value in stage.params.items() if find_parameter(local.params, key) != value]
-    notes = [f"code changed since: {_list_some(code)}"] if code else []
+    notes = [f"code changed since: {list_some(code)}"] if code else []
     if params:
         now, was = find_parameter(local.params, params[0]), stage.params[params[0]]
         notes.append(f"{params[0]} is {format_leaf(now)} now, published with {format_leaf(was)}")
     return "; ".join(notes)
 
 
-def _list_some(names: list[str]) -> str:
+def list_some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

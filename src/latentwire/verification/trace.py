@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ from latentwire.verification.code_changes import CodeNow
 from latentwire.verification.differences import ABSENT, format_leaf, json_differences, nearly_equal
 from latentwire.verification.lockfile import read_lock, say_how_to_get
 from latentwire.verification.published import PROVENANCE, STATS_FILE
+from latentwire.verification.stages import list_some
+
+
+@dataclass(frozen=True)
+class _Recomputed:
+    said: str
+    exit_code: int
 
 
 def trace_number(root: Path, name: str) -> int:
     """Print the chain of a number, or the ids in a table or figure.
 
     Returns:
-        The exit code: 0, or 3 where the chain is broken or the predictions yield something else.
+        The exit code: 0, 3 where the chain is broken or the predictions yield something else, or 4 where files are
+        missing and nothing contradicts the number.
 
     Raises:
         ConfigurationError: Nothing has this name; the message has the names most like it.
@@ -40,13 +49,17 @@ def trace_number(root: Path, name: str) -> int:
         return 0
     links = _links(root, values, stats, entry)
     print("\n".join([f"{name} = {_number(entry)}", *map(format_link, links)]))
-    broken = [f"{link.what}: {link.broken}" for link in links if link.broken]
-    return _verdict(root, values, name, entry, broken)
+    found = _recompute(root, values, name, entry, [link.missing for link in links if link.missing])
+    print(f"recomputed from the predictions: {found.said}")
+    if broken := [f"{link.what}: {link.broken}" for link in links if link.broken]:
+        print(f"the chain is broken: {'; '.join(broken)}")
+    return 3 if broken else found.exit_code
 
 
 def format_link(link: Link) -> str:
     """A link as printed."""
-    return f"  {link.what:14} {link.value}" + (f"\n  {'':14} BROKEN: {link.broken}" if link.broken else "")
+    notes = [f"BROKEN: {link.broken}"] if link.broken else [f"NOT HERE: {link.missing}"] if link.missing else []
+    return "\n".join([f"  {link.what:14} {link.value}", *(f"  {'':14} {note}" for note in notes)])
 
 
 def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str | None:
@@ -57,18 +70,17 @@ def first_change(stored: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> 
     return None
 
 
-def _verdict(root: Path, values: AnyParams, name: str, entry: Mapping[str, Any], broken: list[str]) -> int:
+def _recompute(root: Path, values: AnyParams, name: str, entry: Mapping[str, Any], missing: list[str]) -> _Recomputed:
+    """Compute an entry again; `missing` are files of its chain that are not here."""
     try:
         change = first_change(entry, signed_entries(rebuild.recompute_statistics(root, values)).get(name))
     except rebuild.DAMAGE as error:
+        # The statistics are computed as a whole, so that a file of another number may be what is missing.
+        absent = chain.missing_outs(root, read_lock(root)) or missing
+        if absent:
+            return _Recomputed(f"could not be computed: {list_some(absent)} missing. {say_how_to_get(root)}.", 4)
         change = f"the predictions give no number: {rebuild.error_sentence(error)}"
-    if change is None and not broken:
-        print("recomputed from the predictions: equal")
-        return 0
-    print(f"recomputed from the predictions: {'equal' if change is None else f'different: {change}'}")
-    if broken:
-        print(f"the chain is broken: {'; '.join(broken)}")
-    return 3
+    return _Recomputed("equal", 0) if change is None else _Recomputed(f"different: {change}", 3)
 
 
 def _links(root: Path, values: AnyParams, stats: Mapping[str, Any], entry: Mapping[str, Any]) -> list[Link]:
