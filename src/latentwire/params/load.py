@@ -263,8 +263,9 @@ def _sentence(error: Mapping[str, Any], whole: type[Section]) -> str:
         return f"unknown key `{key}`{hint}; expected one of {', '.join(valid) or 'none'}"
     if error["type"] == "missing":
         kind = _fields(_section_around(location, whole)).get(str(location[-1]))
-        is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
-        return f"`{key}` is missing" + (f", expected a section with {', '.join(_fields(kind))}" if is_section else "")
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return f"`{key}` is missing, expected a section with {', '.join(_fields(kind))}"
+        return f"`{key}` is missing"
     value = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
     return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{value}"
 
