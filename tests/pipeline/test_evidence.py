@@ -17,7 +17,6 @@ from latentwire.errors import ConfigurationError, EvidenceError
 from latentwire.execution import report as appendix
 from latentwire.params.load import load_params
 from latentwire.verification import published, rows, trace, verify
-from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.rows import Status
 from tests.support.published_results import (
     CELL,
@@ -196,7 +195,7 @@ def test_without_published_results(finished: Workspace) -> None:
     said = finished.run("latentwire", "verify", code=4)
     assert "has no dvc.lock" in said
     assert "Next: " in said
-    with pytest.raises(UnverifiableError, match="'nowhere' is neither a folder nor a git revision"):
+    with pytest.raises(ConfigurationError, match="'nowhere' is neither a folder nor a git revision"):
         published.find_published(finished.root, "nowhere")
 
 

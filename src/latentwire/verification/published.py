@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentwire import digests, git
+from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.lock_copy import LOCK
 from latentwire.verification import lockfile
 from latentwire.verification.lockfile import Lock, UnverifiableError
@@ -89,19 +90,15 @@ def find_published(root: Path, where: str | None) -> Published:
     """The published results: a folder, a git revision, or, for None, what HEAD has.
 
     Raises:
-        UnverifiableError: There is no such folder or revision, or it has no `dvc.lock`.
+        ConfigurationError: There is neither a folder nor a revision of this name.
+        UnverifiableError: It has no `dvc.lock`, or git has no revision of the repository at all.
     """
     if where is not None and Path(where).is_dir():
         return _read_folder(root, Path(where))
     name = where or "HEAD"
     commit = git.resolve_commit(root, name)
     if commit is None:
-        why = git.explain_unknown(root)
-        place = f"{root.resolve()} ({why})" if why else root.resolve()
-        raise UnverifiableError(
-            f"{name!r} is neither a folder nor a git revision of {place}; expected published results with "
-            f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
-        )
+        raise _unknown_error(root, name)
     label = f"the revision {name} ({commit[:12]})"
     data = git.read_committed(root, commit, LOCK)
     if data is None:
@@ -111,6 +108,17 @@ def find_published(root: Path, where: str | None) -> Published:
         )
     lock = lockfile.parse_lock(data, f"{LOCK} of {label}")
     return Published(label, lock, lambda path: git.read_committed(root, commit, path), dvc_cache_folder(root), commit)
+
+
+def _unknown_error(root: Path, name: str) -> LatentWireError:
+    """A wrong name where git knows other revisions; where it knows none, there is nothing to compare with."""
+    why = git.explain_unknown(root)
+    place = f"{root.resolve()} ({why})" if why else root.resolve()
+    kind = UnverifiableError if why else ConfigurationError
+    return kind(
+        f"{name!r} is neither a folder nor a git revision of {place}; expected published results with "
+        f"{LOCK} and {PROVENANCE}. Next: `latentwire verify --published FOLDER_OR_REVISION`."
+    )
 
 
 def dvc_cache_folder(root: Path) -> Path | None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from latentwire.environment import clone_environment
+from latentwire.errors import ConfigurationError
 from latentwire.verification import lockfile, rows
 from latentwire.verification.features import largest_difference
 from latentwire.verification.lockfile import UnverifiableError
 from latentwire.verification.outputs import draws_as_locked, output_kind
+from latentwire.verification.published import find_published
 from latentwire.verification.rows import ResultRow, Status
+from tests.support.published_results import git
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,21 @@ def test_what_is_no_lock_file_cannot_be_verified_against(text: bytes) -> None:
     with pytest.raises(UnverifiableError, match=r"dvc\.lock cannot be read .* Next: ") as refused:
         lockfile.parse_lock(text, "dvc.lock")
     assert refused.value.exit_code == 4
+
+
+def test_a_name_of_nothing_is_wrong_usage_and_a_repository_without_a_commit_cannot_be_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for where in ("nope", None):
+        with pytest.raises(UnverifiableError, match="is neither a folder nor a git revision of"):
+            find_published(tmp_path, where)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "x")
+    with pytest.raises(ConfigurationError, match=r"'nope' is neither a folder nor a git revision of .* Next: "):
+        find_published(tmp_path, "nope")
+    with pytest.raises(UnverifiableError, match=r"the revision HEAD .* has no dvc.lock"):
+        find_published(tmp_path, None)
 
 
 def test_a_recomputing_clone_inherits_no_results_runs_or_code() -> None:
