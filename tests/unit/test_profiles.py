@@ -80,7 +80,13 @@ def test_the_paper_profile_takes_everything_from_a_hub_at_a_commit() -> None:
         ("train.steps: -3", "profiles/small.yaml: `train.steps`"),
         ("train.steps: 3\ntrain.steps: 4", "is not YAML 1.2"),
         ("[train.steps]", "profiles/small.yaml holds list, expected dotted keys"),
-        ("", "profiles/small.yaml holds NoneType, expected dotted keys"),
+        ("", "profiles/small.yaml is empty, expected dotted keys"),
+        ("# nothing\n", "profiles/small.yaml is empty, expected dotted keys"),
+        ("aggregate.reference: probe\nbaseline.methods: [majority]", "small.yaml: aggregate.reference names 'probe'"),
+        ("train: {steps: 2}", "`train` replaces the section as a whole, without methods, seeds, "),
+        ("train: {steps: 2, lr: 0.1}", "; expected `train.steps: 2`, `train.lr: 0.1`, so that the others stay. Next: "),
+        ("train.losses: {label_ce: 1.0}", "`train.losses` replaces the section as a whole, without "),
+        ("train.losses: {}", "; expected dotted keys, so that the others stay. Next: "),
     ],
 )
 def test_what_is_no_profile_is_refused_in_a_sentence(text: str, said: str, root: Path) -> None:
@@ -89,7 +95,16 @@ def test_what_is_no_profile_is_refused_in_a_sentence(text: str, said: str, root:
         open_profile(root, "small")
     assert said in str(refused.value)
     assert "Next: " in str(refused.value)
+    assert "the file" not in str(refused.value)
+    assert "is missing" not in str(refused.value)
     assert not (root / FOLDER).exists()
+
+
+@pytest.mark.parametrize("text", ["train.steps: -3", "train: {steps: 2}"])
+def test_the_command_that_follows_checks_the_profile(text: str, root: Path) -> None:
+    (root / "profiles/small.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"Next: mend it, then `latentwire params --profile small`\.$"):
+        open_profile(root, "small")
 
 
 @pytest.mark.parametrize("name", ["big", "../small", "", "small.yaml"])

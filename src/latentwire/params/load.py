@@ -44,6 +44,8 @@ T = TypeVar("T", str, int)
 S = TypeVar("S", bound=Section)
 OWN = "stages"
 """The section by which an experiment says that its stages are its own."""
+CHECK = "latentwire params"
+"""The command that checks params.yaml."""
 
 _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
@@ -181,14 +183,19 @@ def read_parameters(path: Path) -> Any:
     return read_yaml(path)
 
 
-def parse_any_params(values: Any, where: str) -> AnyParams:
-    """Check parsed YAML, also that of an experiment with stages of its own; `where` names the file in messages.
+def parse_any_params(values: Any, where: str, check: str = CHECK) -> AnyParams:
+    """Check parsed YAML, also that of an experiment with stages of its own.
+
+    Args:
+        values: What the file holds.
+        where: Its name in messages.
+        check: The command that checks the file again, for messages.
 
     Raises:
         ConfigurationError: A key is unknown or a value is wrong.
     """
     is_own = isinstance(values, Mapping) and OWN in values
-    return _parse(OwnParams, values, where) if is_own else parse_params(values, where)
+    return _parse(OwnParams, values, where, check) if is_own else _parse(Params, values, where, check)
 
 
 def parse_params(values: Any, where: str) -> Params:
@@ -200,7 +207,7 @@ def parse_params(values: Any, where: str) -> Params:
     return _parse(Params, values, where)
 
 
-def _parse(section: type[S], values: Any, where: str) -> S:
+def _parse(section: type[S], values: Any, where: str, check: str = CHECK) -> S:
     try:
         _check_texts(values)
         return section.model_validate(values)
@@ -209,7 +216,7 @@ def _parse(section: type[S], values: Any, where: str) -> S:
         sentences = "; ".join(dict.fromkeys(_sentence(cause, section) for cause in causes))
     except ValueError as error:
         sentences = str(error)
-    raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `latentwire params`.")
+    raise ConfigurationError(f"{where}: {sentences}. Next: mend it, then `{check}`.")
 
 
 def check_choice(option: str, value: T, valid: Iterable[T]) -> T:
@@ -267,7 +274,8 @@ def _sentence(error: Mapping[str, Any], whole: type[Section]) -> str:
             return f"`{key}` is missing, expected a section with {', '.join(_fields(kind))}"
         return f"`{key}` is missing"
     value = "" if error["type"] == "value_error" else f", found {error.get('input')!r}"
-    return f"`{key or 'the file'}`: {str(error['msg']).removeprefix('Value error, ')}{value}"
+    # What is wrong between two sections names both keys itself.
+    return f"{f'`{key}`: ' if key else ''}{str(error['msg']).removeprefix('Value error, ')}{value}"
 
 
 def _section_around(location: Sequence[Any], whole: type[Section]) -> type[BaseModel]:

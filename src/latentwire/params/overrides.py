@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentwire.errors import ConfigurationError
-from latentwire.params.load import parse_any_params, read_parameters
+from latentwire.params.load import CHECK, parse_any_params, read_parameters
 from latentwire.yaml_files import read_yaml
 
 Overrides = dict[str, Any]
@@ -33,9 +34,7 @@ def replace_values(values: Mapping[str, Any], overrides: Overrides, where: str, 
     changed = copy.deepcopy(dict(values))
     for key, value in overrides.items():
         *parents, last = key.split(".")
-        section: Any = changed
-        for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
+        section = _find_value(changed, parents)
         if not isinstance(section, dict) or (last not in section and not (new and parents)):
             raise ConfigurationError(
                 f"{where} sets {key}, which params.yaml does not have; expected one of its keys. "
@@ -43,6 +42,13 @@ def replace_values(values: Mapping[str, Any], overrides: Overrides, where: str, 
             )
         section[last] = value
     return changed
+
+
+def _find_value(values: Any, keys: Sequence[str]) -> Any:
+    """What stands below keys that follow each other; None where there is nothing."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 def list_profiles(root: Path) -> list[str]:
@@ -70,10 +76,32 @@ def read_profile(parameters: Path, name: str) -> dict[str, Any]:
         )
     overrides = read_yaml(path)
     if not isinstance(overrides, dict) or not all(isinstance(key, str) for key in overrides):
+        found = "is empty" if overrides is None else f"holds {type(overrides).__name__}"
         raise ConfigurationError(
-            f"{where} holds {type(overrides).__name__}, expected dotted keys of params.yaml with values. "
-            "Next: docs/profiles.md shows one."
+            f"{where} {found}, expected dotted keys of params.yaml with values. Next: docs/profiles.md shows one."
         )
-    values = replace_values(read_parameters(parameters), overrides, where, new=True)
-    parse_any_params(values, where)
+    former = read_parameters(parameters)
+    values = replace_values(former, overrides, where, new=True)
+    _check_values(values, where, f"{CHECK} --profile {name}", former, overrides)
     return values
+
+
+def _check_values(values: Any, where: str, check: str, former: Any, overrides: Overrides) -> None:
+    try:
+        parse_any_params(values, where, check)
+    except ConfigurationError as error:
+        said = "; ".join(_explain_parts(former, overrides, str(error)))
+        raise ConfigurationError(f"{where}: {said}. Next: mend it, then `{check}`.") if said else error from None
+
+
+def _explain_parts(former: Any, overrides: Overrides, said: str) -> Iterator[str]:
+    """A sentence for each section that an override replaces by a part of it, where that is what was refused."""
+    for key, value in overrides.items():
+        whole = _find_value(former, key.split("."))
+        if not (isinstance(whole, dict) and isinstance(value, dict)):
+            continue
+        lost = [name for name in whole if name not in value]
+        if any(f"`{key}.{name}` is missing" in said for name in lost):
+            meant = ", ".join(f"`{key}.{name}: {json.dumps(part, default=str)}`" for name, part in value.items())
+            how = f"expected {meant or 'dotted keys'}, so that the others stay"
+            yield f"`{key}` replaces the section as a whole, without {', '.join(lost)}; {how}"
