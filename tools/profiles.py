@@ -33,6 +33,8 @@ _OWN = Path(".cache/profile-commit")
 """The commit of the parameters in a clone; not there while one is made."""
 _WRITTEN = ("dvc.lock", "results/", "reports/", "README.md")
 """What the pipeline writes."""
+_UNCOMMITTED = (*_WRITTEN, f"{PROFILES}/")
+"""What need not be committed in the checkout: the values of a profile are, in the clone."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +49,7 @@ def open_profile(root: Path, name: str) -> Path:
     """The clone of a profile of the checkout at `root`, at its commit and with these parameters.
 
     Raises:
-        ConfigurationError: There is no such profile, it is wrong, or a checkout has changes that are not committed.
+        ConfigurationError: There is no such profile, it is wrong, or the checkout has changes of other files.
         LatentWireError: There is no commit, or git failed.
     """
     values = read_profile(root / PARAMETERS, name)
@@ -102,7 +104,7 @@ class ProfileClone:
             ConfigurationError: The checkout has changes that are not committed, or the clone was changed by hand.
         """
         why = f"A profile runs commit {self.commit[:12]}, and {self.root} differs from it"
-        _check_same(changed_files(self.root), (*_WRITTEN, f"{PROFILES}/"), why, "`git commit` or `git restore`")
+        _check_same(changed_files(self.root), _UNCOMMITTED, why, "`git commit` or `git restore`")
         check_clone(self.clone)
         own = self.own_commit
         if own is not None:

@@ -221,6 +221,17 @@ def test_a_checkout_with_changes_is_refused(root: Path) -> None:
     assert not (root / FOLDER).exists()
 
 
+def test_a_profile_and_what_the_pipeline_wrote_need_no_commit(root: Path) -> None:
+    (root / "profiles/new.yaml").write_text("train.steps: 79\n")
+    (root / RECORDED).write_text("mine\n")
+    clone = open_profile(root, "new")
+    assert load_params(clone / "params.yaml").train.steps == 79
+    assert git(clone, "status", "--porcelain") == ""
+    page = " ".join((ROOT / "docs/profiles.md").read_text(encoding="utf-8").split())
+    assert "Files in `profiles/` need no commit" in page
+    assert "nor does what the pipeline writes here" in page
+
+
 def test_a_folder_that_is_no_clone_does_not_lead_git_to_the_checkout(root: Path) -> None:
     head = git(root, "rev-parse", "HEAD")
     (root / FOLDER / "small").mkdir(parents=True)
