@@ -20,6 +20,7 @@ from latentwire.reporting.number_format import format_interval, format_points, f
 from latentwire.reporting.report_data import METRIC_NAMES, Record, ReportData, read_statistics
 from latentwire.reporting.tables import build_task_table
 
+DATABASE = "mlflow.db"
 PLACES = {
     "reports/paper.pdf": "the paper",
     "reports/report.html": "the same as a page",
@@ -27,13 +28,15 @@ PLACES = {
     "reports/figures": "every figure",
     "results/aggregate/stats.json": "every statistic, and how it was computed",
     "results/train": "final checkpoints and learning curves",
-    "mlflow.db": "runs, parameters, curves",
+    DATABASE: "runs, parameters, curves",
 }
 NEXT = {
     ".venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db": "the runs, on http://127.0.0.1:5000",
     ".venv/bin/latentwire verify": "are these the published numbers?",
     "dvc exp run -S train.steps=200": "change something; with .venv/bin on the PATH",
 }
+COMPUTED = "results/aggregate/metrics.json"
+"""Written with the statistics, and not published in git as they are."""
 RECEIVER = "Receiver"
 
 
@@ -128,8 +131,12 @@ def _as_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int
 def list_places(root: Path) -> Iterator[str]:
     """A line for each result that lies in the repository at `root`, then one for each thing to type next."""
     yield from _align([(path, what) for path, what in PLACES.items() if (root / path).exists()])
+    if not (root / COMPUTED).exists():
+        yield "published; none of these numbers was computed here yet. Next: `make repro`"
+        return
     yield "next:"
-    yield from _align(list(NEXT.items()))
+    has_runs = (root / DATABASE).exists()
+    yield from _align([(typed, what) for typed, what in NEXT.items() if has_runs or DATABASE not in typed])
 
 
 def _align(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latentwire.cli import run
-from latentwire.headline import headline_cells, headline_markdown, read_headline, summary_markdown
+from latentwire.headline import (
+    COMPUTED,
+    headline_cells,
+    headline_markdown,
+    list_places,
+    read_headline,
+    summary_markdown,
+)
 from latentwire.reporting.document import plain_text
 from latentwire.reporting.main_table import build_main_table
 from latentwire.reporting.report_data import ReportData, read_report_data
 from latentwire.reporting.tables import build_task_table
+from latentwire.verification.published import STATS_FILE
 from tests.support.synthetic_predictions import NAMES
 from tools.readme import BEGINNINGS, TABLE, with_part
 
@@ -55,6 +64,28 @@ def test_the_command_prints_table_places_and_next_steps(
     assert "results/aggregate/stats.json" in printed
     assert "reports/paper.pdf" not in printed, "what is not there is not promised"
     assert "latentwire verify" in printed
+    assert "mlflow" not in printed, "there are no runs"
+    assert "none of these numbers" not in printed
+
+
+def test_the_runs_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    for name in (COMPUTED, "mlflow.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [line for line in list_places(tmp_path) if "mlflow ui" in line and "sqlite:///mlflow.db" in line]
+
+
+def test_in_a_fresh_clone_it_says_whose_numbers_these_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("params.yaml", STATS_FILE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    with pytest.raises(SystemExit, match="0"):
+        run(["results", "--root", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "Calibrated text" in said
+    assert said.splitlines()[-1] == "published; none of these numbers was computed here yet. Next: `make repro`"
+    for other in ("mlflow", "latentwire verify", "dvc exp run"):
+        assert other not in said
 
 
 def test_without_statistics_it_says_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
