@@ -166,6 +166,9 @@ class ReplayedLoader:
 class ShieldedWorker:
     """A `worker_init_fn` that shields the worker from signals, and then does what the user's own does."""
 
+    draws_again = True
+    """For `unbroken.loop.positions`: its workers draw again what they had drawn when the epoch was interrupted."""
+
     def __init__(self, init: Callable[[int], None] | None) -> None:
         """`init`: the user's own, or None."""
         self._init = init

@@ -12,6 +12,8 @@ from unbroken.loop.generators import begin_iteration, check_samplers, read_gener
 from unbroken.loop.stepping import StepLoop
 
 T = TypeVar("T")
+_NOTHING = itertools.repeat(None)
+"""What `steps` has for each step: the program draws its batches itself."""
 
 
 class EpochLoop(StepLoop):
@@ -119,7 +121,7 @@ class Epoch:
 
     def steps(self) -> Iterator[int]:
         """The steps of this epoch that are left; they count on from epoch to epoch."""
-        with closing(self.batches(itertools.repeat(None))) as pairs:
+        with closing(self.batches(_NOTHING)) as pairs:
             for step, _ in pairs:
                 yield step
 
@@ -140,7 +142,7 @@ class Epoch:
         last = epoch["first"] + self._size
         items: Iterator[T] | None = None
         while loop.step < last:
-            loop._begin_step(in_loop=True)
+            loop._begin_step(in_loop=True, draws_again=loader is not _NOTHING)
             try:
                 if items is None:
                     items = self._iterate(loader, epoch, loop.step - epoch["first"])

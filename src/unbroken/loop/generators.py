@@ -64,7 +64,7 @@ def repeat_iteration(
         _set_generators(state, now)
     for name, part in parts.items():
         # What came to the same place by itself is in the middle of its iteration, which a load might begin anew.
-        if _digest(read_holder(part, name)) != _digest(now["own"][name]):
+        if digest_value(read_holder(part, name)) != digest_value(now["own"][name]):
             part.load_state_dict(now["own"][name])
     return items
 
@@ -102,8 +102,10 @@ def check_stream(source: object, state: Mapping[str, Any]) -> None:
     """A stream that each start draws from its beginning has an order that does not come from the generators.
 
     Raises:
-        UnbrokenError: It is a plain DataLoader that shuffles. What has a `state_dict` keeps its own position.
+        UnbrokenError: It is a plain DataLoader that shuffles, where what has a `state_dict` keeps its own position; or
+            its batches have no order at all.
     """
+    check_order(source)
     if not isinstance(source, DataLoader) or hasattr(source, "load_state_dict"):
         return
     stored = {id(part) for part in state.values()}
@@ -115,6 +117,11 @@ def check_stream(source: object, state: Mapping[str, Any]) -> None:
                 "run.epochs(number, loader) and epoch.batches(loader), or put torchdata's StatefulDataLoader into "
                 "`state`, or give run.batches a loader of the batches that are left (`batch_sampler=`, by run.step)."
             )
+
+
+def find_samplers(loader: object) -> list[Any]:
+    """What a loader draws its order from."""
+    return [part for path in _SAMPLERS if (part := _find_part(loader, path)) is not None]
 
 
 def _check_known(needed: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -147,7 +154,8 @@ def _find_part(loader: object, path: str) -> Any:
     return reduce(lambda part, name: getattr(part, name, None), path.split("."), loader)
 
 
-def _digest(value: Any) -> str:
+def digest_value(value: Any) -> str:
+    """64 hex over the state of one holder."""
     encoder = Encoder()
     return digest_state(encoder.encode(value, "part"), digest_tensors(encoder.tensors))
 

@@ -16,6 +16,7 @@ from unbroken.exact.randomness import reseeded
 from unbroken.loop.generators import check_stream
 from unbroken.loop.meeting import MeetingPoints
 from unbroken.loop.pins import check_pin_name
+from unbroken.loop.positions import PositionWatch
 from unbroken.preemption import StopFlag
 from unbroken.processes.sync import broadcast_state, run_on_rank_zero
 from unbroken.prove.drill import FaultInjector
@@ -49,6 +50,7 @@ class StepLoop(MeetingPoints):
         """`reseeds`: every step starts with global generators that do not depend on what the one before has drawn."""
         super().__init__(folder, state, stop, group, per_rank)
         self._reseeds = reseeds
+        self._positions = PositionWatch({**state, **self._ranks.own})
         self._in_loop = self._is_left = False
         """Whether `steps` began that step, and whether its loop was left by `break` since."""
         self._is_left_between = False
@@ -57,6 +59,8 @@ class StepLoop(MeetingPoints):
         """Whether there are steps of `end_step` that nobody has made final."""
         self._has_ended = False
         """Whether a loop of this start came to its end, and no step was begun since."""
+        self._draws_again = False
+        """Whether the batch of the step is of a loader that a resume draws again from where it began."""
         self._pin_names: set[str] = set()
         """Under which the step that is under way is to be kept."""
         self._asked: int | None = None
@@ -203,7 +207,8 @@ class StepLoop(MeetingPoints):
         A stream that keeps no position there has to begin, in each start, with the batch of step `run.step + 1`.
 
         Raises:
-            UnbrokenError: `source` is a DataLoader that shuffles, and nobody keeps its position.
+            UnbrokenError: `source` is a DataLoader that shuffles, and nobody keeps its position; or its workers move
+                a position that stands in `state`.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
@@ -211,7 +216,7 @@ class StepLoop(MeetingPoints):
         goal = "steps without a number" if total is None else f"{total} steps"
         if not self._enter_loop(f"asks for {goal}", total, total is not None and self.step > total):
             return
-        items = iter(source)
+        items = self._positions.draw_batches(source)
         while total is None or self.step < total:
             self._begin_step(in_loop=True)
             try:
@@ -258,10 +263,10 @@ class StepLoop(MeetingPoints):
         if self._is_left and self._record is not None:
             self._finish_step(total)
 
-    def _begin_step(self, in_loop: bool) -> None:
+    def _begin_step(self, in_loop: bool, draws_again: bool = False) -> None:
         self._owner.check_is_this_process(self.folder)
         self._obey_stop(f"begins step {self.step + 1}", asks=False)
-        self._record, self._in_loop = {}, in_loop
+        self._record, self._in_loop, self._draws_again = {}, in_loop, draws_again
         self._is_left = self._is_left_between = self._has_ended = False
         self._step_context = reseeded() if self._reseeds else nullcontext()
         self._step_context.__enter__()
@@ -337,6 +342,8 @@ class StepLoop(MeetingPoints):
         self._owner.check_is_this_process(self.folder)
         self._step_context.__exit__(None, None, None)
         self._faults.fire("end", self.step + 1)
+        if not self._draws_again:
+            self._positions.end_step(self.step + 1)
         record, self._record = self._record or {}, None
         pins, self._pin_names = self._pin_names, set()
         self._in_loop = self._is_left = False

@@ -36,7 +36,7 @@ class Ranks:
 
     def describe_own(self) -> str:
         """Which states each rank has of its own."""
-        names = sorted(self._states.holders) if self._states else []
+        names = sorted(self.own)
         return f"`per_rank` of {', '.join(names)}" if names else "nothing in `per_rank`"
 
     def begin(self) -> None:
@@ -51,6 +51,11 @@ class Ranks:
             self._modules = find_ddp_modules(self._state.values())
             check_sum_order(self._modules)
         self.gather()
+
+    @property
+    def own(self) -> Mapping[str, Holder]:
+        """What this rank has of its own."""
+        return self._states.holders if self._states else {}
 
     @property
     def differ(self) -> bool:
