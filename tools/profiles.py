@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from latentwire.dvc_files import list_inputs
+from latentwire.dvc_files import check_no_other_dvc, list_inputs
 from latentwire.errors import ConfigurationError
 from latentwire.exits import run_program
 from latentwire.git import changed_files, commit_everything, read_committed, resolve_commit
@@ -50,11 +50,12 @@ def open_profile(root: Path, name: str) -> Path:
 
     Raises:
         ConfigurationError: There is no such profile, it is wrong, or the checkout has changes of other files.
-        LatentWireError: There is no commit, or git failed.
+        LatentWireError: There is no commit, git failed, or the pipeline runs there.
     """
     values = read_profile(root / PARAMETERS, name)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     profile = ProfileClone(root.resolve(), root.resolve() / FOLDER / name, text)
+    check_no_other_dvc(profile.clone)
     profile.check_changes()
     if not profile.is_current:
         profile.renew(f"Profile {name}")

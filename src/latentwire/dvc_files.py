@@ -2,8 +2,9 @@
 
 DVC writes `dvc.lock` and `.dvc/tmp/rwlock` in place. Killed at that instant it leaves an empty or cut file, and no
 later `dvc repro` starts; nor does one after a power cut that damaged the databases in which DVC keeps digests. That is
-mended, unless another DVC works here. Then the local files that params.yaml names are
-listed in `dvc.yaml`, so that DVC sees it when one of them changes, and params.yaml has to have what `dvc.yaml` names.
+mended, unless another DVC works here; then `make repro` ends with a sentence. Then the local files that params.yaml
+names are listed in `dvc.yaml`, so that DVC sees it when one of them changes, and params.yaml has to have what it
+names.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid
 
 from latentwire import git
-from latentwire.errors import ConfigurationError
+from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.exits import run_program
 from latentwire.local_inputs import PIPELINE, list_local_inputs, write_local_inputs
 from latentwire.lock_copy import COPY, LOCK, keep_lock_copy
@@ -35,6 +36,7 @@ from latentwire.output_files import replace_file
 from latentwire.params.load import AnyParams, load_any_params, read_parameters
 from latentwire.verification.lockfile import find_parameter
 from latentwire.yaml_files import parse_yaml, read_yaml
+from unbroken.errors import shorten_text
 
 TEMPORARY = Path(".dvc/tmp")
 DATABASES = Path(".cache/dvc")
@@ -173,6 +175,42 @@ def _is_alive(owner: dict[str, Any], written: float) -> bool:
         return False
 
 
+def check_no_other_dvc(root: Path) -> None:
+    """Check that no other DVC works in a repository, before one is started: it would say to remove a lock that is held.
+
+    Raises:
+        LatentWireError: One does.
+    """
+    temporary = root / TEMPORARY
+    if not temporary.is_dir():
+        return
+    try:
+        with make_lock(str(temporary / "lock"), tmp_dir=str(temporary)):
+            owner = _find_living_owner(temporary / RWLOCK_FILE)
+    except LockError:
+        raise _other_dvc(root, "", "it has ended") from None  # between two stages, where no file says which process
+    if owner is not None:
+        number = owner["pid"]
+        raise _other_dvc(root, f", process {number} (`{shorten_text(owner['cmd'])}`),", f"`ps -p {number}` shows none")
+
+
+def _other_dvc(root: Path, which: str, ended: str) -> LatentWireError:
+    return LatentWireError(
+        f"Another DVC{which} works in {root.resolve()}, such as that of another `make repro`; expected none, since "
+        f"both would write the same results. Nothing was started. Next: wait until {ended}, then run the same command "
+        "again."
+    )
+
+
+def _find_living_owner(path: Path) -> dict[str, Any] | None:
+    try:
+        held, written = SCHEMA(json.loads(path.read_bytes())), path.stat().st_mtime
+    except (FileNotFoundError, ValueError, Invalid):
+        return None  # it is not there, or just being written
+    owners = [*held["write"].values(), *(owner for owners in held["read"].values() for owner in owners)]
+    return next((owner for owner in owners if _is_alive(owner, written)), None)
+
+
 def list_inputs(root: Path) -> list[str]:
     """List in dvc.yaml the local files that params.yaml names; return a sentence if that changed it.
 
@@ -267,10 +305,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--mend-only", action="store_true", help="leave dvc.yaml as it is, as a job has to")
+    parser.add_argument(
+        "--mend-only", action="store_true", help="leave dvc.yaml as it is, as a job has to, and let another DVC work"
+    )
     chosen = parser.parse_args(argv)
     for sentence in mend_dvc_files(Path()):
         print(f"note: {sentence}")
+    if not chosen.mend_only:
+        check_no_other_dvc(Path())
     for sentence in [] if chosen.mend_only else list_inputs(Path()):
         print(f"note: {sentence}")
 

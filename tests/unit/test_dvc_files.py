@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from latentwire.dvc_files import DATABASES, mend_dvc_files
-from latentwire.errors import ConfigurationError
+from latentwire.dvc_files import DATABASES, check_no_other_dvc, main, mend_dvc_files
+from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.lock_copy import COPY, keep_lock_copy
 
 STAGES = {
@@ -148,6 +148,19 @@ def test_a_living_owner_stays(repository: Path, other: int) -> None:
     assert (repository / RWLOCK).read_bytes() == before
 
 
+def test_make_repro_does_not_start_a_second_dvc(repository: Path, other: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    main([])
+    write_rwlock(repository, other)
+    with pytest.raises(LatentWireError, match=rf"Another DVC, process {other} \(`dvc repro`\), works in .*Next: wait"):
+        main([])
+    main(["--mend-only"])  # as a job, which has looked itself
+    (repository / RWLOCK).write_bytes(b"{")
+    check_no_other_dvc(repository)  # it is being written
+    write_rwlock(repository, other, age=3600)
+    main([])  # the number is somebody else's by now
+
+
 def test_a_number_that_is_somebody_elses_by_now_is_no_owner(repository: Path, other: int) -> None:
     write_rwlock(repository, other, age=3600)
     assert mend_dvc_files(repository) == [f"DVC's lock of process {other}, which is dead, is removed."]
@@ -204,6 +217,9 @@ def test_while_another_dvc_works_here_nothing_is_touched(name: str, repository: 
         process.stdout.readline()
         assert mend_dvc_files(repository) == []
         assert (repository / RWLOCK).read_bytes() == b"{"
+        if name == "lock":
+            with pytest.raises(LatentWireError, match="Another DVC works in"):
+                check_no_other_dvc(repository)
     finally:
         process.kill()
         process.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -161,6 +162,17 @@ def test_the_clone_has_the_parameters_as_a_commit_and_the_checkout_is_untouched(
     assert (clone / "assets").samefile(root / "assets")
     assert git(root, "status", "--porcelain") == ""
     assert (root / RECORDED).read_text() == "published\n"
+
+
+def test_a_clone_in_which_the_pipeline_runs_is_left_alone(root: Path) -> None:
+    clone = open_profile(root, "small")
+    (clone / ".dvc/tmp").mkdir(parents=True)
+    owner = {"pid": os.getpid(), "cmd": "dvc repro"}
+    (clone / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {"/a": owner}, "read": {}}))
+    (root / "profiles/small.yaml").write_text("train.steps: 78\n")
+    with pytest.raises(LatentWireError, match=f"Another DVC, process {os.getpid()} "):
+        open_profile(root, "small")
+    assert load_params(clone / "params.yaml").train.steps == 77
 
 
 def test_what_was_computed_stays_when_the_checkout_goes_on(root: Path) -> None:
