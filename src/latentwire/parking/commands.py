@@ -18,6 +18,7 @@ from latentwire.parking.pointer import FOLDER
 from latentwire.parking.run_location import RunLocation
 from latentwire.parking.store import RemoteStore, open_store
 from latentwire.sizes import format_bytes
+from unbroken.checkpoint.reading import CHECKPOINTS_FOLDER
 from unbroken.errors import UnbrokenError
 from unbroken.standard_streams import print_sentence
 
@@ -85,10 +86,9 @@ def _each(
     """Do it for every item, also after one has failed; return the exit code of the first error."""
     _configure_dvc_logging()
     values = load_any_params(root / "params.yaml")
-    locations = [
-        RunLocation(root, item.name, identity_of(values, item, root), item.ablation)
-        for item in _items(values, names, everything)
-    ]
+    locations = _locate(root, values, _items(values, names, everything), optional)
+    if not locations:
+        return 0  # and a remote need not be there yet
     codes = []
     with open_store(root, remote, _print_progress) as store:
         for location in locations:
@@ -102,6 +102,25 @@ def _each(
                 _print_progress(f"error: {error}")
                 codes.append(error.exit_code)
     return next((code for code in codes if code), 0)
+
+
+def _locate(root: Path, values: AnyParams, items: Sequence[TrainItem], optional: bool) -> list[RunLocation]:
+    """Where each item runs; before `prepare` and `encode` nobody knows, and `optional` says that this is no error."""
+    locations, missing = [], ""
+    for item in items:
+        try:
+            locations.append(RunLocation(root, item.name, identity_of(values, item, root), item.ablation))
+        except ConfigurationError as error:
+            if not optional or _was_trained(root, item):
+                raise
+            missing = missing or str(error)
+    if missing:
+        _print_progress(f"skipped: {missing}")
+    return locations
+
+
+def _was_trained(root: Path, item: TrainItem) -> bool:
+    return any((root / "state").glob(f"{item.name}-*/{CHECKPOINTS_FOLDER}/step-*"))
 
 
 def _items(values: AnyParams, names: Sequence[str], everything: bool) -> list[TrainItem]:

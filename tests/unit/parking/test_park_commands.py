@@ -69,6 +69,26 @@ def test_what_is_not_there_is_an_error_only_where_it_was_named(
             assert said.startswith(begin)
 
 
+@pytest.mark.parametrize("command", ["park", "fetch"])
+def test_before_prepare_has_run_there_is_no_checkpoint_yet(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def identity(*_: object) -> Identity:
+        raise ConfigurationError("Nothing is prepared. Next: `dvc repro prepare`.")
+
+    def call(*options: str) -> int:
+        with pytest.raises(SystemExit) as stop:
+            run([command, "--all", *options, "--root", str(tmp_path)])
+        return int(stop.value.code or 0)
+
+    monkeypatch.setattr(commands, "identity_of", identity)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    assert (call(), call("--optional")) == (2, 0)
+    assert capsys.readouterr().err.count("skipped: Nothing is prepared. Next: `dvc repro prepare`.\n") == 1
+    (tmp_path / "state" / f"{ITEM}-0123456789ab" / "checkpoints/step-00000010").mkdir(parents=True)
+    assert call("--optional") == 2  # it would be lost without a word
+
+
 def test_items_are_named_or_all(machine: Machines, latentwire: Callable[..., tuple[int, str]]) -> None:
     one = machine("one")
     assert latentwire(one, "park")[0] == 2
