@@ -15,6 +15,10 @@ class UnbrokenError(Exception):
     exit_code = 1
 
 
+class ArgumentError(UnbrokenError, ValueError, TypeError):
+    """A program gave a function of this package what it cannot take."""
+
+
 class LockedError(UnbrokenError):
     """Another live process works on the same run folder."""
 

@@ -10,22 +10,25 @@ with Run(folder, identity=identity, state={"model": model, "optimizer": optimize
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from unbroken.arguments import check_count, check_kind, check_names, check_number, wrong_argument
 from unbroken.checkpoint.export import export_checkpoint
-from unbroken.checkpoint.schedule import Every, FixedSchedule
+from unbroken.checkpoint.schedule import Every, FixedSchedule, check_rate
 from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.ending import find_exit_code, leave_as_follower
-from unbroken.errors import UnbrokenError, log_sentence, storage_errors
+from unbroken.errors import ArgumentError, UnbrokenError, log_sentence, storage_errors
 from unbroken.exact.group import SOLO, Group
 from unbroken.exact.numerics import NumericsInfo
 from unbroken.filesystem import FileSystem
 from unbroken.loop.epochs import EpochLoop
 from unbroken.loop.opening import OpenFolder, Settings
 from unbroken.loop.peek import RunStatus, peek_run
+from unbroken.loop.pins import check_pin_name
 from unbroken.observers import Observer, Observers
 from unbroken.preemption import StopFlag
 from unbroken.processes.sync import broadcast_state, run_on_rank_zero
@@ -86,17 +89,33 @@ class Run(EpochLoop):
             report: Receives one sentence for each thing that the user should know.
             lock_timeout: Seconds to wait for a predecessor that still holds the folder.
             files: The file system; replaced only to inject faults.
+
+        Raises:
+            ArgumentError: One of them cannot be what is meant.
         """
+        _check_parts(state, per_rank)
+        check_kind(identity, "identity", Identity, 'Run(identity=Identity({"lr": 0.1}))')
+        check_kind(stop, "stop", StopFlag, "stop = StopFlag.install() at the top of the program, and Run(stop=stop)")
+        check_kind(group or SOLO, "group", Group, "Run(group=join_group(stop)), or leave it out")
+        check_kind(numerics or {}, "numerics", Mapping, "leave it out, or Run(numerics={})")
+        check_kind(start_info or {}, "start_info", Mapping, "Run(start_info={name: value})")
+        check_number(lock_timeout, "lock_timeout", 0.0, "Run(lock_timeout=5.0)")
+        keep = check_count(keep, "keep", 1, "Run(keep=3): a run without checkpoints cannot resume")
+        if not callable(report):
+            raise wrong_argument("report", report, "a function of one sentence", "leave it out, or Run(report=print)")
+        _check_path(folder)
         folder = Path(os.path.abspath(folder))  # the loop may change its directory
         super().__init__(folder, LiveState(state), stop, group or SOLO, per_rank, reseeds=group is not None)
         self.identity = identity
         self._numerics = add_numerics(self._state, numerics)
+        if preemptions_per_hour is not None:
+            check_rate(preemptions_per_hour)
         self._settings = Settings(
             None if every == "auto" else FixedSchedule(every),
             keep,
             preemptions_per_hour,
             background,
-            Observers(observers, report),
+            Observers(_list_observers(observers), report),
             dict(start_info or {}),
             report,
             lock_timeout,
@@ -191,6 +210,7 @@ class Run(EpochLoop):
         export_checkpoint(checkpoint, Path(target), self._settings.files)
 
     def _find_pin(self, name: str) -> Path:
+        check_pin_name(name)
         path = self.pinned(name)
         if path is None:
             raise UnbrokenError(
@@ -213,3 +233,25 @@ class Run(EpochLoop):
         self._gradients.close()
         if self._opened:
             self._opened.close()
+
+
+def _check_parts(state: Mapping[str, Holder], per_rank: Mapping[str, Holder] | None) -> None:
+    advice = 'Run(state={"model": model, "optimizer": optimizer})'
+    check_names(state, "state", advice)
+    check_names({} if per_rank is None else per_rank, "per_rank", 'Run(per_rank={"cursor": cursor})')
+    if not (state or per_rank):
+        raise ArgumentError(
+            "state is empty, so that nothing of the training but the random generators would be there after a resume. "
+            f'Next: {advice}, or {{"progress": {{}}}} for what is computed anew in each step.'
+        )
+
+
+def _list_observers(observers: object) -> list[Any]:
+    if not isinstance(observers, Iterable):
+        raise wrong_argument("observers", observers, "a list of observers", "Run(observers=[observer])")
+    return list(observers)
+
+
+def _check_path(folder: object) -> None:
+    if not isinstance(folder, str | os.PathLike) or folder == "":
+        raise wrong_argument("folder", folder, "the path of a folder", 'Run(Path("run"), …)')

@@ -15,6 +15,7 @@ import torch
 
 from unbroken.canonical_json import JSON, encode_canonical
 from unbroken.environment import processor_vendor
+from unbroken.errors import ArgumentError
 from unbroken.exact.group import Group
 from unbroken.exact.numerics import NUMERICS_STATE, Numerics, NumericsInfo
 
@@ -90,13 +91,13 @@ def add_numerics(state: dict[str, Any], given: NumericsInfo | None) -> RunNumeri
     """Make the numerics a part of the state of a run.
 
     Raises:
-        ValueError: The program has a part of that name, and does not say that it wants no numerics.
+        ArgumentError: The program has a part of that name, and does not say that it wants no numerics.
     """
     numerics = RunNumerics(given)
     if NUMERICS_STATE not in state:
         state[NUMERICS_STATE] = numerics
     elif given is None or given:
-        raise ValueError(
+        raise ArgumentError(
             f"state may not be called {NUMERICS_STATE!r}: Run keeps there what the bits depend on. Next: give it "
             "another name, or say `Run(numerics={})`, which keeps nothing there."
         )

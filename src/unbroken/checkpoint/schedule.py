@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from numbers import Real
 from typing import Any, Literal, Protocol
 
+from unbroken.arguments import wrong_argument
 from unbroken.checkpoint.writer import SaveResult
 from unbroken.environment import usable_cores
 from unbroken.run_folder.events import elapsed_seconds
@@ -36,10 +38,12 @@ class FixedSchedule:
         """Save every `every` steps.
 
         Raises:
-            ValueError: `every` is less than 1.
+            ArgumentError: `every` is less than 1.
         """
         if type(every) is not int or every < 1:
-            raise ValueError(f"every must be at least 1, or 'auto', got {every!r}")
+            raise wrong_argument(
+                "every", every, "at least 1, or 'auto'", "Run(every=100), the steps between two checkpoints"
+            )
         self._every = every
 
     def is_due(self, step: int) -> bool:
@@ -65,10 +69,9 @@ class YoungDalySchedule:
             clock: Seconds; another one only for tests.
 
         Raises:
-            ValueError: `per_hour` is not above 0.
+            ArgumentError: `per_hour` is not above 0.
         """
-        if not 0 < per_hour < math.inf:
-            raise ValueError(f"preemptions_per_hour must be above 0, got {per_hour!r}")
+        check_rate(per_hour)
         self._between = 3600.0 / per_hour
         self._clock = clock
         self._last = -math.inf
@@ -87,6 +90,18 @@ class YoungDalySchedule:
         """Take the newest cost."""
         cost = result.blocked + result.cpu / usable_cores()
         self.interval = max(young_daly_interval(cost, self._between), result.seconds)
+
+
+def check_rate(per_hour: object) -> None:
+    """Check that it may be a number of interruptions per hour.
+
+    Raises:
+        ArgumentError: It is none, not above 0, or not finite.
+    """
+    is_number = isinstance(per_hour, Real) and not isinstance(per_hour, bool)
+    if not is_number or not 0 < per_hour < math.inf:  # type: ignore[operator]
+        advice = 'Run(every="auto", preemptions_per_hour=0.25), or leave it out'
+        raise wrong_argument("preemptions_per_hour", per_hour, "above 0, a number", advice)
 
 
 def choose_schedule(

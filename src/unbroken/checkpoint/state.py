@@ -35,7 +35,7 @@ from unbroken.checkpoint.traits import (
     read_traits,
 )
 from unbroken.checkpoint.tree import Decoder, Encoder
-from unbroken.errors import CheckpointError, describe_error
+from unbroken.errors import ArgumentError, CheckpointError, describe_error
 from unbroken.exact.randomness import set_global_state
 from unbroken.run_numerics import add_unwritten, is_unwritten
 
@@ -89,7 +89,7 @@ def capture_state(objects: Mapping[str, Holder], copy: bool = True, ended: bool 
 
     Raises:
         CheckpointError: A value cannot be stored.
-        ValueError: A name is malformed or reserved.
+        ArgumentError: A name is malformed or reserved.
     """
     with unmoved_generators(objects) as generators:
         encoder, tree = _encode_objects(objects, generators)
@@ -121,7 +121,10 @@ def _encode_objects(objects: Mapping[str, Holder], generators: Mapping[str, Any]
         if is_unwritten(objects[name]):
             continue
         if name == RNG or not _NAME.fullmatch(name):
-            raise ValueError(f"state may not be called {name!r}: use letters, digits, '_', '.', '-', and not 'rng'")
+            raise ArgumentError(
+                f"state may not be called {name!r}: use letters, digits, '_', '.', '-', first a letter, and not 'rng', "
+                "which the global generators have. Next: give it another name in `Run(state={…})`."
+            )
         encoder.tracks = isinstance(objects[name], dict)
         tree[name] = _encode_holder(encoder, objects[name], name, generators)
     encoder.tracks = False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import closing
-from typing import Any, TypeVar
+from numbers import Number
+from typing import Any, TypeVar, cast
 
+from unbroken.arguments import check_count
 from unbroken.errors import UnbrokenError
 from unbroken.loop.generators import begin_iteration, check_samplers, read_generators, repeat_iteration
 from unbroken.loop.stepping import StepLoop
@@ -29,15 +31,17 @@ class EpochLoop(StepLoop):
         last step is durable and final.
 
         Raises:
+            ArgumentError: These are no numbers of epochs and batches.
             UnbrokenError: The checkpoint lies inside an epoch, and does not say how that began; the processes have
                 epochs of different lengths; or `batches` have no length, or draw from a generator that is not in
                 `state`.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
-        size = batches if isinstance(batches, int) else _count_batches(batches)
-        if size < 1:
-            raise ValueError(f"An epoch needs at least 1 batch, got {size}.")
+        advice = "run.epochs(3, loader), or the number of its batches"
+        number = check_count(number, "the number of epochs", 0, advice)
+        size = batches if isinstance(batches, Number) else _count_batches(cast(Sized, batches))
+        size = check_count(size, "the number of batches of an epoch", 1, advice)
         check_samplers(batches, self._state)
         plan = f"asks for {number} epochs of {size} batches"
         if not self._enter_loop(plan, number * size, self._read_epoch(size)["number"] > number):

@@ -23,7 +23,7 @@ def check_pin_name(name: str) -> None:
     Raises:
         UnbrokenError: It may not.
     """
-    if not _NAME.fullmatch(name):
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise UnbrokenError(
             f"A pin was named {name!r}, expected up to 64 letters, digits, '_' and '-', of which the first is a letter "
             'or digit. Next: name it like `run.pin("best")`.'

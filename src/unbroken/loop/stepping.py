@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
+from unbroken.arguments import check_count, wrong_argument
 from unbroken.checkpoint.state import Holder
 from unbroken.checkpoint.traits import LiveState
 from unbroken.errors import UnbrokenError
@@ -207,11 +208,16 @@ class StepLoop(MeetingPoints):
         A stream that keeps no position there has to begin, in each start, with the batch of step `run.step + 1`.
 
         Raises:
+            ArgumentError: `total` is no number of steps, or `source` gives nothing.
             UnbrokenError: `source` is a DataLoader that shuffles, and nobody keeps its position; or its workers move
                 a position that stands in `state`.
             Preempted: A stop was asked for, and the state is saved (exit code 75).
             StorageError: The final save, or that of a stop, failed.
         """
+        if total is not None:
+            total = check_count(total, "the number of steps", 0, "run.steps(1000); without a number it ends by `break`")
+        if not hasattr(type(source), "__iter__"):
+            raise wrong_argument("the source of run.batches", source, "what gives batches", "run.batches(loader)")
         check_stream(source, self._state)
         goal = "steps without a number" if total is None else f"{total} steps"
         if not self._enter_loop(f"asks for {goal}", total, total is not None and self.step > total):

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from unbroken.canonical_json import JSON
 from unbroken.checkpoint.state import Holder, Snapshot, capture_state
 from unbroken.checkpoint.traits import LiveState
+from unbroken.errors import ArgumentError
 from unbroken.exact.group import Group
 from unbroken.processes.ddp import check_sum_order, find_ddp_modules
 from unbroken.processes.per_rank import PER_RANK_STATE, RankStates
@@ -24,13 +25,16 @@ class Ranks:
         """Put the states that differ into that of the run.
 
         Raises:
-            ValueError: The state has a part of that name already.
+            ArgumentError: The state has a part of that name already.
         """
         self._group, self._state = group, state
         self._modules: list[DistributedDataParallel] = []
         self._states = None if per_rank is None else RankStates(per_rank, group)
         if PER_RANK_STATE in state:
-            raise ValueError(f"state may not be called {PER_RANK_STATE!r}: that is where Run(per_rank=…) is kept")
+            raise ArgumentError(
+                f"state may not be called {PER_RANK_STATE!r}: that is where Run(per_rank=…) is kept. Next: give it "
+                "another name."
+            )
         if self._states:
             state[PER_RANK_STATE] = self._states
 

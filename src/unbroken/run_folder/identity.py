@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from unbroken.canonical_json import JSON, digest_json, encode_canonical
-from unbroken.errors import IdentityError, errno_name, shorten_text, storage_errors
+from unbroken.errors import ArgumentError, IdentityError, describe_error, errno_name, shorten_text, storage_errors
 from unbroken.filesystem import FileSystem, read_file, replace_file
 
 __all__ = ["IDENTITY_FILE", "Identity", "check_or_write_identity", "open_run_folder"]
@@ -22,10 +22,16 @@ class Identity:
         """Take the parts as they are now.
 
         Raises:
-            TypeError: A part is not JSON.
-            ValueError: A number is not finite.
+            ArgumentError: A part is not JSON, or a number is not finite.
         """
-        self._text = encode_canonical(parts)
+        try:
+            self._text = encode_canonical(parts)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"An identity was made of what is no JSON ({describe_error(error)}); expected a mapping of names to "
+                "texts, finite numbers, booleans, None, lists and mappings of these. Next: "
+                'Identity({"lr": 0.1, "data": "sha256 of its files"}).'
+            ) from None
         self.parts: Mapping[str, JSON] = json.loads(self._text)
         self.digest = digest_json(self.parts)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unbroken.canonical_json import WIDEST_INT
-from unbroken.errors import CheckpointError
+from unbroken.errors import ArgumentError, CheckpointError
 
 JOURNAL_FILE = "journal.jsonl"
 Record = dict[str, Any]
@@ -137,13 +137,30 @@ def _encode_number(value: object) -> object:
 
 def _to_number(key: str, value: object) -> object:
     if key in _RESERVED:
-        raise ValueError(f"a metric may not be called {key!r}: the journal uses that name")
+        raise ArgumentError(
+            f"a metric may not be called {key!r}: the journal uses that name. Next: run.log(other_name=…)."
+        )
     if value is not None and not isinstance(value, bool | int | float) and hasattr(value, "item"):
-        value = value.item()  # a tensor or numpy scalar
+        value = _to_scalar(key, value)
     if isinstance(value, int) and value.bit_length() > WIDEST_INT:
-        raise ValueError(
-            f"metric {key!r} is an integer of {value.bit_length()} bits: at most {WIDEST_INT} can be logged"
+        raise ArgumentError(
+            f"metric {key!r} is an integer of {value.bit_length()} bits: at most {WIDEST_INT} can be logged. "
+            f"Next: run.log({key}=float(…))."
         )
     if value is None or type(value) in (bool, int, float):
         return value
-    raise ValueError(f"metric {key!r} is a {type(value).__name__}: numbers, booleans and None can be logged")
+    raise ArgumentError(
+        f"metric {key!r} is a {type(value).__name__}: numbers, booleans and None can be logged. Next: log a number; a "
+        "text belongs into `Run(start_info=…)`, or into the program's own output."
+    )
+
+
+def _to_scalar(key: str, value: Any) -> object:
+    """The number in a tensor or numpy scalar."""
+    shape = tuple(getattr(value, "shape", None) or ())
+    if math.prod(shape) != 1:
+        raise ArgumentError(
+            f"metric {key!r} is a {type(value).__name__} of shape {list(shape)}: a single number can be logged. "
+            f"Next: run.log({key}=value.mean())."
+        )
+    return value.item()
