@@ -25,10 +25,15 @@ def make_plain(trainer: Trainer, reader: Receiver) -> PlainLoop:
     return PlainLoop(trainer, wire, {reader.name: model}, {reader.name: reader.layout}, trainer.data.batch)
 
 
+def compare_both(trainer: Trainer, plain: PlainLoop, rounds: int) -> Comparison:
+    ours = ExactLoop(trainer)
+    return compare(ours, plain, lambda: plain.take_over(trainer.method, ours.updates), 2, rounds)
+
+
 def test_both_loops_learn_the_same(trainer: Trainer, reader: Receiver) -> None:
     stop_dropout(trainer.method)
     plain = make_plain(trainer, reader)
-    compared = compare(ExactLoop(trainer), plain, 2, 2)
+    compared = compare_both(trainer, plain, 2)
     assert len(compared.losses) == 6
     assert compared.difference < 1e-4
     assert len({round(loss, 4) for loss, _ in compared.losses}) > 1
@@ -39,7 +44,18 @@ def test_a_loop_that_learns_otherwise_is_seen(trainer: Trainer, reader: Receiver
     """Dropout on one side."""
     plain = make_plain(trainer, reader)
     stop_dropout(trainer.method)
-    assert compare(ExactLoop(trainer), plain, 2, 1).difference > 1e-4
+    assert compare_both(trainer, plain, 1).difference > 1e-4
+
+
+def test_other_gradients_are_seen_although_each_block_begins_with_the_same_weights(
+    trainer: Trainer, reader: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_dropout(trainer.method)
+    plain = make_plain(trainer, reader)
+    monkeypatch.setattr(plain, "_update", training.Updates(trainer, copy.deepcopy(trainer.method)))
+    losses = compare_both(trainer, plain, 2).losses
+    assert all(abs(ours - other) < 1e-4 for ours, other in losses[::2])
+    assert all(abs(ours - other) > 1e-3 for ours, other in losses[1::2])
 
 
 def test_answers_of_several_tokens_are_refused(trainer: Trainer, reader: Receiver) -> None:
@@ -54,12 +70,12 @@ def test_a_missed_goal_is_an_exit_code(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["training"])
     monkeypatch.setattr(training, "compare", lambda *_: Comparison([ratio], [ratio], [0.5], [(1.0, loss)]))
-    assert training.main(lambda: (float, float)) == code
+    assert training.main(lambda: (float, float, lambda: None)) == code
     assert f"{ratio:.2f} ({ratio:.2f} to {ratio:.2f}) of the time" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def nothing() -> tuple[training.Step, training.Step]:
+    def nothing() -> tuple[training.Step, training.Step, training.Level]:
         raise ConfigurationError("There are no features of rotten_tomatoes.")
 
     monkeypatch.setattr(sys, "argv", ["training"])
