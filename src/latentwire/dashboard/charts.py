@@ -20,6 +20,8 @@ POINTS_OF_A_PAGE, FEWEST, MOST = 8_000, 60, 600
 """Points of each kind of curve on a page, and of one curve."""
 LEGEND = 12
 """More names would hide the curves; then the pointer shows them."""
+COLOURS, DASHES = 8, ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""How many the page has (`--colors` of dashboard.css), and what tells curves apart once they come again."""
 Trace = dict[str, Any]
 Marks = Sequence[tuple[Any, str]]
 """A step or a moment, and what is to be said of it."""
@@ -54,7 +56,11 @@ def comparison_charts(facts: Facts) -> list[Chart]:
         if key.startswith(QUALITY)
     ]
     charts = [("all/loss", LOSS, losses), ("all/quality", QUALITY, qualities)]
-    return [Chart(name, title, data, _over_steps(len(data), facts.steps)) for name, title, data in charts if data]
+    return [
+        Chart(name, title, _tell_apart(data), _over_steps(len(data), facts.steps))
+        for name, title, data in charts
+        if data
+    ]
 
 
 def training_charts(item: ItemFacts, most: int = MOST) -> list[Chart]:
@@ -119,17 +125,24 @@ def _line(name: str, points: Iterator[Point] | Sequence[Point]) -> Trace:
     }
 
 
+def _tell_apart(lines: Sequence[Trace]) -> list[Trace]:
+    """Curves of a chart, dashed where their colours come again."""
+    return [{**line, "line": {"dash": DASHES[place // COLOURS % len(DASHES)]}} for place, line in enumerate(lines)]
+
+
 def _metric_chart(item: ItemFacts, family: str, keys: Sequence[str], most: int) -> Chart:
     records = item.status.records
     lines = [_line(key.removeprefix(f"{family}/"), _curve(records, key, most)) for key in keys]
     broken = [trace for key in keys for trace in _broken(records, key)]
     layout = _over_steps(len(keys), item.steps, _step_marks(item))
-    return Chart(f"{item.status.item}/{family}", family, [*lines, *broken], layout)
+    return Chart(f"{item.status.item}/{family}", family, [*_tell_apart(lines), *broken], layout)
 
 
 def _machine_chart(item: ItemFacts, panel: Panel, marks: Marks, most: int) -> Chart:
     data = [_line(name, join_segments([thin_points(part, most) for part in parts])) for name, parts in panel.curves]
-    return Chart(f"{item.status.item}/{panel.name}", panel.title, data, _over_time(len(data), panel, marks))
+    return Chart(
+        f"{item.status.item}/{panel.name}", panel.title, _tell_apart(data), _over_time(len(data), panel, marks)
+    )
 
 
 def _broken(records: Sequence[Record], key: str) -> list[Trace]:

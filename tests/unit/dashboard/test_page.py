@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,8 @@ from rich.console import Console
 
 from latentwire import identities
 from latentwire.cli import run
-from latentwire.dashboard.charts import FEWEST
+from latentwire.dashboard import charts
+from latentwire.dashboard.charts import COLOURS, DASHES, FEWEST
 from latentwire.errors import ConfigurationError
 from latentwire.item import TrainItem
 from latentwire.params.load import AnyParams, load_params
@@ -206,6 +208,11 @@ def test_a_long_journal_is_drawn_by_few_points_with_every_peak(folder: Path, sho
     assert all(value == loss_at(step) for step, value in curve.items() if step not in (5_345, 9_001))
 
 
+def test_the_page_has_as_many_colours_as_curves_are_told_apart_by() -> None:
+    style = (Path(charts.__file__).parent / "templates/dashboard.css").read_text(encoding="utf-8")
+    assert [len(colours.split()) for colours in re.findall(r"--colors: ([^;]+);", style)] == [COLOURS, COLOURS]
+
+
 def test_two_hundred_runs(root: Path, show: Show) -> None:
     """Items of one matrix, and old runs of one item beside its own."""
     path = root / "params.yaml"
@@ -225,6 +232,8 @@ def test_two_hundred_runs(root: Path, show: Show) -> None:
     assert len(lines) == 200
     assert all(len(line["x"]) <= FEWEST + 4 for line in lines)
     assert page.figures["all/loss"]["layout"]["showlegend"] is False
+    told = COLOURS * len(DASHES)
+    assert len({(place % COLOURS, line["line"]["dash"]) for place, line in enumerate(lines[:told])}) == told
     values = load_params(path)
     table = Console(file=io.StringIO(), width=200)
     table.print(status_table(values, root))
