@@ -64,13 +64,18 @@ def open_standard_streams() -> None:
 def output_problem() -> OSError | None:
     """Why a part of what was printed to stdout is lost; None where all of it was written or nobody reads it."""
     stream = _OUTPUTS.get(1)
-    return stream.problem if stream is not None and sys.stdout is stream.text else None
+    return stream.problem if stream is not None and _is_stdout(stream.text) else None
 
 
 def has_reader() -> bool:
     """Whether what is printed to stdout still goes anywhere."""
     stream = _OUTPUTS.get(1)
-    return stream is None or sys.stdout is not stream.text or not stream.lost
+    return stream is None or not _is_stdout(stream.text) or not stream.lost
+
+
+def _is_stdout(text: TextIO) -> bool:
+    """Whether what is printed goes there: colorama, which DVC imports, puts an object of its own around a stream."""
+    return getattr(sys.stdout, "buffer", None) is text.buffer
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -102,3 +102,12 @@ def test_an_item_that_does_not_exist_is_not_proved(
     with pytest.raises(SystemExit, match=r"^2$"):
         run(["prove", *("--method", "wire"), *("--task", "r8"), *wrong])
     assert f"{wrong[0]} '{wrong[1]}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["status"], ["estimate"], ["verify"], ["trace", "x"], ["contract"], ["results"]])
+def test_in_another_folder_than_the_root_a_command_says_so(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run([*command, "--root", str(tmp_path)])
+    assert "Next: run the command from the root of the repository." in capsys.readouterr().err

@@ -147,6 +147,7 @@ def test_where_dvc_does_not_read_the_parameters_it_says_what_is_wrong_with_them(
 
 
 def test_while_another_dvc_works_it_is_a_sentence_and_no_error(repository: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", repository)
     with make_lock(str(repository / ".dvc/tmp/lock")):
         done = subprocess.run(
             [Path(sys.executable).with_name("latentwire"), "estimate"], cwd=repository, capture_output=True, text=True

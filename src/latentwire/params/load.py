@@ -175,12 +175,21 @@ def read_parameters(path: Path) -> Any:
     Raises:
         ConfigurationError: The file is missing or is not YAML, or a key stands twice.
     """
+    check_is_there(path)
+    return read_yaml(path)
+
+
+def check_is_there(path: Path) -> None:
+    """Check that a command runs where the parameters are: in a subfolder all other files would be missing, too.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
     if not path.is_file():
         raise ConfigurationError(
             f"No {path.name} in {path.parent.resolve()}; expected the parameters of the pipeline there. "
             "Next: run the command from the root of the repository."
         )
-    return read_yaml(path)
 
 
 def parse_any_params(values: Any, where: str, check: str = CHECK) -> AnyParams:
