@@ -192,7 +192,7 @@ def status_table(values: AnyParams, root: Path) -> Table:
         step, short = f"{now.step}/{values.train.steps}", identities.get(now.item, "")
         rows.append((now.item, short, step, str(now.durable), str(now.starts), _standing(now), left))
     table = make_table(("item", "identity", "step", "durable", "starts", "standing", "left"), rows, names=2)
-    table.caption, table.caption_justify = f"{UNKNOWN} {missing}" if missing else None, "left"
+    table.caption = f"{UNKNOWN} {missing}" if missing else None
     return table
 
 

@@ -6,8 +6,10 @@ import io
 import shutil
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from latentwire.console.tables import make_table, print_table
 from latentwire.item import TrainItem
 from latentwire.params.load import load_params
 from latentwire.status import status_table
@@ -35,3 +37,14 @@ def test_a_run_of_which_nobody_knows_whose_it_is_is_not_called_not_started(tmp_p
     (tmp_path / "state/wire-r8-0-0123456789ab").mkdir(parents=True)
     (row,) = (line for line in printed(tmp_path).splitlines() if "wire-r8-0 " in line)
     assert "unknown" in row
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(200, True), (20, True), (40, False)])
+def test_a_note_below_a_table_is_one_line_at_any_width(width: int, terminal: bool) -> None:
+    table = make_table(["item", "step"], [["wire-r8-0", "0/64"]], names=1)
+    table.caption = "Nothing is there yet, which is a long sentence. Next: `dvc repro prepare`."
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    print_table(table, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.splitlines()[-1] == "Nothing is there yet, which is a long sentence. Next: `dvc repro prepare`."
+    assert "wire-r8-0" in printed

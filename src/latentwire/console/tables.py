@@ -35,9 +35,17 @@ def make_table(headers: Sequence[str], rows: Sequence[Row], names: int = 1) -> T
 def print_table(table: Table, console: Console | None = None) -> None:
     """Print a table to stdout: as wide as the terminal is; elsewhere as wide as it needs, one line for each row.
 
-    On a terminal that is too narrow for its columns each row becomes a block of lines: rich would drop columns.
+    On a terminal that is too narrow for its columns each row becomes a block of lines: rich would drop columns. A caption
+    is one line below, in which a command can be copied: rich would break it at the table's width.
     """
     console = console or make_console()
+    caption, table.caption = table.caption, None
+    _print_rows(table, console)
+    if caption is not None:
+        console.print(Text(str(caption)), soft_wrap=True)
+
+
+def _print_rows(table: Table, console: Console) -> None:
     if not console.is_terminal:
         limits = console.options.update(max_width=sys.maxsize)
         console.width = Measurement.get(console, limits, table).maximum

@@ -22,9 +22,11 @@ class Identity:
         """Take the parts as they are now.
 
         Raises:
-            ArgumentError: A part is not JSON, or a number is not finite.
+            ArgumentError: It is no mapping, a part is not JSON, or a number is not finite.
         """
         try:
+            if not isinstance(parts, Mapping):
+                raise TypeError(type(parts).__name__)
             self._text = encode_canonical(parts)
         except (TypeError, ValueError) as error:
             raise ArgumentError(

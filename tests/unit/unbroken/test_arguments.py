@@ -112,6 +112,12 @@ def test_a_name_of_a_pin_is_a_text(tmp_path: Path) -> None:
                 use(3)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("parts", [None, [], "lr", 5])
+def test_an_identity_without_names_says_so(parts: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"expected a mapping of names"):
+        Identity(parts)
+
+
 @pytest.mark.parametrize("part", [object(), math.nan, {1, 2}])
 def test_an_identity_of_what_is_no_json_says_so(part: Any) -> None:
     with pytest.raises(ArgumentError, match=r"An identity was made of what is no JSON.*Next: "):
