@@ -35,8 +35,8 @@ def make_table(headers: Sequence[str], rows: Sequence[Row], names: int = 1) -> T
 def print_table(table: Table, console: Console | None = None) -> None:
     """Print a table to stdout: as wide as the terminal is; elsewhere as wide as it needs, one line for each row.
 
-    On a terminal that is too narrow for its columns each row becomes a block of lines: rich would drop columns. A caption
-    is one line below, in which a command can be copied: rich would break it at the table's width.
+    On a terminal that is too narrow for its columns each row becomes a block of lines: rich would drop columns. A
+    caption is one line below, in which a command can be copied: rich would break it at the table's width.
     """
     console = console or make_console()
     caption, table.caption = table.caption, None
