@@ -299,9 +299,7 @@ def profile_command(context: typer.Context) -> None:
 def estimate_command(root: Root = Path()) -> None:
     """Say how many stages `make repro` will run, and how long, as they took here or cost in the published run."""
     from latentwire.estimate import estimate_pipeline
-    from latentwire.params.load import check_is_there
 
-    check_is_there(root / "params.yaml")
     typer.echo(estimate_pipeline(root))
 
 
@@ -323,12 +321,10 @@ def doctor_command(
 def _compared(
     root: Path, where: str | None, again: bool, sample: int = 0, stages: Sequence[str] = ()
 ) -> tuple[list[ResultRow], str]:
-    from latentwire.params.load import check_is_there
     from latentwire.verification.published import find_published
     from latentwire.verification.recompute import recompute_published
     from latentwire.verification.recomputed_stages import needed_stages, recomputed_rows
 
-    check_is_there(root / "params.yaml")
     if stages and (sample or not again):
         raise ConfigurationError(
             f"--stage {stages[0]} was found {'beside --sample' if again else 'without --recompute'}, expected with "

@@ -12,6 +12,7 @@ from typing import Any
 from latentwire import digests, git
 from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.lock_copy import LOCK
+from latentwire.params.load import check_is_there
 from latentwire.verification import lockfile
 from latentwire.verification.lockfile import Lock, UnverifiableError
 
@@ -90,9 +91,10 @@ def find_published(root: Path, where: str | None) -> Published:
     """The published results: a folder, a git revision, or, for None, what HEAD has.
 
     Raises:
-        ConfigurationError: There is neither a folder nor a revision of this name.
+        ConfigurationError: There is no params.yaml at `root`, or neither a folder nor a revision of this name.
         UnverifiableError: It has no `dvc.lock`, or git has no revision of the repository at all.
     """
+    check_is_there(root / "params.yaml")
     if where is not None and Path(where).is_dir():
         return _read_folder(root, Path(where))
     name = where or "HEAD"

@@ -54,7 +54,7 @@ def test_a_report_is_written(baselines: list[str], reference: str, controls: lis
     assert {table.name for table in document.tables} >= {"rotten_tomatoes"}
     (tmp_path / "figures").mkdir()
     assert draw_figures(data, tmp_path / "figures")
-    assert "| Wire |" in headline_markdown(data)
+    assert "| Wire" in headline_markdown(data)
     assert len(summary_markdown(data).splitlines()) == 2 + len(data.receivers)
 
 

@@ -67,6 +67,7 @@ def test_a_name_of_nothing_is_wrong_usage_and_a_repository_without_a_commit_cann
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "params.yaml").touch()
     for where in ("nope", None):
         with pytest.raises(UnverifiableError, match="is neither a folder nor a git revision of"):
             find_published(tmp_path, where)
