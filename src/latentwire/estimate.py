@@ -14,7 +14,7 @@ from latentwire.errors import ConfigurationError, LatentWireError
 from latentwire.local_inputs import PIPELINE
 from latentwire.lock_copy import LOCK
 from latentwire.machine_speed import probe_seconds
-from latentwire.params.load import Params, check_is_there, load_any_params
+from latentwire.params.load import Params, load_any_params
 from latentwire.result_code import FOLDER, result_code_text, stage_kind
 from latentwire.stage_times import PUBLISHED, read_published_times, read_stage_times, seconds_of
 from latentwire.training.process_count import count_processes
@@ -45,12 +45,7 @@ class EstimateError(LatentWireError):
 
 
 def estimate_pipeline(root: Path) -> str:
-    """The sentence at the start of `make repro`; where DVC says nothing that is no error, since nothing runs yet.
-
-    Raises:
-        ConfigurationError: There is no params.yaml.
-    """
-    check_is_there(root / "params.yaml")
+    """The sentence at the start of `make repro`; where DVC says nothing that is no error, since nothing runs yet."""
     try:
         return say_estimate(waiting_stages(root), root)
     except EstimateError as error:

@@ -104,7 +104,7 @@ def test_an_item_that_does_not_exist_is_not_proved(
     assert f"{wrong[0]} '{wrong[1]}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["status"], ["estimate"], ["verify"], ["trace", "x"], ["contract"], ["results"]])
+@pytest.mark.parametrize("command", [["status"], ["verify"], ["trace", "x"], ["contract"], ["results"]])
 def test_in_another_folder_than_the_root_a_command_says_so(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

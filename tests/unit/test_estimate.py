@@ -127,7 +127,6 @@ def _break(name: str, content: str) -> Callable[[Path], object]:
     ],
 )
 def test_where_dvc_does_not_say_it_is_a_sentence(damage: Callable[[Path], object], said: str, repository: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", repository)
     damage(repository)
     sentence = estimate_pipeline(repository)
     assert sentence.startswith("note: How many stages will run is not known: ")
