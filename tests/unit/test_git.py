@@ -135,6 +135,8 @@ def test_why_there_is_no_revision_is_what_git_says(ours: Path, tmp_path: Path, m
     assert "not a git repository" in str(git.explain_unknown(tmp_path / "zip"))
     run_git(tmp_path / "zip", "init", "-q")
     assert git.explain_unknown(tmp_path / "zip") == "the repository has no commit yet"
+    for root in (tmp_path / "zip", ours):
+        (root / "params.yaml").touch()
     with pytest.raises(UnverifiableError, match="has no commit yet"):
         find_published(tmp_path / "zip", None)
     fake_git(tmp_path / "bin", f'echo "{DUBIOUS}" >&2; exit 128', monkeypatch)
